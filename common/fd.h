@@ -1,0 +1,29 @@
+/*
+ * File descriptors: whole reads and writes, folders. Every fd is close-on-exec at birth. int results: 0 or more fine, negative
+ * errno otherwise.
+ */
+#ifndef COMMON_FD_H
+#define COMMON_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/buf.h"
+
+/* Writes everything, over EINTR and short writes. */
+int fd_write_all(int fd, const void *p, size_t len) _must_check_;
+/* Appends all that is left in fd, at most `max` bytes (-EFBIG beyond). */
+int fd_read_all(int fd, size_t max, struct buf *b) _must_check_;
+/* Appends the file's content, at most `max` bytes. */
+int fd_read_file(const char *path, size_t max, struct buf *b) _must_check_;
+/* Reads exactly len bytes at offset; the number read may be less only at the end of the file. */
+ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset) _must_check_;
+int fd_pwrite_all(int fd, const void *p, size_t len, off_t offset) _must_check_;
+int fd_set_nonblock(int fd, bool on);
+int fd_set_cloexec(int fd, bool on);
+/* Raises the soft limit of open files to the hard one; the old soft limit is stored in ret_old when not NULL. */
+int fd_raise_limit(uint64_t *ret_old);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * A transaction on its way to the store: a list of records that commit together or not at all. The engine (or todo code) builds it
+ * on the loop thread; everything handed in is copied. The store thread gathers waiting transactions into one COMMIT
+ * (synchronous=FULL) and answers each on the loop thread.
+ */
+#ifndef DAEMON_TXN_H
+#define DAEMON_TXN_H
+
+#include "common/err.h"
+#include "common/slice.h"
+#include "daemon/record.h"
+
+struct txn;
+
+/* How a transaction ended. */
+enum txn_status {
+	TXN_DONE,     /* durable */
+	TXN_KEY_SAME, /* its new run's `key` exists with an equal digest: nothing was stored, `existing` is that run */
+	TXN_KEY_OTHER, /* ... with another digest: nothing was stored */
+	TXN_FAILED    /* nothing was stored; e says why (E_STORAGE) */
+};
+
+/* On the loop thread; e is only set for TXN_FAILED. */
+typedef void (*txn_done_fn)(void *arg, enum txn_status status, uint64_t existing, const struct err *e);
+
+struct txn *txn_new(txn_done_fn done, void *arg); /* done may be NULL */
+struct txn *txn_free(struct txn *t);		  /* without calling done */
+bool txn_empty(const struct txn *t);
+
+/*
+ * A new run: its row, the batch as stored (batch_strip) and its environment ("NAME=VALUE\0"...), which the store writes to the
+ * run's env file and fsyncs before the COMMIT; the file is unlinked when the run's end is committed.
+ */
+void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, struct slice env);
+/* Replaces the run's changing columns (state, started, ended, summary, messages, order_used). */
+void txn_run_update(struct txn *t, const struct run_row *row);
+/* Inserts or replaces an op's row. Its run log is fdatasync'ed before the COMMIT when it has output. */
+void txn_op(struct txn *t, const struct op_row *row);
+void txn_claim(struct txn *t, const struct claim_row *row);
+/* An attempt that did not become its op's result (retried): kept as history. */
+void txn_attempt(struct txn *t, const struct op_row *row);
+/* Inserts or replaces a todo item / appends the event of a list's new revision. */
+void txn_todo(struct txn *t, const struct todo_row *row);
+void txn_todo_event(struct txn *t, const struct todo_event_row *row);
+/* Removes a run with its ops, claims, env file and run log. */
+void txn_forget(struct txn *t, uint64_t run);
+/* The store-wide event revision up to which events may have been sent after this commit. */
+void txn_rev(struct txn *t, int64_t rev);
+
+/* For the store: the records in the order they were added. */
+enum txn_kind {
+	TXN_RUN_NEW, TXN_RUN_UPDATE, TXN_OP, TXN_CLAIM, TXN_ATTEMPT, TXN_TODO, TXN_TODO_EVENT, TXN_FORGET, TXN_REV, TXN_KIND_MAX
+};
+struct txn_record {
+	enum txn_kind kind;
+	struct txn_record *next;
+	union {
+		struct {
+			struct run_row row;
+			struct slice batch, env;
+		} run_new;
+		struct run_row run;
+		struct op_row op; /* TXN_OP, TXN_ATTEMPT */
+		struct claim_row claim;
+		struct todo_row todo;
+		struct todo_event_row todo_event;
+		uint64_t forget;
+		int64_t rev;
+	};
+};
+const struct txn_record *txn_first(const struct txn *t);
+void txn_finish(struct txn *t, enum txn_status status, uint64_t existing, const struct err *e); /* calls done, frees */
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Field tables: what keys a map may have, of which type, and where in a struct they go. One table a shape (batch, message, op,
+ * each method's params) serves decoding, the error that names the place, and the documentation.
+ *
+ * Decoding borrows: slices point into the message. nil counts as absent, an empty array as an empty map. Unknown and duplicate
+ * keys, wrong types and ranges are refused: `messages[2].ops[0].cwd: must be absolute`.
+ */
+#ifndef PROTO_FIELD_H
+#define PROTO_FIELD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/slice.h"
+
+enum field_type {
+	FIELD_BOOL,	/* bool */
+	FIELD_INT,	/* int64_t in [min, max]; integral floats count */
+	FIELD_DURATION, /* int64_t milliseconds, from a number of seconds or a str with units */
+	FIELD_UTF8,	/* struct slice, str of valid UTF-8 (bin accepted when valid) */
+	FIELD_NAME,	/* struct slice: UTF-8, not empty, <= LIMIT_NAME_BYTES, no control bytes */
+	FIELD_LABEL,	/* struct slice: NAME and contract section 1's rule: not all digits, not last/all, no . , or blank */
+	FIELD_BYTES,	/* struct slice, str or bin */
+	FIELD_PATH,	/* struct slice: BYTES, not empty, no NUL */
+	FIELD_ABSPATH,	/* struct slice: PATH that begins with / */
+	FIELD_OCTAL,	/* int64_t from a str of octal digits <= max */
+	FIELD_ENUM,	/* int, index into `names` */
+	FIELD_MAP,	/* struct slice: the raw map */
+	FIELD_ARRAY,	/* struct slice: the raw array */
+	FIELD_NAMES,	/* struct slice: raw array of NAME */
+	FIELD_INTS,	/* struct slice: raw array of ints in [min, max] */
+	FIELD_BYTESV,	/* struct slice: raw array of BYTES without NUL */
+	FIELD_ENV,	/* struct slice: raw map str -> str (bytes) or nil; names without = and NUL, not empty */
+	FIELD_META,	/* struct slice: raw map, checked whole, at most LIMIT_META_DEPTH deep */
+	FIELD_ANY,	/* struct slice: raw value, checked whole */
+	FIELD_TYPE_MAX
+};
+
+struct field {
+	const char *name;
+	enum field_type type;
+	uint32_t offset;	  /* of the value in the struct */
+	bool required;
+	int64_t min, max;	  /* FIELD_INT, FIELD_INTS, FIELD_OCTAL, FIELD_DURATION; both 0: the type's own range */
+	const char *const *names; /* FIELD_ENUM: NULL-terminated */
+	const char *doc;	  /* one line for PROTOCOL.md and --help */
+};
+
+#define FIELD_END { .name = NULL }
+#define FIELD_MAX_PER_TABLE 64
+
+/* Where we are, for error texts: "messages[2].ops[0]". */
+struct field_path {
+	char text[256];
+};
+
+/*
+ * Fills `into` from the map whose bytes are `map`; fields that are absent keep what `into` held. ret_seen (may be NULL) gets a bit
+ * for each field present. Returns 0, or 1 with e filled (E_PARAMS, E_UTF8, E_LIMIT).
+ */
+int field_decode(const struct field *table, struct slice map, void *into, const char *path, uint64_t *ret_seen,
+		 struct err *e) _must_check_;
+/* A whole value of outside make: keys are str and distinct, integers within LIMIT_INT, no NaN, str is UTF-8, depth at most max. */
+int value_check(struct slice value, int max_depth, const char *path, struct err *e) _must_check_;
+
+#endif

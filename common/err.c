@@ -4,22 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
-int err_set(struct err *e, int sym, const char *fmt, ...)
+void err_fill(struct err *e, int sym, const char *fmt, ...)
 {
 	if (!e)
-		return 1;
+		return;
 	va_list ap;
 	va_start(ap, fmt);
 	e->sym = sym;
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
-	return 1;
 }
 
-int err_prefix(struct err *e, const char *fmt, ...)
+void err_fill_prefix(struct err *e, const char *fmt, ...)
 {
 	if (!e)
-		return 1;
+		return;
 	char text[sizeof(e->text)];
 	va_list ap;
 	va_start(ap, fmt);
@@ -28,5 +27,4 @@ int err_prefix(struct err *e, const char *fmt, ...)
 	if (n >= 0 && (size_t)n < sizeof(text))
 		snprintf(text + n, sizeof(text) - (size_t)n, "%s", e->text);
 	memcpy(e->text, text, sizeof(text));
-	return 1;
 }

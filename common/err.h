@@ -16,9 +16,13 @@ struct err {
 
 #define ERR_INIT { 0, "" }
 
-/* Fills e (which may be NULL) and returns 1, for `return err_set(...)`. Longer text is cut. */
-int err_set(struct err *e, int sym, const char *fmt, ...) _printf_(3, 4);
-/* Puts "prefix" text before what e says and returns 1. */
-int err_prefix(struct err *e, const char *fmt, ...) _printf_(2, 3);
+/* Behind the two macros below, which let the compiler see that they are 1. */
+void err_fill(struct err *e, int sym, const char *fmt, ...) _printf_(3, 4);
+void err_fill_prefix(struct err *e, const char *fmt, ...) _printf_(2, 3);
+
+/* Fills e (which may be NULL) with a symbol and a text as printf makes it; is 1, for `return err_set(...)`. Longer text is cut. */
+#define err_set(...) ({ err_fill(__VA_ARGS__); 1; })
+/* Puts a text as printf makes it before what e says; is 1. */
+#define err_prefix(...) ({ err_fill_prefix(__VA_ARGS__); 1; })
 
 #endif

@@ -82,10 +82,14 @@ struct op_row {
 	const char *todo, *error; /* NULL: none */
 };
 
-/* Ops lo..hi (1-based, inclusive) of a run may have started from here on. */
+/*
+ * The ops of a run that may have started and whose result is not stored: an array of uint32_t (1-based indexes, host order), which
+ * replaces what was stored for the run. Empty: none. (CHANGED by the lead: was a range lo..hi; one row a run, table
+ * claim(run PRIMARY KEY, ops BLOB).)
+ */
 struct claim_row {
 	uint64_t run;
-	uint32_t lo, hi;
+	struct slice ops;
 };
 
 struct todo_row {

@@ -23,7 +23,11 @@ enum txn_status {
 /* On the loop thread; e is only set for TXN_FAILED. */
 typedef void (*txn_done_fn)(void *arg, enum txn_status status, uint64_t existing, const struct err *e);
 
+/* In a done callback after TXN_FAILED: the transaction is not freed but belongs to the caller again, who may commit it later. */
+void txn_keep(struct txn *t);
 struct txn *txn_new(txn_done_fn done, void *arg); /* done may be NULL */
+/* Sets or replaces who is told. */
+void txn_on_done(struct txn *t, txn_done_fn done, void *arg);
 struct txn *txn_free(struct txn *t);		  /* without calling done */
 bool txn_empty(const struct txn *t);
 
@@ -36,6 +40,7 @@ void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, s
 void txn_run_update(struct txn *t, const struct run_row *row);
 /* Inserts or replaces an op's row. Its run log is fdatasync'ed before the COMMIT when it has output. */
 void txn_op(struct txn *t, const struct op_row *row);
+/* Replaces the run's set of claimed ops (one row a run); an empty set removes the row. */
 void txn_claim(struct txn *t, const struct claim_row *row);
 /* An attempt that did not become its op's result (retried): kept as history. */
 void txn_attempt(struct txn *t, const struct op_row *row);

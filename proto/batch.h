@@ -14,6 +14,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/slice.h"
+#include "proto/field.h"
 
 /* stored, never renumber */
 enum op_kind { KIND_BASH, KIND_EXEC, KIND_WRITE, KIND_EDIT, KIND_READ, KIND_TODOS, KIND_MAX };
@@ -55,7 +56,7 @@ struct batch_op {
 	bool optional, exclusive, independent, external, detach;
 	/* bash, exec */
 	struct slice command, shell, argv; /* argv: raw array */
-	struct slice stdin_bytes, stdin_file;
+	struct slice stdin_raw, stdin_bytes, stdin_file;
 	bool has_stdin, pty;
 	/* write, edit, read */
 	struct slice path, content, expect, old_text, new_text;
@@ -97,6 +98,8 @@ struct plan {
 	struct plan_op *ops;
 	struct plan_dep *deps;
 	uint32_t n_messages, n_ops, n_deps;
+	uint32_t *ids; /* open addressing over the ids of ops: index + 1, 0: free */
+	uint32_t ids_mask;
 };
 
 /*
@@ -113,17 +116,34 @@ struct slice plan_op_id(const struct plan *p, uint32_t op);
 /* Index of the op with that id, or UINT32_MAX. */
 uint32_t plan_find(const struct plan *p, struct slice id);
 
+/* One op from its map (proved or not), without what only the batch as a whole knows. 0, or 1 with e; path as in field_decode. */
+int batch_op_decode(struct slice op, const char *path, struct batch_op *ret, struct err *e) _must_check_;
+/* Appends the op's working folder, absolute and lexically normal. */
+void batch_op_cwd(const struct batch_head *head, const struct batch_op *op, struct buf *b);
+/* Appends the file of a write, edit or read op, absolute and lexically normal. */
+void batch_op_path(const struct batch_head *head, const struct batch_op *op, struct buf *b);
+/* Whether the op calls this exit status a success. */
+bool batch_op_exit_ok(const struct batch_op *op, int exit);
+/* Appends a raw array of str (argv, ids, paths) as "a\0b\0"; how many they are. */
+uint32_t batch_strv(struct slice array, struct buf *b);
+
+/* The field tables, for documentation and completion; an op's rows say in `kinds` (1 << enum op_kind) who has them, 0: all. */
+extern const struct field batch_head_fields[], batch_message_fields[], batch_op_fields[];
+
 /* What is shown for an op (command, path or argv), at most LIMIT_TEXT_CHARS characters, valid UTF-8, one line. */
 void batch_op_text(const struct batch_op *op, struct buf *b);
 
-/* Appends the batch without env_base and without nil values: the form that is stored. */
+/* Appends the batch without env_base and without nil values (but for those of `env`, which remove a name): the form that is
+ * stored. */
 void batch_strip(struct slice batch, struct buf *b);
-/* SHA-256 of the batch's meaning: env_base and nil values aside, maps sorted by key, str and bin alike, integral floats as
- * integers. Two submits are "the same batch" when this is equal. */
+/* SHA-256 of the batch's meaning: env_base and nil values aside (but for those of `env`, which remove a name), maps sorted by key,
+ * str and bin alike, integral floats as integers, an empty array as an empty map. Two submits are "the same batch" when this is
+ * equal. */
 void batch_digest(struct slice batch, uint8_t ret[32]);
 /*
  * The environment of a run as "NAME=VALUE\0" strings: env_base (or `dflt`, a NULL-terminated environ, where absent) with env laid
- * over it (nil removes), duplicates resolved, BATCHD_*, NOTIFY_SOCKET, LISTEN_* and WATCHDOG_* taken out.
+ * over it (nil removes), sorted by name, each name once. What belongs to the caller's own service is taken out of the base:
+ * BATCHD_*, and systemd's NOTIFY_SOCKET, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, WATCHDOG_PID, WATCHDOG_USEC.
  */
 void batch_env(const struct batch_head *head, char *const *dflt, struct buf *b);
 

@@ -24,9 +24,15 @@
 #define LIMIT_JOBS 65535		  /* `jobs` of a batch, slots of a group */
 #define LIMIT_PRIORITY 1000000		  /* `priority` of a batch, either sign */
 #define LIMIT_DURATION_MS (INT64_C(10000) * 86400 * 1000) /* any duration */
-#define LIMIT_ARGV_BYTES (120u << 10)	  /* argv, or a command, handed to exec; Linux stops one string at 128 KiB */
+#define LIMIT_ARGV_BYTES (132u << 10)	  /* all of an argv with its NULs: one packet to the spawner holds it */
+#define LIMIT_OP_ENV_BYTES (44u << 10)	  /* `env` of one op, likewise */
+#define LIMIT_STRING_BYTES 131072	  /* one string handed to exec with its NUL (Linux: MAX_ARG_STRLEN) */
+#define LIMIT_PATH_BYTES 4095		  /* a path (Linux: PATH_MAX with its NUL) */
+#define LIMIT_TODO_TEXT_BYTES (64 << 10)  /* each text of a todo item */
 #define LIMIT_TODOS 10000		  /* items of one list */
+#define LIMIT_PLAN_OPS 10000		  /* ops that batch.check lists */
 #define LIMIT_OUTPUT_DEFAULT (1u << 20)	  /* `limit` of run.output when not given */
+#define LIMIT_OUTPUT_MAX (3u << 20)	  /* `limit` and `tail` of run.output: with its chunks it stays below LIMIT_REPLY_BYTES */
 #define DEFAULT_OUTPUT_CAP (INT64_C(16) << 20)
 #define DEFAULT_RETRY_DELAY_MS 1000
 #define DEFAULT_GRACE_MS 5000		  /* TERM, this long, KILL */

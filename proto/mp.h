@@ -32,7 +32,38 @@ struct mp {
 
 static inline struct mp mp_of(struct slice s)
 {
-	return (struct mp){ s.p, s.p + s.len };
+	const char *p = s.p ? s.p : "";
+	return (struct mp){ p, p + s.len };
+}
+
+/*
+ * What a first byte says: the bytes of its head, and either a body of fixed length or a length (or count) that the head holds. One
+ * table for the scanner and for us, so that what it proved is what we read.
+ */
+struct mp_shape {
+	uint8_t type; /* enum mp_type */
+	uint8_t head; /* bytes: type byte, length, and the type of an ext */
+	uint8_t body; /* bytes after the head; 0: mp_shape_len() says */
+};
+extern const struct mp_shape mp_shapes[256];
+
+/* The length or count in the whole head at p; of no meaning for scalars. */
+static inline uint64_t mp_shape_len(const struct mp_shape *shape, const char *p)
+{
+	const unsigned char *u = (const unsigned char *)p;
+	unsigned ext = shape->type == MP_EXT;
+	if (ext && shape->body)
+		return shape->body;
+	switch (shape->head - ext) {
+	case 1:
+		return u[0] & (shape->type == MP_STR ? 0x1f : 0x0f);
+	case 2:
+		return u[1];
+	case 3:
+		return (uint64_t)u[1] << 8 | u[2];
+	default:
+		return (uint64_t)u[1] << 24 | (uint64_t)u[2] << 16 | (uint64_t)u[3] << 8 | u[4];
+	}
 }
 
 /* Bytes of the head at p (type byte and length), 0 when more bytes are needed, -1 for 0xc1. Fills ret but for `bytes.p`. */
@@ -42,10 +73,11 @@ int mp_head(const char *p, const char *end, struct mp_value *ret);
 struct mp_value mp_next(struct mp *m);
 /* The type of the next value without moving. */
 enum mp_type mp_peek(const struct mp *m);
-/* Steps over one whole value; its bytes. */
+/* Steps over one whole value; its bytes. On what cannot be: SLICE_NONE, and the cursor at the end. */
 struct slice mp_skip(struct mp *m);
 /* Looks `key` up in the map whose bytes are `map` (an empty array counts as an empty map); absent or nil gives SLICE_NONE. */
 struct slice mp_find(struct slice map, const char *key);
+struct slice mp_find_slice(struct slice map, struct slice key);
 /* What a value is called in an error text: "str", "map", ... */
 const char *mp_type_name(enum mp_type type);
 

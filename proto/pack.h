@@ -18,6 +18,7 @@ struct pk {
 	struct buf *b;
 	bool omit_nil;
 	uint8_t depth;
+	size_t key_at, key_end; /* the last key, for omit_nil */
 	struct pk_open {
 		size_t at;	/* offset of the container's head in b */
 		uint32_t count; /* elements, or keys */
@@ -33,7 +34,7 @@ void pk_end(struct pk *pk);
 void pk_nil(struct pk *pk);
 void pk_bool(struct pk *pk, bool v);
 void pk_int(struct pk *pk, int64_t v);
-void pk_float(struct pk *pk, double v);
+void pk_float(struct pk *pk, double v); /* not finite: nil */
 void pk_str(struct pk *pk, struct slice s);   /* as str, as it is; absent: nil */
 void pk_bin(struct pk *pk, struct slice s);   /* as bin; absent: nil */
 void pk_text(struct pk *pk, struct slice s);  /* str where valid UTF-8, else bin; absent: nil */

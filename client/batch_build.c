@@ -1,0 +1,286 @@
+#include "client/batch_build.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/ctx.h"
+#include "client/json.h"
+#include "client/selectors.h"
+#include "common/timeutil.h"
+#include "proto/pack.h"
+
+const char *const opt_orders[] = { "parallel", "serial", "as-if-serial", NULL };
+const char *const opt_failures[] = { "stop", "continue", "kill", NULL };
+
+extern char **environ;
+
+struct build {
+	struct ctx *c;
+	const struct submit_options *o;
+	const struct batch_source *from;
+	struct pk pk;
+};
+
+/* Does the file say something for this key (null counts as nothing)? */
+static bool build_file_has(const struct build *b, const char *key)
+{
+	json_t *v = b->from->file ? json_object_get(b->from->file, key) : NULL;
+	return v && !json_is_null(v);
+}
+
+static void build_str(struct build *b, const char *key, const char *value)
+{
+	if (value)
+		pk_ktext(&b->pk, key, slice_str(value));
+}
+
+/* Durations travel with their unit. */
+static void build_duration(struct build *b, const char *key, const struct opt_int *d)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	if (!d->set)
+		return;
+	duration_print(&text, d->v);
+	pk_kstr(&b->pk, key, buf_slice(&text));
+}
+
+static void build_int(struct build *b, const char *key, const struct opt_int *i)
+{
+	if (i->set)
+		pk_kint(&b->pk, key, i->v);
+}
+
+static int build_runs(struct build *b, const char *key, const struct strv *words)
+{
+	_cleanup_(selection_done) struct selection runs = SELECTION_INIT;
+	if (!words->n)
+		return EXIT_OK;
+	struct selector how = { .words = words->v, .n = (int)words->n };
+	int status = selection_resolve(b->c, &how, &runs);
+	if (status)
+		return status;
+	pk_key(&b->pk, key);
+	pk_array(&b->pk);
+	for (size_t i = 0; i < runs.n; i++)
+		pk_int(&b->pk, runs.v[i].run);
+	pk_end(&b->pk);
+	return EXIT_OK;
+}
+
+void batch_pack_environ(struct pk *pk)
+{
+	pk_key(pk, "env_base");
+	pk_map(pk);
+	for (char **e = environ; *e; e++) {
+		size_t len = strcspn(*e, "=");
+		bool again = false;
+		if (len == 0 || (*e)[len] != '=')
+			continue;
+		for (char **f = environ; f < e && !again; f++)
+			again = strncmp(*f, *e, len + 1) == 0;
+		if (again)
+			continue;
+		pk_keyslice(pk, slice_of(*e, len));
+		pk_text(pk, slice_str(*e + len + 1));
+	}
+	pk_end(pk);
+}
+
+/* Is the variable `name` set by a later -E than number i (from -1: by any)? */
+static bool build_env_named(const struct submit_options *o, size_t from, const char *name, size_t len)
+{
+	for (size_t i = from; i < o->env.n; i++)
+		if (strncmp(o->env.v[i], name, len) == 0 && (o->env.v[i][len] == '=' || o->env.v[i][len] == '\0'))
+			return true;
+	return false;
+}
+
+static int build_json(struct build *b, const char *key, const json_t *value)
+{
+	_cleanup_buf_ struct buf one = BUF_INIT;
+	struct err e = ERR_INIT;
+	if (json_to_mp(value, &one, &e))
+		return fail(b->c, EXIT_USAGE, "%s: %s", key, e.text);
+	pk_key(&b->pk, key);
+	pk_raw(&b->pk, buf_slice(&one));
+	return EXIT_OK;
+}
+
+static int build_env(struct build *b)
+{
+	json_t *file = b->from->file ? json_object_get(b->from->file, "env") : NULL, *value;
+	const char *key;
+	if (!b->o->env.n)
+		return EXIT_OK;
+	pk_key(&b->pk, "env");
+	pk_map(&b->pk);
+	json_object_foreach(file, key, value) {
+		if (build_env_named(b->o, 0, key, strlen(key)))
+			continue;
+		int status = build_json(b, key, value);
+		if (status)
+			return status;
+	}
+	for (size_t i = 0; i < b->o->env.n; i++) {
+		const char *e = b->o->env.v[i];
+		size_t len = strcspn(e, "=");
+		if (build_env_named(b->o, i + 1, e, len))
+			continue;
+		pk_keyslice(&b->pk, slice_of(e, len));
+		if (e[len])
+			pk_text(&b->pk, slice_str(e + len + 1));
+		else
+			pk_nil(&b->pk);
+	}
+	pk_end(&b->pk);
+	return EXIT_OK;
+}
+
+static int build_surroundings(struct build *b)
+{
+	const char *cwd = ctx_cwd();
+	if (!build_file_has(b, "cwd") || b->o->dir) {
+		if (!cwd)
+			return fail(b->c, EXIT_USAGE, "the current folder is gone: go to another, or give -C DIR");
+		pk_ktext(&b->pk, "cwd", slice_str(cwd));
+	}
+	if (!build_file_has(b, "env_base"))
+		batch_pack_environ(&b->pk);
+	if (!build_file_has(b, "umask")) {
+		char text[8];
+		mode_t mask = umask(022);
+		umask(mask);
+		snprintf(text, sizeof(text), "%03o", (unsigned)mask);
+		pk_kstr(&b->pk, "umask", slice_str(text));
+	}
+	return EXIT_OK;
+}
+
+static int build_flags(struct build *b)
+{
+	const struct submit_options *o = b->o;
+	build_str(b, "name", o->name);
+	build_str(b, "key", o->key);
+	build_str(b, "order", o->order);
+	build_str(b, "on_failure", o->on_failure);
+	build_str(b, "group", o->group);
+	build_int(b, "jobs", &o->jobs);
+	build_int(b, "priority", &o->priority);
+	build_duration(b, "timeout", &o->timeout);
+	if (o->hold)
+		pk_kbool(&b->pk, "held", true);
+	if (o->delay.set)
+		pk_kint(&b->pk, "not_before", time_wall_ms() + o->delay.v);
+	const char *list = o->list ? o->list : build_file_has(b, "list") ? NULL : getenv("BATCHD_LIST");
+	build_str(b, "list", list && *list ? list : NULL);
+	if (b->from->no_output_cap)
+		pk_kint(&b->pk, "output_cap", 0);
+	int status = build_env(b);
+	if (status == EXIT_OK)
+		status = build_runs(b, "needs_runs", &o->after);
+	return status ? status : build_runs(b, "after_any_runs", &o->after_any);
+}
+
+/* Is the file's value for this key overruled by a flag, that is, already packed? */
+static bool build_overruled(const struct build *b, const char *key)
+{
+	const struct submit_options *o = b->o;
+	const struct {
+		const char *key;
+		bool yes;
+	} rules[] = {
+		{ "name", o->name },		 { "key", o->key },
+		{ "order", o->order },		 { "on_failure", o->on_failure },
+		{ "group", o->group },		 { "jobs", o->jobs.set },
+		{ "priority", o->priority.set }, { "timeout", o->timeout.set },
+		{ "held", o->hold },		 { "not_before", o->delay.set },
+		{ "list", o->list },		 { "env", o->env.n > 0 },
+		{ "cwd", o->dir },		 { "needs_runs", o->after.n > 0 },
+		{ "after_any_runs", o->after_any.n > 0 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (rules[i].yes && strcmp(rules[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+static int build_file(struct build *b)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach(b->from->file, key, value) {
+		if (json_is_null(value) || build_overruled(b, key))
+			continue;
+		int status = build_json(b, key, value);
+		if (status)
+			return status;
+	}
+	return EXIT_OK;
+}
+
+static void build_command(struct build *b, const char *command)
+{
+	pk_kstr(&b->pk, "kind", slice_str("bash"));
+	pk_ktext(&b->pk, "command", slice_str(command));
+}
+
+static void build_one(struct build *b)
+{
+	pk_map(&b->pk);
+	if (b->from->argc == 1) {
+		build_command(b, b->from->argv[0]);
+	} else {
+		pk_kstr(&b->pk, "kind", slice_str("exec"));
+		pk_key(&b->pk, "argv");
+		pk_array(&b->pk);
+		for (int i = 0; i < b->from->argc; i++)
+			pk_text(&b->pk, slice_str(b->from->argv[i]));
+		pk_end(&b->pk);
+	}
+	if (b->from->op_stdin)
+		pk_kbin(&b->pk, "stdin", *b->from->op_stdin);
+	if (b->o->pty)
+		pk_kbool(&b->pk, "pty", true);
+	pk_end(&b->pk);
+}
+
+static void build_ops(struct build *b)
+{
+	pk_key(&b->pk, "messages");
+	pk_array(&b->pk);
+	pk_map(&b->pk);
+	pk_key(&b->pk, "ops");
+	pk_array(&b->pk);
+	for (size_t i = 0; b->from->commands && i < b->from->commands->n; i++) {
+		pk_map(&b->pk);
+		build_command(b, b->from->commands->v[i]);
+		pk_end(&b->pk);
+	}
+	if (b->from->argc)
+		build_one(b);
+	pk_end(&b->pk);
+	pk_end(&b->pk);
+	pk_end(&b->pk);
+}
+
+int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from, struct buf *out)
+{
+	struct build b = { .c = c, .o = o, .from = from, .pk = PK_INIT(out) };
+	for (size_t i = 0; i < o->env.n; i++)
+		if (o->env.v[i][0] == '=' || o->env.v[i][0] == '\0')
+			return fail(c, EXIT_USAGE, "-E '%s': write NAME=VALUE, or NAME to remove it", o->env.v[i]);
+	pk_map(&b.pk);
+	int status = build_flags(&b);
+	if (status == EXIT_OK)
+		status = build_surroundings(&b);
+	if (status)
+		return status;
+	if (from->file)
+		status = build_file(&b);
+	else
+		build_ops(&b);
+	if (status == EXIT_OK)
+		pk_end(&b.pk);
+	return status;
+}

@@ -1,0 +1,206 @@
+#include "client/ctx.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "client/daemon_start.h"
+#include "client/json.h"
+#include "common/fd.h"
+#include "common/paths.h"
+#include "common/text.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "proto/errors.h"
+
+#define RECONNECT_MS 30000
+#define RETRY_MIN_MS 50
+#define RETRY_MAX_MS 2000
+
+/* One line on stderr in one write, so that lines of several programs do not mix. */
+static void say(const struct ctx *c, const char *fmt, va_list ap)
+{
+	_cleanup_buf_ struct buf line = BUF_INIT;
+	buf_addf(&line, "%s: ", c->command ? c->command : "batchctl");
+	buf_vaddf(&line, fmt, ap);
+	buf_addc(&line, '\n');
+	if (fd_write_all(STDERR_FILENO, line.p, line.len) < 0)
+		return; /* nobody left to tell */
+}
+
+void note(const struct ctx *c, const char *fmt, ...)
+{
+	va_list ap;
+	if (c->quiet)
+		return;
+	va_start(ap, fmt);
+	say(c, fmt, ap);
+	va_end(ap);
+}
+
+int fail(const struct ctx *c, int status, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	say(c, fmt, ap);
+	va_end(ap);
+	return status;
+}
+
+int fail_err(const struct ctx *c, const struct err *e)
+{
+	if (e->sym == E_NONE)
+		return fail(c, EXIT_USAGE, "%s", e->text);
+	const char *symbol = err_symbol_name(e->sym);
+	size_t len = strlen(symbol);
+	const char *text = strncmp(e->text, symbol, len) == 0 && e->text[len] == ':' ? e->text + len + 1 : e->text;
+	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s (%s)", text + strspn(text, " "), symbol);
+}
+
+const char *ctx_cwd(void)
+{
+	static char cwd[PATH_MAX];
+	return getcwd(cwd, sizeof(cwd)) ? cwd : NULL;
+}
+
+char *ctx_project(void)
+{
+	const char *cwd = ctx_cwd();
+	if (!cwd)
+		return NULL;
+	char *project = path_project(cwd);
+	return project ? project : xstrdup(cwd);
+}
+
+static int ctx_none(const struct ctx *c)
+{
+	return fail(c, EXIT_NO_DAEMON, "no daemon running at '%s': start one with `batchctl daemon start`", c->socket);
+}
+
+/* What a failed conn_open means. */
+static int ctx_open_failed(struct ctx *c, int r, const struct err *e)
+{
+	if (r > 0)
+		return fail_err(c, e);
+	if (r == -ECONNRESET)
+		return fail(c, EXIT_NO_DAEMON, "what listens at '%s' hung up: is it batchd?", c->socket);
+	return fail(c, EXIT_NO_DAEMON, "cannot connect to '%s': %s", c->socket, strerror(-r));
+}
+
+static bool ctx_nobody(int r)
+{
+	return r == -ECONNREFUSED || r == -ENOENT || r == -ENOTDIR;
+}
+
+int ctx_connect(struct ctx *c, enum ctx_start start)
+{
+	struct err e = ERR_INIT;
+	if (c->conn)
+		return EXIT_OK;
+	if (start == CTX_NEVER_START && !daemon_is_running(c->socket))
+		return ctx_none(c);
+	int r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+	if (!ctx_nobody(r))
+		return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
+	if (start == CTX_NEVER_START)
+		return ctx_none(c);
+	if (daemon_start(c->socket, &e))
+		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
+	r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+	return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
+}
+
+void ctx_disconnect(struct ctx *c)
+{
+	c->conn = conn_free(c->conn);
+}
+
+/* Watches the folder the socket appears in; -1 where that cannot be: then only the retries find it. */
+static int ctx_watch_folder(const char *socket)
+{
+	_cleanup_free_ char *dir = xstrdup(socket);
+	char *slash = strrchr(dir, '/');
+	if (!slash)
+		return -1;
+	*(slash == dir ? slash + 1 : slash) = '\0';
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (fd >= 0 && inotify_add_watch(fd, dir, IN_MOVED_TO | IN_CREATE) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Waits for the folder to change, a signal, or `ms`. The signal's number, else 0. */
+static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
+{
+	struct pollfd fds[2] = { { .fd = watch_fd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
+	char events[4096];
+	struct signalfd_siginfo info;
+	if (poll(fds, 2, (int)ms) <= 0)
+		return 0;
+	if ((fds[0].revents & POLLIN) && read(watch_fd, events, sizeof(events)) < 0)
+		return 0;
+	if ((fds[1].revents & POLLIN) && read(signal_fd, &info, sizeof(info)) == sizeof(info) &&
+	    (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP))
+		return (int)info.ssi_signo;
+	return 0;
+}
+
+int ctx_reconnect(struct ctx *c, int signal_fd)
+{
+	int64_t deadline = time_mono_ms() + RECONNECT_MS, pause = RETRY_MIN_MS;
+	_cleanup_close_ int watch_fd = ctx_watch_folder(c->socket);
+	struct err e = ERR_INIT;
+	ctx_disconnect(c);
+	for (bool told = false;; pause = MIN2(pause * 2, RETRY_MAX_MS)) {
+		int r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+		if (r == 0)
+			return EXIT_OK;
+		int64_t left = deadline - time_mono_ms();
+		if (left <= 0)
+			return fail(c, EXIT_NO_DAEMON, "batchd went away and did not come back within %d s", RECONNECT_MS / 1000);
+		if (!told && pause > 4 * RETRY_MIN_MS) {
+			note(c, "batchd went away; waiting for it to come back");
+			told = true;
+		}
+		int sig = ctx_wait_change(watch_fd, signal_fd, MIN2(pause, left));
+		if (sig)
+			return EXIT_SIGNAL + sig;
+	}
+}
+
+int ctx_try(struct ctx *c, const char *method, const struct buf *params, struct buf *ret, struct err *e)
+{
+	return conn_call(c->conn, method, params ? buf_slice(params) : SLICE_NONE, ret, e);
+}
+
+int ctx_call(struct ctx *c, const char *method, const struct buf *params, struct buf *ret)
+{
+	struct err e = ERR_INIT;
+	int r = ctx_try(c, method, params, ret, &e);
+	if (r < 0)
+		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
+	return r ? fail_err(c, &e) : EXIT_OK;
+}
+
+int ctx_print(struct ctx *c, const struct buf *text)
+{
+	int r = fd_write_all(STDOUT_FILENO, text->p, text->len);
+	if (r == 0 || r == -EPIPE)
+		return r ? EXIT_RUN : EXIT_OK;
+	return fail(c, EXIT_RUN, "cannot write to stdout: %s", strerror(-r));
+}
+
+int ctx_print_json(struct ctx *c, struct slice value)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	json_print_mp(value, JSON_LINE, &text);
+	buf_addc(&text, '\n');
+	return ctx_print(c, &text);
+}

@@ -1,0 +1,247 @@
+#include "client/dispatch.h"
+
+#include <limits.h>
+#include <locale.h>
+#include <langinfo.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "client/ctx.h"
+#include "client/term.h"
+#include "common/paths.h"
+#include "common/text.h"
+#include "common/xalloc.h"
+#include "proto/suggest.h"
+
+struct globals {
+	const char *socket, *color;
+	bool json, quiet, verbose, version, help;
+};
+
+static const char *const opt_colors[] = { "auto", "always", "never", NULL };
+
+#define GLOBAL(name, letter, type, field, ...)                                                     \
+	{ name, letter, type, offsetof(struct globals, field), __VA_ARGS__ }
+
+const struct opt global_opts[] = {
+	GLOBAL("socket", 0, OPT_STR, socket, "PATH", "batchd's socket; else $BATCHD_SOCKET"),
+	GLOBAL("json", 0, OPT_FLAG, json, NULL, "print JSON"),
+	GLOBAL("color", 0, OPT_ENUM, color, "WHEN", "auto, always or never", opt_colors),
+	GLOBAL("quiet", 'q', OPT_FLAG, quiet, NULL, "say nothing but errors on stderr"),
+	GLOBAL("verbose", 'v', OPT_FLAG, verbose, NULL, "say more"),
+	GLOBAL("version", 0, OPT_FLAG, version, NULL, "print the version"),
+	GLOBAL("help", 'h', OPT_FLAG, help, NULL, "print this help"),
+	OPT_END,
+};
+
+/* What main() has found on the line so far. */
+struct line {
+	int argc;
+	char **argv;
+	int at;
+	bool ended; /* "--" was seen */
+	struct globals globals;
+	struct ctx ctx;
+	struct buf command; /* "batchctl todo add" */
+	const struct verb *verb, *parent;
+	void *values; /* the verb's options */
+	const struct opt *shared_rows; /* rows whose values need freeing besides the verb's own */
+	struct strv operands;
+};
+
+const struct verb *verb_find(const struct verb *const *table, const char *name)
+{
+	for (; *table; table++)
+		if (strcmp((*table)->name, name) == 0 || ((*table)->alias && strcmp((*table)->alias, name) == 0))
+			return *table;
+	return NULL;
+}
+
+static int line_unknown(struct line *l, const struct verb *const *table, const char *word)
+{
+	struct suggest near = SUGGEST_INIT(slice_str(word));
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	text_one_line(&shown, slice_str(word), 60);
+	for (; *table; table++) {
+		suggest_offer(&near, (*table)->name);
+		if ((*table)->alias)
+			suggest_offer(&near, (*table)->alias);
+	}
+	if (near.best)
+		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': did you mean '%s'?", buf_str(&shown), near.best);
+	return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': see `%s --help`", buf_str(&shown), buf_str(&l->command));
+}
+
+static void line_enter(struct line *l, const struct verb *v)
+{
+	l->parent = l->verb;
+	l->verb = v;
+	buf_addf(&l->command, " %s", v->name);
+	l->ctx.command = buf_str(&l->command);
+}
+
+/* Options before the verb, the verb, and where it has subs the options before the sub and the sub. EXIT_OK, or a failure. */
+static int line_find_verb(struct line *l, const struct verb *dflt)
+{
+	struct err e = ERR_INIT;
+	struct opts o = { .groups = { { global_opts, &l->globals } }, .n_groups = 1, .command = buf_str(&l->command) };
+	l->at = opts_take(&o, l->argc, l->argv, l->at, &l->ended, &e);
+	if (l->at < 0)
+		return fail(&l->ctx, EXIT_USAGE, "%s", e.text);
+	if (l->at >= l->argc) {
+		l->verb = dflt;
+		return EXIT_OK;
+	}
+	const struct verb *v = verb_find(verbs, l->argv[l->at]);
+	if (!v)
+		return line_unknown(l, verbs, l->argv[l->at]);
+	l->at++;
+	line_enter(l, v);
+	return EXIT_OK;
+}
+
+static int line_find_sub(struct line *l)
+{
+	struct err e = ERR_INIT;
+	const struct verb *parent = l->verb;
+	struct opts o = { .groups = { { parent->options, l->values }, { global_opts, &l->globals } }, .n_groups = 2,
+			  .command = buf_str(&l->command) };
+	l->at = opts_take(&o, l->argc, l->argv, l->at, &l->ended, &e);
+	if (l->at < 0)
+		return fail(&l->ctx, EXIT_USAGE, "%s", e.text);
+	if (l->at >= l->argc && l->globals.help)
+		return EXIT_OK;
+	const struct verb *sub = l->at >= l->argc ? parent->subs[0] : verb_find(parent->subs, l->argv[l->at]);
+	if (!sub)
+		return line_unknown(l, parent->subs, l->argv[l->at]);
+	l->at += l->at < l->argc;
+	line_enter(l, sub);
+	return EXIT_OK;
+}
+
+static int line_parse(struct line *l)
+{
+	struct err e = ERR_INIT;
+	struct opts o = { .stop_at_operand = l->verb->stop_at_operand, .command = buf_str(&l->command) };
+	o.groups[o.n_groups++] = (struct opt_group){ l->verb->options, l->values };
+	if (l->parent)
+		o.groups[o.n_groups++] = (struct opt_group){ l->parent->options, l->values };
+	o.groups[o.n_groups++] = (struct opt_group){ global_opts, &l->globals };
+	if (l->ended) {
+		while (l->at < l->argc)
+			strv_add(&l->operands, l->argv[l->at++]);
+		return EXIT_OK;
+	}
+	if (opts_parse(&o, l->argc, l->argv, l->at, &l->operands, &e))
+		return fail(&l->ctx, EXIT_USAGE, "%s", e.text);
+	return EXIT_OK;
+}
+
+static int line_check_operands(const struct line *l)
+{
+	const struct verb *v = l->verb;
+	int n = (int)l->operands.n;
+	if (n < v->min_args)
+		return fail(&l->ctx, EXIT_USAGE, "%s missing: usage: %s %s", n ? "an operand is" : "operands are", l->ctx.command,
+			    v->usage ? v->usage : "");
+	if (v->max_args >= 0 && n > v->max_args) {
+		_cleanup_buf_ struct buf shown = BUF_INIT;
+		text_one_line(&shown, slice_str(l->operands.v[v->max_args]), 60);
+		return fail(&l->ctx, EXIT_USAGE, "'%s' is one operand too many: usage: %s %s", buf_str(&shown), l->ctx.command,
+			    v->usage ? v->usage : "");
+	}
+	return EXIT_OK;
+}
+
+/* A socket as an absolute path; malloced. */
+static char *line_socket(const char *named)
+{
+	struct buf b = BUF_INIT;
+	char cwd[PATH_MAX];
+	if (!named)
+		return path_default_socket();
+	path_normal(&b, slice_str(getcwd(cwd, sizeof(cwd)) ? cwd : "/"), slice_str(named));
+	return buf_steal(&b);
+}
+
+static void line_fill_ctx(struct line *l)
+{
+	struct ctx *c = &l->ctx;
+	const char *env = getenv("BATCHD_SOCKET");
+	c->socket_named = l->globals.socket || (env && *env);
+	c->socket = line_socket(l->globals.socket);
+	c->color = l->globals.color;
+	c->json = l->globals.json;
+	c->quiet = l->globals.quiet;
+	c->verbose = l->globals.verbose;
+	c->argv = l->operands.v;
+	c->argc = (int)l->operands.n;
+	term_decide_colors(c);
+}
+
+static int line_help(struct line *l)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (l->globals.version) {
+		buf_adds(&b, "batchctl " BATCHD_VERSION "\n");
+	} else if (!l->verb) {
+		help_overview(&b);
+	} else {
+		_cleanup_free_ char *of = l->parent ? xasprintf("batchctl %s", l->parent->name) : xstrdup("batchctl");
+		help_verb(&b, of, l->verb, l->parent);
+	}
+	return ctx_print(&l->ctx, &b);
+}
+
+static int line_run(struct line *l)
+{
+	static const struct verb *dflt;
+	dflt = verb_find(verbs, "status");
+	int status = line_find_verb(l, dflt);
+	if (status)
+		return status;
+	bool bare = l->verb == dflt && l->at >= l->argc;
+	if (bare && (l->globals.help || l->globals.version) && strcmp(l->ctx.command, "batchctl") == 0) {
+		l->verb = NULL;
+		return line_help(l);
+	}
+	l->values = xcalloc(1, MAX2(l->verb->options_size, (size_t)1));
+	if (l->verb->subs && (status = line_find_sub(l)) != EXIT_OK)
+		return status;
+	status = line_parse(l);
+	if (status == EXIT_OK && (l->globals.help || l->globals.version))
+		return line_help(l);
+	if (status == EXIT_OK)
+		status = line_check_operands(l);
+	if (status)
+		return status;
+	line_fill_ctx(l);
+	return l->verb->run(&l->ctx, l->values);
+}
+
+static void line_done(struct line *l)
+{
+	ctx_disconnect(&l->ctx);
+	if (l->verb && l->values)
+		opts_done(l->verb->options, l->values);
+	if (l->parent && l->values)
+		opts_done(l->parent->options, l->values);
+	free(l->values);
+	free((char *)l->ctx.socket);
+	strv_done(&l->operands);
+	buf_done(&l->command);
+}
+
+int client_main(int argc, char **argv)
+{
+	struct line l = { .argc = argc, .argv = argv, .at = 1, .command = BUF_INIT };
+	setlocale(LC_CTYPE, "");
+	if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+		setlocale(LC_CTYPE, "C.UTF-8");
+	signal(SIGPIPE, SIG_IGN);
+	buf_adds(&l.command, "batchctl");
+	l.ctx.command = buf_str(&l.command);
+	int status = line_run(&l);
+	line_done(&l);
+	return status;
+}

@@ -1,0 +1,386 @@
+#include "client/follow.h"
+
+#include "client/selectors.h"
+#include "common/text.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+/* What follow_* functions return besides an exit status: the connection is gone, reconnect. */
+#define FOLLOW_LOST (-1)
+
+/* conn_call with the two ways to fail told apart; errors have been said. */
+static int follow_call(struct ctx *c, const char *method, const struct buf *params, struct buf *ret)
+{
+	struct err e = ERR_INIT;
+	int r = ctx_try(c, method, params, ret, &e);
+	if (r < 0)
+		return FOLLOW_LOST;
+	return r ? fail_err(c, &e) : EXIT_OK;
+}
+
+static int follow_page(struct ctx *c, struct run_view *v, int64_t *next)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kint(&pk, "offset", *next);
+	pk_end(&pk);
+	int status = follow_call(c, "run.get", &params, &reply);
+	if (status)
+		return status;
+	run_view_head(v, buf_slice(&reply));
+	run_view_ops(v, mp_find(buf_slice(&reply), "ops"));
+	int64_t following = mp_get_int(buf_slice(&reply), "next", 0);
+	*next = following > *next ? following : 0;
+	return EXIT_OK;
+}
+
+static int follow_pages(struct ctx *c, struct run_view *v)
+{
+	for (int64_t next = 1; next;) {
+		int status = follow_page(c, v, &next);
+		if (status)
+			return status;
+	}
+	return EXIT_OK;
+}
+
+int follow_load(struct ctx *c, struct run_view *v)
+{
+	int status = follow_pages(c, v);
+	return status == FOLLOW_LOST ? fail(c, EXIT_NO_DAEMON, "batchd went away while run %lld was read", (long long)v->run) : status;
+}
+
+/* ---- output by position ---- */
+
+/* Where an op's streams stand, told from a page of run.output. */
+struct page {
+	struct slice data;
+	int64_t offset, next, size, dropped;
+};
+
+static int follow_read_output(struct follow *f, const struct run_view *v, const struct op_view *o, int stream, int64_t limit,
+			      struct buf *reply, struct page *ret)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	int64_t at = o->streams[stream].at;
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kint(&pk, "op", o->index);
+	pk_kstr(&pk, "stream", slice_str(stream ? "stderr" : "stdout"));
+	pk_kint(&pk, "offset", at);
+	pk_kint(&pk, "limit", limit);
+	pk_end(&pk);
+	int status = follow_call(f->c, "run.output", &params, reply);
+	if (status)
+		return status;
+	struct slice r = buf_slice(reply);
+	*ret = (struct page){ .data = mp_get_str(r, "data") };
+	ret->offset = mp_get_int(r, "offset", at);
+	ret->size = mp_get_int(r, "size", 0);
+	ret->dropped = mp_get_int(r, "dropped", 0);
+	ret->next = mp_get_int(r, "end", ret->offset + (int64_t)ret->data.len + ret->dropped);
+	return EXIT_OK;
+}
+
+static int follow_deliver(struct follow *f, struct run_view *v, struct op_view *o, int stream, struct slice data)
+{
+	o->streams[stream].at += (int64_t)data.len;
+	return data.len && f->sink->output ? f->sink->output(f->arg, v, o, stream, data) : EXIT_OK;
+}
+
+static void follow_gap(struct follow *f, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+{
+	o->streams[stream].at += bytes;
+	if (bytes > 0 && f->sink->dropped)
+		f->sink->dropped(f->arg, v, o, stream, bytes);
+}
+
+/*
+ * One step of a stream from where it stands. A page with a hole inside does not say where the hole is: smaller pages find it.
+ * *ret_end: nothing more is there now.
+ */
+static int follow_step(struct follow *f, struct run_view *v, struct op_view *o, int stream, int64_t *limit, bool *ret_end)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	struct page page;
+	struct op_stream *s = &o->streams[stream];
+	int status = follow_read_output(f, v, o, stream, *limit, &reply, &page);
+	if (status)
+		return status;
+	o->printed[stream] = MAX2(o->printed[stream], page.size);
+	*ret_end = page.data.len == 0 && page.next <= s->at;
+	if (page.offset > s->at)
+		follow_gap(f, v, o, stream, page.offset - s->at);
+	bool hole = page.next - page.offset > (int64_t)page.data.len;
+	if (hole && *limit > 1 && page.data.len > 0) {
+		*limit /= 2;
+		return EXIT_OK;
+	}
+	status = follow_deliver(f, v, o, stream, page.data);
+	if (hole)
+		follow_gap(f, v, o, stream, page.next - s->at);
+	*ret_end = *ret_end || s->at >= page.size;
+	return status;
+}
+
+static int follow_stream(struct follow *f, struct run_view *v, struct op_view *o, int stream)
+{
+	int64_t limit = 256 << 10;
+	for (bool end = false; !end;) {
+		int status = follow_step(f, v, o, stream, &limit, &end);
+		if (status)
+			return status;
+	}
+	return EXIT_OK;
+}
+
+static int follow_streams(struct follow *f, struct run_view *v, struct op_view *o)
+{
+	int status = follow_stream(f, v, o, 0);
+	return status ? status : follow_stream(f, v, o, 1);
+}
+
+int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o)
+{
+	int status = follow_streams(f, v, o);
+	return status == FOLLOW_LOST ? fail(f->c, EXIT_NO_DAEMON, "batchd went away while output was read") : status;
+}
+
+static bool follow_wants(const struct follow *f, const struct op_view *o)
+{
+	int64_t index;
+	if (!f->sink->output)
+		return false;
+	if (!f->only_op)
+		return true;
+	if (parse_int(slice_str(f->only_op), 0, INT64_MAX, &index))
+		return index == o->index;
+	return o->id && strcmp(o->id, f->only_op) == 0;
+}
+
+/* ---- subscribing ---- */
+
+static int follow_subscribe(struct follow *f, struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	if (f->sink->output)
+		pk_kstr(&pk, "output", slice_str("data"));
+	pk_end(&pk);
+	int status = follow_call(f->c, "run.subscribe", &params, &reply);
+	if (status)
+		return status;
+	v->sub = mp_get_int(buf_slice(&reply), "sub", 0);
+	return follow_pages(f->c, v);
+}
+
+/* The ended run as it will be reported; its subscription is over. */
+static int follow_finish(struct follow *f, struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kstr(&pk, "ops", slice_str("none"));
+	pk_end(&pk);
+	int status = follow_call(f->c, "run.get", &params, &v->final);
+	if (status)
+		return status;
+	run_view_head(v, buf_slice(&v->final));
+	buf_clear(&params);
+	pk = (struct pk)PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "sub", v->sub);
+	pk_end(&pk);
+	if (follow_call(f->c, "rpc.unsubscribe", &params, NULL) == FOLLOW_LOST)
+		return FOLLOW_LOST;
+	if (f->sink->run)
+		f->sink->run(f->arg, v);
+	return EXIT_OK;
+}
+
+/* Output there was before we came, of all ops that have begun. */
+static int follow_past(struct follow *f, struct run_view *v)
+{
+	for (uint32_t i = 1; i <= v->n_ops; i++) {
+		struct op_view *o = run_view_op(v, i);
+		if (!o || !follow_wants(f, o))
+			continue;
+		bool behind = o->printed[0] > o->streams[0].at || o->printed[1] > o->streams[1].at;
+		if (f->skip_past && !f->sent_output) {
+			o->streams[0].at = o->printed[0];
+			o->streams[1].at = o->printed[1];
+			behind = false;
+		}
+		int status = behind ? follow_streams(f, v, o) : EXIT_OK;
+		if (status)
+			return status;
+		if (view_ended(o->state) && f->sink->op_end)
+			f->sink->op_end(f->arg, v, o);
+	}
+	return EXIT_OK;
+}
+
+static int follow_begin(struct follow *f, struct run_view *v)
+{
+	int status = follow_subscribe(f, v);
+	if (status)
+		return status;
+	if (f->sink->snapshot)
+		f->sink->snapshot(f->arg, v);
+	if (f->sink->output && (status = follow_past(f, v)) != EXIT_OK)
+		return status;
+	return view_ended(v->state) ? follow_finish(f, v) : EXIT_OK;
+}
+
+static int follow_begin_all(struct follow *f)
+{
+	for (int i = 0; i < f->n; i++) {
+		int status = f->views[i].final.len ? EXIT_OK : follow_begin(f, &f->views[i]);
+		if (status)
+			return status;
+	}
+	f->sent_output = true;
+	return EXIT_OK;
+}
+
+/* ---- events ---- */
+
+static struct run_view *follow_view(struct follow *f, struct slice event)
+{
+	int64_t sub = mp_get_int(event, "sub", -1);
+	for (int i = 0; i < f->n; i++)
+		if (f->views[i].sub == sub && !f->views[i].final.len)
+			return &f->views[i];
+	return NULL;
+}
+
+static int follow_op_event(struct follow *f, struct run_view *v, struct slice event)
+{
+	enum view_state before;
+	struct op_view *o = run_view_op_event(v, event, &before);
+	if (!o)
+		return EXIT_OK;
+	if (view_ended(o->state) && follow_wants(f, o)) {
+		bool sized = mp_find(event, "stdout_bytes").p && mp_find(event, "stderr_bytes").p;
+		bool whole = sized && o->streams[0].at >= o->printed[0] && o->streams[1].at >= o->printed[1];
+		int status = whole ? EXIT_OK : follow_streams(f, v, o);
+		if (status)
+			return status;
+		if (f->sink->op_end)
+			f->sink->op_end(f->arg, v, o);
+	}
+	if (f->sink->op)
+		f->sink->op(f->arg, v, o, before);
+	return EXIT_OK;
+}
+
+static int follow_event_stream(struct slice event)
+{
+	struct slice name = mp_get_str(event, "stream");
+	if (name.p)
+		return slice_is(name, "stderr");
+	return mp_get_int(event, "stream", 1) == 2;
+}
+
+static int follow_output_event(struct follow *f, struct run_view *v, struct slice event)
+{
+	struct op_view *o = run_view_op(v, mp_get_int(event, "op", 0));
+	struct slice data = mp_get_str(event, "data");
+	if (!o || !follow_wants(f, o))
+		return EXIT_OK;
+	int stream = follow_event_stream(event);
+	int64_t offset = mp_get_int(event, "offset", 0), end = offset + (int64_t)data.len;
+	struct op_stream *s = &o->streams[stream];
+	if (!data.p || offset > s->at)
+		return follow_stream(f, v, o, stream);
+	if (end <= s->at)
+		return EXIT_OK;
+	size_t had = (size_t)(s->at - offset);
+	return follow_deliver(f, v, o, stream, slice_of(data.p + had, data.len - had));
+}
+
+static int follow_event(struct follow *f, struct slice event)
+{
+	/* Calls made below reuse the connection's buffers. */
+	_cleanup_buf_ struct buf copy = BUF_INIT;
+	buf_addslice(&copy, event);
+	event = buf_slice(&copy);
+	struct run_view *v = follow_view(f, event);
+	struct slice type = mp_get_str(event, "type");
+	if (!v)
+		return EXIT_OK;
+	if (slice_is(type, "op.state"))
+		return follow_op_event(f, v, event);
+	if (slice_is(type, "op.output"))
+		return follow_output_event(f, v, event);
+	if (slice_is(type, "resync"))
+		return follow_begin(f, v);
+	if (!slice_is(type, "run.state"))
+		return EXIT_OK;
+	run_view_head(v, event);
+	if (view_ended(v->state))
+		return follow_finish(f, v);
+	if (f->sink->run)
+		f->sink->run(f->arg, v);
+	return EXIT_OK;
+}
+
+static bool follow_over(const struct follow *f)
+{
+	for (int i = 0; i < f->n; i++)
+		if (!f->views[i].final.len)
+			return false;
+	return true;
+}
+
+static int follow_turn(struct follow *f)
+{
+	struct conn_in in;
+	int64_t deadline = f->sink->tick ? f->sink->tick(f->arg) : -1;
+	switch (conn_next(f->c->conn, deadline, &in)) {
+	case CONN_EVENT:
+		return follow_event(f, in.body);
+	case CONN_SIGNAL:
+		return f->sink->signal ? f->sink->signal(f->arg, in.signal) : EXIT_OK;
+	case CONN_CLOSED:
+		return FOLLOW_LOST;
+	case CONN_REPLY:
+	case CONN_TIMEOUT:
+		break;
+	}
+	return EXIT_OK;
+}
+
+int follow_runs(struct follow *f)
+{
+	conn_watch_signals(f->c->conn, f->signal_fd);
+	int status = follow_begin_all(f);
+	while (status == FOLLOW_LOST || (status == EXIT_OK && !follow_over(f))) {
+		if (status == EXIT_OK) {
+			status = follow_turn(f);
+			continue;
+		}
+		status = ctx_reconnect(f->c, f->signal_fd);
+		if (status > EXIT_SIGNAL && f->sink->signal)
+			return f->sink->signal(f->arg, status - EXIT_SIGNAL), status;
+		if (status)
+			return status;
+		conn_watch_signals(f->c->conn, f->signal_fd);
+		status = follow_begin_all(f);
+	}
+	return status;
+}
+
+int follow_status(const struct follow *f)
+{
+	for (int i = 0; i < f->n; i++)
+		if (f->views[i].state != VIEW_SUCCEEDED)
+			return EXIT_RUN;
+	return EXIT_OK;
+}

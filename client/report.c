@@ -1,0 +1,210 @@
+#include "client/report.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "client/term.h"
+#include "common/fd.h"
+#include "common/text.h"
+#include "common/timeutil.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+#define REPORT_FAILURES 10 /* told in full; the rest is counted */
+#define REPORT_LINES 10
+#define REPORT_LINE_BYTES 400
+
+void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit, struct slice signal, struct slice error)
+{
+	if (slice_is(cause, "exit") && exit >= 0)
+		buf_addf(b, "exit %" PRId64, exit);
+	else if (slice_is(cause, "signal") && signal.p)
+		buf_addf(b, "killed by %.*s", SLICE_FMT(signal));
+	else if (slice_is(cause, "timeout"))
+		buf_adds(b, "timed out");
+	else if (slice_is(cause, "start"))
+		buf_adds(b, "could not start");
+	else if (slice_is(cause, "lost"))
+		buf_adds(b, "nobody can know how it ended");
+	else if (slice_is(cause, "dependency"))
+		buf_adds(b, "something it needs failed");
+	else if (cause.p)
+		text_one_line(b, cause, 40);
+	else
+		text_one_line(b, state, 40);
+	if (error.len) {
+		buf_adds(b, ": ");
+		text_one_line(b, error, 300);
+	}
+}
+
+struct report {
+	struct ctx *c;
+	struct slice run;
+	int64_t id;
+	struct buf b;
+};
+
+static int64_t report_int(const struct report *r, const char *key)
+{
+	return mp_get_int(mp_find(r->run, "summary"), key, 0);
+}
+
+static void report_count(struct report *r, const char *key, const char *word, bool *first)
+{
+	int64_t n = report_int(r, key);
+	if (n == 0)
+		return;
+	buf_addf(&r->b, "%s%" PRId64 " %s", *first ? ": " : ", ", n, word);
+	*first = false;
+}
+
+static void report_head(struct report *r)
+{
+	struct slice state = mp_get_str(r->run, "state"), name = mp_get_str(r->run, "name");
+	bool on = r->c->color_err, first = true;
+	buf_addf(&r->b, "run %" PRId64, r->id);
+	if (name.len) {
+		buf_adds(&r->b, " (");
+		text_one_line(&r->b, name, 80);
+		buf_addc(&r->b, ')');
+	}
+	buf_addc(&r->b, ' ');
+	term_color(&r->b, on, state_color(state));
+	text_one_line(&r->b, state, 20);
+	term_color(&r->b, on, COLOR_NONE);
+	report_count(r, "failed", "failed", &first);
+	report_count(r, "interrupted", "interrupted", &first);
+	report_count(r, "cancelled", "cancelled", &first);
+	report_count(r, "skipped", "skipped", &first);
+	buf_addc(&r->b, '\n');
+}
+
+static void report_times(struct report *r)
+{
+	int64_t ops = report_int(r, "ops"), wall = report_int(r, "wall_ms"), serial = report_int(r, "serial_ms");
+	buf_addf(&r->b, "%" PRId64 " op%s in ", ops, ops == 1 ? "" : "s");
+	duration_human(&r->b, wall);
+	if (ops > 1 && serial > 0) {
+		buf_adds(&r->b, "; one after another: ");
+		duration_human(&r->b, serial);
+		buf_addf(&r->b, " (%.1fx)", (double)serial / (double)MAX2(wall, 1));
+	}
+	buf_addc(&r->b, '\n');
+}
+
+/* The op most of the time went into, where there were several and it is worth a line. */
+static void report_longest(struct report *r, struct run_view *v)
+{
+	const struct op_view *longest = NULL;
+	int64_t most = 0;
+	char number[16];
+	for (uint32_t i = 1; v && i <= v->n_ops; i++) {
+		const struct op_view *o = run_view_op(v, i);
+		if (!o || !o->started || !o->ended || o->ended - o->started <= most)
+			continue;
+		most = o->ended - o->started;
+		longest = o;
+	}
+	if (!longest || v->n_ops < 2 || report_int(r, "wall_ms") < 100)
+		return;
+	buf_addf(&r->b, "most of it: op %s, ", op_view_label(longest, number));
+	duration_human(&r->b, most);
+	buf_adds(&r->b, ": ");
+	text_one_line(&r->b, slice_str(longest->text ? longest->text : ""), 100);
+	buf_addc(&r->b, '\n');
+}
+
+/* The last lines of one op, each on its own line and harmless to a terminal. */
+static void report_tail(struct report *r, int64_t index)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	pk_map(&pk);
+	pk_kint(&pk, "run", r->id);
+	pk_kint(&pk, "op", index);
+	pk_kint(&pk, "lines", REPORT_LINES);
+	pk_end(&pk);
+	if (ctx_try(r->c, "run.output", &params, &reply, &e) != 0)
+		return;
+	struct slice data = mp_get_str(buf_slice(&reply), "data");
+	while (data.len) {
+		const char *nl = memchr(data.p, '\n', data.len);
+		size_t n = nl ? (size_t)(nl - data.p) : data.len;
+		buf_adds(&r->b, "    | ");
+		text_one_line(&r->b, slice_of(data.p, n), REPORT_LINE_BYTES);
+		buf_addc(&r->b, '\n');
+		data = slice_of(data.p + n + (nl != NULL), data.len - n - (nl != NULL));
+	}
+}
+
+static void report_failure(struct report *r, struct slice op)
+{
+	struct slice todo = mp_get_str(op, "todo"), id = mp_get_str(op, "id"), state = mp_get_str(op, "state");
+	int64_t index = mp_get_int(op, "index", 0), ms = mp_get_int(op, "duration_ms", -1);
+	buf_addf(&r->b, "\nop %" PRId64 ".", r->id);
+	if (id.len)
+		text_one_line(&r->b, id, 80);
+	else
+		buf_addf(&r->b, "%" PRId64, index);
+	buf_adds(&r->b, " `");
+	text_one_line(&r->b, mp_get_str(op, "text"), 160);
+	buf_adds(&r->b, "` ");
+	term_color(&r->b, r->c->color_err, COLOR_RED);
+	report_cause(&r->b, state, mp_get_str(op, "cause"), mp_get_int(op, "exit", -1), mp_get_str(op, "signal"),
+		     mp_get_str(op, "error"));
+	term_color(&r->b, r->c->color_err, COLOR_NONE);
+	if (ms >= 0) {
+		buf_adds(&r->b, ", after ");
+		duration_human(&r->b, ms);
+	}
+	if (todo.len) {
+		buf_adds(&r->b, "; held up: todo '");
+		text_one_line(&r->b, todo, 80);
+		buf_addc(&r->b, '\'');
+	}
+	buf_addc(&r->b, '\n');
+	report_tail(r, index);
+}
+
+static void report_failures(struct report *r)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	pk_map(&pk);
+	pk_kint(&pk, "run", r->id);
+	pk_kstr(&pk, "ops", slice_str("failed"));
+	pk_kint(&pk, "limit", REPORT_FAILURES);
+	pk_end(&pk);
+	if (ctx_try(r->c, "run.get", &params, &reply, &e) != 0)
+		return;
+	struct slice ops = mp_find(buf_slice(&reply), "ops");
+	struct mp m = mp_of(ops);
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++)
+		report_failure(r, mp_skip(&m));
+	int64_t more = report_int(r, "failed") + report_int(r, "interrupted") - REPORT_FAILURES;
+	if (more > 0)
+		buf_addf(&r->b, "\n%" PRId64 " more: batchctl status %" PRId64 "\n", more, r->id);
+	if (report_int(r, "failed") + report_int(r, "interrupted") + report_int(r, "cancelled") > 0)
+		buf_addf(&r->b, "\nretry just that: batchctl restart --failed %" PRId64 "\n", r->id);
+}
+
+void report_run(struct ctx *c, struct slice run, struct run_view *v)
+{
+	struct report r = { .c = c, .run = run, .id = mp_get_int(run, "run", 0), .b = BUF_INIT };
+	if (c->quiet)
+		return;
+	bool well = slice_is(mp_get_str(run, "state"), "succeeded");
+	if (!well)
+		report_head(&r);
+	report_times(&r);
+	report_longest(&r, v);
+	if (!well)
+		report_failures(&r);
+	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
+		c->quiet = true; /* nobody left to tell */
+	buf_done(&r.b);
+}

@@ -1,0 +1,227 @@
+#include "client/selectors.h"
+
+#include "common/text.h"
+#include "common/xalloc.h"
+#include "proto/limits.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+static const char *const active_states[] = { "queued", "running", "paused", NULL };
+
+struct resolve {
+	struct ctx *c;
+	const struct selector *how;
+	struct selection *out;
+	char *project; /* NULL: everyone's */
+};
+
+void selection_done(struct selection *s)
+{
+	free(s->v);
+	*s = (struct selection)SELECTION_INIT;
+}
+
+static void selection_add(struct selection *s, int64_t run, const char *op)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].run == run && (op ? s->v[i].op && strcmp(s->v[i].op, op) == 0 : !s->v[i].op))
+			return;
+	s->v = xrealloc(s->v, s->n + 1, sizeof(*s->v));
+	s->v[s->n++] = (struct selected){ run, op };
+}
+
+void selector_pack_op(struct pk *pk, const char *key, const char *op)
+{
+	int64_t index;
+	if (parse_int(slice_str(op), 0, LIMIT_OPS, &index))
+		pk_kint(pk, key, index);
+	else
+		pk_kstr(pk, key, slice_str(op));
+}
+
+static void pack_states(struct pk *pk, const char *const *states)
+{
+	pk_key(pk, "state");
+	pk_array(pk);
+	for (; *states; states++)
+		pk_str(pk, slice_str(*states));
+	pk_end(pk);
+}
+
+/* One page of run.list; `states`, `name` may be NULL, before 0, limit 0. */
+static int resolve_list(struct resolve *r, const char *const *states, const char *name, int64_t before, int limit,
+			struct buf *ret)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	if (states)
+		pack_states(&pk, states);
+	if (name)
+		pk_ktext(&pk, "name", slice_str(name));
+	else if (r->project)
+		pk_ktext(&pk, "project", slice_str(r->project));
+	if (before)
+		pk_kint(&pk, "before", before);
+	if (limit)
+		pk_kint(&pk, "limit", limit);
+	pk_end(&pk);
+	return ctx_call(r->c, "run.list", &params, ret);
+}
+
+/* Adds the runs of a reply that lie in [lo, hi]; returns the lowest id seen, 0 when there was none. */
+static int64_t resolve_take(struct resolve *r, const struct buf *reply, int64_t lo, int64_t hi, const char *op)
+{
+	struct slice runs = mp_find(buf_slice(reply), "runs");
+	struct mp m = mp_of(runs);
+	struct mp_value v = mp_next(&m);
+	int64_t lowest = 0;
+	for (uint32_t i = 0; v.type == MP_ARRAY && i < v.count; i++) {
+		int64_t id = mp_get_int(mp_skip(&m), "run", 0);
+		if (id >= lo && id <= hi)
+			selection_add(r->out, id, op);
+		lowest = id;
+	}
+	return lowest;
+}
+
+/* All runs of [lo, hi] in those states (NULL: any), newest first, page by page. */
+static int resolve_span(struct resolve *r, const char *const *states, int64_t lo, int64_t hi, const char *op)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	int64_t before = hi < LIMIT_INT ? hi + 1 : 0;
+	for (;;) {
+		int status = resolve_list(r, states, NULL, before, 1000, &reply);
+		if (status)
+			return status;
+		before = resolve_take(r, &reply, lo, hi, op);
+		if (before <= lo)
+			return EXIT_OK;
+	}
+}
+
+static int resolve_last(struct resolve *r, const char *op)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	int status = resolve_list(r, NULL, NULL, 0, 1, &reply);
+	if (status)
+		return status;
+	if (resolve_take(r, &reply, 1, LIMIT_INT, op) == 0)
+		return fail(r->c, EXIT_USAGE, "no run yet in project '%s': name one, or add --everywhere", r->project ? r->project : "/");
+	return EXIT_OK;
+}
+
+/* The newest active run of that name; several are refused; none: the newest that has ended. */
+static int resolve_name(struct resolve *r, const char *name, const char *op)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT, all = BUF_INIT;
+	struct selection found = SELECTION_INIT, *out = r->out;
+	r->out = &found;
+	int status = resolve_list(r, active_states, name, 0, 0, &reply);
+	if (!status)
+		resolve_take(r, &reply, 1, LIMIT_INT, op);
+	if (!status && found.n == 0) {
+		status = resolve_list(r, NULL, name, 0, 1, &reply);
+		if (!status)
+			resolve_take(r, &reply, 1, LIMIT_INT, op);
+	}
+	r->out = out;
+	for (size_t i = 0; i < found.n; i++)
+		buf_addf(&all, "%s%lld", i ? ", " : "", (long long)found.v[i].run);
+	if (!status && found.n == 0)
+		status = fail(r->c, EXIT_USAGE, "no run is called '%s': see `batchctl status`", name);
+	else if (!status && found.n > 1)
+		status = fail(r->c, EXIT_USAGE, "several active runs are called '%s': say which of %s", name, buf_str(&all));
+	else if (!status)
+		selection_add(r->out, found.v[0].run, op);
+	selection_done(&found);
+	return status;
+}
+
+/* "7" or "3-7" at the start of s; false when it is neither. */
+static bool parse_range(struct slice s, int64_t *ret_lo, int64_t *ret_hi)
+{
+	size_t dash = 0;
+	while (dash < s.len && s.p[dash] != '-')
+		dash++;
+	if (!parse_int(slice_of(s.p, dash), 0, LIMIT_INT, ret_lo))
+		return false;
+	*ret_hi = *ret_lo;
+	return dash == s.len || parse_int(slice_of(s.p + dash + 1, s.len - dash - 1), 0, LIMIT_INT, ret_hi);
+}
+
+/* "3-7,9": *ret_is says whether the word has that form at all. Ranges take the runs that exist, of any project. */
+static int resolve_numbers(struct resolve *r, struct slice word, const char *op, bool *ret_is)
+{
+	int64_t lo, hi;
+	*ret_is = true;
+	for (size_t i = 0, n; i <= word.len; i += n + 1) {
+		for (n = 0; i + n < word.len && word.p[i + n] != ',';)
+			n++;
+		if (!parse_range(slice_of(word.p + i, n), &lo, &hi))
+			return *ret_is = false, EXIT_OK;
+	}
+	for (size_t i = 0, n; i <= word.len; i += n + 1) {
+		for (n = 0; i + n < word.len && word.p[i + n] != ',';)
+			n++;
+		parse_range(slice_of(word.p + i, n), &lo, &hi);
+		if (memchr(word.p + i, '-', n) == NULL) {
+			selection_add(r->out, lo, op);
+			continue;
+		}
+		if (lo > hi)
+			return fail(r->c, EXIT_USAGE, "range '%.*s' runs backwards", (int)n, word.p + i);
+		char *project = r->project;
+		size_t had = r->out->n;
+		r->project = NULL;
+		int status = r->how->active_only ? resolve_span(r, active_states, lo, hi, op) : resolve_span(r, NULL, lo, hi, op);
+		r->project = project;
+		if (status)
+			return status;
+		if (r->out->n == had && !r->how->active_only)
+			return fail(r->c, EXIT_USAGE, "no run has a number in '%.*s'", (int)n, word.p + i);
+	}
+	return EXIT_OK;
+}
+
+static int resolve_word(struct resolve *r, const char *word)
+{
+	const char *dot = strchr(word, '.');
+	const char *op = dot ? dot + 1 : NULL;
+	_cleanup_free_ char *run = xslicedup(slice_of(word, dot ? (size_t)(dot - word) : strlen(word)));
+	bool numbers;
+	if (op && (!r->how->ops || *op == '\0' || *run == '\0'))
+		return fail(r->c, EXIT_USAGE, "'%s' names an op: give a run%s", word, r->how->ops ? ", or RUN.OP" : "");
+	if (*run == '\0')
+		return fail(r->c, EXIT_USAGE, "an empty word names no run");
+	if (strcmp(run, "last") == 0)
+		return resolve_last(r, op);
+	if (strcmp(run, "all") == 0 && r->how->active_only)
+		return resolve_span(r, active_states, 1, LIMIT_INT, op);
+	if (strcmp(run, "all") == 0)
+		return resolve_span(r, NULL, 1, LIMIT_INT, op);
+	int status = resolve_numbers(r, slice_str(run), op, &numbers);
+	return numbers ? status : resolve_name(r, run, op);
+}
+
+int selection_resolve(struct ctx *c, const struct selector *how, struct selection *ret)
+{
+	_cleanup_free_ char *project = how->everywhere ? NULL : ctx_project();
+	struct resolve r = { .c = c, .how = how, .out = ret, .project = project };
+	for (int i = 0; i < how->n; i++) {
+		int status = resolve_word(&r, how->words[i]);
+		if (status)
+			return status;
+	}
+	if (how->n)
+		return EXIT_OK;
+	switch (how->none) {
+	case NONE_REFUSED:
+		return fail(c, EXIT_USAGE, "which run? Give a number, a name, 'last' or 'all'");
+	case NONE_ACTIVE:
+		return resolve_span(&r, active_states, 1, LIMIT_INT, NULL);
+	case NONE_LAST:
+		return resolve_last(&r, NULL);
+	}
+	return EXIT_OK;
+}

@@ -1,0 +1,122 @@
+#include "client/submit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "client/batchfile.h"
+#include "client/ctx.h"
+#include "client/daemon_start.h"
+#include "client/plan_print.h"
+#include "common/text.h"
+#include "proto/errors.h"
+#include "proto/limits.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+int submit_enter(struct ctx *c, const struct submit_options *o)
+{
+	if (o->dir && chdir(o->dir) < 0)
+		return fail(c, EXIT_USAGE, "-C: cannot go to '%s': %s", o->dir, strerror(errno));
+	return EXIT_OK;
+}
+
+int submit_read(struct ctx *c, const struct reading *how, const char *name, json_t **ret)
+{
+	struct err e = ERR_INIT;
+	if ((!name || strcmp(name, "-") == 0) && isatty(STDIN_FILENO))
+		note(c, "reading a batch from the terminal; end it with ^D");
+	if (batchfile_read(name ? name : "-", how, ret, &e))
+		return fail(c, EXIT_USAGE, "%s", e.text);
+	return EXIT_OK;
+}
+
+static void submit_warnings(struct ctx *c, struct slice warnings)
+{
+	struct mp m = mp_of(warnings);
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		_cleanup_buf_ struct buf line = BUF_INIT;
+		struct mp_value one = mp_next(&m);
+		if (one.type != MP_STR && one.type != MP_BIN)
+			continue;
+		text_one_line(&line, one.bytes, 1000);
+		note(c, "warning: %s", buf_str(&line));
+	}
+}
+
+/* {batch: ...} for batch.submit and batch.check. */
+static int submit_params(struct ctx *c, const struct submit_options *o, const struct batch_source *from, struct buf *params)
+{
+	_cleanup_buf_ struct buf batch = BUF_INIT;
+	struct pk pk = PK_INIT(params);
+	int status = batch_build(c, o, from, &batch);
+	if (status)
+		return status;
+	if (batch.len > LIMIT_FRAME_BYTES - 4096)
+		return fail(c, EXIT_USAGE, "the batch is %zu MiB long, at most %u are taken: split it", batch.len >> 20,
+			    LIMIT_FRAME_BYTES >> 20);
+	pk_map(&pk);
+	pk_kraw(&pk, "batch", buf_slice(&batch));
+	pk_end(&pk);
+	return EXIT_OK;
+}
+
+int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from, int64_t *ret_run,
+		bool *ret_existing)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct err e = ERR_INIT;
+	int status = ctx_connect(c, CTX_MAY_START);
+	if (status == EXIT_OK)
+		status = submit_params(c, o, from, &params);
+	if (status)
+		return status;
+	int r = ctx_try(c, "batch.submit", &params, &reply, &e);
+	if (r < 0)
+		return fail(c, EXIT_NO_DAEMON, "batchd went away before it answered: see `batchctl status` whether it took the batch%s",
+			    o->key ? ", or submit again with the same key" : "");
+	if (r)
+		return fail_err(c, &e);
+	submit_warnings(c, mp_find(buf_slice(&reply), "warnings"));
+	*ret_run = mp_get_int(buf_slice(&reply), "run", 0);
+	*ret_existing = mp_get_bool(buf_slice(&reply), "existing");
+	if (*ret_existing)
+		note(c, "key '%s' was used before: run %" PRId64, o->key ? o->key : "", *ret_run);
+	return EXIT_OK;
+}
+
+int submit_tell(struct ctx *c, int64_t run, bool existing)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (!c->json) {
+		buf_addf(&b, "%" PRId64 "\n", run);
+		return ctx_print(c, &b);
+	}
+	struct pk pk = PK_INIT(&b);
+	pk_map(&pk);
+	pk_kint(&pk, "run", run);
+	pk_kbool(&pk, "existing", existing);
+	pk_end(&pk);
+	return ctx_print_json(c, buf_slice(&b));
+}
+
+/* Asks a running batchd, which knows files and todo lists; else what the batch itself tells is proved here. */
+int submit_plan(struct ctx *c, const struct submit_options *o, const struct batch_source *from)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct err e = ERR_INIT;
+	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) && ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
+	int status = submit_params(c, o, from, &params);
+	if (status)
+		return status;
+	int r = asks ? ctx_try(c, "batch.check", &params, &reply, &e) : -ECONNRESET;
+	if (r < 0)
+		r = plan_check(mp_find(buf_slice(&params), "batch"), &reply, &e);
+	if (r)
+		return fail_err(c, &e);
+	submit_warnings(c, mp_find(buf_slice(&reply), "warnings"));
+	if (c->json)
+		return ctx_print_json(c, buf_slice(&reply));
+	return plan_print(c, mp_find(buf_slice(&params), "batch"));
+}

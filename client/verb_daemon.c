@@ -1,0 +1,212 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "client/ctx.h"
+#include "client/daemon_start.h"
+#include "common/text.h"
+#include "common/timeutil.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+struct daemon_options {
+	bool drain;
+};
+
+static const struct opt stop_opts[] = {
+	{ "drain", 0, OPT_FLAG, offsetof(struct daemon_options, drain), NULL, "let what runs end first" },
+	OPT_END,
+};
+
+/* ---- status ---- */
+
+static void status_line(struct buf *b, struct slice key, struct mp_value v)
+{
+	buf_addf(b, "%-14.*s", SLICE_FMT(key));
+	switch (v.type) {
+	case MP_BOOL:
+		buf_adds(b, v.b ? "yes" : "no");
+		break;
+	case MP_INT:
+		if (key.len > 3 && memcmp(key.p + key.len - 3, "_ms", 3) == 0)
+			duration_human(b, v.i);
+		else
+			buf_addf(b, "%" PRId64, v.i);
+		break;
+	case MP_STR:
+	case MP_BIN:
+		text_one_line(b, v.bytes, 400);
+		break;
+	case MP_FLOAT:
+		buf_addf(b, "%.2f", v.f);
+		break;
+	default:
+		buf_addc(b, '-');
+		break;
+	}
+	buf_addc(b, '\n');
+}
+
+/* "key  value" lines; maps in it are unfolded. */
+static void status_lines(struct buf *b, struct slice map)
+{
+	struct mp m = mp_of(map);
+	struct mp_value head = mp_next(&m);
+	for (uint32_t i = 0; head.type == MP_MAP && i < head.count; i++) {
+		struct slice key = mp_next(&m).bytes;
+		enum mp_type type = mp_peek(&m);
+		struct slice value = mp_skip(&m);
+		struct mp one = mp_of(value);
+		if (type == MP_MAP)
+			status_lines(b, value);
+		else if (type != MP_ARRAY)
+			status_line(b, key, mp_next(&one));
+	}
+}
+
+static int verb_daemon_status(struct ctx *c, void *options)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT, b = BUF_INIT;
+	(void)options;
+	int status = ctx_connect(c, CTX_NEVER_START);
+	if (status == EXIT_OK)
+		status = ctx_call(c, "daemon.status", NULL, &reply);
+	if (status)
+		return status;
+	if (c->json)
+		return ctx_print_json(c, buf_slice(&reply));
+	buf_addf(&b, "running at '%s'\n", c->socket);
+	status_lines(&b, buf_slice(&reply));
+	return ctx_print(c, &b);
+}
+
+static const struct verb cmd_daemon_status = {
+	.name = "status",
+	.run = verb_daemon_status,
+	.help = "tell whether batchd runs, and how it is",
+	.more = "Exit 125 when none runs; never starts one.\n\n  batchctl daemon status --json\n",
+	.options_size = sizeof(struct daemon_options),
+};
+
+/* ---- start ---- */
+
+static int verb_daemon_start(struct ctx *c, void *options)
+{
+	(void)options;
+	bool was = daemon_is_running(c->socket);
+	int status = ctx_connect(c, CTX_MAY_START);
+	if (status == EXIT_OK)
+		note(c, "batchd %s at '%s'", was ? "runs already" : "started", c->socket);
+	return status;
+}
+
+static const struct verb cmd_daemon_start = {
+	.name = "start",
+	.run = verb_daemon_start,
+	.help = "start batchd unless one runs",
+	.more = "  batchctl daemon start\n",
+	.options_size = sizeof(struct daemon_options),
+};
+
+/* ---- stop ---- */
+
+/* A fd that becomes readable when the process has ended (pidfd_open(2)); -1: it has, or cannot be watched. */
+static int stop_watch(int64_t pid)
+{
+	return pid > 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
+}
+
+static int64_t stop_pid(struct ctx *c)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	struct err e = ERR_INIT;
+	int64_t dflt = conn_peer_pid(c->conn);
+	if (ctx_try(c, "daemon.status", NULL, &reply, &e) != 0)
+		return dflt;
+	return mp_get_int(buf_slice(&reply), "pid", dflt);
+}
+
+/* Until batchd has hung up and, where it can be told, is gone: then a new one can start at once. */
+static void stop_await(struct ctx *c, int process)
+{
+	struct conn_in in;
+	while (conn_next(c->conn, -1, &in) != CONN_CLOSED)
+		;
+	struct pollfd fd = { .fd = process, .events = POLLIN };
+	while (process >= 0 && poll(&fd, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
+static int verb_daemon_stop(struct ctx *c, void *options)
+{
+	struct daemon_options *o = options;
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	if (!daemon_is_running(c->socket)) {
+		note(c, "no daemon running at '%s'", c->socket);
+		return EXIT_OK;
+	}
+	int status = ctx_connect(c, CTX_NEVER_START);
+	if (status == EXIT_NO_DAEMON)
+		return EXIT_OK;
+	if (status)
+		return status;
+	_cleanup_close_ int process = stop_watch(stop_pid(c));
+	pk_map(&pk);
+	if (o->drain)
+		pk_kbool(&pk, "drain", true);
+	pk_end(&pk);
+	int r = ctx_try(c, "daemon.stop", &params, &reply, &e);
+	if (r > 0)
+		return fail_err(c, &e);
+	if (r == 0)
+		stop_await(c, process);
+	if (c->json && reply.len)
+		return ctx_print_json(c, buf_slice(&reply));
+	return EXIT_OK;
+}
+
+static const struct verb cmd_daemon_stop = {
+	.name = "stop",
+	.run = verb_daemon_stop,
+	.help = "stop batchd; ops go on",
+	.more = "Ops that run go on, and are found again by the next batchd. --drain waits for them.\n"
+		"With none running: nothing to do, exit 0.\n\n  batchctl daemon stop --drain\n",
+	.options = stop_opts,
+	.options_size = sizeof(struct daemon_options),
+};
+
+/* ---- reload ---- */
+
+static int verb_daemon_reload(struct ctx *c, void *options)
+{
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	(void)options;
+	int status = ctx_connect(c, CTX_NEVER_START);
+	if (status == EXIT_OK)
+		status = ctx_call(c, "daemon.reload", NULL, &reply);
+	if (status == EXIT_OK && c->json)
+		status = ctx_print_json(c, buf_slice(&reply));
+	return status;
+}
+
+static const struct verb cmd_daemon_reload = {
+	.name = "reload",
+	.run = verb_daemon_reload,
+	.help = "have batchd read its configuration again",
+	.options_size = sizeof(struct daemon_options),
+};
+
+static const struct verb *const daemon_verbs[] = { &cmd_daemon_status, &cmd_daemon_start, &cmd_daemon_stop, &cmd_daemon_reload,
+						   NULL };
+
+const struct verb cmd_daemon = {
+	.name = "daemon",
+	.usage = "start|stop|status|reload",
+	.help = "the daemon itself",
+	.options_size = sizeof(struct daemon_options),
+	.subs = daemon_verbs,
+};

@@ -1,0 +1,231 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "client/ctx.h"
+#include "client/follow.h"
+#include "client/lines.h"
+#include "client/progress.h"
+#include "client/report.h"
+#include "client/signals.h"
+#include "client/submit.h"
+#include "common/fd.h"
+#include "proto/limits.h"
+#include "proto/pack.h"
+
+static const struct opt add_opts[] = { SUBMIT_COMMON_OPTS, SUBMIT_WAIT_OPTS, OPT_END };
+
+static const struct opt run_opts[] = {
+	SUBMIT_COMMON_OPTS,
+	SUBMIT_OPT("stdin", 0, OPT_FLAG, read_stdin, NULL, "give it our stdin, read to its end first"),
+	SUBMIT_OPT("tty", 't', OPT_FLAG, pty, NULL, "give it a pseudo-terminal"),
+	OPT_END,
+};
+
+
+
+static int verb_add(struct ctx *c, void *options)
+{
+	struct submit_options *o = options;
+	struct batch_source from = { .argv = c->argv, .argc = c->argc };
+	int64_t run;
+	bool existing;
+	int status = submit_enter(c, o);
+	if (status == EXIT_OK && o->dry_run)
+		return submit_plan(c, o, &from);
+	if (status == EXIT_OK)
+		status = submit_send(c, o, &from, &run, &existing);
+	if (status == EXIT_OK && !(o->wait && c->json))
+		status = submit_tell(c, run, existing);
+	if (status || !o->wait)
+		return status;
+	return progress_follow(c, &run, 1, o->output);
+}
+
+const struct verb cmd_add = {
+	.name = "add",
+	.run = verb_add,
+	.usage = "[--] CMD...",
+	.help = "submit one command",
+	.more = "One argument is a bash command; two or more are a program and its arguments, byte for\n"
+		"byte. Options end at the command. Prints the run's id.\n\n"
+		"  batchctl add -- 'make test 2>&1 | tee log'\n"
+		"  batchctl add --after last -- rsync -a out/ host:out/\n",
+	.options = add_opts,
+	.options_size = sizeof(struct submit_options),
+	.stop_at_operand = true,
+	.min_args = 1,
+	.max_args = -1,
+};
+
+/* A command in the foreground. */
+struct foreground {
+	struct ctx *c;
+	struct follow *f;
+	struct lines lines;
+	int interrupts;
+	bool stdout_gone;
+};
+
+static int foreground_send(struct foreground *g, int signal)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	pk_map(&pk);
+	pk_kint(&pk, "run", g->f->views[0].run);
+	if (signal)
+		pk_kstr(&pk, "signal", slice_str(signals_name(signal)));
+	pk_end(&pk);
+	/* An op that is just ending cannot be signalled any more: its end is on its way. */
+	if (ctx_try(g->c, "run.cancel", &params, NULL, &e) > 0 && g->c->verbose)
+		return fail_err(g->c, &e);
+	return EXIT_OK;
+}
+
+static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data)
+{
+	struct foreground *g = arg;
+	if (stream == 0 && g->stdout_gone)
+		return EXIT_OK;
+	lines_add(&g->lines, v, o, stream, data);
+	int status = lines_flush(&g->lines);
+	if (status != EXIT_SIGNAL + SIGPIPE)
+		return status;
+	/* As if it wrote into the broken pipe itself. */
+	g->stdout_gone = true;
+	foreground_send(g, SIGPIPE);
+	return EXIT_OK;
+}
+
+static void foreground_dropped(void *arg, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+{
+	struct foreground *g = arg;
+	lines_dropped(&g->lines, v, o, stream, bytes);
+}
+
+/*
+ * ^C and its like go to the command. A command that has not started, or takes no notice, is cancelled at the second one. A closed
+ * terminal ends nothing.
+ */
+static int foreground_signal(void *arg, int signal)
+{
+	struct foreground *g = arg;
+	const struct op_view *o = run_view_op(&g->f->views[0], 1);
+	if (signal == SIGWINCH)
+		return EXIT_OK;
+	if (signal == SIGHUP)
+		return EXIT_SIGNAL + SIGHUP;
+	bool ends = signal == SIGINT || signal == SIGTERM || signal == SIGQUIT;
+	if (ends && (g->interrupts++ || !o || o->state != VIEW_RUNNING))
+		return foreground_send(g, 0);
+	foreground_send(g, signal);
+	return EXIT_OK;
+}
+
+static const struct follow_sink foreground_sink = {
+	.output = foreground_output,
+	.dropped = foreground_dropped,
+	.signal = foreground_signal,
+};
+
+static bool foreground_no_file(const struct op_view *o)
+{
+	const char *text = o->error ? o->error : "";
+	return strcasestr(text, strerror(ENOENT)) || strcasestr(text, "not found");
+}
+
+/* The status a shell would give. */
+static int foreground_status(struct foreground *g)
+{
+	const struct run_view *v = &g->f->views[0];
+	const struct op_view *o = run_view_op(&g->f->views[0], 1);
+	const char *cause = o && o->cause ? o->cause : "";
+	if (!o)
+		return EXIT_RUN;
+	if (strcmp(cause, "timeout") == 0)
+		return fail(g->c, EXIT_TIMED_OUT, "run %" PRId64 " timed out", v->run);
+	if (strcmp(cause, "start") == 0)
+		return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "%s",
+			    o->error ? o->error : "the command could not be started");
+	if (g->stdout_gone)
+		return EXIT_SIGNAL + SIGPIPE;
+	if (o->signal && signals_number(o->signal))
+		return EXIT_SIGNAL + signals_number(o->signal);
+	if (o->exit >= 0)
+		return o->exit;
+	if (v->state == VIEW_SUCCEEDED)
+		return EXIT_OK;
+	return fail(g->c, EXIT_RUN, "run %" PRId64 " %s%s%s", v->run, view_state_names[o->state], o->error ? ": " : "",
+		    o->error ? o->error : "");
+}
+
+/* The op's exit, signal and error are read once more: events need not carry them. */
+static int foreground_settle(struct foreground *g)
+{
+	struct run_view *v = &g->f->views[0];
+	int status = follow_load(g->c, v);
+	return status ? status : foreground_status(g);
+}
+
+static int foreground_follow(struct ctx *c, int64_t run, int signal_fd)
+{
+	struct run_view view = { .run = run };
+	struct follow f = { .c = c, .views = &view, .n = 1, .signal_fd = signal_fd, .sink = &foreground_sink };
+	struct foreground g = { .c = c, .f = &f, .lines = { .c = c, .raw = true } };
+	f.arg = &g;
+	int status = follow_runs(&f);
+	if (status == EXIT_OK)
+		status = foreground_settle(&g);
+	else if (status == EXIT_SIGNAL + SIGHUP)
+		note(c, "run %" PRId64 " goes on: `batchctl follow %" PRId64 "`", run, run);
+	lines_done(&g.lines);
+	run_view_done(&view);
+	return status;
+}
+
+static int verb_run(struct ctx *c, void *options)
+{
+	struct submit_options *o = options;
+	struct batch_source from = { .argv = c->argv, .argc = c->argc, .no_output_cap = true };
+	_cleanup_buf_ struct buf input = BUF_INIT;
+	struct slice bytes;
+	int64_t run;
+	bool existing;
+	if (o->read_stdin) {
+		int r = fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES / 2, &input);
+		if (r < 0)
+			return fail(c, EXIT_USAGE, "--stdin: %s", r == -EFBIG ? "more than 32 MiB: give the command a file" : strerror(-r));
+		bytes = buf_slice(&input);
+		from.op_stdin = &bytes;
+	}
+	int status = submit_enter(c, o);
+	if (status == EXIT_OK && o->dry_run)
+		return submit_plan(c, o, &from);
+	_cleanup_close_ int signal_fd = signals_watch(1);
+	if (status == EXIT_OK)
+		status = submit_send(c, o, &from, &run, &existing);
+	if (status)
+		return status;
+	if (c->verbose)
+		note(c, "run %" PRId64, run);
+	return foreground_follow(c, run, signal_fd);
+}
+
+const struct verb cmd_run = {
+	.name = "run",
+	.run = verb_run,
+	.usage = "[--] CMD...",
+	.help = "run one command in the foreground",
+	.more = "Passes on its output, our signals and its exit status: 128+N for a signal, 127 not found,\n"
+		"126 not executable, 124 timed out. One argument is a bash command; two or more are a\n"
+		"program and its arguments. Options end at the command. A closed terminal does not end it.\n\n"
+		"  batchctl run -- make test\n"
+		"  sort big | batchctl run --stdin -- 'uniq -c | sort -n'\n",
+	.options = run_opts,
+	.options_size = sizeof(struct submit_options),
+	.stop_at_operand = true,
+	.min_args = 1,
+	.max_args = -1,
+};

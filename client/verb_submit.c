@@ -1,0 +1,86 @@
+#include "client/ctx.h"
+#include "client/json.h"
+#include "client/progress.h"
+#include "client/submit.h"
+
+static const struct opt submit_opts[] = {
+	SUBMIT_OPT("expr", 'e', OPT_STRV, commands, "CMD", "a bash command; repeat for a parallel message"),
+	SUBMIT_COMMON_OPTS,
+	READING_OPTS(struct submit_options, reading),
+	SUBMIT_WAIT_OPTS,
+	OPT_END,
+};
+
+static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from, json_t **file)
+{
+	if (o->commands.n && c->argc)
+		return fail(c, EXIT_USAGE, "give a FILE or -e commands, not both");
+	if (o->commands.n) {
+		from->commands = &o->commands;
+		return EXIT_OK;
+	}
+	int status = submit_read(c, &o->reading, c->argc ? c->argv[0] : NULL, file);
+	from->file = *file;
+	return status;
+}
+
+static int verb_submit(struct ctx *c, void *options)
+{
+	struct submit_options *o = options;
+	struct batch_source from = { 0 };
+	_cleanup_json_ json_t *file = NULL;
+	int64_t run;
+	bool existing;
+	if (o->output && !o->wait)
+		return fail(c, EXIT_USAGE, "-o shows output while waiting: add -w");
+	int status = submit_enter(c, o);
+	if (status == EXIT_OK)
+		status = submit_source(c, o, &from, &file);
+	if (status == EXIT_OK && o->dry_run)
+		return submit_plan(c, o, &from);
+	if (status == EXIT_OK)
+		status = submit_send(c, o, &from, &run, &existing);
+	if (status == EXIT_OK && !(o->wait && c->json))
+		status = submit_tell(c, run, existing);
+	if (status || !o->wait)
+		return status;
+	return progress_follow(c, &run, 1, o->output);
+}
+
+const struct verb cmd_submit = {
+	.name = "submit",
+	.run = verb_submit,
+	.usage = "[FILE|-]",
+	.help = "submit a batch file, or commands, as one run",
+	.more = "FILE is JSON, MessagePack, an array of tool calls or the batch notation, by content.\n"
+		"Prints the run's id alone on stdout and returns; -w follows it to its end.\n\n"
+		"  batchctl submit build.batch\n"
+		"  batchctl submit -w -e 'make lint' -e 'make test'\n"
+		"  run=$(batchctl submit --name nightly --key \"nightly-$(date +%F)\" nightly.json)\n",
+	.options = submit_opts,
+	.options_size = sizeof(struct submit_options),
+	.max_args = 1,
+};
+
+static int verb_check(struct ctx *c, void *options)
+{
+	struct submit_options *o = options;
+	struct batch_source from = { 0 };
+	_cleanup_json_ json_t *file = NULL;
+	int status = submit_enter(c, o);
+	if (status == EXIT_OK)
+		status = submit_source(c, o, &from, &file);
+	return status ? status : submit_plan(c, o, &from);
+}
+
+const struct verb cmd_check = {
+	.name = "check",
+	.run = verb_check,
+	.usage = "[FILE|-]",
+	.help = "prove a batch without submitting it; print its plan",
+	.more = "Asks a running batchd, and does without where there is none. Warnings go to stderr.\n\n"
+		"  batchctl check build.batch\n",
+	.options = submit_opts,
+	.options_size = sizeof(struct submit_options),
+	.max_args = 1,
+};

@@ -1,0 +1,220 @@
+#include <inttypes.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "client/ctx.h"
+#include "client/follow.h"
+#include "client/progress.h"
+#include "client/report.h"
+#include "client/selectors.h"
+#include "client/signals.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+struct wait_options {
+	bool any, everywhere, output;
+	struct opt_int timeout;
+};
+
+#define WAIT_OPT(name, letter, type, field, ...)                                                   \
+	{ name, letter, type, offsetof(struct wait_options, field), __VA_ARGS__ }
+
+static const struct opt wait_opts[] = {
+	WAIT_OPT("any", 0, OPT_FLAG, any, NULL, "return when the first of them has ended"),
+	WAIT_OPT("timeout", 0, OPT_DURATION, timeout, "D", "give up waiting after that long (exit 124)"),
+	WAIT_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects"),
+	OPT_END,
+};
+
+#define REPORT_OPS_MAX 10000 /* of larger runs the op that took longest is not looked for */
+
+struct waiting {
+	struct ctx *c;
+	const struct wait_options *o;
+	const struct selection *sel;
+	int64_t deadline_ms; /* monotonic; -1: none */
+	int signal_fd;
+};
+
+static void wait_params(const struct waiting *w, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	pk_map(&pk);
+	pk_key(&pk, "runs");
+	pk_array(&pk);
+	for (size_t i = 0; i < w->sel->n; i++)
+		pk_int(&pk, w->sel->v[i].run);
+	pk_end(&pk);
+	if (w->o->any)
+		pk_kbool(&pk, "any", true);
+	int64_t left = w->deadline_ms < 0 ? LIMIT_DURATION_MS : MAX2(w->deadline_ms - time_mono_ms(), 0);
+	pk_kint(&pk, "timeout_ms", left);
+	pk_end(&pk);
+}
+
+static int wait_left(const struct waiting *w, int signal)
+{
+	for (size_t i = 0; i < w->sel->n; i++)
+		note(w->c, "run %" PRId64 " goes on: `batchctl wait %" PRId64 "`", w->sel->v[i].run, w->sel->v[i].run);
+	return EXIT_SIGNAL + signal;
+}
+
+/* One run.wait over as many connections as it takes. */
+static int wait_reply(struct waiting *w, struct buf *ret)
+{
+	for (;;) {
+		_cleanup_buf_ struct buf params = BUF_INIT;
+		struct conn_in in;
+		wait_params(w, &params);
+		conn_watch_signals(w->c->conn, w->signal_fd);
+		uint32_t id = conn_send(w->c->conn, "run.wait", buf_slice(&params));
+		enum conn_got got;
+		do {
+			got = conn_next(w->c->conn, -1, &in);
+			if (got == CONN_SIGNAL && in.signal != SIGWINCH)
+				return wait_left(w, in.signal);
+		} while (got != CONN_CLOSED && !(got == CONN_REPLY && in.msgid == id));
+		if (got == CONN_REPLY && in.failed)
+			return fail_err(w->c, &in.error);
+		if (got == CONN_REPLY) {
+			buf_addslice(ret, in.body);
+			return EXIT_OK;
+		}
+		int status = ctx_reconnect(w->c, w->signal_fd);
+		if (status > EXIT_SIGNAL)
+			return wait_left(w, status - EXIT_SIGNAL);
+		if (status)
+			return status;
+	}
+}
+
+static void wait_report(struct ctx *c, struct slice run)
+{
+	struct run_view v = { .run = mp_get_int(run, "run", 0) };
+	bool small = mp_get_int(mp_find(run, "summary"), "ops", 0) <= REPORT_OPS_MAX;
+	if (c->quiet)
+		return;
+	if (small && follow_load(c, &v) != EXIT_OK)
+		return;
+	report_run(c, run, small ? &v : NULL);
+	run_view_done(&v);
+}
+
+/* Reports the runs that have ended; EXIT_RUN when one of them did not succeed. */
+static int wait_tell(struct ctx *c, struct slice runs)
+{
+	struct mp m = mp_of(runs);
+	struct mp_value list = mp_next(&m);
+	int status = EXIT_OK;
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		struct slice run = mp_skip(&m);
+		enum view_state state = view_state_of(mp_get_str(run, "state"));
+		if (!view_ended(state))
+			continue;
+		if (state != VIEW_SUCCEEDED)
+			status = EXIT_RUN;
+		wait_report(c, run);
+	}
+	return status;
+}
+
+/* {"runs": [...]} as it came, or for a single RUN the run itself. */
+static int wait_json(struct ctx *c, struct slice reply, const struct waiting *w)
+{
+	struct slice runs = mp_find(reply, "runs");
+	struct mp m = mp_of(runs);
+	struct mp_value list = mp_next(&m);
+	if (w->sel->n != 1 || list.type != MP_ARRAY || list.count != 1)
+		return ctx_print_json(c, reply);
+	return ctx_print_json(c, mp_skip(&m));
+}
+
+static int wait_for(struct ctx *c, const struct wait_options *o, const struct selection *sel)
+{
+	_cleanup_close_ int signal_fd = signals_watch(0);
+	_cleanup_buf_ struct buf reply = BUF_INIT;
+	struct waiting w = { .c = c, .o = o, .sel = sel, .signal_fd = signal_fd };
+	w.deadline_ms = o->timeout.set ? time_mono_ms() + o->timeout.v : -1;
+	int status = wait_reply(&w, &reply);
+	if (status)
+		return status;
+	if (c->json && (status = wait_json(c, buf_slice(&reply), &w)) != EXIT_OK)
+		return status;
+	status = wait_tell(c, mp_find(buf_slice(&reply), "runs"));
+	if (mp_get_bool(buf_slice(&reply), "timed_out"))
+		return fail(c, EXIT_TIMED_OUT, "still running when the time was over; the runs go on");
+	return status;
+}
+
+static int verb_wait(struct ctx *c, void *options)
+{
+	struct wait_options *o = options;
+	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
+	struct selector how = { .words = c->argv, .n = c->argc, .none = NONE_ACTIVE, .everywhere = o->everywhere,
+				.active_only = true };
+	int status = ctx_connect(c, CTX_NEVER_START);
+	if (status == EXIT_OK)
+		status = selection_resolve(c, &how, &sel);
+	if (status)
+		return status;
+	if (sel.n == 0) {
+		note(c, "nothing to wait for");
+		return EXIT_OK;
+	}
+	return wait_for(c, o, &sel);
+}
+
+const struct verb cmd_wait = {
+	.name = "wait",
+	.run = verb_wait,
+	.usage = "[RUN...]",
+	.help = "wait until runs have ended; 1 when one did not succeed",
+	.more = "Without RUN: all active runs of this project. Never starts a daemon.\n\n"
+		"  batchctl wait 12 13 --timeout 10m\n"
+		"  batchctl wait all --any\n",
+	.options = wait_opts,
+	.options_size = sizeof(struct wait_options),
+	.max_args = -1,
+};
+
+static const struct opt follow_opts[] = {
+	WAIT_OPT("output", 'o', OPT_FLAG, output, NULL, "show the ops' output, prefixed"),
+	WAIT_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects"),
+	OPT_END,
+};
+
+static int verb_follow(struct ctx *c, void *options)
+{
+	struct wait_options *o = options;
+	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
+	struct selector how = { .words = c->argv, .n = c->argc, .none = NONE_ACTIVE, .everywhere = o->everywhere,
+				.active_only = true };
+	int status = ctx_connect(c, CTX_MAY_START);
+	if (status == EXIT_OK)
+		status = selection_resolve(c, &how, &sel);
+	if (status == EXIT_OK && sel.n == 0 && c->argc == 0) {
+		how.none = NONE_LAST;
+		status = selection_resolve(c, &how, &sel);
+	}
+	if (status)
+		return status;
+	_cleanup_free_ int64_t *runs = xcalloc(sel.n + 1, sizeof(*runs));
+	for (size_t i = 0; i < sel.n; i++)
+		runs[i] = sel.v[i].run;
+	return progress_follow(c, runs, (int)sel.n, o->output);
+}
+
+const struct verb cmd_follow = {
+	.name = "follow",
+	.alias = "fo",
+	.run = verb_follow,
+	.usage = "[RUN...]",
+	.help = "watch runs to their end",
+	.more = "Without RUN: the active runs of this project, else the last one. ^C leaves them running.\n\n"
+		"  batchctl follow last -o\n",
+	.options = follow_opts,
+	.options_size = sizeof(struct wait_options),
+	.max_args = -1,
+};

@@ -1,0 +1,236 @@
+/*
+ * From bytes to an accepted run: the plan proves the batch, the run is built, its records go to the store, and only when these are
+ * durable is the submitter answered and anything started.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/paths.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+#include "proto/errors.h"
+#include "proto/mp.h"
+
+/* The answer to a submit that failed before anything was stored, given after engine_submit has returned. */
+struct refusal {
+	engine_submit_fn done;
+	void *arg;
+	struct err err;
+};
+
+static void refusal_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct refusal *f = arg;
+	(void)status;
+	(void)existing;
+	(void)err;
+	f->done(f->arg, 0, false, &f->err);
+	free(f);
+}
+
+/* An empty transaction keeps the order of answers: a refusal comes after what the same client was accepted before. */
+static void refuse(struct engine *e, const struct engine_submit *s, const struct err *err)
+{
+	struct refusal *f = xmalloc(sizeof(*f));
+	*f = (struct refusal){ .done = s->done, .arg = s->arg, .err = *err };
+	e->ports.commit(e->ports.arg, txn_new(refusal_done, f));
+}
+
+void accept_project(struct live_run *r)
+{
+	_cleanup_free_ char *marked = path_project(r->cwd);
+	const struct batch_head *h = &r->plan->head;
+	r->project = marked ? xstrdup(marked) : xstrdup(r->cwd);
+	if (h->list.p)
+		r->list = xslicedup(h->list);
+	else
+		r->list = xstrdup(marked ? marked : "default");
+}
+
+static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch, struct err *err)
+{
+	struct buf stripped = BUF_INIT;
+	struct plan *plan;
+	if (buf_try_reserve(&stripped, batch.len) < 0) {
+		err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts", batch.len);
+		return NULL;
+	}
+	batch_strip(batch, &stripped);
+	char *bytes = stripped.p;
+	if (plan_make(buf_slice(&stripped), &plan, err)) {
+		buf_done(&stripped);
+		return NULL;
+	}
+	struct live_run *r = live_new(e, id, bytes, plan);
+	accept_project(r);
+	return r;
+}
+
+void accept_begin(struct live_run *r)
+{
+	int64_t wait_ms = r->plan->head.not_before - time_wall_ms();
+	r->accepted = true;
+	for (uint32_t i = 0; i < r->n_claimed; i++)
+		r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
+	if (r->held)
+		return;
+	if (wait_ms > 0) {
+		timer_arm(&r->e->timers, &r->begin_timer, r->e->now_ms + wait_ms);
+		return;
+	}
+	flow_begin(r);
+}
+
+static void accept_existing(struct live_run *r, enum txn_status status, uint64_t existing)
+{
+	struct engine *e = r->e;
+	struct err err = ERR_INIT;
+	if (status == TXN_KEY_OTHER)
+		err_set(&err, E_KEY, "key '%s' belongs to run %" PRIu64 ", which is another batch: use another key", r->key,
+			existing);
+	if (e->next_run == r->id + 1)
+		e->next_run = r->id; /* nobody has heard of it */
+	r->done(r->done_arg, status == TXN_KEY_SAME ? existing : 0, status == TXN_KEY_SAME,
+		status == TXN_KEY_SAME ? NULL : &err);
+	live_free(r);
+}
+
+static void accept_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct live_run *r = arg;
+	struct engine *e = r->e;
+	switch (status) {
+	case TXN_DONE:
+		r->done(r->done_arg, r->id, false, NULL);
+		turn_emit_run(r);
+		accept_begin(r);
+		sched_run(e);
+		break;
+	case TXN_KEY_SAME:
+	case TXN_KEY_OTHER:
+		accept_existing(r, status, existing);
+		break;
+	case TXN_FAILED:
+		r->done(r->done_arg, 0, false, err);
+		live_free(r);
+		break;
+	}
+}
+
+/* The ops that will start at once are claimed with the run itself, so that no second commit stands before them. */
+static void accept_first_claims(struct live_run *r)
+{
+	const struct batch_head *h = &r->plan->head;
+	uint32_t want = MIN2(r->pool->slots, r->jobs);
+	if (h->held || h->not_before > time_wall_ms())
+		return;
+	const struct plan_message *pm = &r->plan->messages[0];
+	for (int stage = STAGE_TODOS; stage < STAGE_MAX; stage++) {
+		uint32_t n = 0;
+		for (uint32_t op = pm->first; op < pm->first + pm->count && n < want; op++) {
+			if (r->ops[op].waits > 0 || live_stage(&r->plan->ops[op]) != stage)
+				continue;
+			claims_ask(r, op);
+			n++;
+			if (pm->m.order != ORDER_PARALLEL)
+				return;
+		}
+	}
+}
+
+static void accept_commit(struct live_run *r, struct slice batch)
+{
+	struct engine *e = r->e;
+	struct batch_head head = r->plan->head;
+	_cleanup_buf_ struct buf env = BUF_INIT;
+	struct run_row row;
+	struct txn *t = txn_new(accept_done, r);
+	head.env_base = mp_find(batch, "env_base");
+	batch_env(&head, e->config.environ_dflt, &env);
+	live_fill_row(r, &row);
+	txn_run_new(t, &row, r->plan->raw, buf_slice(&env));
+	accept_first_claims(r);
+	_cleanup_free_ uint32_t *ops = xcalloc(r->n_claimed, sizeof(ops[0]));
+	for (uint32_t i = 0; i < r->n_claimed; i++)
+		ops[i] = r->claimed[i] + 1;
+	struct claim_row claim = { .run = r->id, .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
+	if (r->n_claimed)
+		txn_claim(t, &claim);
+	e->ports.commit(e->ports.arg, t);
+}
+
+static void accept_reused(struct live_run *r, struct slice reused)
+{
+	const uint32_t *ops = (const uint32_t *)reused.p;
+	for (size_t i = 0; i < reused.len / sizeof(ops[0]); i++)
+		r->ops[ops[i] - 1].reused = 1;
+}
+
+static void warn(struct buf *warnings, const struct live_run *r)
+{
+	struct pk pk = PK_INIT(warnings);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	pk_array(&pk);
+	if (r->plan->head.has_jobs && r->jobs > r->pool->slots) {
+		buf_addf(&text, "jobs: %u is more than the %u slots of group '%s', which stay the limit", r->jobs,
+			 r->pool->slots, r->group);
+		pk_str(&pk, buf_slice(&text));
+	}
+	if (r->plan->head.order == ORDER_AS_IF_SERIAL)
+		pk_str(&pk, slice_str("order: as-if-serial runs serially in this version"));
+	pk_end(&pk);
+}
+
+void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings)
+{
+	struct err err = ERR_INIT;
+	struct live_run *r = accept_build(e, e->next_run, s->batch, &err);
+	if (r && drive_prepare(r, &err))
+		r = live_free(r);
+	if (!r) {
+		refuse(e, s, &err);
+		return;
+	}
+	e->next_run++;
+	r->parent = s->parent;
+	r->parent_op = s->parent_op;
+	r->origin = s->origin;
+	r->done = s->done;
+	r->done_arg = s->arg;
+	batch_digest(s->batch, r->digest);
+	if (r->held)
+		r->state = RUN_PAUSED;
+	accept_reused(r, s->reused);
+	if (warnings)
+		warn(warnings, r);
+	accept_commit(r, s->batch);
+}
+
+static void check_plan(const struct live_run *r, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	pk_map(&pk);
+	pk_key(&pk, "messages");
+	live_pack_plan(r, &pk, &text);
+	pk_kint(&pk, "ops", r->plan->n_ops);
+	pk_kstr(&pk, "group", slice_str(r->group));
+	pk_kint(&pk, "slots", MIN2(r->pool->slots, r->jobs));
+	pk_kstr(&pk, "list", slice_str(r->list));
+	pk_kstr(&pk, "project", slice_str(r->project));
+	pk_end(&pk);
+}
+
+int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings, struct err *err)
+{
+	struct live_run *r = accept_build(e, 0, batch, err);
+	if (r && drive_prepare(r, err))
+		r = live_free(r);
+	if (!r)
+		return 1;
+	check_plan(r, plan);
+	warn(warnings, r);
+	live_free(r);
+	return 0;
+}

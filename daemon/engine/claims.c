@@ -1,0 +1,137 @@
+/*
+ * Claims: before an op starts, the database says durably that it may have started, so that after a power cut no started op is taken
+ * for a queued one. To keep the commit out of the way between a freed slot and the next start, a busy run claims ahead: its window
+ * doubles each time an op had to wait for its claim, and what was claimed but not started is given back when the run slows down,
+ * so that a power cut finds little more claimed than had started.
+ */
+#include <stdlib.h>
+
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+
+#define WINDOW_MAX 256
+#define WITHDRAW_MS 200
+
+static void claims_mark_dirty(struct live_run *r)
+{
+	r->claims_dirty = true;
+	if (list_empty(&r->dirty))
+		list_add_tail(&r->e->dirty, &r->dirty);
+}
+
+void claims_ask(struct live_run *r, uint32_t op)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->claim != CLAIM_NONE)
+		return;
+	if (r->n_claimed == r->cap_claimed) {
+		r->cap_claimed = r->cap_claimed ? r->cap_claimed * 2 : 16;
+		r->claimed = xrealloc(r->claimed, r->cap_claimed, sizeof(r->claimed[0]));
+	}
+	o->claim = CLAIM_ASKED;
+	o->claim_pos = r->n_claimed;
+	r->claimed[r->n_claimed++] = op;
+	r->n_claimed_idle++;
+	if (r->accepted)
+		turn_post(r->e, POST_CLAIM, r->id, op);
+	claims_mark_dirty(r);
+}
+
+/* The op is settled (its row says so from now on), or its claim is given back. */
+void claims_drop(struct live_run *r, uint32_t op)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->claim == CLAIM_NONE)
+		return;
+	uint32_t last = r->claimed[--r->n_claimed];
+	r->claimed[o->claim_pos] = last;
+	r->ops[last].claim_pos = o->claim_pos;
+	o->claim = CLAIM_NONE;
+	if (o->attempts == 0 && r->n_claimed_idle > 0)
+		r->n_claimed_idle--;
+	claims_mark_dirty(r);
+}
+
+void claims_started(struct live_run *r, uint32_t op)
+{
+	if (r->ops[op].attempts == 1 && r->n_claimed_idle > 0)
+		r->n_claimed_idle--;
+	r->last_start_ms = r->e->now_ms;
+	if (r->n_claimed_idle > 0 && !r->claims_timer.pos)
+		timer_arm(&r->e->timers, &r->claims_timer, r->e->now_ms + WITHDRAW_MS);
+}
+
+void claims_durable(struct live_run *r, uint32_t op)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->claim != CLAIM_ASKED)
+		return;
+	o->claim = CLAIM_DURABLE;
+	if (r->n_ready && r->ready_head == op)
+		sched_update(r);
+}
+
+/* The first ops of the ready queue wait for a claim while slots are free: ask for as many as could start, and look further ahead. */
+void claims_stalled(struct live_run *r, uint32_t free_slots)
+{
+	uint32_t n = 0;
+	for (uint32_t op = r->ready_head; op != NO_OP && n < MAX2(free_slots, 1); op = r->ops[op].next, n++)
+		claims_ask(r, op);
+	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS)
+		r->window = MIN2(WINDOW_MAX, MAX2(2, r->window * 2));
+	claims_mark_dirty(r);
+}
+
+/* Ops of the current message that are likely next, in program order, up to the window. */
+static void claims_ahead(struct live_run *r)
+{
+	uint32_t want = r->window;
+	for (uint32_t op = r->ready_head; op != NO_OP && r->n_claimed_idle < want; op = r->ops[op].next)
+		claims_ask(r, op);
+	if (r->message >= r->plan->n_messages || r->n_claimed_idle >= want)
+		return;
+	const struct plan_message *m = &r->plan->messages[r->message];
+	for (uint32_t op = m->first + r->messages[r->message].serial_next;
+	     op < m->first + m->count && r->n_claimed_idle < want; op++)
+		if (r->ops[op].phase == PHASE_WAITING)
+			claims_ask(r, op);
+}
+
+void claims_flush(struct engine *e)
+{
+	if (e->committing)
+		return; /* the set is written as it is when its turn comes */
+	list_for_safe(&e->dirty, node)
+	{
+		struct live_run *r = list_entry(node, struct live_run, dirty);
+		list_del(node);
+		r->claims_dirty = false;
+		if (!r->accepted || r->end_sent)
+			continue;
+		if (r->window)
+			claims_ahead(r);
+		struct claim_row row = { .run = r->id };
+		_cleanup_free_ uint32_t *ops = xcalloc(r->n_claimed, sizeof(ops[0]));
+		for (uint32_t i = 0; i < r->n_claimed; i++)
+			ops[i] = r->claimed[i] + 1;
+		row.ops = slice_of(ops, r->n_claimed * sizeof(ops[0]));
+		txn_claim(turn_txn(e), &row);
+		list_del(node);
+	}
+}
+
+/* The run has slowed down: what is claimed and has not started goes back. */
+void claims_withdraw(struct live_run *r)
+{
+	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS) {
+		timer_arm(&r->e->timers, &r->claims_timer, r->last_start_ms + WITHDRAW_MS);
+		return;
+	}
+	r->window = 0;
+	for (uint32_t i = r->n_claimed; i-- > 0;) {
+		uint32_t op = r->claimed[i];
+		if (r->ops[op].attempts == 0 && r->ops[op].claim == CLAIM_DURABLE)
+			claims_drop(r, op);
+	}
+	sched_update(r);
+}

@@ -1,0 +1,186 @@
+/*
+ * Todos moved by ops: the `todos` ops, and ops with `todo: ID`. Changes ride in the turn's transaction; their events follow it.
+ */
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+#include "proto/errors.h"
+#include "proto/mp.h"
+
+#define TODOS_OP_SOURCE "batch"
+
+static struct todo_by drive_by(const struct live_run *r, const char *list)
+{
+	return (struct todo_by){ .list = list, .source = TODOS_OP_SOURCE, .run = r->id, .now_ms = time_wall_ms() };
+}
+
+static void drive_post(struct live_run *r, const struct todo_change *c)
+{
+	struct todo_change *kept = xmalloc(sizeof(*kept));
+	*kept = *c;
+	turn_post_todo(r->e, kept);
+}
+
+/* --- acceptance: every `todo: ID` must name an item that is in the list, or that this or an earlier message sets --- */
+
+struct todo_name {
+	uint32_t message; /* first that sets it */
+	UT_hash_handle hh;
+	char id[];
+};
+
+static void names_add(struct todo_name **names, struct slice id, uint32_t message)
+{
+	struct todo_name *n;
+	HASH_FIND(hh, *names, id.p, id.len, n);
+	if (n)
+		return;
+	n = xcalloc(1, sizeof(*n) + id.len + 1);
+	memcpy(n->id, id.p, id.len);
+	n->message = message;
+	HASH_ADD(hh, *names, id[0], id.len, n);
+}
+
+static void names_free(struct todo_name **names)
+{
+	struct todo_name *n, *next;
+	HASH_ITER(hh, *names, n, next)
+	{
+		HASH_DEL(*names, n);
+		free(n);
+	}
+}
+
+/* The ids that the batch's own `todos` ops set in the run's list. */
+static void names_of_batch(struct live_run *r, struct todo_name **names)
+{
+	struct batch_op spec;
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		if (r->plan->ops[op].kind != KIND_TODOS)
+			continue;
+		plan_op_decode(r->plan, op, &spec);
+		if (spec.list.p && !slice_is(spec.list, r->list))
+			continue;
+		struct mp m = mp_of(spec.todos);
+		struct mp_value items = mp_next(&m);
+		for (uint32_t i = 0; items.type == MP_ARRAY && i < items.count; i++) {
+			struct slice id = mp_get_str(mp_skip(&m), "id");
+			if (id.p)
+				names_add(names, id, r->plan->ops[op].message);
+		}
+	}
+}
+
+static uint32_t drive_index(struct live_run *r, struct slice id)
+{
+	for (uint32_t i = 0; i < r->n_drives; i++)
+		if (slice_is(id, r->drives[i].id))
+			return i + 1;
+	r->drives = xrealloc(r->drives, r->n_drives + 1, sizeof(r->drives[0]));
+	r->drives[r->n_drives] = (struct drive){ .id = xslicedup(id) };
+	return ++r->n_drives;
+}
+
+static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, struct err *err)
+{
+	struct batch_op spec;
+	struct todo_name *n;
+	uint32_t message = r->plan->ops[op].message;
+	plan_op_decode(r->plan, op, &spec);
+	HASH_FIND(hh, names, spec.todo.p, spec.todo.len, n);
+	if (!(n && n->message <= message) && !todos_has(r->e->todos, r->list, spec.todo))
+		return err_set(err, E_PARAMS,
+			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none set by this or an "
+			       "earlier message: add it to a `todos` op, or check the id",
+			       message, op - r->plan->messages[message].first, SLICE_FMT(spec.todo), r->list);
+	r->ops[op].drive = drive_index(r, spec.todo);
+	r->drives[r->ops[op].drive - 1].left++;
+	return 0;
+}
+
+int drive_prepare(struct live_run *r, struct err *err)
+{
+	struct todo_name *names = NULL;
+	int bad = 0;
+	names_of_batch(r, &names);
+	for (uint32_t op = 0; op < r->plan->n_ops && !bad; op++)
+		if (r->plan->ops[op].has_todo)
+			bad = drive_one(r, op, names, err);
+	names_free(&names);
+	return bad;
+}
+
+/* --- while it runs --- */
+
+void drive_started(struct live_run *r, uint32_t op)
+{
+	if (!r->ops[op].drive)
+		return;
+	const struct drive *d = &r->drives[r->ops[op].drive - 1];
+	struct todo_by by = drive_by(r, r->list);
+	struct todo_change c = TODO_CHANGE_INIT;
+	if (todos_op_started(r->e->todos, &by, slice_str(d->id), turn_txn(r->e), &c))
+		drive_post(r, &c);
+	else
+		todo_change_done(&c);
+}
+
+/* Why an op's todo is not done, in one line. */
+static void drive_error(struct live_run *r, uint32_t op, struct buf *b)
+{
+	const struct live_op *o = &r->ops[op];
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	batch_op_text(&spec, b);
+	buf_adds(b, ": ");
+	if (o->error)
+		buf_adds(b, o->error);
+	else if (o->cause == CAUSE_EXIT)
+		buf_addf(b, "exit %d", o->exit);
+	else
+		buf_addf(b, "%s", o->cause ? op_cause_names[o->cause] : op_state_names[live_op_state(o)]);
+}
+
+void drive_settled(struct live_run *r, uint32_t op)
+{
+	if (!r->ops[op].drive)
+		return;
+	struct drive *d = &r->drives[r->ops[op].drive - 1];
+	bool good = r->ops[op].phase == PHASE_SUCCEEDED;
+	d->left--;
+	d->failed = d->failed || !good;
+	if (good && (d->left > 0 || d->failed))
+		return;
+	_cleanup_buf_ struct buf error = BUF_INIT;
+	if (!good)
+		drive_error(r, op, &error);
+	struct todo_by by = drive_by(r, r->list);
+	struct todo_change c = TODO_CHANGE_INIT;
+	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), turn_txn(r->e), &c))
+		drive_post(r, &c);
+	else
+		todo_change_done(&c);
+}
+
+void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec)
+{
+	struct exec_result result = {
+		.token = token_make(r->id, op + 1, r->ops[op].attempts),
+		.is_file_op = true,
+		.started = time_wall_ms(),
+	};
+	_cleanup_free_ char *list = spec->list.p ? xslicedup(spec->list) : xstrdup(r->list);
+	struct todo_by by = drive_by(r, list);
+	struct todo_change c = TODO_CHANGE_INIT;
+	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, turn_txn(r->e), &c,
+			&result.error) == 0) {
+		drive_post(r, &c);
+	} else {
+		todo_change_done(&c);
+		result.cause = CAUSE_CONFLICT;
+	}
+	result.ended = time_wall_ms();
+	engine_op_ended(r->e, &result);
+}

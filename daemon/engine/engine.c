@@ -1,0 +1,427 @@
+/*
+ * The engine's public face: what rpc asks for, what executors report, what is due. The flow itself is in flow.c.
+ */
+#include "daemon/engine/engine.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+#include "proto/errors.h"
+#include "proto/mp.h"
+
+struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports, uint64_t next_run,
+			  int64_t rev)
+{
+	struct engine *e = xcalloc(1, sizeof(*e));
+	e->config = *config;
+	e->ports = *ports;
+	e->next_run = next_run;
+	e->rev = e->rev_stored = rev;
+	e->todos = todos_new();
+	e->now_ms = time_mono_ms();
+	e->retry_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
+	e->busy_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
+	list_init(&e->dirty);
+	return e;
+}
+
+struct engine *engine_free(struct engine *e)
+{
+	struct live_run *r, *next;
+	if (!e)
+		return NULL;
+	HASH_ITER(hh, e->runs, r, next)
+		live_free(r);
+	pools_free(e);
+	todos_free(e->todos);
+	timers_done(&e->timers);
+	free(e);
+	return NULL;
+}
+
+/* --- looking --- */
+
+bool engine_run_row(struct engine *e, uint64_t run, struct run_row *ret)
+{
+	struct live_run *r = live_find(e, run);
+	if (!r || !r->accepted)
+		return false;
+	live_fill_row(r, ret);
+	return true;
+}
+
+bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b)
+{
+	struct live_run *r = live_find(e, run);
+	if (!r || !r->accepted)
+		return false;
+	live_pack_messages(r, b);
+	return true;
+}
+
+bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text, struct op_row *ret)
+{
+	struct live_run *r = live_find(e, run);
+	if (!r || op == 0 || op > r->plan->n_ops)
+		return false;
+	live_fill_op(r, op - 1, text, ret);
+	return true;
+}
+
+uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id)
+{
+	struct live_run *r = live_find(e, run);
+	uint32_t op = r ? plan_find(r->plan, id) : NO_OP;
+	return op == NO_OP ? 0 : op + 1;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+void engine_live_runs(struct engine *e, struct buf *ids)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+		if (r->accepted)
+			buf_add(ids, &r->id, sizeof(r->id));
+	if (ids->len)
+		qsort(ids->p, ids->len / sizeof(uint64_t), sizeof(uint64_t), by_id);
+}
+
+uint32_t engine_running_ops(struct engine *e)
+{
+	return e->running;
+}
+
+int64_t engine_rev(struct engine *e)
+{
+	return e->rev;
+}
+
+struct todos *engine_todos(struct engine *e)
+{
+	return e->todos;
+}
+
+/* --- acting --- */
+
+static struct live_run *find_live(struct engine *e, uint64_t run, struct err *err)
+{
+	struct live_run *r = live_find(e, run);
+	if (r && r->accepted && !r->end_sent)
+		return r;
+	err_set(err, E_STATE, "run %" PRIu64 " has ended", run);
+	return NULL;
+}
+
+static void signal_run(struct live_run *r, int signal)
+{
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
+		if (r->ops[op].phase == PHASE_RUNNING || r->ops[op].phase == PHASE_STOPPING)
+			r->e->ports.signal(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts), signal);
+}
+
+static int cancel_op(struct live_run *r, const struct engine_cancel *c, struct err *err)
+{
+	if (c->op > r->plan->n_ops)
+		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op %u: it has %u", r->id, c->op, r->plan->n_ops);
+	struct live_op *o = &r->ops[c->op - 1];
+	if (op_phase_ended(o->phase))
+		return err_set(err, E_STATE, "op %" PRIu64 ".%u has ended (%s)", r->id, c->op,
+			       op_state_names[live_op_state(o)]);
+	if (c->signal && (o->phase == PHASE_RUNNING || o->phase == PHASE_STOPPING))
+		r->e->ports.signal(r->e->ports.arg, token_make(r->id, c->op, o->attempts), c->signal);
+	else if (c->signal)
+		return err_set(err, E_STATE, "op %" PRIu64 ".%u is not running: there is nothing to signal", r->id, c->op);
+	else
+		flow_input(r, c->op - 1, INPUT_CANCEL, CAUSE_CANCEL);
+	return 0;
+}
+
+/* Runs that ops of this one submitted end with it. */
+static void cancel_children(struct engine *e, uint64_t parent, uint32_t op, bool now)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+		if (r->parent == parent && (!op || r->parent_op == op) && r->accepted && !r->end_sent) {
+			flow_cancel_run(r, now);
+			cancel_children(e, r->id, 0, now);
+		}
+}
+
+int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *err)
+{
+	struct live_run *r = find_live(e, c->run, err);
+	if (!r)
+		return 1;
+	e->now_ms = time_mono_ms();
+	int64_t grace_ms = e->config.grace_ms;
+	if (c->grace_ms >= 0)
+		e->config.grace_ms = c->grace_ms;
+	int bad = 0;
+	if (c->op)
+		bad = cancel_op(r, c, err);
+	else if (c->signal)
+		signal_run(r, c->signal);
+	else
+		flow_cancel_run(r, c->now);
+	if (!bad && !c->signal)
+		cancel_children(e, c->run, c->op, c->now);
+	e->config.grace_ms = grace_ms;
+	sched_run(e);
+	return bad;
+}
+
+int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
+{
+	struct live_run *r = find_live(e, run, err);
+	if (!r)
+		return 1;
+	r->paused = true;
+	if (freeze) {
+		r->frozen = true;
+		signal_run(r, SIGSTOP);
+	}
+	r->state = RUN_PAUSED;
+	sched_update(r);
+	turn_store_run(r);
+	turn_emit_run(r);
+	return 0;
+}
+
+int engine_resume(struct engine *e, uint64_t run, struct err *err)
+{
+	struct live_run *r = find_live(e, run, err);
+	if (!r)
+		return 1;
+	if (!r->paused && !r->held)
+		return err_set(err, E_STATE, "run %" PRIu64 " is not paused", run);
+	r->paused = r->held = false;
+	if (r->frozen)
+		signal_run(r, SIGCONT);
+	r->frozen = false;
+	r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
+	sched_update(r);
+	turn_store_run(r);
+	turn_emit_run(r);
+	if (!r->begin_timer.pos)
+		flow_begin(r);
+	sched_run(e);
+	return 0;
+}
+
+void engine_stop_starting(struct engine *e)
+{
+	e->no_starts = true;
+}
+
+/* --- what happened --- */
+
+static struct live_run *find_attempt(struct engine *e, uint64_t token, uint32_t *ret_op)
+{
+	struct live_run *r = live_find(e, token_run(token));
+	uint32_t op = token_op(token);
+	if (!r || op > r->plan->n_ops || r->ops[op - 1].attempts != token_attempt(token))
+		return NULL;
+	*ret_op = op - 1;
+	return r;
+}
+
+void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms)
+{
+	uint32_t op;
+	struct live_run *r = find_attempt(e, token, &op);
+	if (!r)
+		return;
+	r->ops[op].pid = pid;
+	r->ops[op].started = wall_ms;
+	flow_input(r, op, INPUT_STARTED, CAUSE_NONE);
+}
+
+static bool exit_is_good(struct slice ok_exits, int code)
+{
+	if (!ok_exits.p)
+		return code == 0;
+	struct mp m = mp_of(ok_exits);
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; i < array.count; i++) {
+		struct mp_value v = mp_next(&m);
+		if (v.type == MP_FLOAT ? v.f == code : v.i == code)
+			return true;
+	}
+	return false;
+}
+
+static void take_facts(struct live_op *o, const struct exec_result *x)
+{
+	if (x->pid)
+		o->pid = x->pid;
+	if (x->started)
+		o->started = x->started;
+	o->ended = x->ended ? x->ended : time_wall_ms();
+	o->duration_ms = x->duration_ms;
+	o->stdout_bytes = x->stdout_bytes;
+	o->stderr_bytes = x->stderr_bytes;
+	o->dropped_bytes = x->dropped_bytes;
+	o->lingering = x->lingering;
+	o->exit = -1;
+	o->signal = 0;
+	free(o->error);
+	o->error = x->error.text[0] ? xstrdup(x->error.text) : NULL;
+}
+
+/* Which words describe the end, apart from what we did to it. */
+static enum op_cause result_cause(struct live_op *o, const struct batch_op *spec, const struct exec_result *x)
+{
+	if (x->is_file_op)
+		return (enum op_cause)x->cause;
+	if (x->start_errno) {
+		if (!o->error)
+			o->error = xasprintf("cannot start: %s: %s", x->start_step, strerror(x->start_errno));
+		return CAUSE_START;
+	}
+	if (WIFSIGNALED(x->wait_status)) {
+		o->signal = (uint8_t)WTERMSIG(x->wait_status);
+		return CAUSE_SIGNAL;
+	}
+	o->exit = (int16_t)WEXITSTATUS(x->wait_status);
+	return exit_is_good(spec->ok_exits, o->exit) ? CAUSE_NONE : CAUSE_EXIT;
+}
+
+static enum op_input bad_input(const struct live_op *o, const struct batch_op *spec, const struct live_run *r)
+{
+	return o->attempts <= spec->retries && !r->cancelled && !r->timed_out ? INPUT_BAD_RETRY : INPUT_BAD;
+}
+
+static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *x)
+{
+	struct live_op *o = &r->ops[op];
+	struct batch_op spec;
+	enum op_cause stop = (enum op_cause)o->stop_cause;
+	plan_op_decode(r->plan, op, &spec);
+	take_facts(o, x);
+	if (x->lost) {
+		flow_input(r, op, INPUT_LOST, CAUSE_LOST);
+		return;
+	}
+	enum op_cause cause = result_cause(o, &spec, x);
+	if (x->is_file_op && cause == CAUSE_NONE)
+		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
+	else if (stop == CAUSE_TIMEOUT) {
+		o->exit = -1;
+		flow_input(r, op, bad_input(o, &spec, r), CAUSE_TIMEOUT);
+	} else if (stop != CAUSE_NONE)
+		flow_input(r, op, INPUT_STOPPED, stop);
+	else if (cause == CAUSE_NONE)
+		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
+	else
+		flow_input(r, op, bad_input(o, &spec, r), cause);
+}
+
+void engine_op_ended(struct engine *e, const struct exec_result *x)
+{
+	uint32_t op;
+	struct live_run *r = find_attempt(e, x->token, &op);
+	e->now_ms = time_mono_ms();
+	e->busy = false;
+	if (!r || op_phase_ended(r->ops[op].phase)) {
+		e->ports.ack(e->ports.arg, x->token);
+		return;
+	}
+	op_ended(r, op, x);
+	if (!x->is_file_op)
+		turn_post(e, POST_ACK, x->token, 0);
+	sched_run(e);
+}
+
+void engine_op_busy(struct engine *e, uint64_t token)
+{
+	uint32_t op;
+	struct live_run *r = find_attempt(e, token, &op);
+	if (!r)
+		return;
+	e->busy = true;
+	timer_arm(&e->timers, &e->busy_timer, time_mono_ms() + 1000);
+	flow_input(r, op, INPUT_BUSY, r->ops[op].stop_cause ? r->ops[op].stop_cause : CAUSE_LIMIT);
+}
+
+void engine_op_output(struct engine *e, uint64_t token)
+{
+	struct event ev = {
+		.type = EVENT_OP_OUTPUT,
+		.rev = ++e->rev,
+		.time = time_wall_ms(),
+		.run = token_run(token),
+		.output_op = token_op(token),
+		.output_attempt = token_attempt(token),
+	};
+	e->ports.event(e->ports.arg, &ev);
+}
+
+/* --- what is due --- */
+
+int64_t engine_deadline(struct engine *e)
+{
+	struct timer *t = timers_first(&e->timers);
+	return t ? t->at_ms : INT64_MAX;
+}
+
+static void due_op(struct attempt *a)
+{
+	struct live_run *r = a->run;
+	if (r->ops[a->op].phase == PHASE_BACKOFF)
+		flow_input(r, a->op, INPUT_DUE, CAUSE_NONE);
+	else
+		flow_input(r, a->op, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+}
+
+static void due_engine(struct engine *e, struct timer *t)
+{
+	if (t == &e->retry_timer)
+		turn_retry(e);
+	else
+		e->busy = false;
+}
+
+static void timer_due(struct engine *e, struct timer *t)
+{
+	switch (t->kind) {
+	case TIMER_OP:
+		due_op(t->owner);
+		break;
+	case TIMER_MESSAGE:
+		flow_message_timeout(t->owner);
+		break;
+	case TIMER_RUN:
+		flow_run_timeout(t->owner);
+		break;
+	case TIMER_BEGIN:
+		flow_begin(t->owner);
+		break;
+	case TIMER_CLAIMS:
+		claims_withdraw(t->owner);
+		break;
+	case TIMER_ENGINE:
+		due_engine(e, t);
+		break;
+	}
+}
+
+void engine_tick(struct engine *e, int64_t now_mono_ms)
+{
+	struct timer *t;
+	e->now_ms = now_mono_ms;
+	while ((t = timers_first(&e->timers)) && t->at_ms <= now_mono_ms) {
+		timer_disarm(&e->timers, t);
+		timer_due(e, t);
+	}
+	sched_run(e);
+}

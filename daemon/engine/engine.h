@@ -1,0 +1,164 @@
+/*
+ * The engine: runs, messages, ops and who starts when. Pure logic on the loop thread: no SQL, no sockets, no pids. It acts through
+ * the ports below and is told what happened by the engine_* calls; ids cross its border, never pointers.
+ *
+ * Order of things (valkey's rule: finish a turn, commit once, then answer): what happens in a loop turn is gathered in one
+ * transaction, handed to ports.commit by engine_flush(); answers and events that tell of an outcome leave when it is durable. A
+ * slot that became free is filled at once, without waiting for that commit.
+ */
+#ifndef DAEMON_ENGINE_ENGINE_H
+#define DAEMON_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "daemon/engine/todo.h"
+#include "daemon/exec/executor.h"
+#include "daemon/record.h"
+#include "daemon/txn.h"
+#include "proto/batch.h"
+#include "proto/pack.h"
+
+struct engine;
+
+enum event_type { EVENT_RUN_STATE, EVENT_OP_STATE, EVENT_OP_OUTPUT, EVENT_TODO_CHANGED };
+
+/* What subscribers are told; everything borrowed for the call. */
+struct event {
+	enum event_type type;
+	int64_t rev, time;
+	uint64_t run;		   /* all but EVENT_TODO_CHANGED, where it is the run that did it, or 0 */
+	const struct run_row *row; /* EVENT_RUN_STATE */
+	const struct op_row *op;   /* EVENT_OP_STATE */
+	uint32_t output_op, output_attempt; /* EVENT_OP_OUTPUT: it grew (sizes are read from the run log) */
+	const char *list;	   /* EVENT_TODO_CHANGED */
+	int64_t todo_rev;
+	struct slice before, after; /* packed arrays of items */
+};
+
+struct engine_ports {
+	void (*commit)(void *arg, struct txn *t); /* takes t */
+	int (*start)(void *arg, const struct exec_spec *spec); /* 0 or -EAGAIN */
+	void (*start_file)(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t umask,
+			   int64_t output_cap);
+	void (*cancel_file)(void *arg, uint64_t token);
+	void (*stop)(void *arg, uint64_t token, int64_t grace_ms);
+	void (*signal)(void *arg, uint64_t token, int signal);
+	void (*ack)(void *arg, uint64_t token);	  /* the attempt's result is durable */
+	void (*run_done)(void *arg, uint64_t run); /* the run's end is durable: its files can be closed */
+	void (*event)(void *arg, const struct event *e);
+	void (*todos_lost)(void *arg, const char *list); /* a write was not stored: load the list anew */
+	void *arg;
+};
+
+struct engine_config {
+	uint32_t slots;		 /* of the default pool; 0: max(8, cores + 2) */
+	int64_t output_cap;	 /* where the batch gives none */
+	int64_t grace_ms;
+	const char *shell;	 /* for bash ops without `shell` */
+	const char *socket;	 /* BATCHD_SOCKET of the ops */
+	const char *runs_dir;	 /* RUN.env files are here */
+	char *const *environ_dflt; /* base environment where the batch brings none */
+};
+
+struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports, uint64_t next_run,
+			  int64_t rev);
+struct engine *engine_free(struct engine *e);
+
+/* --- submitting --- */
+
+/* On the loop thread, after the commit: run != 0, or err. `existing`: the key's first run. */
+typedef void (*engine_submit_fn)(void *arg, uint64_t run, bool existing, const struct err *err);
+
+struct engine_submit {
+	struct slice batch;    /* a whole msgpack map, scanned */
+	uint64_t parent;       /* run of the op the caller runs in, 0: none */
+	uint32_t parent_op;
+	uint64_t origin;       /* restart: the run it repeats, 0: none */
+	struct slice reused;   /* restart: array of uint32_t, ops (1-based) taken over as succeeded/reused */
+	engine_submit_fn done; /* always called exactly once, never before engine_submit returned */
+	void *arg;
+};
+/* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are appended where not NULL. */
+void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
+/* The same checks without accepting: 0 and a packed map {messages: [...]} in plan, packed array of str in warnings; or 1. */
+int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings, struct err *err) _must_check_;
+
+/* --- looking --- */
+
+/* Live runs only (the others are in the store). The strings are the engine's, valid until the loop turn ends. */
+bool engine_run_row(struct engine *e, uint64_t run, struct run_row *ret);
+/* Its messages as a packed array of {index, name, state}, appended. */
+bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b);
+/* `op` is 1-based; text is put into `text` (cleared first). */
+bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text, struct op_row *ret);
+/* Index (1-based) of the op with that id in a live run, 0: none. */
+uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id);
+/* Ids of all live runs, ascending. */
+void engine_live_runs(struct engine *e, struct buf *ids /* uint64_t each */);
+uint32_t engine_running_ops(struct engine *e);
+int64_t engine_rev(struct engine *e);
+struct todos *engine_todos(struct engine *e);
+
+/* --- acting on live runs; 0, or 1 with err (E_NOT_FOUND, E_STATE) --- */
+
+struct engine_cancel {
+	uint64_t run;
+	uint32_t op;	   /* 1-based; 0: the whole run */
+	int signal;	   /* 0: stop; else sends only that */
+	int64_t grace_ms;  /* -1: the default */
+	bool now;	   /* `always` messages do not run either */
+};
+int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *err) _must_check_;
+int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err) _must_check_;
+int engine_resume(struct engine *e, uint64_t run, struct err *err) _must_check_;
+
+/* Slots of a pool, made if there is none of that name. */
+void engine_set_group(struct engine *e, const char *name, uint32_t slots);
+
+/* --- todos through the engine: it adds the event and commits --- */
+
+/*
+ * Takes what todo.c did (its records are in t, made with txn_new(NULL, NULL)): commits it, then sends the event, then calls done, err
+ * NULL when it is durable. `change` is malloced and the engine's from here on: valid until done returns, then freed. Not for a change
+ * with `nothing` set.
+ */
+typedef void (*engine_todo_fn)(void *arg, const struct err *err);
+void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg);
+
+/* --- what happened --- */
+
+void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms);
+void engine_op_ended(struct engine *e, const struct exec_result *r);
+/* The executor could not take it now: it goes back to ready and is tried when something has ended, or after a second. */
+void engine_op_busy(struct engine *e, uint64_t token);
+void engine_op_output(struct engine *e, uint64_t token);
+
+/* Hands this turn's transaction to the store, if there is one. The loop calls it once at the end of each turn. */
+void engine_flush(struct engine *e);
+/* Monotonic ms of the next thing that is due (timeouts, delays), INT64_MAX: none. */
+int64_t engine_deadline(struct engine *e);
+/* Does what is due. */
+void engine_tick(struct engine *e, int64_t now_mono_ms);
+/* No new ops are started from here on (daemon.stop). */
+void engine_stop_starting(struct engine *e);
+
+/* --- recovery, before anything else; see recover.c --- */
+
+struct engine_stored_run {
+	struct run_row row;
+	struct slice batch, claims;
+	const struct op_row *ops; /* settled ones */
+	const struct op_row *attempts; /* earlier tries of ops */
+	uint32_t n_ops, n_attempts;
+};
+int engine_recover_run(struct engine *e, const struct engine_stored_run *s, struct err *err) _must_check_;
+/* The executor has this attempt (running, or ended with the result to come). Unknown tokens: false. */
+bool engine_recover_attempt(struct engine *e, uint64_t token);
+int64_t engine_output_cap(struct engine *e, uint64_t token);
+/* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go on. */
+void engine_recover_done(struct engine *e, bool rebooted);
+
+#endif

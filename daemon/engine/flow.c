@@ -1,0 +1,459 @@
+/*
+ * How a run goes: messages one after another, stages and dependencies inside a message, and what an op's end means for the rest.
+ * Settling is a queue, not recursion: a chain of a million skipped ops takes no stack.
+ */
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+
+static void flow_settle_pending(struct live_run *r);
+static void message_next(struct live_run *r);
+
+static bool op_busy(const struct live_op *o)
+{
+	return o->phase == PHASE_STARTING || o->phase == PHASE_RUNNING || o->phase == PHASE_STOPPING;
+}
+
+/* --- an op's input and its effect --- */
+
+static void run_mark_running(struct live_run *r)
+{
+	if (r->state != RUN_QUEUED)
+		return;
+	r->state = RUN_RUNNING;
+	r->started = time_wall_ms();
+	r->begun_mono_ms = r->e->now_ms;
+	if (r->plan->head.has_timeout && r->plan->head.timeout_ms > 0)
+		timer_arm(&r->e->timers, &r->run_timer, r->e->now_ms + r->plan->head.timeout_ms);
+	const struct batch_message *m = &r->plan->messages[r->message].m;
+	if (m->has_timeout && m->timeout_ms > 0)
+		timer_arm(&r->e->timers, &r->message_timer, r->e->now_ms + m->timeout_ms);
+	turn_store_run(r);
+	turn_emit_run(r);
+}
+
+static void settled_push(struct live_run *r, uint32_t op)
+{
+	if (r->n_settled == r->cap_settled) {
+		r->cap_settled = r->cap_settled ? r->cap_settled * 2 : 16;
+		r->settled = xrealloc(r->settled, r->cap_settled, sizeof(r->settled[0]));
+	}
+	r->settled[r->n_settled++] = op;
+}
+
+static void attempt_drop(struct live_run *r, struct live_op *o)
+{
+	if (!o->attempt)
+		return;
+	timer_disarm(&r->e->timers, &o->attempt->timer);
+	free(o->attempt);
+	o->attempt = NULL;
+}
+
+static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->phase == PHASE_SKIPPED && o->attempts > 0) {
+		o->phase = PHASE_FAILED; /* tried, failed, and not tried again: what the last try said stands */
+		cause = (enum op_cause)o->cause;
+	}
+	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
+	attempt_drop(r, o);
+	settled_push(r, op);
+}
+
+static void effect_start(struct live_run *r, uint32_t op)
+{
+	run_mark_running(r);
+	if (start_op(r, op) == 0)
+		return;
+	r->e->busy = true;
+	timer_arm(&r->e->timers, &r->e->busy_timer, r->e->now_ms + 1000);
+	flow_input(r, op, INPUT_BUSY, CAUSE_LIMIT);
+}
+
+static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
+{
+	struct live_op *o = &r->ops[op];
+	struct engine *e = r->e;
+	uint64_t token = token_make(r->id, op + 1, o->attempts);
+	if (o->stop_cause == CAUSE_NONE)
+		o->stop_cause = cause;
+	timer_disarm(&e->timers, &o->attempt->timer);
+	uint8_t kind = r->plan->ops[op].kind;
+	if (kind == KIND_BASH || kind == KIND_EXEC)
+		e->ports.stop(e->ports.arg, token, e->config.grace_ms);
+	else
+		e->ports.cancel_file(e->ports.arg, token);
+}
+
+static void effect_backoff(struct live_run *r, uint32_t op)
+{
+	struct batch_op spec;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	plan_op_decode(r->plan, op, &spec);
+	live_fill_op(r, op, &text, &row);
+	row.state = OP_FAILED;
+	txn_attempt(turn_txn(r->e), &row);
+	r->ops[op].stop_cause = CAUSE_NONE;
+	timer_arm(&r->e->timers, &r->ops[op].attempt->timer, r->e->now_ms + spec.retry_delay_ms);
+}
+
+static void flow_effect(struct live_run *r, uint32_t op, struct op_step step, enum op_input input, enum op_cause cause)
+{
+	struct live_op *o = &r->ops[op];
+	switch (step.effect) {
+	case DO_NOTHING:
+		break;
+	case DO_QUEUE:
+		if (input == INPUT_BUSY) {
+			if (--o->attempts == 0)
+				r->n_claimed_idle++;
+			timer_disarm(&r->e->timers, &o->attempt->timer);
+			sched_push_front(r, op);
+		} else {
+			sched_push(r, op);
+		}
+		break;
+	case DO_UNQUEUE:
+		sched_remove(r, op);
+		effect_end(r, op, cause);
+		break;
+	case DO_START:
+		effect_start(r, op);
+		break;
+	case DO_BACKOFF:
+		o->cause = cause;
+		effect_backoff(r, op);
+		break;
+	case DO_STOP:
+		effect_stop(r, op, cause);
+		break;
+	case DO_END:
+		effect_end(r, op, cause);
+		break;
+	}
+}
+
+void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause)
+{
+	struct live_op *o = &r->ops[op];
+	struct op_step step = opfsm_step(o->phase, input);
+	if (!step.legal)
+		return;
+	bool was_busy = op_busy(o);
+	o->phase = step.next;
+	if (was_busy && !op_busy(o))
+		sched_release(r, op);
+	flow_effect(r, op, step, input, cause);
+	if (step.next == PHASE_RUNNING) {
+		drive_started(r, op);
+		turn_emit_op(r, op);
+	}
+	flow_settle_pending(r);
+}
+
+/* --- opening: message, stage, serial turn --- */
+
+static void op_consider(struct live_run *r, uint32_t op)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->opened && o->waits == 0 && o->phase == PHASE_WAITING)
+		flow_input(r, op, INPUT_MET, CAUSE_NONE);
+}
+
+static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_t stage)
+{
+	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
+		if (live_stage(&r->plan->ops[op]) != stage)
+			continue;
+		r->ops[op].opened = 1;
+		op_consider(r, op);
+	}
+}
+
+/* todos, then file ops, then all others: a stage opens when those before it have ended. */
+static void stages_advance(struct live_run *r, const struct plan_message *pm, struct live_message *m)
+{
+	while (m->stage < STAGE_REST && m->stage_left[m->stage] == 0)
+		stage_open(r, pm, ++m->stage);
+}
+
+/* Opens the first op of a serial message that has not ended; after a failure skips the rest instead. */
+static void serial_advance(struct live_run *r, const struct plan_message *pm, struct live_message *m)
+{
+	while (m->serial_next < pm->count) {
+		uint32_t op = pm->first + m->serial_next;
+		struct live_op *o = &r->ops[op];
+		if (op_phase_ended(o->phase)) {
+			m->serial_next++;
+			continue;
+		}
+		if (m->failed && pm->m.on_failure != FAIL_CONTINUE) {
+			flow_input(r, op, INPUT_SKIP, CAUSE_DEPENDENCY);
+			m->serial_next++;
+			continue;
+		}
+		if (!o->opened) {
+			o->opened = 1;
+			op_consider(r, op);
+		}
+		return;
+	}
+}
+
+static void message_advance(struct live_run *r)
+{
+	const struct plan_message *pm = &r->plan->messages[r->message];
+	struct live_message *m = &r->messages[r->message];
+	if (pm->m.order == ORDER_PARALLEL)
+		stages_advance(r, pm, m);
+	else
+		serial_advance(r, pm, m);
+}
+
+static void message_open(struct live_run *r)
+{
+	const struct plan_message *pm = &r->plan->messages[r->message];
+	struct live_message *m = &r->messages[r->message];
+	m->begun = 1;
+	m->state = OP_RUNNING;
+	if (pm->m.has_timeout && pm->m.timeout_ms > 0 && r->state == RUN_RUNNING)
+		timer_arm(&r->e->timers, &r->message_timer, r->e->now_ms + pm->m.timeout_ms);
+	if (pm->m.order == ORDER_PARALLEL)
+		stage_open(r, pm, STAGE_TODOS);
+	message_advance(r);
+}
+
+static void message_skip(struct live_run *r)
+{
+	if (r->cancelled)
+		flow_stop_message(r, INPUT_CANCEL, CAUSE_CANCEL);
+	else if (r->timed_out)
+		flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+	else
+		flow_stop_message(r, INPUT_SKIP, CAUSE_DEPENDENCY);
+}
+
+static bool message_wanted(const struct live_run *r)
+{
+	if (!r->stopping && !r->cancelled && !r->timed_out)
+		return true;
+	return r->plan->messages[r->message].m.always && !r->now;
+}
+
+static void message_close(struct live_run *r)
+{
+	struct live_message *m = &r->messages[r->message];
+	timer_disarm(&r->e->timers, &r->message_timer);
+	if (m->interrupted)
+		m->state = OP_INTERRUPTED;
+	else if (m->failed || m->timed_out)
+		m->state = OP_FAILED;
+	else if (m->begun)
+		m->state = OP_SUCCEEDED;
+	else
+		m->state = r->cancelled ? OP_CANCELLED : OP_SKIPPED;
+	bool bad = m->failed || m->interrupted || m->timed_out;
+	if (bad && r->plan->messages[r->message].m.on_failure != FAIL_CONTINUE)
+		r->stopping = true;
+	r->message++;
+}
+
+/* The current message if it still has something to do, else on to the next; past the last one the run ends. */
+static void message_next(struct live_run *r)
+{
+	while (r->message < r->plan->n_messages) {
+		struct live_message *m = &r->messages[r->message];
+		if (m->left == 0) {
+			message_close(r);
+			continue;
+		}
+		if (!m->begun && !message_wanted(r)) {
+			message_skip(r);
+			return; /* comes back here once they are settled */
+		}
+		if (m->begun)
+			message_advance(r);
+		else
+			message_open(r);
+		return;
+	}
+	if (!r->end_sent)
+		outcome_finish_run(r);
+}
+
+void flow_begin(struct live_run *r)
+{
+	r->settling = true;
+	message_next(r);
+	r->settling = false;
+	flow_settle_pending(r);
+}
+
+/* --- settling --- */
+
+static void tell_dependants(struct live_run *r, uint32_t op)
+{
+	bool good = r->ops[op].phase == PHASE_SUCCEEDED;
+	for (uint32_t i = r->rdep_first[op]; i < r->rdep_first[op + 1]; i++) {
+		uint32_t d = r->rdeps[i];
+		const struct plan_op *po = &r->plan->ops[d];
+		bool any = false;
+		for (uint32_t k = po->dep; k < po->dep + po->ndeps; k++)
+			if (r->plan->deps[k].op == op)
+				any = r->plan->deps[k].any;
+		r->ops[d].waits--;
+		if (!good && !any)
+			flow_input(r, d, INPUT_SKIP, CAUSE_DEPENDENCY);
+		else
+			op_consider(r, d);
+	}
+}
+
+/* Whether the end of this op fails its message: optional ones do not. */
+static bool op_spoils(const struct live_run *r, uint32_t op)
+{
+	const struct live_op *o = &r->ops[op];
+	if (r->plan->ops[op].optional)
+		return false;
+	return o->phase == PHASE_FAILED || (o->phase == PHASE_CANCELLED && o->cause == CAUSE_CANCEL);
+}
+
+/* What the op's end means for the counts of its message and run. */
+static void settle_count(struct live_run *r, uint32_t op)
+{
+	const struct live_op *o = &r->ops[op];
+	const struct plan_op *po = &r->plan->ops[op];
+	struct live_message *m = &r->messages[po->message];
+	m->left--;
+	m->stage_left[live_stage(po)]--;
+	if (op_spoils(r, op)) {
+		m->failed = 1;
+		r->failed = true;
+	}
+	if (o->phase == PHASE_INTERRUPTED) {
+		m->interrupted = 1;
+		r->interrupted = true;
+	}
+	outcome_count(r, op);
+}
+
+static void settle_one(struct live_run *r, uint32_t op)
+{
+	const struct plan_op *po = &r->plan->ops[op];
+	struct live_message *m = &r->messages[po->message];
+	settle_count(r, op);
+	drive_settled(r, op);
+	turn_store_op(r, op);
+	claims_drop(r, op);
+	tell_dependants(r, op);
+	if (m->failed && po->message == r->message &&
+	    r->plan->messages[r->message].m.on_failure == FAIL_KILL)
+		flow_stop_message(r, INPUT_KILL, CAUSE_DEPENDENCY);
+}
+
+static void flow_settle_pending(struct live_run *r)
+{
+	if (r->settling)
+		return;
+	r->settling = true;
+	while (r->n_settled > 0) {
+		for (uint32_t i = 0; i < r->n_settled; i++)
+			settle_one(r, r->settled[i]);
+		r->n_settled = 0;
+		message_next(r);
+	}
+	r->settling = false;
+}
+
+/* --- stopping --- */
+
+void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause cause)
+{
+	if (r->message >= r->plan->n_messages)
+		return;
+	const struct plan_message *pm = &r->plan->messages[r->message];
+	bool outer = r->settling;
+	r->settling = true; /* all of them first: what follows must not become ready in between */
+	while (r->n_ready > 0)
+		flow_input(r, r->ready_head, input, cause);
+	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
+		flow_input(r, op, input, cause);
+	r->settling = outer;
+	flow_settle_pending(r);
+}
+
+void flow_cancel_run(struct live_run *r, bool now)
+{
+	bool always = r->message < r->plan->n_messages && r->plan->messages[r->message].m.always;
+	bool begun = r->message < r->plan->n_messages && r->messages[r->message].begun;
+	r->cancelled = true;
+	r->now = r->now || now;
+	r->paused = r->held = false;
+	if (r->state == RUN_PAUSED)
+		r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
+	turn_store_run(r);
+	sched_update(r);
+	timer_disarm(&r->e->timers, &r->begin_timer);
+	if (!begun) {
+		flow_begin(r);
+		return;
+	}
+	if (!always || r->now)
+		flow_stop_message(r, INPUT_CANCEL, CAUSE_CANCEL);
+}
+
+void flow_message_timeout(struct live_run *r)
+{
+	r->messages[r->message].timed_out = 1;
+	r->failed = true;
+	flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+}
+
+void flow_run_timeout(struct live_run *r)
+{
+	r->timed_out = true;
+	r->failed = true;
+	if (r->message < r->plan->n_messages && !r->plan->messages[r->message].m.always)
+		flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+}
+
+/* --- recovery --- */
+
+void flow_restore(struct live_run *r, const struct op_row *row)
+{
+	static const uint8_t phases[OP_STATE_MAX] = {
+		[OP_SUCCEEDED] = PHASE_SUCCEEDED, [OP_FAILED] = PHASE_FAILED,
+		[OP_SKIPPED] = PHASE_SKIPPED,	  [OP_CANCELLED] = PHASE_CANCELLED,
+		[OP_INTERRUPTED] = PHASE_INTERRUPTED,
+	};
+	uint32_t op = row->op - 1;
+	if (row->op == 0 || row->op > r->plan->n_ops || !op_state_ended(row->state))
+		return;
+	struct live_op *o = &r->ops[op];
+	o->phase = phases[row->state];
+	o->cause = (uint8_t)row->cause;
+	o->exit = (int16_t)row->exit;
+	o->signal = (uint8_t)row->signal;
+	o->attempts = (uint16_t)row->attempts;
+	o->pid = row->pid;
+	o->started = row->started;
+	o->ended = row->ended;
+	o->duration_ms = row->duration_ms;
+	o->stdout_bytes = row->stdout_bytes;
+	o->stderr_bytes = row->stderr_bytes;
+	o->dropped_bytes = row->dropped_bytes;
+	o->lingering = row->lingering;
+	o->error = row->error ? xstrdup(row->error) : NULL;
+	settle_count(r, op);
+	if (r->ops[op].drive) {
+		struct drive *d = &r->drives[r->ops[op].drive - 1];
+		d->left--;
+		d->failed = d->failed || o->phase != PHASE_SUCCEEDED;
+	}
+	tell_dependants(r, op);
+}

@@ -1,0 +1,281 @@
+#include "daemon/engine/live.h"
+
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+
+static const uint8_t shown_state[PHASE_MAX] = {
+	[PHASE_WAITING] = OP_WAITING,	  [PHASE_READY] = OP_READY,	    [PHASE_STARTING] = OP_RUNNING,
+	[PHASE_RUNNING] = OP_RUNNING,	  [PHASE_STOPPING] = OP_RUNNING,    [PHASE_BACKOFF] = OP_WAITING,
+	[PHASE_SUCCEEDED] = OP_SUCCEEDED, [PHASE_FAILED] = OP_FAILED,	    [PHASE_SKIPPED] = OP_SKIPPED,
+	[PHASE_CANCELLED] = OP_CANCELLED, [PHASE_INTERRUPTED] = OP_INTERRUPTED,
+};
+
+enum op_state live_op_state(const struct live_op *o)
+{
+	return shown_state[o->phase];
+}
+
+/* Who waits for whom, turned round: for each op the ops that need it. */
+static void live_link_dependants(struct live_run *r)
+{
+	const struct plan *p = r->plan;
+	r->rdep_first = xcalloc((size_t)p->n_ops + 1, sizeof(r->rdep_first[0]));
+	r->rdeps = xcalloc(p->n_deps, sizeof(r->rdeps[0]));
+	for (uint32_t i = 0; i < p->n_deps; i++)
+		r->rdep_first[p->deps[i].op + 1]++;
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		r->rdep_first[i + 1] += r->rdep_first[i];
+	uint32_t *fill = xcalloc((size_t)p->n_ops + 1, sizeof(fill[0]));
+	memcpy(fill, r->rdep_first, ((size_t)p->n_ops + 1) * sizeof(fill[0]));
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		for (uint32_t d = p->ops[i].dep; d < p->ops[i].dep + p->ops[i].ndeps; d++)
+			r->rdeps[fill[p->deps[d].op]++] = i;
+	free(fill);
+}
+
+uint8_t live_stage(const struct plan_op *op)
+{
+	if (op->ndeps > 0 || op->exclusive)
+		return STAGE_REST;
+	if (op->kind == KIND_TODOS)
+		return STAGE_TODOS;
+	return op->kind == KIND_BASH || op->kind == KIND_EXEC ? STAGE_REST : STAGE_FILES;
+}
+
+static void live_init_ops(struct live_run *r)
+{
+	const struct plan *p = r->plan;
+	r->ops = xcalloc(p->n_ops, sizeof(r->ops[0]));
+	r->messages = xcalloc(p->n_messages, sizeof(r->messages[0]));
+	for (uint32_t i = 0; i < p->n_ops; i++) {
+		struct live_op *op = &r->ops[i];
+		op->exit = -1;
+		op->duration_ms = -1;
+		op->next = NO_OP;
+		op->waits = p->ops[i].ndeps;
+		struct live_message *m = &r->messages[p->ops[i].message];
+		m->left++;
+		m->stage_left[live_stage(&p->ops[i])]++;
+	}
+}
+
+struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan)
+{
+	struct live_run *r = xcalloc(1, sizeof(*r));
+	const struct batch_head *h = &plan->head;
+	r->e = e;
+	r->id = id;
+	r->batch = batch;
+	r->plan = plan;
+	r->name = xslicedup(h->name);
+	r->key = xslicedup(h->key);
+	r->cwd = xslicedup(h->cwd);
+	r->group = xslicedup(h->group.p ? h->group : slice_str("default"));
+	r->priority = h->priority;
+	r->jobs = h->has_jobs ? (uint32_t)h->jobs : UINT32_MAX;
+	r->held = h->held;
+	r->created = time_wall_ms();
+	r->state = RUN_QUEUED;
+	r->ready_head = r->ready_tail = NO_OP;
+	r->run_timer = (struct timer){ .kind = TIMER_RUN, .owner = r };
+	r->message_timer = (struct timer){ .kind = TIMER_MESSAGE, .owner = r };
+	r->begin_timer = (struct timer){ .kind = TIMER_BEGIN, .owner = r };
+	r->claims_timer = (struct timer){ .kind = TIMER_CLAIMS, .owner = r };
+	list_init(&r->dirty);
+	live_init_ops(r);
+	live_link_dependants(r);
+	r->summary.ops = plan->n_ops;
+	r->pool = pool_get(e, r->group);
+	HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
+	return r;
+}
+
+static void live_free_ops(struct live_run *r)
+{
+	for (uint32_t i = 0; i < r->plan->n_ops; i++) {
+		if (r->ops[i].attempt) {
+			timer_disarm(&r->e->timers, &r->ops[i].attempt->timer);
+			free(r->ops[i].attempt);
+		}
+		free(r->ops[i].error);
+	}
+	free(r->ops);
+}
+
+struct live_run *live_free(struct live_run *r)
+{
+	struct timers *t = &r->e->timers;
+	timer_disarm(t, &r->run_timer);
+	timer_disarm(t, &r->message_timer);
+	timer_disarm(t, &r->begin_timer);
+	timer_disarm(t, &r->claims_timer);
+	r->n_ready = 0;
+	sched_update(r);
+	list_del(&r->dirty);
+	HASH_DEL(r->e->runs, r);
+	live_free_ops(r);
+	for (uint32_t i = 0; i < r->n_drives; i++)
+		free(r->drives[i].id);
+	free(r->drives);
+	free(r->messages);
+	free(r->rdep_first);
+	free(r->rdeps);
+	free(r->claimed);
+	free(r->settled);
+	plan_free(r->plan);
+	free(r->batch);
+	free(r->name);
+	free(r->key);
+	free(r->cwd);
+	free(r->project);
+	free(r->group);
+	free(r->list);
+	free(r);
+	return NULL;
+}
+
+struct live_run *live_find(struct engine *e, uint64_t id)
+{
+	struct live_run *r;
+	HASH_FIND(hh, e->runs, &id, sizeof(id), r);
+	return r;
+}
+
+struct plan_message *live_message_of(struct live_run *r, uint32_t op)
+{
+	return &r->plan->messages[r->plan->ops[op].message];
+}
+
+/* as-if-serial runs serially until it is built: order_used says so. */
+bool live_in_serial(const struct live_run *r, uint32_t op)
+{
+	return r->plan->messages[r->plan->ops[op].message].m.order != ORDER_PARALLEL;
+}
+
+void live_pack_messages(struct live_run *r, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	pk_array(&pk);
+	for (uint32_t i = 0; i < r->plan->n_messages; i++) {
+		pk_map(&pk);
+		pk_kint(&pk, "index", i + 1);
+		pk_kstr(&pk, "name", r->plan->messages[i].m.name);
+		pk_kstr(&pk, "state", slice_str(op_state_names[r->messages[i].state]));
+		pk_end(&pk);
+	}
+	pk_end(&pk);
+}
+
+/* Wall time goes on while the run does. */
+static void live_fill_summary(struct live_run *r, struct run_summary *ret)
+{
+	*ret = r->summary;
+	if (r->begun_mono_ms && !r->ended)
+		ret->wall_ms = time_mono_ms() - r->begun_mono_ms;
+}
+
+void live_fill_row(struct live_run *r, struct run_row *ret)
+{
+	const struct batch_head *h = &r->plan->head;
+	*ret = (struct run_row){
+		.run = r->id,
+		.state = r->state,
+		.name = r->name,
+		.key = r->key,
+		.cwd = r->cwd,
+		.project = r->project,
+		.group = r->group,
+		.list = r->list,
+		.order = h->order,
+		.order_used = h->order == ORDER_AS_IF_SERIAL ? ORDER_SERIAL : h->order,
+		.origin = r->origin,
+		.parent = r->parent,
+		.parent_op = r->parent_op,
+		.created = r->created,
+		.started = r->started,
+		.ended = r->ended,
+		.priority = r->priority,
+		.n_ops = r->plan->n_ops,
+		.n_messages = r->plan->n_messages,
+		.meta = h->meta,
+	};
+	memcpy(ret->digest, r->digest, sizeof(ret->digest));
+	live_fill_summary(r, &ret->summary);
+}
+
+void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
+{
+	const struct live_op *o = &r->ops[op];
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	buf_clear(text);
+	struct slice id = plan_op_id(r->plan, op);
+	buf_addslice(text, id);
+	buf_addc(text, '\0');
+	size_t text_at = text->len;
+	batch_op_text(&spec, text);
+	buf_addc(text, '\0');
+	size_t todo_at = text->len;
+	buf_addslice(text, spec.todo);
+	const char *base = buf_str(text);
+	*ret = (struct op_row){
+		.run = r->id,
+		.op = op + 1,
+		.message = r->plan->ops[op].message + 1,
+		.id = id.len ? base : NULL,
+		.kind = spec.kind,
+		.text = base + text_at,
+		.state = shown_state[o->phase],
+		.cause = o->cause,
+		.exit = o->exit,
+		.signal = o->signal,
+		.attempts = o->attempts,
+		.pid = o->pid,
+		.started = o->started,
+		.ended = o->ended,
+		.duration_ms = o->duration_ms,
+		.stdout_bytes = o->stdout_bytes,
+		.stderr_bytes = o->stderr_bytes,
+		.dropped_bytes = o->dropped_bytes,
+		.lingering = o->lingering,
+		.todo = spec.todo.p ? base + todo_at : NULL,
+		.error = o->error,
+	};
+}
+
+static void pack_plan_op(const struct live_run *r, struct pk *pk, uint32_t op, struct buf *text)
+{
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	buf_clear(text);
+	batch_op_text(&spec, text);
+	pk_map(pk);
+	pk_kint(pk, "index", op + 1);
+	pk_kstr(pk, "id", spec.id);
+	pk_kstr(pk, "kind", slice_str(op_kind_names[spec.kind]));
+	pk_kstr(pk, "text", buf_slice(text));
+	pk_end(pk);
+}
+
+/* What would be done, as an array of messages; past LIMIT_PLAN_OPS ops only the counts go on. */
+void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text)
+{
+	pk_array(pk);
+	for (uint32_t i = 0; i < r->plan->n_messages; i++) {
+		const struct plan_message *pm = &r->plan->messages[i];
+		pk_map(pk);
+		pk_kint(pk, "index", i + 1);
+		pk_kstr(pk, "name", pm->m.name);
+		pk_kstr(pk, "order", slice_str(batch_order_names[pm->m.order]));
+		pk_kint(pk, "count", pm->count);
+		pk_key(pk, "ops");
+		pk_array(pk);
+		for (uint32_t op = pm->first; op < MIN2(pm->first + pm->count, LIMIT_PLAN_OPS); op++)
+			pack_plan_op(r, pk, op, text);
+		pk_end(pk);
+		pk_end(pk);
+	}
+	pk_end(pk);
+}

@@ -1,0 +1,238 @@
+/*
+ * What the engine holds of a run that has not ended, and the engine itself. Private to engine/. A live run is freed when its end is
+ * durable; its history then is the store's.
+ *
+ * Words: an op is *settled* when its outcome is known, *stored* when that is durable. Dependants start at the first, clients hear at
+ * the second.
+ */
+#ifndef ENGINE_LIVE_H
+#define ENGINE_LIVE_H
+
+#include <uthash.h>
+
+#include "common/list.h"
+#include "daemon/engine/engine.h"
+#include "daemon/engine/opfsm.h"
+#include "daemon/engine/timers.h"
+
+#define NO_OP UINT32_MAX
+
+/* One try at an op that is under way (or waits for its retry delay). */
+struct attempt {
+	struct live_run *run;
+	uint32_t op; /* from 0 */
+	struct timer timer; /* its timeout, or the retry delay */
+	int64_t begun_mono_ms;
+};
+
+enum claim_state { CLAIM_NONE, CLAIM_ASKED, CLAIM_DURABLE };
+
+struct live_op {
+	struct attempt *attempt; /* NULL unless starting, running, stopping or in back-off */
+	char *error;		 /* NULL: none */
+	int64_t started, ended, duration_ms;
+	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
+	uint32_t waits;	    /* dependencies not ended */
+	uint32_t next;	    /* in the ready queue; NO_OP: last */
+	uint32_t claim_pos; /* place in run->claimed */
+	uint32_t drive;	    /* 1-based into run->drives, 0: drives no todo */
+	uint32_t lingering;
+	int32_t pid;
+	int16_t exit;	    /* -1: none */
+	uint16_t attempts;
+	uint8_t signal, phase, cause, stop_cause, claim;
+	uint8_t opened : 1; /* its message and stage have begun */
+	uint8_t recovered : 1; /* claimed before this batchd; its attempt may be anywhere */
+	uint8_t reused : 1;
+};
+
+enum { STAGE_TODOS, STAGE_FILES, STAGE_REST, STAGE_MAX };
+
+struct live_message {
+	uint32_t left;		  /* ops not settled */
+	uint32_t stage_left[STAGE_MAX];
+	uint8_t stage;		  /* opened up to this one */
+	uint8_t state;		  /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
+	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
+	uint32_t serial_next;	  /* serial: the op whose turn it is, from the message's first */
+};
+
+/* A todo that ops of this run drive. */
+struct drive {
+	char *id;
+	uint32_t left;
+	bool failed;
+};
+
+struct pool {
+	char *name;
+	uint32_t slots, used;
+	bool paused;
+	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
+	size_t len, cap;
+	uint64_t turn;
+	UT_hash_handle hh;
+};
+
+struct live_run {
+	uint64_t id;
+	UT_hash_handle hh;
+	struct engine *e;
+	char *batch; /* the stored bytes; the plan borrows from them */
+	struct plan *plan;
+	char *name, *key, *cwd, *project, *group, *list;
+	uint64_t origin, parent;
+	uint32_t parent_op;
+	uint8_t digest[32];
+	enum run_state state;
+	int64_t created, started, ended, begun_mono_ms;
+
+	struct live_op *ops;
+	struct live_message *messages;
+	uint32_t *rdep_first, *rdeps; /* who waits for an op: rdeps[rdep_first[op] .. rdep_first[op + 1]] */
+	uint32_t message;	      /* the current one; n_messages: none left */
+	struct drive *drives;
+	uint32_t n_drives;
+
+	/* scheduling */
+	struct pool *pool;
+	size_t pool_pos; /* in pool->heap; 0: not in it */
+	uint64_t turn;
+	int64_t priority;
+	uint32_t ready_head, ready_tail, n_ready;
+	uint32_t running, running_weight, jobs;
+	bool exclusive_running;
+
+	/* claims */
+	uint32_t *claimed, n_claimed, cap_claimed;
+	uint32_t n_claimed_idle; /* claimed and not started */
+	uint32_t window;
+	int64_t last_start_ms;
+	bool claims_dirty, in_dirty;
+	struct list dirty;
+
+	uint32_t *settled, n_settled, cap_settled; /* ops whose dependants have yet to be told */
+	bool settling;
+
+	struct timer run_timer, message_timer, begin_timer, claims_timer;
+	struct run_summary summary;
+	bool accepted;	/* its row is durable */
+	bool cancelled, now, timed_out, failed, interrupted, stopping;
+	bool paused, held, frozen;
+	bool end_sent;	/* its end is on its way to the store */
+
+	engine_submit_fn done;
+	void *done_arg;
+};
+
+/* What waits for a commit. */
+enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_TODO_EVENT };
+struct post {
+	enum post_kind kind;
+	uint64_t id; /* run, or token */
+	uint32_t op;
+	struct todo_change *change; /* POST_TODO_EVENT: owned */
+};
+
+/* One loop turn's records and what follows their commit. */
+struct turn {
+	struct engine *e;
+	struct txn *txn;
+	struct post *posts;
+	size_t n_posts, cap_posts;
+};
+
+struct engine {
+	struct engine_config config;
+	struct engine_ports ports;
+	struct live_run *runs; /* by id */
+	struct pool *pools;    /* by name */
+	struct todos *todos;
+	struct timers timers;
+	struct timer retry_timer;
+	struct turn *turn;     /* being gathered; NULL: nothing yet */
+	struct turn *failed;   /* to be committed again */
+	struct list dirty;     /* runs whose claims changed */
+	uint64_t next_run;
+	int64_t rev, rev_stored;
+	int64_t now_ms;	       /* monotonic, at the last look */
+	uint32_t running;
+	bool committing, in_trouble;
+	bool no_starts, scheduling;
+	bool busy; /* the executor is full: no starts until something has ended, or the timer */
+	struct timer busy_timer;
+};
+
+/* --- live.c: making, freeing, rows --- */
+struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan);
+struct live_run *live_free(struct live_run *r);
+struct live_run *live_find(struct engine *e, uint64_t id);
+void live_fill_row(struct live_run *r, struct run_row *ret);
+void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
+void live_pack_messages(struct live_run *r, struct buf *b);
+void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text);
+uint8_t live_stage(const struct plan_op *op);
+bool live_in_serial(const struct live_run *r, uint32_t op);
+struct plan_message *live_message_of(struct live_run *r, uint32_t op);
+
+/* --- turn.c: the transaction of a loop turn and what follows it --- */
+struct txn *turn_txn(struct engine *e);
+void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op);
+void turn_post_todo(struct engine *e, struct todo_change *change);
+void turn_emit_op(struct live_run *r, uint32_t op);
+void turn_emit_run(struct live_run *r);
+void turn_store_op(struct live_run *r, uint32_t op);
+void turn_store_run(struct live_run *r);
+void turn_retry(struct engine *e);
+
+/* --- sched.c: pools, slots, ready queues --- */
+struct pool *pool_get(struct engine *e, const char *name);
+void pools_free(struct engine *e);
+void sched_push(struct live_run *r, uint32_t op);	/* to the end of the run's ready queue */
+void sched_push_front(struct live_run *r, uint32_t op);
+void sched_remove(struct live_run *r, uint32_t op);
+void sched_update(struct live_run *r);			/* something about its eligibility changed */
+void sched_release(struct live_run *r, uint32_t op);	/* its slots are free */
+void sched_adopt(struct live_run *r, uint32_t op); /* it runs already: takes its slots, also beyond the pool's */
+void sched_run(struct engine *e);			/* starts what can start */
+
+/* --- start.c: from ready to the executor --- */
+int start_op(struct live_run *r, uint32_t op);
+
+/* --- claims.c --- */
+void claims_ask(struct live_run *r, uint32_t op);
+void claims_drop(struct live_run *r, uint32_t op);
+void claims_started(struct live_run *r, uint32_t op);
+void claims_durable(struct live_run *r, uint32_t op);
+void claims_stalled(struct live_run *r, uint32_t free_slots);
+void claims_flush(struct engine *e);
+void claims_withdraw(struct live_run *r);
+
+/* --- flow.c: messages, dependencies, outcomes --- */
+void flow_begin(struct live_run *r);
+/* Feeds the op's table; `cause` is noted where the input ends or stops it. */
+void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
+/* `input` to all ops of the current message that have not ended. */
+void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause cause);
+void flow_cancel_run(struct live_run *r, bool now);
+void flow_message_timeout(struct live_run *r);
+void flow_run_timeout(struct live_run *r);
+/* Takes the outcome of an op that an earlier batchd stored (recovery). */
+void flow_restore(struct live_run *r, const struct op_row *row);
+
+/* --- drive.c: todos moved by ops --- */
+int drive_prepare(struct live_run *r, struct err *err);
+void drive_started(struct live_run *r, uint32_t op);
+void drive_settled(struct live_run *r, uint32_t op);
+void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec);
+
+/* --- accept.c --- */
+void accept_project(struct live_run *r);
+void accept_begin(struct live_run *r);
+
+/* --- outcome.c --- */
+void outcome_finish_run(struct live_run *r);
+void outcome_count(struct live_run *r, uint32_t op);
+enum op_state live_op_state(const struct live_op *o);
+
+#endif

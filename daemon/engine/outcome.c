@@ -1,0 +1,71 @@
+/*
+ * What came out: counts, the state of the run, and the times of its summary.
+ */
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+
+void outcome_count(struct live_run *r, uint32_t op)
+{
+	struct run_summary *s = &r->summary;
+	uint32_t *const counts[OP_STATE_MAX] = {
+		[OP_SUCCEEDED] = &s->succeeded, [OP_FAILED] = &s->failed,	    [OP_SKIPPED] = &s->skipped,
+		[OP_CANCELLED] = &s->cancelled, [OP_INTERRUPTED] = &s->interrupted,
+	};
+	++*counts[live_op_state(&r->ops[op])];
+	s->serial_ms += MAX2(r->ops[op].duration_ms, 0);
+}
+
+/* When each op of the message could have ended at the earliest, given only its dependencies; the latest of them. */
+static int64_t message_critical_ms(const struct live_run *r, const struct plan_message *pm, int64_t *finish)
+{
+	int64_t stage_ms[STAGE_MAX] = { 0 }, serial = 0;
+	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
+		const struct plan_op *po = &r->plan->ops[op];
+		int64_t own = MAX2(r->ops[op].duration_ms, 0), from = 0;
+		for (uint32_t d = po->dep; d < po->dep + po->ndeps; d++)
+			if (r->plan->deps[d].op >= pm->first)
+				from = MAX2(from, finish[r->plan->deps[d].op]);
+		finish[op] = from + own;
+		serial += own;
+		int64_t *stage = &stage_ms[live_stage(po)];
+		*stage = MAX2(*stage, finish[op]);
+	}
+	if (pm->m.order != ORDER_PARALLEL)
+		return serial;
+	return stage_ms[STAGE_TODOS] + stage_ms[STAGE_FILES] + stage_ms[STAGE_REST];
+}
+
+static int64_t run_critical_ms(const struct live_run *r)
+{
+	_cleanup_free_ int64_t *finish = xcalloc(r->plan->n_ops, sizeof(finish[0]));
+	int64_t total = 0;
+	for (uint32_t i = 0; i < r->plan->n_messages; i++)
+		total += message_critical_ms(r, &r->plan->messages[i], finish);
+	return total;
+}
+
+static enum run_state run_outcome(const struct live_run *r)
+{
+	if (r->cancelled)
+		return RUN_CANCELLED;
+	if (r->interrupted)
+		return RUN_INTERRUPTED;
+	return r->failed ? RUN_FAILED : RUN_SUCCEEDED;
+}
+
+void outcome_finish_run(struct live_run *r)
+{
+	r->end_sent = true;
+	r->ended = time_wall_ms();
+	r->state = run_outcome(r);
+	r->summary.wall_ms = r->begun_mono_ms ? r->e->now_ms - r->begun_mono_ms : 0;
+	r->summary.critical_ms = run_critical_ms(r);
+	timer_disarm(&r->e->timers, &r->run_timer);
+	timer_disarm(&r->e->timers, &r->claims_timer);
+	turn_store_run(r);
+	txn_claim(turn_txn(r->e), &(struct claim_row){ .run = r->id });
+	turn_post(r->e, POST_GONE, r->id, 0);
+}

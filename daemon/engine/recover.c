@@ -1,0 +1,159 @@
+/*
+ * After a start: runs as the store has them, attempts as the executor has them, and the two brought together. What was claimed and
+ * is unknown to the executor never started when the machine has not been restarted since (the spawner's table outlives batchd and
+ * spawner alike); after a reboot it may have, and is interrupted.
+ */
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+#include "proto/errors.h"
+
+static void no_answer(void *arg, uint64_t run, bool existing, const struct err *err)
+{
+	(void)arg;
+	(void)run;
+	(void)existing;
+	(void)err;
+}
+
+static void recover_row(struct live_run *r, const struct run_row *row)
+{
+	free(r->project);
+	free(r->list);
+	r->project = row->project ? xstrdup(row->project) : NULL;
+	r->list = xstrdup(row->list ? row->list : "default");
+	r->origin = row->origin;
+	r->parent = row->parent;
+	r->parent_op = row->parent_op;
+	r->created = row->created;
+	r->started = row->started;
+	r->cancelled = row->state == RUN_CANCELLED;
+	r->paused = row->state == RUN_PAUSED && row->started;
+	r->held = row->state == RUN_PAUSED && !row->started;
+	r->state = row->state == RUN_CANCELLED ? (row->started ? RUN_RUNNING : RUN_QUEUED) : row->state;
+	memcpy(r->digest, row->digest, sizeof(r->digest));
+	if (r->started)
+		r->begun_mono_ms = time_mono_ms() - MAX2(time_wall_ms() - r->started, 0);
+	r->done = no_answer;
+}
+
+static void recover_claims(struct live_run *r, struct slice claims)
+{
+	for (size_t i = 0; i + sizeof(uint32_t) <= claims.len; i += sizeof(uint32_t)) {
+		uint32_t op;
+		memcpy(&op, claims.p + i, sizeof(op));
+		if (op == 0 || op > r->plan->n_ops || op_phase_ended(r->ops[op - 1].phase))
+			continue;
+		claims_ask(r, op - 1);
+		r->ops[op - 1].claim = CLAIM_DURABLE;
+		r->ops[op - 1].recovered = 1;
+	}
+}
+
+int engine_recover_run(struct engine *e, const struct engine_stored_run *s, struct err *err)
+{
+	struct plan *plan;
+	char *bytes = xmalloc(s->batch.len + 1);
+	memcpy(bytes, s->batch.p, s->batch.len);
+	if (plan_make(slice_of(bytes, s->batch.len), &plan, err)) {
+		free(bytes);
+		return 1;
+	}
+	struct live_run *r = live_new(e, s->row.run, bytes, plan);
+	recover_row(r, &s->row);
+	if (drive_prepare(r, err))
+		*err = (struct err)ERR_INIT; /* the item was removed since: the op drives nothing */
+	r->settling = true;
+	for (uint32_t i = 0; i < s->n_attempts; i++)
+		if (s->attempts[i].op >= 1 && s->attempts[i].op <= plan->n_ops)
+			r->ops[s->attempts[i].op - 1].attempts =
+				(uint16_t)MAX2(r->ops[s->attempts[i].op - 1].attempts, s->attempts[i].attempts);
+	for (uint32_t i = 0; i < s->n_ops; i++)
+		flow_restore(r, &s->ops[i]);
+	for (uint32_t i = 0; i < plan->n_messages; i++)
+		r->messages[i].begun = r->messages[i].left == 0;
+	recover_claims(r, s->claims);
+	r->settling = false;
+	return 0;
+}
+
+bool engine_recover_attempt(struct engine *e, uint64_t token)
+{
+	struct live_run *r = live_find(e, token_run(token));
+	uint32_t op = token_op(token) - 1;
+	if (!r || op >= r->plan->n_ops || op_phase_ended(r->ops[op].phase))
+		return false;
+	struct live_op *o = &r->ops[op];
+	if (token_attempt(token) <= o->attempts && o->attempts > 0)
+		return false; /* an earlier try whose end is stored */
+	o->attempts = (uint16_t)token_attempt(token);
+	o->phase = PHASE_RUNNING;
+	o->recovered = 0;
+	o->opened = 1;
+	o->attempt = xcalloc(1, sizeof(*o->attempt));
+	*o->attempt = (struct attempt){ .run = r, .op = op, .begun_mono_ms = e->now_ms };
+	o->attempt->timer = (struct timer){ .kind = TIMER_OP, .owner = o->attempt };
+	sched_adopt(r, op);
+	return true;
+}
+
+/* An adopted attempt's timeout counts on from its start, as far as the wall clock tells. */
+static void recover_timeouts(struct live_run *r)
+{
+	struct timers *t = &r->e->timers;
+	int64_t wall = time_wall_ms();
+	struct batch_op spec;
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		if (!r->ops[op].attempt)
+			continue;
+		plan_op_decode(r->plan, op, &spec);
+		int64_t gone = r->ops[op].started ? MAX2(wall - r->ops[op].started, 0) : 0;
+		if (spec.has_timeout && spec.timeout_ms > 0)
+			timer_arm(t, &r->ops[op].attempt->timer, r->e->now_ms + MAX2(spec.timeout_ms - gone, 0));
+	}
+	const struct batch_head *h = &r->plan->head;
+	if (r->started && h->has_timeout && h->timeout_ms > 0)
+		timer_arm(t, &r->run_timer, r->begun_mono_ms + h->timeout_ms);
+}
+
+/* Done again, an edit or an append would not be the same; everything else batchd does itself would. */
+static bool op_repeatable(const struct live_run *r, uint32_t op)
+{
+	struct batch_op spec;
+	if (r->plan->ops[op].kind == KIND_BASH || r->plan->ops[op].kind == KIND_EXEC)
+		return true; /* the executor does not know it: it never started */
+	plan_op_decode(r->plan, op, &spec);
+	return spec.kind != KIND_EDIT && !spec.append;
+}
+
+static void recover_lost(struct live_run *r, bool rebooted)
+{
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		struct live_op *o = &r->ops[op];
+		if (!o->recovered || (!rebooted && op_repeatable(r, op)))
+			continue;
+		o->recovered = 0;
+		o->attempts = MAX2(o->attempts, 1);
+		o->phase = PHASE_RUNNING;
+		sched_adopt(r, op);
+		flow_input(r, op, INPUT_LOST, CAUSE_LOST);
+	}
+}
+
+void engine_recover_done(struct engine *e, bool rebooted)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+	{
+		recover_timeouts(r);
+		r->settling = true;
+		recover_lost(r, rebooted);
+		r->settling = false;
+		r->accepted = true;
+		if (!r->held && !r->paused)
+			accept_begin(r);
+	}
+	sched_run(e);
+}

@@ -1,0 +1,246 @@
+/*
+ * Who starts next. A pool has slots; runs with ready ops stand in its heap, higher priority first and equal ones in turn, so that a
+ * short run never waits behind a long one. Within a run ops start in the order they became ready. A decision is O(log runs).
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+
+#define DEFAULT_POOL "default"
+
+static uint32_t default_slots(const struct engine *e)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	if (e->config.slots)
+		return e->config.slots;
+	return (uint32_t)MAX2(8, cores + 2);
+}
+
+struct pool *pool_get(struct engine *e, const char *name)
+{
+	struct pool *p;
+	HASH_FIND_STR(e->pools, name, p);
+	if (p)
+		return p;
+	p = xcalloc(1, sizeof(*p));
+	p->name = xstrdup(name);
+	p->slots = strcmp(name, DEFAULT_POOL) == 0 ? default_slots(e) : 1;
+	HASH_ADD_KEYPTR(hh, e->pools, p->name, strlen(p->name), p);
+	return p;
+}
+
+void pools_free(struct engine *e)
+{
+	struct pool *p, *next;
+	HASH_ITER(hh, e->pools, p, next)
+	{
+		HASH_DEL(e->pools, p);
+		free(p->heap);
+		free(p->name);
+		free(p);
+	}
+}
+
+/* --- the pool's heap of runs --- */
+
+static bool run_before(const struct live_run *a, const struct live_run *b)
+{
+	if (a->priority != b->priority)
+		return a->priority > b->priority;
+	return a->turn < b->turn;
+}
+
+static void pool_put(struct pool *p, size_t pos, struct live_run *r)
+{
+	p->heap[pos] = r;
+	r->pool_pos = pos;
+}
+
+static void pool_sift(struct pool *p, size_t pos)
+{
+	struct live_run *r = p->heap[pos];
+	for (; pos > 1 && run_before(r, p->heap[pos / 2]); pos /= 2)
+		pool_put(p, pos, p->heap[pos / 2]);
+	for (size_t child; (child = pos * 2) <= p->len; pos = child) {
+		if (child < p->len && run_before(p->heap[child + 1], p->heap[child]))
+			child++;
+		if (!run_before(p->heap[child], r))
+			break;
+		pool_put(p, pos, p->heap[child]);
+	}
+	pool_put(p, pos, r);
+}
+
+static void pool_insert(struct pool *p, struct live_run *r)
+{
+	if (p->len + 2 > p->cap) {
+		p->cap = p->cap ? p->cap * 2 : 16;
+		p->heap = xrealloc(p->heap, p->cap, sizeof(p->heap[0]));
+	}
+	p->heap[++p->len] = r;
+	pool_sift(p, p->len);
+}
+
+static void pool_remove(struct pool *p, struct live_run *r)
+{
+	size_t pos = r->pool_pos;
+	struct live_run *last = p->heap[p->len--];
+	r->pool_pos = 0;
+	if (last == r)
+		return;
+	pool_put(p, pos, last);
+	pool_sift(p, pos);
+}
+
+/* --- a run's ready queue --- */
+
+void sched_push(struct live_run *r, uint32_t op)
+{
+	r->ops[op].next = NO_OP;
+	if (r->n_ready++ == 0)
+		r->ready_head = op;
+	else
+		r->ops[r->ready_tail].next = op;
+	r->ready_tail = op;
+	sched_update(r);
+}
+
+void sched_push_front(struct live_run *r, uint32_t op)
+{
+	r->ops[op].next = r->n_ready ? r->ready_head : NO_OP;
+	r->ready_head = op;
+	if (r->n_ready++ == 0)
+		r->ready_tail = op;
+	sched_update(r);
+}
+
+static void ready_unlink(struct live_run *r, uint32_t before, uint32_t op)
+{
+	uint32_t next = r->ops[op].next;
+	if (before == NO_OP)
+		r->ready_head = next;
+	else
+		r->ops[before].next = next;
+	if (r->ready_tail == op)
+		r->ready_tail = before;
+	r->ops[op].next = NO_OP;
+	r->n_ready--;
+}
+
+void sched_remove(struct live_run *r, uint32_t op)
+{
+	uint32_t before = NO_OP;
+	for (uint32_t at = r->ready_head; at != NO_OP && at != op; at = r->ops[at].next)
+		before = at;
+	ready_unlink(r, before, op);
+	sched_update(r);
+}
+
+/* --- what may start --- */
+
+static bool is_command(const struct live_run *r, uint32_t op)
+{
+	uint8_t kind = r->plan->ops[op].kind;
+	return kind == KIND_BASH || kind == KIND_EXEC;
+}
+
+/* File and todo ops take no slots: they are done by batchd itself. An op heavier than its pool takes the pool whole. */
+static uint32_t op_weight(const struct live_run *r, uint32_t op)
+{
+	if (!is_command(r, op))
+		return 0;
+	return MIN2((uint32_t)r->plan->ops[op].weight, MIN2(r->pool->slots, r->jobs));
+}
+
+static bool run_may_start(const struct live_run *r)
+{
+	if (r->n_ready == 0 || r->paused || !r->accepted || r->exclusive_running)
+		return false;
+	uint32_t op = r->ready_head;
+	if (r->plan->ops[op].exclusive && r->running > 0)
+		return false;
+	return r->running_weight + op_weight(r, op) <= r->jobs;
+}
+
+void sched_update(struct live_run *r)
+{
+	bool want = run_may_start(r);
+	if (want && !r->pool_pos) {
+		r->turn = ++r->pool->turn;
+		pool_insert(r->pool, r);
+	} else if (!want && r->pool_pos) {
+		pool_remove(r->pool, r);
+	}
+}
+
+void sched_adopt(struct live_run *r, uint32_t op)
+{
+	uint32_t weight = op_weight(r, op);
+	r->running++;
+	r->running_weight += weight;
+	r->exclusive_running = r->plan->ops[op].exclusive;
+	r->pool->used += weight;
+	r->e->running++;
+}
+
+static void sched_take(struct live_run *r, uint32_t op)
+{
+	ready_unlink(r, NO_OP, op);
+	sched_adopt(r, op);
+	r->turn = ++r->pool->turn;
+	if (r->pool_pos)
+		pool_sift(r->pool, r->pool_pos);
+	sched_update(r);
+}
+
+void sched_release(struct live_run *r, uint32_t op)
+{
+	uint32_t weight = op_weight(r, op);
+	r->running--;
+	r->running_weight -= weight;
+	if (r->plan->ops[op].exclusive)
+		r->exclusive_running = false;
+	r->pool->used -= MIN2(r->pool->used, weight);
+	r->e->running--;
+	sched_update(r);
+}
+
+/* Starts one op of the pool's best run that has its claim; false when nothing can start now. */
+static bool pool_start_one(struct pool *p)
+{
+	struct live_run *r = p->heap[1];
+	uint32_t op = r->ready_head;
+	uint32_t weight = op_weight(r, op);
+	if (p->used + weight > p->slots && p->used > 0)
+		return false;
+	if (r->ops[op].claim != CLAIM_DURABLE) {
+		claims_stalled(r, p->slots - MIN2(p->slots, p->used));
+		pool_remove(p, r); /* it comes back when its claim is durable */
+		return true;
+	}
+	sched_take(r, op);
+	flow_input(r, op, INPUT_SLOT, CAUSE_NONE);
+	return true;
+}
+
+void sched_run(struct engine *e)
+{
+	struct pool *p, *next;
+	if (e->no_starts || e->scheduling || e->busy)
+		return;
+	e->scheduling = true;
+	HASH_ITER(hh, e->pools, p, next)
+	{
+		while (!p->paused && !e->busy && p->len > 0 && pool_start_one(p))
+			;
+	}
+	e->scheduling = false;
+}
+
+void engine_set_group(struct engine *e, const char *name, uint32_t slots)
+{
+	pool_get(e, name)->slots = slots;
+	sched_run(e);
+}

@@ -1,0 +1,174 @@
+/*
+ * From ready to the executor: the op is unpacked, its environment and argv are put together, and it is handed over.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "common/paths.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+#include "proto/mp.h"
+
+#define DEFAULT_UMASK 022
+
+static void env_put(struct buf *b, const char *name, struct slice value)
+{
+	buf_adds(b, name);
+	buf_addc(b, '=');
+	buf_addslice(b, value);
+	buf_addc(b, '\0');
+}
+
+static void env_put_number(struct buf *b, const char *name, uint64_t n)
+{
+	buf_addf(b, "%s=%" PRIu64, name, n);
+	buf_addc(b, '\0');
+}
+
+/* The op's own variables: a nil value takes the name away. */
+static void env_put_op(struct buf *b, struct slice env)
+{
+	if (!env.p)
+		return;
+	struct mp m = mp_of(env);
+	struct mp_value map = mp_next(&m);
+	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
+		struct mp_value name = mp_next(&m);
+		struct mp_value value = mp_next(&m);
+		buf_addslice(b, name.bytes);
+		if (value.type != MP_NIL) {
+			buf_addc(b, '=');
+			buf_addslice(b, value.bytes);
+		}
+		buf_addc(b, '\0');
+	}
+}
+
+static void start_env(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd, struct buf *b)
+{
+	struct slice id = plan_op_id(r->plan, op);
+	env_put_op(b, spec->env);
+	env_put(b, "PWD", slice_str(cwd));
+	env_put(b, "BATCHD_SOCKET", slice_str(r->e->config.socket));
+	env_put_number(b, "BATCHD_RUN", r->id);
+	if (id.len)
+		env_put(b, "BATCHD_OP", id);
+	else
+		env_put_number(b, "BATCHD_OP", op + 1);
+	env_put_number(b, "BATCHD_ATTEMPT", r->ops[op].attempts);
+	env_put(b, "BATCHD_LIST", slice_str(r->list));
+}
+
+static void argv_put(struct buf *b, uint32_t *argc, struct slice arg)
+{
+	buf_addslice(b, arg);
+	buf_addc(b, '\0');
+	++*argc;
+}
+
+static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec, struct buf *b)
+{
+	uint32_t argc = 0;
+	if (spec->kind == KIND_BASH) {
+		argv_put(b, &argc, spec->shell.p ? spec->shell : slice_str(r->e->config.shell));
+		argv_put(b, &argc, slice_str("-c"));
+		argv_put(b, &argc, spec->command);
+		return argc;
+	}
+	struct mp m = mp_of(spec->argv);
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; i < array.count; i++)
+		argv_put(b, &argc, mp_next(&m).bytes);
+	return argc;
+}
+
+static int64_t run_output_cap(const struct live_run *r, const struct batch_op *spec)
+{
+	if (spec->has_output_cap)
+		return spec->output_cap;
+	return r->plan->head.has_output_cap ? r->plan->head.output_cap : r->e->config.output_cap;
+}
+
+int64_t engine_output_cap(struct engine *e, uint64_t token)
+{
+	struct live_run *r = live_find(e, token_run(token));
+	if (!r || token_op(token) > r->plan->n_ops)
+		return e->config.output_cap;
+	struct batch_op spec;
+	plan_op_decode(r->plan, token_op(token) - 1, &spec);
+	return run_output_cap(r, &spec);
+}
+
+static uint32_t run_umask(const struct live_run *r)
+{
+	return r->plan->head.has_umask ? (uint32_t)r->plan->head.umask : DEFAULT_UMASK;
+}
+
+static int start_command(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd)
+{
+	_cleanup_buf_ struct buf argv = BUF_INIT, env = BUF_INIT, stdin_path = BUF_INIT;
+	_cleanup_free_ char *env_file = xasprintf("%s/%" PRIu64 ".env", r->e->config.runs_dir, r->id);
+	uint32_t argc = start_argv(r, spec, &argv);
+	start_env(r, op, spec, cwd, &env);
+	if (spec->stdin_file.p)
+		path_normal(&stdin_path, slice_str(cwd), spec->stdin_file);
+	struct exec_spec x = {
+		.token = token_make(r->id, op + 1, r->ops[op].attempts),
+		.cwd = cwd,
+		.argv = buf_slice(&argv),
+		.argc = argc,
+		.env_file = env_file,
+		.env_extra = buf_slice(&env),
+		.stdin_bytes = spec->stdin_bytes,
+		.has_stdin_bytes = spec->stdin_bytes.p != NULL,
+		.stdin_file = spec->stdin_file.p ? buf_str(&stdin_path) : NULL,
+		.detach = spec->detach,
+		.pty = spec->pty,
+		.umask = run_umask(r),
+		.output_cap = run_output_cap(r, spec),
+	};
+	return r->e->ports.start(r->e->ports.arg, &x);
+}
+
+static void start_file(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT;
+	path_normal(&path, slice_str(cwd), spec->path);
+	r->e->ports.start_file(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts), spec, buf_str(&path),
+			       run_umask(r), run_output_cap(r, spec));
+}
+
+static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op *spec)
+{
+	struct live_op *o = &r->ops[op];
+	if (!o->attempt) {
+		o->attempt = xcalloc(1, sizeof(*o->attempt));
+		*o->attempt = (struct attempt){ .run = r, .op = op };
+		o->attempt->timer = (struct timer){ .kind = TIMER_OP, .owner = o->attempt };
+	}
+	o->attempts++;
+	o->attempt->begun_mono_ms = r->e->now_ms;
+	if (spec->has_timeout && spec->timeout_ms > 0)
+		timer_arm(&r->e->timers, &o->attempt->timer, r->e->now_ms + spec->timeout_ms);
+}
+
+int start_op(struct live_run *r, uint32_t op)
+{
+	_cleanup_buf_ struct buf cwd = BUF_INIT;
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
+	start_attempt(r, op, &spec);
+	claims_started(r, op);
+	if (spec.kind == KIND_TODOS) {
+		drive_todos_op(r, op, &spec);
+		return 0;
+	}
+	if (spec.kind != KIND_BASH && spec.kind != KIND_EXEC) {
+		start_file(r, op, &spec, buf_str(&cwd));
+		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0, time_wall_ms());
+		return 0;
+	}
+	return start_command(r, op, &spec, buf_str(&cwd));
+}

@@ -1,0 +1,241 @@
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/live.h"
+
+#define REV_RESERVE 10000
+#define STORE_RETRY_MS 1000
+
+/* Storing failed: running ops go on, results are kept here and offered again until they are taken. */
+void turn_retry(struct engine *e)
+{
+	struct turn *t = e->failed;
+	e->failed = NULL;
+	if (t)
+		e->ports.commit(e->ports.arg, t->txn);
+}
+
+static void todo_change_drop(struct todo_change *c)
+{
+	if (!c)
+		return;
+	todo_change_done(c);
+	free(c);
+}
+
+static void turn_free(struct turn *t)
+{
+	for (size_t i = 0; i < t->n_posts; i++)
+		todo_change_drop(t->posts[i].change);
+	free(t->posts);
+	free(t);
+}
+
+static void turn_keep(struct turn *t, const struct err *err)
+{
+	struct engine *e = t->e;
+	if (!e->in_trouble)
+		log_error("results are kept in memory until they can be stored: %s", err->text);
+	e->in_trouble = true;
+	e->failed = t;
+	txn_keep(t->txn);
+	timer_arm(&e->timers, &e->retry_timer, e->now_ms + STORE_RETRY_MS);
+}
+
+static void turn_event(struct engine *e, struct event *ev)
+{
+	ev->rev = ++e->rev;
+	ev->time = time_wall_ms();
+	e->ports.event(e->ports.arg, ev);
+}
+
+void turn_emit_op(struct live_run *r, uint32_t op)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	live_fill_op(r, op, &text, &row);
+	turn_event(r->e, &(struct event){ .type = EVENT_OP_STATE, .run = r->id, .op = &row });
+}
+
+void turn_emit_run(struct live_run *r)
+{
+	_cleanup_buf_ struct buf messages = BUF_INIT;
+	struct run_row row;
+	live_fill_row(r, &row);
+	live_pack_messages(r, &messages);
+	row.messages = buf_slice(&messages);
+	turn_event(r->e, &(struct event){ .type = EVENT_RUN_STATE, .run = r->id, .row = &row });
+}
+
+static void turn_emit_todo(struct engine *e, const struct todo_change *c)
+{
+	turn_event(e, &(struct event){ .type = EVENT_TODO_CHANGED,
+				       .run = c->run,
+				       .list = c->list,
+				       .todo_rev = c->rev,
+				       .before = buf_slice(&c->before),
+				       .after = buf_slice(&c->after) });
+}
+
+static void turn_run_gone(struct live_run *r)
+{
+	struct engine *e = r->e;
+	uint64_t id = r->id;
+	turn_emit_run(r);
+	live_free(r);
+	e->ports.run_done(e->ports.arg, id);
+}
+
+static void turn_deliver(struct engine *e, const struct post *p)
+{
+	struct live_run *r = p->kind == POST_ACK || p->kind == POST_TODO_EVENT ? NULL : live_find(e, p->id);
+	switch (p->kind) {
+	case POST_ACK:
+		e->ports.ack(e->ports.arg, p->id);
+		break;
+	case POST_OP:
+		if (r)
+			turn_emit_op(r, p->op);
+		break;
+	case POST_RUN:
+		if (r)
+			turn_emit_run(r);
+		break;
+	case POST_CLAIM:
+		if (r)
+			claims_durable(r, p->op);
+		break;
+	case POST_GONE:
+		if (r)
+			turn_run_gone(r);
+		break;
+	case POST_TODO_EVENT:
+		turn_emit_todo(e, p->change);
+		break;
+	}
+}
+
+static void turn_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct turn *t = arg;
+	(void)existing;
+	if (status != TXN_DONE) {
+		turn_keep(t, err);
+		return;
+	}
+	struct engine *e = t->e;
+	if (e->in_trouble)
+		log_info("results can be stored again");
+	e->in_trouble = e->committing = false;
+	for (size_t i = 0; i < t->n_posts; i++)
+		turn_deliver(e, &t->posts[i]);
+	turn_free(t);
+	sched_run(e);
+}
+
+static struct turn *turn_now(struct engine *e)
+{
+	if (!e->turn) {
+		e->turn = xcalloc(1, sizeof(*e->turn));
+		e->turn->e = e;
+		e->turn->txn = txn_new(turn_done, e->turn);
+	}
+	return e->turn;
+}
+
+struct txn *turn_txn(struct engine *e)
+{
+	return turn_now(e)->txn;
+}
+
+static struct post *turn_add_post(struct engine *e)
+{
+	struct turn *t = turn_now(e);
+	if (t->n_posts == t->cap_posts) {
+		t->cap_posts = t->cap_posts ? t->cap_posts * 2 : 16;
+		t->posts = xrealloc(t->posts, t->cap_posts, sizeof(t->posts[0]));
+	}
+	return &t->posts[t->n_posts++];
+}
+
+void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op)
+{
+	*turn_add_post(e) = (struct post){ .kind = kind, .id = id, .op = op };
+}
+
+void turn_post_todo(struct engine *e, struct todo_change *change)
+{
+	*turn_add_post(e) = (struct post){ .kind = POST_TODO_EVENT, .change = change };
+}
+
+void turn_store_op(struct live_run *r, uint32_t op)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	live_fill_op(r, op, &text, &row);
+	txn_op(turn_txn(r->e), &row);
+	turn_post(r->e, POST_OP, r->id, op);
+}
+
+void turn_store_run(struct live_run *r)
+{
+	_cleanup_buf_ struct buf messages = BUF_INIT;
+	struct run_row row;
+	live_fill_row(r, &row);
+	live_pack_messages(r, &messages);
+	row.messages = buf_slice(&messages);
+	if (r->cancelled && !r->ended)
+		row.state = RUN_CANCELLED; /* not ended, but to be: known again after a crash */
+	txn_run_update(turn_txn(r->e), &row);
+}
+
+/*
+ * One turn's transaction is on its way at a time; what happens meanwhile gathers in the next. So records reach the store in order
+ * also when it was in trouble, and the busier it gets the more shares one commit.
+ */
+void engine_flush(struct engine *e)
+{
+	claims_flush(e);
+	if (!e->turn || e->committing)
+		return;
+	struct turn *t = e->turn;
+	if (e->rev + REV_RESERVE / 2 > e->rev_stored) {
+		e->rev_stored = e->rev + REV_RESERVE;
+		txn_rev(t->txn, e->rev_stored);
+	}
+	e->turn = NULL;
+	e->committing = true;
+	e->ports.commit(e->ports.arg, t->txn);
+}
+
+/* --- a client's own write of todos: a transaction of its own, so that its failure is its answer --- */
+
+struct todo_commit {
+	struct engine *e;
+	struct todo_change *change;
+	engine_todo_fn done;
+	void *arg;
+};
+
+static void todo_commit_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct todo_commit *c = arg;
+	(void)existing;
+	if (status == TXN_DONE)
+		turn_emit_todo(c->e, c->change);
+	else
+		c->e->ports.todos_lost(c->e->ports.arg, c->change->list);
+	c->done(c->arg, status == TXN_DONE ? NULL : err);
+	todo_change_drop(c->change);
+	free(c);
+}
+
+void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg)
+{
+	struct todo_commit *c = xmalloc(sizeof(*c));
+	*c = (struct todo_commit){ .e = e, .change = change, .done = done, .arg = arg };
+	txn_on_done(t, todo_commit_done, c);
+	e->ports.commit(e->ports.arg, t);
+}

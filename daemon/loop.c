@@ -1,0 +1,475 @@
+#include "daemon/loop.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <event2/thread.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/notify.h"
+#include "common/paths.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/exec/exec.h"
+#include "daemon/exec/runlog.h"
+#include "daemon/rpc/server.h"
+#include "daemon/store/store.h"
+
+#define FILE_THREADS 4
+#define OUTPUT_PUMPS 2
+#define LISTEN_BACKLOG 4096
+
+/* A todo list whose last write was not stored: loaded anew between two turns. */
+struct lost_list {
+	struct lost_list *next;
+	char name[];
+};
+
+struct batchd {
+	const struct config *config;
+	char *socket, *state_dir;
+	struct event_base *base;
+	struct event *deadline;
+	struct event *signals[2];
+	int64_t deadline_ms; /* what `deadline` is set to */
+	int64_t started;
+	struct store *store;
+	struct engine *engine;
+	struct work *work;
+	struct output *output;
+	struct exec_local *local;
+	struct exec_file *files;
+	struct rpc_server *rpc;
+	struct lost_list *lost;
+	bool stopping, draining;
+};
+
+/* --- engine -> world --- */
+
+static void port_commit(void *arg, struct txn *t)
+{
+	store_commit(((struct batchd *)arg)->store, t);
+}
+
+static int port_start(void *arg, const struct exec_spec *spec)
+{
+	return exec_local_start(((struct batchd *)arg)->local, spec);
+}
+
+static void port_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t mask,
+			    int64_t output_cap)
+{
+	exec_file_start(((struct batchd *)arg)->files, token, op, path, mask, output_cap);
+}
+
+static void port_cancel_file(void *arg, uint64_t token)
+{
+	exec_file_cancel(((struct batchd *)arg)->files, token);
+}
+
+static void port_stop(void *arg, uint64_t token, int64_t grace_ms)
+{
+	exec_local_stop(((struct batchd *)arg)->local, token, grace_ms);
+}
+
+static void port_signal(void *arg, uint64_t token, int signal)
+{
+	exec_local_signal(((struct batchd *)arg)->local, token, signal);
+}
+
+static void port_ack(void *arg, uint64_t token)
+{
+	exec_local_ack(((struct batchd *)arg)->local, token);
+}
+
+static void port_run_done(void *arg, uint64_t run)
+{
+	struct batchd *b = arg;
+	exec_local_env_done(b->local, run);
+	output_run_done(b->output, run);
+}
+
+static void port_event(void *arg, const struct event *e)
+{
+	struct batchd *b = arg;
+	if (b->rpc)
+		rpc_server_event(b->rpc, e);
+}
+
+static void port_todos_lost(void *arg, const char *list)
+{
+	struct batchd *b = arg;
+	size_t len = strlen(list) + 1;
+	struct lost_list *l = xmalloc(sizeof(*l) + len);
+	memcpy(l->name, list, len);
+	l->next = b->lost;
+	b->lost = l;
+}
+
+/* --- world -> engine --- */
+
+static void on_started(void *arg, uint64_t token, int32_t pid, int64_t wall_ms)
+{
+	engine_op_started(((struct batchd *)arg)->engine, token, pid, wall_ms);
+}
+
+static void on_ended(void *arg, const struct exec_result *result)
+{
+	engine_op_ended(((struct batchd *)arg)->engine, result);
+}
+
+static void on_busy(void *arg, uint64_t token)
+{
+	engine_op_busy(((struct batchd *)arg)->engine, token);
+}
+
+static void on_drained(void *arg, uint64_t token, const struct output_totals *totals)
+{
+	struct batchd *b = arg;
+	if (!exec_file_drained(b->files, token, totals))
+		exec_local_drained(b->local, token, totals);
+}
+
+static void on_grew(void *arg, uint64_t token)
+{
+	engine_op_output(((struct batchd *)arg)->engine, token);
+}
+
+static void on_respawned(void *arg)
+{
+	(void)arg;
+	log_warn("the spawner ended unexpectedly and was started again");
+}
+
+/* --- start --- */
+
+static void todo_item(void *arg, const struct todo_row *row)
+{
+	todos_load(engine_todos(((struct batchd *)arg)->engine), row);
+}
+
+static void todo_list(void *arg, const char *list, int64_t rev)
+{
+	todos_load_rev(engine_todos(((struct batchd *)arg)->engine), list, rev);
+}
+
+static int load_todos(struct batchd *b, const char *list, struct err *e)
+{
+	struct store_todo_sink sink = { .item = todo_item, .list = todo_list, .arg = b };
+	return store_load_todos(b->store, list, &sink, e);
+}
+
+static int recover_run(void *arg, const struct store_run *run, struct err *e)
+{
+	struct batchd *b = arg;
+	struct engine_stored_run s = {
+		.row = run->row,
+		.batch = run->batch,
+		.claims = run->claims,
+		.ops = run->ops,
+		.n_ops = run->n_ops,
+		.attempts = run->attempts,
+		.n_attempts = run->n_attempts,
+	};
+	if (engine_recover_run(b->engine, &s, e))
+		return err_prefix(e, "run %" PRIu64 ": ", run->row.run);
+	return 0;
+}
+
+static void recover_attempt(void *arg, const struct exec_known *known)
+{
+	struct batchd *b = arg;
+	engine_recover_attempt(b->engine, known->token);
+}
+
+static int64_t recover_cap(void *arg, uint64_t token)
+{
+	return engine_output_cap(((struct batchd *)arg)->engine, token);
+}
+
+static int open_store(struct batchd *b, const struct batchd_options *o, struct err *e)
+{
+	struct store_config sc = {
+		.state_dir = b->state_dir,
+		.base = b->base,
+		.sync_log = runlog_sync,
+		.wait_lock = o->systemd,
+	};
+	pid_t holder;
+	int r = store_open(&sc, &b->store, &holder, e);
+	return r == STORE_LOCKED ? BATCHD_RUNNING : r;
+}
+
+static void make_engine(struct batchd *b)
+{
+	struct engine_config ec = {
+		.slots = (uint32_t)b->config->slots,
+		.output_cap = b->config->output_cap,
+		.grace_ms = b->config->grace_ms,
+		.shell = b->config->shell,
+		.socket = b->socket,
+		.runs_dir = store_runs_dir(b->store),
+		.environ_dflt = environ,
+	};
+	struct engine_ports ports = {
+		.commit = port_commit,
+		.start = port_start,
+		.start_file = port_start_file,
+		.cancel_file = port_cancel_file,
+		.stop = port_stop,
+		.signal = port_signal,
+		.ack = port_ack,
+		.run_done = port_run_done,
+		.event = port_event,
+		.todos_lost = port_todos_lost,
+		.arg = b,
+	};
+	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
+	for (size_t i = 0; i < b->config->n_groups; i++)
+		engine_set_group(b->engine, b->config->groups[i].name, (uint32_t)b->config->groups[i].slots);
+}
+
+static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
+{
+	struct output_events oe = { .drained = on_drained, .grew = on_grew, .arg = b };
+	struct exec_events ee = { .started = on_started, .ended = on_ended, .busy = on_busy, .arg = b };
+	const char *runs_dir = store_runs_dir(b->store);
+	b->work = work_new(b->base, FILE_THREADS);
+	b->output = output_new(b->base, runs_dir, OUTPUT_PUMPS, &oe);
+	b->files = exec_file_new(b->work, b->output, &ee);
+	_cleanup_free_ char *socket = xasprintf("%s.spawner", b->socket);
+	struct exec_local_config lc = {
+		.base = b->base,
+		.spawner_program = o->spawner_program,
+		.socket = socket,
+		.store_id = store_id(b->store),
+		.can_start = !o->systemd,
+		.output = b->output,
+		.events = ee,
+		.respawned = on_respawned,
+	};
+	return exec_local_new(&lc, &b->local, e);
+}
+
+static int recover(struct batchd *b, struct err *e)
+{
+	if (load_todos(b, NULL, e) || store_load_runs(b->store, recover_run, b, e))
+		return 1;
+	exec_local_recover(b->local, recover_attempt, recover_cap, b);
+	engine_recover_done(b->engine, store_rebooted(b->store));
+	store_mark_boot(b->store);
+	return 0;
+}
+
+/* --- stopping --- */
+
+static void stop_now(struct batchd *b)
+{
+	b->stopping = true;
+	event_base_loopbreak(b->base);
+}
+
+static void on_stop(void *arg, bool drain)
+{
+	struct batchd *b = arg;
+	if (!drain) {
+		stop_now(b);
+		return;
+	}
+	b->draining = true;
+	engine_stop_starting(b->engine);
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *arg)
+{
+	(void)what;
+	log_info("%s: stopping; running ops are left to the spawner", strsignal((int)signal));
+	stop_now(arg);
+}
+
+static void on_status(void *arg, struct pk *pk)
+{
+	struct batchd *b = arg;
+	pk_kint(pk, "pid", getpid());
+	pk_kstr(pk, "version", slice_str(BATCHD_VERSION));
+	pk_kstr(pk, "socket", slice_str(b->socket));
+	pk_kstr(pk, "state_dir", slice_str(b->state_dir));
+	pk_kint(pk, "started", b->started);
+	pk_kint(pk, "running_ops", engine_running_ops(b->engine));
+	pk_kint(pk, "spawner_pid", exec_local_pid(b->local));
+	pk_kbool(pk, "draining", b->draining);
+}
+
+static int listen_now(struct batchd *b, const struct batchd_options *o, struct err *e)
+{
+	int fd = o->listen_fd;
+	if (fd < 0) {
+		if (path_check_private(b->socket, e))
+			return 1;
+		fd = unix_listen(b->socket, SOCK_STREAM, LISTEN_BACKLOG);
+	}
+	if (fd < 0)
+		return err_set(e, 0, "cannot listen at '%s': %s", b->socket, strerror(-fd));
+	fd_set_nonblock(fd, true);
+	struct rpc_config rc = {
+		.base = b->base,
+		.listen_fd = fd,
+		.engine = b->engine,
+		.store = b->store,
+		.output = b->output,
+		.work = b->work,
+		.runs_dir = store_runs_dir(b->store),
+		.socket = b->socket,
+		.max_frame = (uint32_t)b->config->max_frame,
+		.status = on_status,
+		.stop = on_stop,
+		.arg = b,
+	};
+	b->rpc = rpc_server_new(&rc);
+	return 0;
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	((struct batchd *)arg)->deadline_ms = INT64_MAX; /* the turn does what is due */
+}
+
+static int make_base(struct batchd *b, struct err *e)
+{
+	struct event_config *ec = event_config_new();
+	evthread_use_pthreads();
+	event_config_set_flag(ec, EVENT_BASE_FLAG_IGNORE_ENV);
+	event_config_set_flag(ec, EVENT_BASE_FLAG_PRECISE_TIMER);
+	b->base = event_base_new_with_config(ec);
+	event_config_free(ec);
+	if (!b->base)
+		return err_set(e, 0, "cannot make an event loop");
+	event_base_priority_init(b->base, 3);
+	static const int signals[] = { SIGTERM, SIGINT };
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		b->signals[i] = evsignal_new(b->base, signals[i], on_signal, b);
+		event_add(b->signals[i], NULL);
+	}
+	b->deadline = evtimer_new(b->base, on_deadline, b);
+	b->deadline_ms = INT64_MAX;
+	return 0;
+}
+
+int batchd_open(const struct batchd_options *o, const struct config *config, struct batchd **ret, struct err *e)
+{
+	struct batchd *b = xcalloc(1, sizeof(*b));
+	b->config = config;
+	b->socket = xstrdup(o->socket);
+	b->state_dir = xstrdup(o->state_dir);
+	b->started = time_wall_ms();
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	int r = make_base(b, e);
+	if (!r)
+		r = open_store(b, o, e);
+	if (!r) {
+		make_engine(b);
+		r = make_executors(b, o, e);
+	}
+	if (!r)
+		r = recover(b, e);
+	if (!r)
+		r = listen_now(b, o, e);
+	if (r) {
+		batchd_close(b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+/* --- the turn --- */
+
+static void reload_lost(struct batchd *b)
+{
+	struct err e;
+	while (b->lost) {
+		struct lost_list *l = b->lost;
+		b->lost = l->next;
+		todos_list_reset(engine_todos(b->engine), l->name);
+		if (load_todos(b, l->name, &e))
+			log_error("list '%s': %s", l->name, e.text);
+		free(l);
+	}
+}
+
+static void arm_deadline(struct batchd *b)
+{
+	int64_t at = engine_deadline(b->engine);
+	if (at == b->deadline_ms)
+		return;
+	b->deadline_ms = at;
+	event_del(b->deadline);
+	if (at == INT64_MAX)
+		return;
+	int64_t in = MAX2(at - time_mono_ms(), 0);
+	struct timeval tv = { .tv_sec = in / 1000, .tv_usec = in % 1000 * 1000 };
+	event_add(b->deadline, &tv);
+}
+
+/* What follows every turn: what is due, then one transaction for all that happened, then all starts in one packet. */
+static void turn(struct batchd *b)
+{
+	if (b->lost)
+		reload_lost(b);
+	engine_tick(b->engine, time_mono_ms());
+	engine_flush(b->engine);
+	exec_local_flush(b->local);
+	arm_deadline(b);
+	if (b->draining && engine_running_ops(b->engine) == 0)
+		b->stopping = true;
+}
+
+void batchd_run(struct batchd *b)
+{
+	notify_send("READY=1");
+	while (!b->stopping) {
+		turn(b);
+		if (b->stopping)
+			break;
+		event_base_loop(b->base, EVLOOP_ONCE);
+	}
+	notify_send("STOPPING=1");
+}
+
+struct batchd *batchd_close(struct batchd *b)
+{
+	if (b->rpc) {
+		unlink(b->socket);
+		rpc_server_free(b->rpc);
+	}
+	if (b->store && b->engine)
+		engine_flush(b->engine);
+	if (b->store)
+		store_drain(b->store);
+	exec_local_free(b->local);
+	output_free(b->output);
+	exec_file_free(b->files);
+	work_free(b->work);
+	store_close(b->store);
+	engine_free(b->engine);
+	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)
+		if (b->signals[i])
+			event_free(b->signals[i]);
+	if (b->deadline)
+		event_free(b->deadline);
+	if (b->base)
+		event_base_free(b->base);
+	free(b->socket);
+	free(b->state_dir);
+	free(b);
+	return NULL;
+}

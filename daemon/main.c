@@ -1,0 +1,260 @@
+/*~
+ * batchd: the guided tour starts here.
+ *
+ * main() reads options and batchd.conf, daemonises unless told not to, and hands over to loop.c, which puts the parts together:
+ * rpc/ takes requests from the socket, engine/ decides, store/ makes it durable, exec/ carries it out through the spawner.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/notify.h"
+#include "common/paths.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/config.h"
+#include "daemon/loop.h"
+
+#define ALREADY_WAIT_MS 15000
+
+enum { EXIT_USAGE = 2 };
+
+static const char usage[] =
+	"Usage: batchd [--foreground] [--socket PATH] [--state-dir DIR] [--config FILE]\n"
+	"\n"
+	"Runs batches that batchctl submits. Without --foreground it goes to the background once it\n"
+	"listens, and logs to batchd.log in the state folder.\n"
+	"\n"
+	"  --foreground      stay; log to stderr\n"
+	"  --socket PATH     listen there (else $BATCHD_SOCKET, else $XDG_RUNTIME_DIR/batchd/socket)\n"
+	"  --state-dir DIR   database and run logs (else $XDG_STATE_HOME/batchd, ~/.local/state/batchd)\n"
+	"  --config FILE     instead of ~/.config/batchd/batchd.conf\n"
+	"  --version, --help\n";
+
+struct options {
+	bool foreground;
+	char *socket, *state_dir, *config;
+};
+
+static char *absolute(const char *path)
+{
+	char cwd[PATH_MAX];
+	struct buf b = BUF_INIT;
+	path_normal(&b, slice_str(getcwd(cwd, sizeof(cwd)) ? cwd : "/"), slice_str(path));
+	return buf_steal(&b);
+}
+
+static void usage_error(void)
+{
+	fputs("batchd: see `batchd --help`\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+static void options_parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "foreground", no_argument, NULL, 'f' },   { "socket", required_argument, NULL, 's' },
+		{ "state-dir", required_argument, NULL, 'd' }, { "config", required_argument, NULL, 'c' },
+		{ "version", no_argument, NULL, 'v' },	       { "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+		switch (c) {
+		case 'f':
+			o->foreground = true;
+			break;
+		case 's':
+			o->socket = absolute(optarg);
+			break;
+		case 'd':
+			o->state_dir = absolute(optarg);
+			break;
+		case 'c':
+			o->config = absolute(optarg);
+			break;
+		case 'v':
+			puts("batchd " BATCHD_VERSION);
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			usage_error();
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "batchd: unexpected argument '%s'\n", argv[optind]);
+		usage_error();
+	}
+}
+
+/* Beside ourselves (installed, or in the build tree under spawner/), else in PATH. */
+static char *find_spawner(void)
+{
+	static const char *const places[] = { "batchd-spawner", "spawner/batchd-spawner", "../libexec/batchd/batchd-spawner" };
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n > 0) {
+		self[n] = '\0';
+		char *slash = strrchr(self, '/');
+		*slash = '\0';
+		for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+			_cleanup_free_ char *path = xasprintf("%s/%s", self, places[i]);
+			if (access(path, X_OK) == 0)
+				return TAKE_PTR(path);
+		}
+	}
+	return xstrdup("batchd-spawner");
+}
+
+/*
+ * Another batchd has the state folder. It may be about to listen: wait for its socket, so that of two that were started together
+ * both find one at work.
+ */
+static int already_running(const char *socket)
+{
+	_cleanup_free_ char *dir = xstrdup(socket);
+	*strrchr(dir, '/') = '\0';
+	_cleanup_close_ int watch = inotify_init1(IN_CLOEXEC);
+	inotify_add_watch(watch, dir, IN_MOVED_TO | IN_CREATE);
+	int64_t end = time_mono_ms() + ALREADY_WAIT_MS;
+	for (;;) {
+		int fd = unix_connect(socket, SOCK_STREAM);
+		if (fd >= 0) {
+			close(fd);
+			return 0;
+		}
+		int64_t left = end - time_mono_ms();
+		struct pollfd p = { .fd = watch, .events = POLLIN };
+		char events[4096];
+		if (left <= 0 || poll(&p, 1, (int)left) <= 0 || read(watch, events, sizeof(events)) < 0)
+			return 1;
+	}
+}
+
+/* The child goes on; the parent waits for its word: "" for ready, else the error. Returns the pipe for that word. */
+static int daemonise(void)
+{
+	int word[2];
+	if (pipe2(word, O_CLOEXEC) < 0) {
+		perror("batchd: pipe");
+		exit(1);
+	}
+	pid_t pid = fork();
+	if (pid < 0) {
+		perror("batchd: fork");
+		exit(1);
+	}
+	if (pid == 0) {
+		close(word[0]);
+		setsid();
+		return word[1];
+	}
+	close(word[1]);
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (fd_read_all(word[0], 65536, &b) == 0 && b.len == 1 && b.p[0] == '\n')
+		exit(0);
+	fputs(b.len ? buf_str(&b) : "batchd: ended while starting: see batchd.log in its state folder\n", stderr);
+	exit(1);
+}
+
+static void log_to_file(const char *state_dir)
+{
+	path_mkdirs(state_dir, 0700);
+	_cleanup_free_ char *path = xasprintf("%s/batchd.log", state_dir);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+	}
+	if (fd >= 0)
+		dup2(fd, STDERR_FILENO);
+}
+
+/* Tells the waiting parent, or stderr; returns the exit status. */
+static int starting_failed(int word, const struct err *e)
+{
+	if (word < 0) {
+		fprintf(stderr, "batchd: %s\n", e->text);
+		return 1;
+	}
+	log_error("%s", e->text);
+	_cleanup_free_ char *line = xasprintf("batchd: %s\n", e->text);
+	return fd_write_all(word, line, strlen(line)) ? 1 : 1;
+}
+
+static int run(const struct options *o, const struct config *config, int word)
+{
+	struct err e = ERR_INIT;
+	_cleanup_free_ char *spawner = find_spawner();
+	int listen_fd = notify_listen_fd();
+	struct batchd_options bo = {
+		.socket = o->socket,
+		.state_dir = o->state_dir,
+		.spawner_program = spawner,
+		.listen_fd = listen_fd,
+		.systemd = listen_fd >= 0,
+	};
+	struct batchd *b;
+	int r = batchd_open(&bo, config, &b, &e);
+	if (r == BATCHD_RUNNING && already_running(o->socket) == 0) {
+		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
+		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
+	}
+	if (r)
+		return starting_failed(word, &e);
+	log_info("batchd %s listens at '%s'", BATCHD_VERSION, o->socket);
+	if (word >= 0 && fd_write_all(word, "\n", 1) == 0)
+		close(word);
+	batchd_run(b);
+	batchd_close(b);
+	log_info("stopped");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct config config;
+	struct err e = ERR_INIT;
+	options_parse(argc, argv, &o);
+	config_init(&config);
+	if (!o.socket)
+		o.socket = path_default_socket();
+	if (!o.state_dir)
+		o.state_dir = path_default_state(&e);
+	if (!o.config)
+		o.config = path_default_config();
+	if (!o.state_dir || (o.config && config_read(&config, o.config, &e))) {
+		fprintf(stderr, "batchd: %s\n", e.text);
+		return EXIT_USAGE;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	umask(077);
+	fd_raise_limit(NULL);
+	int word = -1;
+	if (!o.foreground) {
+		word = daemonise();
+		log_to_file(o.state_dir);
+	}
+	log_init("batchd", (enum log_level)config.log_level);
+	int r = run(&o, &config, word);
+	config_done(&config);
+	free(o.socket);
+	free(o.state_dir);
+	free(o.config);
+	return r;
+}

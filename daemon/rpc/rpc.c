@@ -1,0 +1,434 @@
+#include "daemon/rpc/rpc.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "common/xalloc.h"
+#include "daemon/rpc/subs.h"
+#include "proto/mp.h"
+#include "proto/suggest.h"
+
+enum frame_type { FRAME_REQUEST, FRAME_RESPONSE, FRAME_NOTIFICATION };
+
+/* What only names or asks about todos and the daemon need not wait for anything. */
+const struct rpc_row rpc_handlers[METHOD_MAX] = {
+	[METHOD_RPC_HELLO] = { rpc_rpc_hello, 0 },
+	[METHOD_RPC_ASYNC] = { NULL, 0 }, /* not a call but a way to call: rpc_async */
+	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
+	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, 0 },
+	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0 },
+	[METHOD_RUN_LIST] = { rpc_run_list, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_GET] = { rpc_run_get, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_WAIT] = { rpc_run_wait, ROW_SEES_RUNS },
+	[METHOD_RUN_CANCEL] = { rpc_run_cancel, ROW_SEES_RUNS },
+	[METHOD_RUN_PAUSE] = { rpc_run_pause, ROW_SEES_RUNS },
+	[METHOD_RUN_RESUME] = { rpc_run_resume, ROW_SEES_RUNS },
+	[METHOD_RUN_RESTART] = { rpc_run_restart, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_OUTPUT] = { rpc_run_output, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_FORGET] = { rpc_run_forget, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_SUBSCRIBE] = { rpc_run_subscribe, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_TODO_WRITE] = { rpc_todo_write, 0 },
+	[METHOD_TODO_LIST] = { rpc_todo_list, ROW_READS },
+	[METHOD_TODO_UPDATE] = { rpc_todo_update, 0 },
+	[METHOD_TODO_CLAIM] = { rpc_todo_claim, 0 },
+	[METHOD_TODO_RELEASE] = { rpc_todo_release, 0 },
+	[METHOD_TODO_REMOVE] = { rpc_todo_remove, 0 },
+	[METHOD_TODO_HISTORY] = { rpc_todo_history, ROW_READS },
+	[METHOD_TODO_RESTORE] = { rpc_todo_restore, 0 },
+	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
+	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
+	[METHOD_DAEMON_STATUS] = { rpc_daemon_status, 0 },
+	[METHOD_DAEMON_STOP] = { rpc_daemon_stop, 0 },
+};
+
+/* --- connections --- */
+
+static struct rpc_conn *conn_find(struct rpc_server *s, uint64_t id)
+{
+	struct rpc_conn *c;
+	HASH_FIND(hh, s->conns, &id, sizeof(id), c);
+	return c;
+}
+
+struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
+{
+	struct rpc_conn *c = xcalloc(1, sizeof(*c));
+	c->s = s;
+	c->id = ++s->last_conn;
+	c->pid = pid;
+	list_init(&c->calls);
+	list_init(&c->subs);
+	HASH_ADD(hh, s->conns, id, sizeof(c->id), c);
+	s->n_conns++;
+	c->peer = peer_new(&s->hub, fd, c);
+	return c;
+}
+
+void rpc_closed(void *user, const char *why)
+{
+	struct rpc_conn *c = user;
+	struct rpc_server *s = c->s;
+	if (why)
+		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid, c->client ? ", " : "",
+			 c->client ? c->client : "", why);
+	HASH_DEL(s->conns, c);
+	s->n_conns--;
+	subs_conn_gone(s->subs, c);
+	HASH_CLEAR(hh, c->pending);
+	list_for_safe(&c->calls, node) {
+		struct rpc_call *call = list_entry(node, struct rpc_call, list);
+		list_del(&call->list);
+		if (call->gone)
+			call->gone(call);
+	}
+	free(c->client);
+	free(c->cwd);
+	free(c);
+	if (!s->quiet && s->n_conns < s->max_conns)
+		event_add(s->ev_accept, NULL);
+}
+
+void rpc_drained(void *user)
+{
+	subs_drained(user);
+}
+
+bool rpc_expects(void *user)
+{
+	struct rpc_conn *c = user;
+	return !list_empty(&c->calls) || !list_empty(&c->subs);
+}
+
+/* --- answering --- */
+
+struct rpc_conn *rpc_conn_of(const struct rpc_call *call)
+{
+	return conn_find(call->s, call->conn);
+}
+
+struct pk rpc_pk(const struct rpc_call *call, struct buf *b)
+{
+	return (struct pk){ .b = b, .omit_nil = call->omit_nil };
+}
+
+static void call_end(struct rpc_call *call, struct rpc_conn *c)
+{
+	struct rpc_server *s = call->s;
+	list_del(&call->list);
+	if (c) {
+		if (call->kind == CALL_REQUEST)
+			HASH_DEL(c->pending, call);
+		if (call->flags & ROW_READS)
+			c->n_reads--;
+		peer_resume(c->peer);
+	}
+	buf_done(&call->push);
+	free(call);
+	s->n_calls--;
+	if (s->freed && s->n_calls == 0)
+		free(s);
+}
+
+/* Head of the answer up to where the error or the result goes. */
+static void call_head(struct rpc_call *call, bool failed, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	if (call->kind == CALL_ASYNC) {
+		buf_addslice(b, buf_slice(&call->push));
+		buf_addc(b, (char)0x81);
+		pk_str(&pk, slice_str(failed ? "error" : "ok"));
+		return;
+	}
+	buf_addc(b, (char)0x94);
+	pk_int(&pk, FRAME_RESPONSE);
+	pk_int(&pk, call->msgid);
+	if (!failed)
+		pk_nil(&pk);
+}
+
+void rpc_reply(struct rpc_call *call, struct buf *result)
+{
+	struct rpc_conn *c = rpc_conn_of(call);
+	_cleanup_buf_ struct buf head = BUF_INIT;
+	if (result->len > LIMIT_REPLY_BYTES) {
+		buf_done(result);
+		rpc_failf(call, E_LIMIT, "the answer would be longer than %u bytes: ask for less at a time", LIMIT_REPLY_BYTES);
+		return;
+	}
+	if (c && call->kind != CALL_NOTIFY) {
+		call_head(call, false, &head);
+		peer_send(c->peer, buf_slice(&head));
+		peer_send_buf(c->peer, result);
+	}
+	buf_done(result);
+	call_end(call, c);
+}
+
+static void pack_error(const struct err *e, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	buf_addf(&text, "%s: ", err_symbol_name(e->sym));
+	text_one_line(&text, slice_str(e->text), sizeof(e->text));
+	pk_array(&pk);
+	pk_int(&pk, err_symbol_is_callers(e->sym));
+	pk_str(&pk, buf_slice(&text));
+	pk_end(&pk);
+}
+
+void rpc_fail(struct rpc_call *call, const struct err *e)
+{
+	struct rpc_conn *c = rpc_conn_of(call);
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (c && call->kind != CALL_NOTIFY) {
+		call_head(call, true, &b);
+		pack_error(e, &b);
+		if (call->kind == CALL_REQUEST)
+			buf_addc(&b, (char)0xc0);
+		peer_send(c->peer, buf_slice(&b));
+	}
+	if (e->sym == E_INTERNAL)
+		log_error("%s: %s", call->method ? call->method->name : "a request", e->text);
+	call_end(call, c);
+}
+
+void rpc_failf(struct rpc_call *call, int sym, const char *fmt, ...)
+{
+	struct err e = { .sym = sym };
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(e.text, sizeof(e.text), fmt, ap);
+	va_end(ap);
+	rpc_fail(call, &e);
+}
+
+void rpc_submit_done(struct rpc_call *call)
+{
+	struct rpc_conn *c = rpc_conn_of(call);
+	if (c)
+		c->n_submits--;
+}
+
+/* --- pushes --- */
+
+static void put_array(struct buf *b, uint32_t count)
+{
+	unsigned char head[5] = { 0xdd, (unsigned char)(count >> 24), (unsigned char)(count >> 16),
+				  (unsigned char)(count >> 8), (unsigned char)count };
+	if (count < 16) {
+		buf_addc(b, (char)(0x90 | count));
+	} else if (count < 65536) {
+		head[2] = 0xdc;
+		buf_add(b, head + 2, 3);
+	} else {
+		buf_add(b, head, 5);
+	}
+}
+
+void rpc_push_prefix(struct slice push, struct buf *b)
+{
+	struct pk pk = PK_INIT(b);
+	put_array(b, 3);
+	pk_int(&pk, FRAME_NOTIFICATION);
+	if (!push.p) {
+		pk_str(&pk, slice_str("batchd.event"));
+		put_array(b, 1);
+		return;
+	}
+	uint32_t count;
+	struct mp m = array_open(push, &count);
+	buf_addslice(b, mp_skip(&m)); /* the method */
+	struct slice last = SLICE_NONE;
+	const char *args = m.p;
+	for (uint32_t i = 1; i < count; i++)
+		last = mp_skip(&m);
+	if (!last.p || (last.len && mp_peek(&(struct mp){ last.p, last.p + last.len }) != MP_ARRAY)) {
+		put_array(b, count);
+		buf_add(b, args, (size_t)(m.p - args));
+		return;
+	}
+	uint32_t inner;
+	struct mp in = array_open(last, &inner);
+	put_array(b, count - 1);
+	buf_add(b, args, (size_t)(last.p - args));
+	put_array(b, inner + 1);
+	buf_add(b, in.p, (size_t)(in.end - in.p));
+}
+
+/* --- requests --- */
+
+static struct rpc_call *call_new(struct rpc_conn *c, enum call_kind kind, uint32_t msgid)
+{
+	struct rpc_call *call = xcalloc(1, sizeof(*call));
+	call->s = c->s;
+	call->conn = c->id;
+	call->kind = kind;
+	call->msgid = msgid;
+	call->omit_nil = c->omit_nil;
+	call->s->n_calls++;
+	list_add_tail(&c->calls, &call->list);
+	if (kind == CALL_REQUEST)
+		HASH_ADD(hh, c->pending, msgid, sizeof(call->msgid), call);
+	return call;
+}
+
+static const struct rpc_row *row_of(const struct rpc_conn *c, const struct method *m)
+{
+	return &c->s->config.handlers[m->id];
+}
+
+static void call_unknown(struct rpc_call *call, struct slice name)
+{
+	char text[SUGGEST_TEXT_MAX];
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	struct suggest s = SUGGEST_INIT(name);
+	for (int i = 0; i < METHOD_MAX; i++)
+		if (call->s->config.handlers[i].fn)
+			suggest_offer(&s, methods[i].name);
+	text_one_line(&shown, name, LIMIT_METHOD_BYTES);
+	rpc_failf(call, E_METHOD, "there is no method '%s'%s", buf_str(&shown), suggest_text(&s, text));
+}
+
+/* Decodes the params and calls the handler; answers itself where there is nothing to call. */
+static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slice name, struct slice params)
+{
+	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
+	struct err e = ERR_INIT;
+	const struct method *m = method_find(name);
+	call->method = m;
+	if (m && m->flags & METHOD_NOTIFY_ONLY) {
+		rpc_failf(call, E_METHOD, "'%s' is for notifications: [2, \"%s\", [...]]", m->name, m->name);
+		return;
+	}
+	if (!m) {
+		call_unknown(call, name);
+		return;
+	}
+	if (!row_of(c, m)->fn) {
+		rpc_failf(call, E_METHOD, "'%s' is not offered by this version", m->name);
+		return;
+	}
+	if (row_of(c, m)->flags & ROW_READS) {
+		call->flags = row_of(c, m)->flags;
+		c->n_reads++;
+	}
+	if (method_decode(m, params, decoded, &e)) {
+		rpc_fail(call, &e);
+		return;
+	}
+	struct mp p = mp_of(params);
+	struct mp_value array = mp_next(&p);
+	call->raw = array.count ? mp_skip(&p) : SLICE_NONE;
+	row_of(c, m)->fn(call, decoded);
+}
+
+/* What must be over before this method's turn comes. */
+static bool must_wait(const struct rpc_conn *c, struct slice name)
+{
+	const struct method *m = method_find(name);
+	unsigned flags = m ? row_of(c, m)->flags : 0;
+	return (flags & ROW_SEES_RUNS && c->n_submits) || (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
+}
+
+static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct slice name, struct slice params,
+				       const char **ret_why)
+{
+	struct rpc_call *same;
+	uint32_t id = (uint32_t)msgid;
+	HASH_FIND(hh, c->pending, &id, sizeof(id), same);
+	if (same) {
+		*ret_why = "it used a msgid again before the answer to it";
+		return PEER_BAD;
+	}
+	if (must_wait(c, name))
+		return PEER_LATER;
+	struct rpc_call *call = call_new(c, CALL_REQUEST, id);
+	if (HASH_COUNT(c->pending) > RPC_PENDING_MAX)
+		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers", RPC_PENDING_MAX);
+	else
+		call_dispatch(call, c, name, params);
+	return PEER_TAKEN;
+}
+
+/* A method's params as the map itself, or none: made into the array that method_decode expects. */
+static void async_params(struct slice params, struct buf *b)
+{
+	struct mp m = mp_of(params);
+	if (params.p && mp_peek(&m) == MP_ARRAY) {
+		buf_addslice(b, params);
+		return;
+	}
+	put_array(b, params.p ? 1 : 0);
+	buf_addslice(b, params);
+}
+
+static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m, struct slice params)
+{
+	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
+	struct err e = ERR_INIT;
+	_cleanup_buf_ struct buf wrapped = BUF_INIT;
+	const struct params_rpc_async *a = (const void *)decoded;
+	if (method_decode(m, params, decoded, &e)) {
+		log_debug("connection %" PRIu64 ": rpc.async: %s", c->id, e.text);
+		return PEER_TAKEN;
+	}
+	if (must_wait(c, a->method))
+		return PEER_LATER;
+	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
+	rpc_push_prefix(a->push, &call->push);
+	async_params(a->params, &wrapped);
+	call_dispatch(call, c, a->method, buf_slice(&wrapped));
+	return PEER_TAKEN;
+}
+
+static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice name, struct slice params)
+{
+	const struct method *m = method_find(name);
+	if (!m || !(m->flags & METHOD_NOTIFY))
+		return PEER_TAKEN;
+	if (m->id == METHOD_RPC_ASYNC)
+		return frame_async(c, m, params);
+	if (must_wait(c, name))
+		return PEER_LATER;
+	call_dispatch(call_new(c, CALL_NOTIFY, 0), c, name, params);
+	return PEER_TAKEN;
+}
+
+static bool take_method(struct mp *m, struct slice *ret_name, struct slice *ret_params)
+{
+	struct mp_value name = mp_next(m);
+	if (name.type != MP_STR || mp_peek(m) != MP_ARRAY)
+		return false;
+	*ret_name = name.bytes;
+	*ret_params = mp_skip(m);
+	return true;
+}
+
+enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why)
+{
+	struct rpc_conn *c = user;
+	struct slice name, params;
+	struct mp m = mp_of(frame);
+	struct mp_value array = mp_next(&m);
+	*ret_why = "it sent what is not MessagePack-RPC";
+	if (array.type != MP_ARRAY || array.count < 3 || array.count > 4)
+		return PEER_BAD;
+	struct mp_value type = mp_next(&m);
+	if (type.type != MP_INT)
+		return PEER_BAD;
+	if (type.i == FRAME_RESPONSE && array.count == 4)
+		return PEER_TAKEN; /* we ask nobody anything */
+	if (type.i == FRAME_NOTIFICATION && array.count == 3 && take_method(&m, &name, &params))
+		return frame_notification(c, name, params);
+	if (type.i != FRAME_REQUEST || array.count != 4)
+		return PEER_BAD;
+	struct mp_value msgid = mp_next(&m);
+	if (msgid.type != MP_INT || msgid.i < 0 || msgid.i > UINT32_MAX || !take_method(&m, &name, &params))
+		return PEER_BAD;
+	return frame_request(c, msgid.i, name, params, ret_why);
+}

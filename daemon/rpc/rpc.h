@@ -1,0 +1,157 @@
+/*
+ * Requests, answers, and who is on the other side. Private to rpc/.
+ *
+ * A request becomes a struct rpc_call. Its handler answers at once or later, with rpc_reply() or rpc_fail(): nothing else frees a
+ * call, so a handler that forgets to answer leaks and the test that counts calls (rpc_server.n_calls) sees it. A call outlives its
+ * connection: it knows it by id, and an answer to nobody is dropped.
+ *
+ * Order (contract section 3 rule 4): handlers run in the order of arrival. What a handler changes it changes before it returns,
+ * but for batch.submit, which takes effect with its commit: a row with ROW_SEES_RUNS waits for that.
+ */
+#ifndef DAEMON_RPC_RPC_H
+#define DAEMON_RPC_RPC_H
+
+#include <uthash.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/list.h"
+#include "daemon/rpc/peer.h"
+#include "daemon/rpc/server.h"
+#include "proto/errors.h"
+#include "proto/methods.h"
+#include "proto/pack.h"
+
+struct rpc_call;
+struct rpc_conn;
+
+/* params: the method's struct params_..., good for the call only, like all that it points to. */
+typedef void (*rpc_handler)(struct rpc_call *call, const void *params);
+
+enum row_flags {
+	ROW_SEES_RUNS = 1, /* waits until what this connection submitted before is accepted or refused */
+	ROW_READS = 2,	   /* answers after reading the disk: at most RPC_READS_MAX at a time for a connection */
+};
+
+struct rpc_row {
+	rpc_handler fn; /* NULL: not offered */
+	unsigned flags;
+};
+extern const struct rpc_row rpc_handlers[METHOD_MAX];
+
+#define RPC_READS_MAX 4
+#define RPC_PENDING_MAX 65536 /* requests of one connection without an answer */
+
+struct rpc_server {
+	struct rpc_config config;
+	struct peer_hub hub;
+	struct rpc_conn *conns; /* by id */
+	uint64_t last_conn;
+	uint32_t n_conns, max_conns;
+	uint32_t n_calls;
+	bool freed;
+	struct event *ev_accept, *ev_accept_again;
+	bool quiet;
+	struct subs *subs;
+	struct waits *waits;
+	struct logcache *logs;
+};
+
+struct rpc_conn {
+	uint64_t id;
+	UT_hash_handle hh;
+	struct rpc_server *s;
+	struct peer *peer;
+	pid_t pid;
+	char *client, *cwd; /* from rpc.hello; NULL: not said */
+	bool omit_nil;
+	struct list calls;	  /* all without an answer */
+	struct rpc_call *pending; /* of these, requests: by msgid */
+	uint32_t n_reads, n_submits;
+	bool parent_known; /* the two below have been looked up */
+	uint64_t parent;
+	uint32_t parent_op;
+	/* subs.c */
+	struct list subs;
+	uint64_t notes_end; /* position of the last notification's end in the peer's queue */
+	uint64_t notes;	    /* bytes of notifications in the queue, at most */
+	uint64_t dropping;  /* events are dropped until this position is written; 0: they are not */
+};
+
+enum call_kind { CALL_REQUEST, CALL_NOTIFY, CALL_ASYNC };
+
+struct rpc_call {
+	struct rpc_server *s;
+	uint64_t conn;
+	enum call_kind kind;
+	uint32_t msgid;
+	bool omit_nil;
+	const struct method *method;
+	unsigned flags;	      /* of its row */
+	struct slice raw;     /* the params map, while the handler runs; SLICE_NONE: none */
+	struct buf push;      /* CALL_ASYNC: what stands before the result */
+	/* The connection is gone before the answer: not called unless set; must end in rpc_fail(). */
+	void (*gone)(struct rpc_call *call);
+	void *user; /* the handler's */
+	struct list list;     /* conn->calls */
+	UT_hash_handle hh;
+};
+
+/* --- answering; frees the call --- */
+
+/* result: one packed value; taken, left empty. */
+void rpc_reply(struct rpc_call *call, struct buf *result);
+void rpc_fail(struct rpc_call *call, const struct err *e);
+void rpc_failf(struct rpc_call *call, int sym, const char *fmt, ...) _printf_(3, 4);
+/* A packer into b with the connection's omit_nil. */
+struct pk rpc_pk(const struct rpc_call *call, struct buf *b);
+/* The connection, or NULL when it is gone. */
+struct rpc_conn *rpc_conn_of(const struct rpc_call *call);
+
+/* --- the connection's side --- */
+
+struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid);
+enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why);
+/* The peer's other hooks. */
+void rpc_drained(void *user);
+void rpc_closed(void *user, const char *why);
+bool rpc_expects(void *user);
+/* One submit of this connection has been answered. */
+void rpc_submit_done(struct rpc_call *call);
+
+/*
+ * What stands before an event of a push [method, args...] (SLICE_NONE: the default ["batchd.event"]): the frame up to where the
+ * event goes, which is always its last value.
+ */
+void rpc_push_prefix(struct slice push, struct buf *b);
+
+/* --- handlers; rpc_ID for each row of proto/methods.def that is offered --- */
+
+void rpc_rpc_hello(struct rpc_call *call, const void *params);
+void rpc_rpc_unsubscribe(struct rpc_call *call, const void *params);
+void rpc_batch_submit(struct rpc_call *call, const void *params);
+void rpc_batch_check(struct rpc_call *call, const void *params);
+void rpc_run_list(struct rpc_call *call, const void *params);
+void rpc_run_get(struct rpc_call *call, const void *params);
+void rpc_run_wait(struct rpc_call *call, const void *params);
+void rpc_run_cancel(struct rpc_call *call, const void *params);
+void rpc_run_pause(struct rpc_call *call, const void *params);
+void rpc_run_resume(struct rpc_call *call, const void *params);
+void rpc_run_restart(struct rpc_call *call, const void *params);
+void rpc_run_output(struct rpc_call *call, const void *params);
+void rpc_run_forget(struct rpc_call *call, const void *params);
+void rpc_run_subscribe(struct rpc_call *call, const void *params);
+void rpc_todo_write(struct rpc_call *call, const void *params);
+void rpc_todo_list(struct rpc_call *call, const void *params);
+void rpc_todo_update(struct rpc_call *call, const void *params);
+void rpc_todo_claim(struct rpc_call *call, const void *params);
+void rpc_todo_release(struct rpc_call *call, const void *params);
+void rpc_todo_remove(struct rpc_call *call, const void *params);
+void rpc_todo_history(struct rpc_call *call, const void *params);
+void rpc_todo_restore(struct rpc_call *call, const void *params);
+void rpc_todo_lists(struct rpc_call *call, const void *params);
+void rpc_todo_subscribe(struct rpc_call *call, const void *params);
+void rpc_daemon_status(struct rpc_call *call, const void *params);
+void rpc_daemon_stop(struct rpc_call *call, const void *params);
+
+#endif

@@ -1,0 +1,162 @@
+/*~
+ * How a request comes in: on_accept (here) looks who it is and makes a connection; its peer (peer.c) scans what arrives and hands
+ * whole frames to rpc_frame (rpc.c), which decodes the params by the method's field table and calls the handler of its row
+ * (rpc_batch.c, rpc_run.c, ...). Answers go back through rpc_reply; what happens meanwhile goes out through rpc_server_event.
+ */
+#include "daemon/rpc/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/xalloc.h"
+#include "daemon/rpc/logcache.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/rpc/subs.h"
+#include "daemon/rpc/wait.h"
+
+#define ACCEPTS_PER_TURN 64
+#define ACCEPT_AGAIN_S 1
+
+/*
+ * Descriptors that connections never get: what starts ops, logs and the database needs them. A listener that has no room waits in
+ * its backlog; nobody is turned away.
+ */
+static uint32_t server_max_conns(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return UINT32_MAX;
+	rlim_t kept = MAX2(limit.rlim_cur / 8, (rlim_t)64);
+	return limit.rlim_cur > kept + 8 ? (uint32_t)MIN2(limit.rlim_cur - kept, (rlim_t)UINT32_MAX) : 8;
+}
+
+static void server_pause_accept(struct rpc_server *s)
+{
+	struct timeval again = { ACCEPT_AGAIN_S, 0 };
+	event_del(s->ev_accept);
+	event_add(s->ev_accept_again, &again);
+}
+
+/* Only our own user and root come in: the socket's mode says so too, but a mode can be changed. */
+static bool server_admits(int fd, struct ucred *cred)
+{
+	socklen_t len = sizeof(*cred);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0)
+		return false;
+	if (cred->uid == getuid() || cred->uid == 0)
+		return true;
+	log_warn("a connection of uid %u (pid %d) was refused: only uid %u and root may use this socket", (unsigned)cred->uid,
+		 (int)cred->pid, (unsigned)getuid());
+	return false;
+}
+
+/* False: there is nothing more to accept now. */
+static bool server_accept_one(struct rpc_server *s)
+{
+	struct ucred cred = { 0 };
+	if (s->n_conns >= s->max_conns) {
+		server_pause_accept(s);
+		return false;
+	}
+	int fd = accept4(s->config.listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0) {
+		if (errno == ECONNABORTED || errno == EINTR)
+			return true;
+		if (errno != EAGAIN) {
+			log_warn("cannot accept a connection: %s; trying again in %d s", strerror(errno), ACCEPT_AGAIN_S);
+			server_pause_accept(s);
+		}
+		return false;
+	}
+	if (server_admits(fd, &cred))
+		rpc_conn_new(s, fd, cred.pid);
+	else
+		close(fd);
+	return true;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < ACCEPTS_PER_TURN && server_accept_one(arg); i++)
+		;
+}
+
+static void on_accept_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct rpc_server *s = arg;
+	(void)fd;
+	(void)what;
+	if (!s->quiet)
+		event_add(s->ev_accept, NULL);
+}
+
+struct rpc_server *rpc_server_new(const struct rpc_config *config)
+{
+	struct rpc_server *s = xcalloc(1, sizeof(*s));
+	s->config = *config;
+	if (!s->config.handlers)
+		s->config.handlers = rpc_handlers;
+	s->hub = (struct peer_hub){
+		.base = config->base,
+		.max_frame = config->max_frame ? config->max_frame : LIMIT_FRAME_BYTES,
+		.frame = rpc_frame,
+		.drained = rpc_drained,
+		.closed = rpc_closed,
+		.expects = rpc_expects,
+	};
+	peer_hub_init(&s->hub);
+	s->max_conns = server_max_conns();
+	s->subs = subs_new(s);
+	s->waits = waits_new(s);
+	s->logs = logcache_new(config->runs_dir);
+	s->ev_accept = event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
+	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
+	event_priority_set(s->ev_accept, 1);
+	event_add(s->ev_accept, NULL);
+	return s;
+}
+
+void rpc_server_quiet(struct rpc_server *s)
+{
+	if (s->quiet)
+		return;
+	s->quiet = true;
+	event_del(s->ev_accept);
+	event_del(s->ev_accept_again);
+	peer_hub_quiet(&s->hub);
+}
+
+struct rpc_server *rpc_server_free(struct rpc_server *s)
+{
+	if (!s)
+		return NULL;
+	rpc_server_quiet(s);
+	peer_hub_done(&s->hub);
+	event_free(s->ev_accept);
+	event_free(s->ev_accept_again);
+	close(s->config.listen_fd);
+	subs_free(s->subs);
+	waits_free(s->waits);
+	logcache_release(s->logs);
+	s->freed = true;
+	if (s->n_calls == 0)
+		free(s);
+	return NULL;
+}
+
+void rpc_server_event(struct rpc_server *s, const struct event *e)
+{
+	if (s->freed)
+		return;
+	waits_event(s->waits, e);
+	subs_event(s->subs, e);
+}

@@ -1,0 +1,38 @@
+/*
+ * What a run and an op look like on the wire (contract section 3, Shapes): one place for live and stored ones alike. Pure: any
+ * thread. Every key is always there, nil where there is nothing, unless the packer leaves nils out.
+ */
+#ifndef DAEMON_RPC_SHAPE_H
+#define DAEMON_RPC_SHAPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/slice.h"
+#include "daemon/record.h"
+#include "proto/pack.h"
+
+/*
+ * The keys of a run into an open map. A reply has an end: past a megabyte only the first of the messages are shown, and a `meta`
+ * beyond two is left out; where many runs are listed the bounds are 16 and 4 KiB.
+ */
+void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed);
+#define SHAPE_LISTED_BYTES (64 << 10) /* a listed run takes less */
+
+struct shape_out {
+	struct slice head, tail;
+	int64_t dropped;
+};
+/* A whole op; `out` NULL: without the key. */
+void shape_op(struct pk *pk, const struct op_row *row, const struct shape_out *out);
+
+/* The keys of run.state and op.state into an open map. */
+void shape_run_event(struct pk *pk, const struct run_row *row);
+void shape_op_event(struct pk *pk, const struct op_row *row);
+
+/* "SIGSEGV", "SIGRTMIN+3"; fills and returns `text`, NULL for 0. */
+const char *shape_signal(int signal, char text[24]);
+/* With or without SIG, any case, or a number. 0: there is none of that name. */
+int shape_signal_parse(struct slice name);
+
+#endif

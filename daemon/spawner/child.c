@@ -1,0 +1,246 @@
+#include "daemon/spawner/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/spawner/env.h"
+
+#define CHILD_STACK_BYTES (128u << 10)
+
+/* Also where an op without PATH is looked for, as execvp(3) does. */
+#define CHILD_DEFAULT_PATH "/bin:/usr/bin"
+
+static char *stack;
+/* Shared memory, so that it works where a tool (valgrind) turns our vfork into a fork. */
+static struct child_error *shared_error;
+
+int child_init(void)
+{
+	/* The lowest page stays closed: an overrun ends the child instead of writing over our memory. */
+	stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED || mprotect(stack, 4096, PROT_NONE) < 0)
+		return -errno;
+	shared_error = mmap(NULL, sizeof(*shared_error), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return shared_error == MAP_FAILED ? -errno : 0;
+}
+
+/* --- the stages: in the child, async-signal-safe calls only, 0 or -errno --- */
+
+static int child_session(const struct child_spec *spec)
+{
+	if (setsid() < 0)
+		return -errno;
+	return spec->tty && ioctl(spec->stdout_fd, TIOCSCTTY, 0) < 0 ? -errno : 0;
+}
+
+static int child_cgroup(const struct child_spec *spec)
+{
+	if (spec->cgroup_fd < 0)
+		return 0;
+	int fd = openat(spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int r = write(fd, "0", 1) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static int child_limits(const struct child_spec *spec)
+{
+	struct rlimit lim;
+	umask(spec->umask);
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return -errno;
+	if (lim.rlim_cur == spec->nofile_soft)
+		return 0;
+	lim.rlim_cur = spec->nofile_soft;
+	return setrlimit(RLIMIT_NOFILE, &lim) < 0 ? -errno : 0;
+}
+
+static int child_cwd(const struct child_spec *spec)
+{
+	return chdir(spec->cwd) < 0 ? -errno : 0;
+}
+
+static int child_stdin(const struct child_spec *spec)
+{
+	int fd = spec->stdin_fd >= 0 ? spec->stdin_fd : open(spec->stdin_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(spec->stdout_fd, STDOUT_FILENO) < 0 ||
+	    dup2(spec->stderr_fd, STDERR_FILENO) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A file that execve does not know is a script for the shell, as execvp(3) has it. Returns only the errno. */
+static int child_exec_file(const struct child_spec *spec, const char *path)
+{
+	execve(path, spec->argv, spec->env);
+	if (errno != ENOEXEC)
+		return errno;
+	char **argv = spec->argv - 1;
+	char *save = argv[0], *save_program = argv[1];
+	argv[0] = (char *)"/bin/sh";
+	argv[1] = (char *)path;
+	execve(argv[0], argv, spec->env);
+	argv[0] = save;
+	argv[1] = save_program;
+	return errno;
+}
+
+/* Goes on to the next folder? */
+static bool child_exec_next(int err)
+{
+	return err == EACCES || err == ENOENT || err == ESTALE || err == ENOTDIR || err == ENODEV || err == ETIMEDOUT;
+}
+
+static int child_exec(const struct child_spec *spec)
+{
+	const char *name = spec->argv[0], *search = env_value(spec->env, "PATH");
+	size_t name_len = strlen(name);
+	char path[PATH_MAX];
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (strchr(name, '/'))
+		return -child_exec_file(spec, name);
+	if (name_len == 0)
+		return -ENOENT;
+	int denied = ENOENT;
+	for (const char *p = search ? search : CHILD_DEFAULT_PATH;; p++) {
+		size_t len = strcspn(p, ":");
+		if (len + name_len + 2 <= sizeof(path)) {
+			memcpy(path, p, len);
+			path[len] = '/';
+			memcpy(path + len + (len > 0), name, name_len + 1);
+			int err = child_exec_file(spec, path);
+			if (!child_exec_next(err))
+				return -err;
+			if (err == EACCES)
+				denied = EACCES;
+		}
+		p += len;
+		if (!*p)
+			return -denied;
+	}
+}
+
+static const struct {
+	enum sw_step step;
+	int (*run)(const struct child_spec *spec);
+} stages[] = {
+	[0] = { SW_STEP_STAGE, NULL },
+	[SW_STAGE_SESSION] = { SW_STEP_SETSID, child_session },
+	[SW_STAGE_CGROUP] = { SW_STEP_CGROUP, child_cgroup },
+	[SW_STAGE_LIMITS] = { SW_STEP_LIMITS, child_limits },
+	[SW_STAGE_CWD] = { SW_STEP_CHDIR, child_cwd },
+	[SW_STAGE_STDIN] = { SW_STEP_STDIN, child_stdin },
+	[SW_STAGE_EXEC] = { SW_STEP_EXEC, child_exec },
+};
+static_assert(ARRAY_SIZE(stages) == SW_STAGE_MAX, "a stage without a row");
+
+/* Returns only when a stage failed. */
+static struct child_error child_run(const struct child_spec *spec)
+{
+	for (unsigned i = 0; i < spec->n_stages; i++) {
+		const struct sw_stage *s = &spec->stages[i];
+		if (s->kind == 0 || s->kind >= SW_STAGE_MAX || s->version != 1)
+			return (struct child_error){ ENOTSUP, SW_STEP_STAGE };
+		int r = stages[s->kind].run(spec);
+		if (r < 0)
+			return (struct child_error){ -r, stages[s->kind].step };
+	}
+	return (struct child_error){ EINVAL, SW_STEP_STAGE };
+}
+
+/* --- the two ways --- */
+
+static int child_vfork_main(void *arg)
+{
+	*shared_error = child_run(arg);
+	_exit(127);
+}
+
+int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error *ret)
+{
+	*shared_error = (struct child_error){ 0 };
+	int child = clone(child_vfork_main, stack + CHILD_STACK_BYTES,
+			  CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, (void *)spec, pid);
+	if (child < 0)
+		return -errno;
+	*pid = child;
+	*ret = *shared_error;
+	if (ret->err != 0)
+		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+			;
+	return 0;
+}
+
+/* Keeps the pipe and the fds that the stages need, moved out of the way of 0 to 2 already, and lets go of all others' pipes. */
+static void child_close_others(const struct child_spec *spec, int error_fd)
+{
+	int keep[] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, spec->cgroup_fd, error_fd };
+	for (unsigned from = STDERR_FILENO + 1;;) {
+		unsigned next = UINT_MAX;
+		for (unsigned i = 0; i < ARRAY_SIZE(keep); i++)
+			if (keep[i] >= 0 && (unsigned)keep[i] >= from)
+				next = MIN2(next, (unsigned)keep[i]);
+		if (next == UINT_MAX) {
+			close_range(from, UINT_MAX, 0);
+			return;
+		}
+		if (next > from)
+			close_range(from, next - 1, 0);
+		from = next + 1;
+	}
+}
+
+/* As fork(2), but the kernel writes the pid before the child runs; glibc's own where clone3 is not allowed. */
+static pid_t child_clone(int32_t *pid)
+{
+	struct clone_args args = { .flags = CLONE_PARENT_SETTID,
+				   .parent_tid = (uintptr_t)pid,
+				   .exit_signal = SIGCHLD };
+	long child = syscall(SYS_clone3, &args, sizeof(args));
+	if (child < 0 && (errno == ENOSYS || errno == EPERM)) {
+		child = fork();
+		if (child == 0)
+			*pid = getpid();
+	}
+	return (pid_t)child;
+}
+
+int child_fork(const struct child_spec *spec, int32_t *pid)
+{
+	int p[2];
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	pid_t child = child_clone(pid);
+	if (child == 0) {
+		child_close_others(spec, p[1]);
+		struct child_error e = child_run(spec);
+		/* Less than PIPE_BUF into an empty pipe: all or nothing. */
+		_exit(write(p[1], &e, sizeof(e)) == sizeof(e) ? 127 : 126);
+	}
+	int r = child < 0 ? -errno : 0;
+	close(p[1]);
+	if (r < 0) {
+		close(p[0]);
+		return r;
+	}
+	*pid = (int32_t)child;
+	return p[0];
+}

@@ -1,0 +1,373 @@
+#include "daemon/spawner/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/timeutil.h"
+#include "daemon/spawner/env.h"
+#include "daemon/spawner/keep.h"
+#include "daemon/spawner/loop.h"
+#include "daemon/spawner/report.h"
+#include "daemon/spawner/start.h"
+
+#define CONN_MAX 8
+#define CONN_PACKETS_A_TURN 8
+#define CONN_RETRY_MS 50
+
+struct conn {
+	int fd; /* -1: free */
+	uint32_t interest;
+};
+
+static int epoll_fd;
+static struct conn conns[CONN_MAX];
+static struct conn *active; /* has said HELLO */
+static bool ever, blocked;
+static int64_t retry_ms;
+
+void conn_init(int epoll)
+{
+	epoll_fd = epoll;
+	for (unsigned i = 0; i < CONN_MAX; i++)
+		conns[i].fd = -1;
+	report_init();
+}
+
+static void conn_close(struct conn *c)
+{
+	close(c->fd);
+	c->fd = -1;
+	if (c == active) {
+		active = NULL;
+		blocked = false;
+		retry_ms = 0;
+		report_clear();
+	}
+}
+
+/* Listens for what the connection can use now. */
+static void conn_update(struct conn *c)
+{
+	uint32_t want = (c != active || report_has_room() ? EPOLLIN : 0) | (c == active && blocked ? EPOLLOUT : 0);
+	struct epoll_event ev = { .events = want, .data.u64 = LOOP_CONN | (uint64_t)(c - conns) };
+	if (want != c->interest && epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) == 0)
+		c->interest = want;
+}
+
+static bool conn_is_ours(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	return peer.uid == getuid() || peer.uid == 0;
+}
+
+void conn_add(int fd)
+{
+	struct conn *c = NULL;
+	for (unsigned i = 0; i < CONN_MAX && !c; i++)
+		if (conns[i].fd < 0)
+			c = &conns[i];
+	if (!c || !conn_is_ours(fd)) {
+		log_warn("a connection was turned away: %s", c ? "it is another user's" : "there are too many");
+		close(fd);
+		return;
+	}
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = LOOP_CONN | (uint64_t)(c - conns) };
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		log_error("cannot watch a connection: %s", strerror(errno));
+		close(fd);
+		return;
+	}
+	*c = (struct conn){ .fd = fd, .interest = EPOLLIN };
+	ever = true;
+}
+
+void conn_accept(int listen_fd)
+{
+	int fd;
+	while ((fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		conn_add(fd);
+}
+
+bool conn_any(void)
+{
+	for (unsigned i = 0; i < CONN_MAX; i++)
+		if (conns[i].fd >= 0)
+			return true;
+	return false;
+}
+
+bool conn_ever(void)
+{
+	return ever;
+}
+
+/* --- frames in --- */
+
+/* The fds that came with a packet, in order; what nobody took is closed. */
+struct conn_fds {
+	int fd[SW_PACKET_FDS + 16];
+	unsigned n, used;
+};
+
+static int conn_take_fd(struct conn_fds *fds)
+{
+	return fds->used < fds->n ? fds->fd[fds->used++] : -1;
+}
+
+static bool conn_refuse(struct conn *c, const char *why)
+{
+	struct sw_refused f = { .head = { sizeof(f), SW_REFUSED, SW_VERSION, 0 } };
+	snprintf(f.why, sizeof(f.why), "%s", why);
+	log_warn("refused a connection: %s", f.why);
+	if (send(c->fd, &f, sizeof(f), MSG_NOSIGNAL) < 0)
+		log_debug("nobody heard it: %s", strerror(errno));
+	return false;
+}
+
+/* The table is of another folder, and nothing runs: it is forgotten. */
+static void conn_take_over(uint64_t store_id)
+{
+	for (uint32_t i = 0; i < table_end(); i++)
+		if (table_at(i)->state != SW_FREE)
+			op_done(op_at(i));
+	env_drop_all();
+	table_reset(store_id);
+}
+
+static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	const struct sw_hello *hello = (const struct sw_hello *)head;
+	char why[200];
+	(void)fds;
+	if (hello->protocol != SW_PROTOCOL) {
+		snprintf(why, sizeof(why), "the running batchd-spawner speaks protocol %u, not %u: let its ops end first",
+			 SW_PROTOCOL, hello->protocol);
+		return conn_refuse(c, why);
+	}
+	if (table_store_id() != hello->store_id) {
+		if (keep_live() > 0) {
+			snprintf(why, sizeof(why), "%u ops of another state folder still run at this socket: name another socket, or end them",
+				 keep_live());
+			return conn_refuse(c, why);
+		}
+		conn_take_over(hello->store_id);
+	}
+	if (active && active != c)
+		conn_close(active);
+	active = c;
+	report_clear();
+	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, 0 },
+				  .protocol = SW_PROTOCOL,
+				  .pid = (int32_t)getpid(),
+				  .capacity = table_capacity(),
+				  .used = table_used() };
+	memcpy(ok.boot_id, table_boot_id(), sizeof(ok.boot_id));
+	return send(c->fd, &ok, sizeof(ok), MSG_NOSIGNAL) == sizeof(ok);
+}
+
+static bool conn_start(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	const struct sw_start *start = (const struct sw_start *)head;
+	(void)c;
+	if (!start_is_whole(start))
+		return false;
+	bool wants_fd = start->flags & SW_START_STDIN_FD;
+	int fd = wants_fd ? conn_take_fd(fds) : -1;
+	/* No fd: we had no room for it (MSG_CTRUNC). */
+	if ((wants_fd && fd < 0) || !keep_start(start, fd))
+		report_busy(head->token);
+	if (fd >= 0)
+		close(fd);
+	return true;
+}
+
+static bool conn_stop(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)fds;
+	keep_stop(head->token, ((const struct sw_stop *)head)->grace_ms);
+	return true;
+}
+
+static bool conn_signal(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)fds;
+	keep_signal(head->token, ((const struct sw_signal *)head)->signal);
+	return true;
+}
+
+static bool conn_ack(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)fds;
+	keep_ack(head->token);
+	return true;
+}
+
+static bool conn_env_drop(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)fds;
+	env_drop(head->token);
+	return true;
+}
+
+static bool conn_query(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)head, (void)fds;
+	report_query();
+	return true;
+}
+
+/* False from a handler: the connection ends. */
+static const struct {
+	uint16_t type;
+	uint32_t size; /* at least; exactly but for START */
+	bool (*run)(struct conn *c, const struct sw_head *head, struct conn_fds *fds);
+} frames[] = {
+	{ SW_HELLO, sizeof(struct sw_hello), conn_hello },   { SW_ENV_DROP, sizeof(struct sw_head), conn_env_drop },
+	{ SW_START, sizeof(struct sw_start), conn_start },   { SW_STOP, sizeof(struct sw_stop), conn_stop },
+	{ SW_SIGNAL, sizeof(struct sw_signal), conn_signal }, { SW_ACK, sizeof(struct sw_head), conn_ack },
+	{ SW_QUERY, sizeof(struct sw_head), conn_query },
+};
+
+static bool conn_frame(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(frames); i++) {
+		if (frames[i].type != head->type)
+			continue;
+		bool fits = head->type == SW_START ? head->size >= frames[i].size : head->size == frames[i].size;
+		/* HELLO keeps its shape for ever, so that an answer can be given to any version. */
+		bool in_turn = head->type == SW_HELLO || (c == active && head->version == SW_VERSION);
+		return fits && in_turn && frames[i].run(c, head, fds);
+	}
+	return false;
+}
+
+static bool conn_packet(struct conn *c, const char *p, size_t len, struct conn_fds *fds)
+{
+	for (size_t at = 0; at < len;) {
+		const struct sw_head *head = (const struct sw_head *)(p + at);
+		if (len - at < sizeof(*head) || head->size < sizeof(*head) || head->size % 8 != 0 || head->size > len - at) {
+			log_warn("a packet that is no frames came; its connection is closed");
+			return false;
+		}
+		if (!conn_frame(c, head, fds)) {
+			if (head->type != SW_HELLO)
+				log_warn("a frame of type %u was not to be understood; its connection is closed", head->type);
+			return false;
+		}
+		at += head->size;
+	}
+	return true;
+}
+
+static void conn_collect_fds(struct msghdr *msg, struct conn_fds *fds)
+{
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(msg); m; m = CMSG_NXTHDR(msg, m)) {
+		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t bytes = m->cmsg_len - CMSG_LEN(0);
+		fds->n = (unsigned)MIN2(bytes / sizeof(int), ARRAY_SIZE(fds->fd));
+		memcpy(fds->fd, CMSG_DATA(m), fds->n * sizeof(int));
+	}
+}
+
+/* One packet: 1 taken, 0 nothing there, -1 the connection is over. */
+static int conn_receive(struct conn *c)
+{
+	static char buf[SW_PACKET_BYTES] __attribute__((aligned(8)));
+	static char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))] __attribute__((aligned(8)));
+	struct conn_fds fds = { .n = 0 };
+	struct iovec iov = { buf, sizeof(buf) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return -1;
+	conn_collect_fds(&msg, &fds);
+	bool fine = !(msg.msg_flags & MSG_TRUNC) && conn_packet(c, buf, (size_t)n, &fds);
+	for (int fd; (fd = conn_take_fd(&fds)) >= 0;)
+		close(fd);
+	return fine ? 1 : -1;
+}
+
+void conn_event(uint32_t n)
+{
+	struct conn *c = &conns[n % CONN_MAX];
+	if (c->fd < 0)
+		return; /* replaced earlier in this turn */
+	if (c == active)
+		blocked = false;
+	for (unsigned i = 0; i < CONN_PACKETS_A_TURN; i++) {
+		if (c == active && !report_has_room())
+			break;
+		int r = conn_receive(c);
+		if (r < 0)
+			conn_close(c);
+		if (r <= 0)
+			return;
+	}
+}
+
+/* --- reports out --- */
+
+void conn_report(struct op *op, unsigned reports)
+{
+	if (active)
+		report_add(op, reports);
+}
+
+int64_t conn_deadline_ms(void)
+{
+	return retry_ms;
+}
+
+/* 0, or -errno with nothing sent. */
+static int conn_send(int fd, const struct report_packet *p)
+{
+	static char control[CMSG_SPACE(sizeof(int) * SW_PACKET_FDS)] __attribute__((aligned(8)));
+	struct iovec iov = { (void *)p->bytes, p->len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	if (p->n_fds > 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * p->n_fds);
+		struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
+		*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * p->n_fds),
+				       .cmsg_level = SOL_SOCKET,
+				       .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(m), p->fds, sizeof(int) * p->n_fds);
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+void conn_flush(void)
+{
+	const struct report_packet *p;
+	if (!active || blocked || (retry_ms > 0 && time_mono_ms() < retry_ms))
+		return;
+	retry_ms = 0;
+	while ((p = report_next()) != NULL) {
+		int r = conn_send(active->fd, p);
+		if (r == 0) {
+			report_sent();
+			continue;
+		}
+		report_unsent();
+		if (r == -EAGAIN || r == -ENOBUFS) {
+			blocked = true;
+		} else if (r == -ETOOMANYREFS || r == -ENOMEM) {
+			retry_ms = time_mono_ms() + CONN_RETRY_MS;
+		} else {
+			conn_close(active);
+			return;
+		}
+		break;
+	}
+	conn_update(active);
+}

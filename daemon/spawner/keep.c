@@ -1,0 +1,477 @@
+#include "daemon/spawner/keep.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/timeutil.h"
+#include "daemon/spawner/conn.h"
+#include "daemon/spawner/loop.h"
+#include "daemon/spawner/pids.h"
+#include "daemon/spawner/start.h"
+#include "daemon/spawner/tree.h"
+
+#define KEEP_ROUND_MS 10	/* pause after the first round of KILL, doubled each time */
+#define KEEP_ROUND_MAX_MS 1000
+#define KEEP_ROUNDS_MAX 12	/* then what lives is counted and let go: nothing more can be done to it */
+#define KEEP_TIME_MAX_MS (INT64_C(1) << 40)
+
+static int epoll_fd;
+static struct list closing, timers;
+static int64_t next_ms; /* no later than the first deadline of `timers` */
+static uint32_t live, live_own;
+static bool check; /* something happened that may have emptied a tree */
+
+static int64_t keep_boot_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* --- small steps --- */
+
+/* 0: no deadline. */
+static void keep_arm(struct op *op, int64_t deadline_ms)
+{
+	list_del(&op->timer);
+	op->deadline_ms = deadline_ms;
+	if (deadline_ms == 0)
+		return;
+	list_add_tail(&timers, &op->timer);
+	if (next_ms == 0 || deadline_ms < next_ms)
+		next_ms = deadline_ms;
+}
+
+static void keep_count(const struct op *op, int delta)
+{
+	live += (uint32_t)delta;
+	if (!op->foreign)
+		live_own += (uint32_t)delta;
+}
+
+/* Nothing more will happen to it: what there is to say is said. */
+static void keep_finish(struct op *op, enum sw_state state)
+{
+	keep_count(op, -1);
+	op->phase = PHASE_DONE;
+	list_del(&op->closing);
+	keep_arm(op, 0);
+	table_set_state(op_record(op), state);
+	conn_report(op, REPORT_ENDED);
+}
+
+static void keep_fail(struct op *op, struct child_error e)
+{
+	struct record *r = op_record(op);
+	if (r->pid > 0)
+		pids_remove(r->pid);
+	cleanup_closep(&op->stdout_fd);
+	cleanup_closep(&op->stderr_fd);
+	op->stdout_fd = op->stderr_fd = -1;
+	r->pid = 0;
+	r->start_errno = e.err;
+	r->step = e.step;
+	r->ended_ms = time_wall_ms();
+	r->ended_mono_ns = time_mono_ns();
+	keep_finish(op, SW_FAILED);
+}
+
+static void keep_runs(struct op *op)
+{
+	op->phase = op->phase == PHASE_FORKING ? PHASE_RUNNING : op->phase;
+	table_set_state(op_record(op), SW_RUNNING);
+	conn_report(op, REPORT_STARTED);
+}
+
+static void keep_watch(struct op *op, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = LOOP_OP | op_slot(op) };
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
+		log_error("cannot watch the start of a process: %s", strerror(errno));
+}
+
+/* --- starting --- */
+
+static void keep_fill(struct record *r, const struct sw_start *start)
+{
+	struct slice extra = start_extra(start);
+	r->flags = start->flags;
+	r->drain_ms = start->drain_ms;
+	r->linger_ms = start->linger_ms;
+	r->socket_hash = tree_socket_hash(extra.p, extra.len);
+	r->started_ms = time_wall_ms();
+	r->started_mono_ns = time_mono_ns();
+	r->started_boot_ns = keep_boot_ns();
+	table_set_state(r, SW_STARTING);
+}
+
+bool keep_start(const struct sw_start *start, int stdin_fd)
+{
+	uint32_t slot = table_find(start->head.token);
+	if (slot != TABLE_NONE) {
+		conn_report(op_at(slot), REPORT_KNOWN);
+		return true;
+	}
+	slot = table_add(start->head.token);
+	if (slot == TABLE_NONE)
+		return false;
+	struct op *op = op_at(slot);
+	struct record *r = table_at(slot);
+	struct child_error e = { 0 };
+	op_init(op, PHASE_FORKING);
+	keep_fill(r, start);
+	enum start_result result = start_op(op, start, stdin_fd, &e);
+	if (result == START_BUSY) {
+		log_debug("cannot start an op now: %s: %s", sw_step_name(e.step), strerror(e.err));
+		op_done(op);
+		table_remove(slot);
+		return false;
+	}
+	keep_count(op, 1);
+	if (result == START_FAILED) {
+		r->pid = 0;
+		keep_fail(op, e);
+		return true;
+	}
+	pids_add(r->pid, slot);
+	if (result == START_FORKED)
+		keep_watch(op, op->error_fd);
+	else
+		keep_runs(op);
+	return true;
+}
+
+/* The error pipe of a fork has an error, or its end, which means executed. Never read before epoll or the child's end says so. */
+static void keep_fork_event(struct op *op)
+{
+	struct child_error e;
+	ssize_t n = read(op->error_fd, &e, sizeof(e));
+	close(op->error_fd);
+	op->error_fd = -1;
+	if (n == (ssize_t)sizeof(e))
+		keep_fail(op, e);
+	else
+		keep_runs(op);
+}
+
+/* --- ending --- */
+
+static void keep_kill_round(struct op *op)
+{
+	uint32_t alive = tree_signal(op, SIGKILL);
+	if (op->phase != PHASE_KILL) {
+		op->phase = PHASE_KILL;
+		op->rounds = 0;
+		if (op->reaped && op_record(op)->lingering == 0)
+			op_record(op)->lingering = alive;
+	}
+	check = true;
+	if (op->foreign ? alive == 0 : op->reaped && op->rounds >= KEEP_ROUNDS_MAX) {
+		if (alive > 0)
+			log_warn("%u processes of an op cannot be ended", alive);
+		keep_arm(op, 0);
+		if (op->foreign)
+			return; /* its pidfd tells when it is over */
+		op_record(op)->lingering = alive;
+		keep_finish(op, SW_EXITED);
+		return;
+	}
+	int64_t pause_ms = (int64_t)KEEP_ROUND_MS << MIN2(op->rounds, 10u);
+	op->rounds++;
+	keep_arm(op, time_mono_ms() + MIN2(pause_ms, KEEP_ROUND_MAX_MS));
+}
+
+static void keep_term(struct op *op, int64_t kill_in_ms)
+{
+	if (kill_in_ms <= 0) {
+		keep_kill_round(op);
+		return;
+	}
+	tree_signal(op, SIGTERM);
+	if (op->phase != PHASE_FORKING)
+		op->phase = PHASE_TERM;
+	keep_arm(op, time_mono_ms() + kill_in_ms);
+}
+
+/* The children had their time. */
+static void keep_drained(struct op *op)
+{
+	struct record *r = op_record(op);
+	r->lingering = tree_count(op);
+	if (r->lingering == 0 || (r->flags & SW_START_DETACH))
+		keep_finish(op, SW_EXITED);
+	else
+		keep_term(op, r->linger_ms);
+}
+
+static void keep_deadline(struct op *op)
+{
+	keep_arm(op, 0);
+	check = true;
+	if (op->phase == PHASE_DRAIN)
+		keep_drained(op);
+	else
+		keep_kill_round(op);
+}
+
+void keep_stop(uint64_t token, int64_t grace_ms)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE)
+		return;
+	struct op *op = op_at(slot);
+	struct record *r = table_at(slot);
+	grace_ms = MIN2(MAX2(grace_ms, 0), KEEP_TIME_MAX_MS);
+	switch (op->phase) {
+	case PHASE_NONE:
+	case PHASE_KILL:
+		break;
+	case PHASE_DONE:
+		if (op->foreign) /* lost, but its session may live */
+			tree_signal(op, grace_ms > 0 ? SIGTERM : SIGKILL);
+		break;
+	case PHASE_FORKING:
+	case PHASE_RUNNING:
+		if (op->stopping && op->deadline_ms > 0 && grace_ms > 0)
+			keep_arm(op, MIN2(op->deadline_ms, time_mono_ms() + grace_ms));
+		else
+			keep_term(op, grace_ms);
+		break;
+	case PHASE_DRAIN:
+		r->lingering = tree_count(op);
+		keep_term(op, MIN2(grace_ms, (int64_t)r->linger_ms));
+		break;
+	case PHASE_TERM:
+		if (grace_ms == 0)
+			keep_kill_round(op);
+		else
+			keep_arm(op, MIN2(op->deadline_ms, time_mono_ms() + grace_ms));
+		break;
+	}
+	op->stopping = true;
+}
+
+void keep_signal(uint64_t token, int sig)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE || sig < 1 || sig >= NSIG)
+		return;
+	struct op *op = op_at(slot);
+	struct record *r = table_at(slot);
+	if (!op_is_live(op) || op->reaped || r->pid <= 1)
+		return;
+	if (op->foreign && !tree_same_process(r->pid, r->started_boot_ns))
+		return;
+	if (kill(-r->pid, sig) < 0 && errno == ESRCH)
+		kill(r->pid, sig); /* has not come to setsid yet */
+}
+
+void keep_ack(uint64_t token)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE)
+		return;
+	struct op *op = op_at(slot);
+	if (op_is_live(op)) {
+		if (!op->foreign)
+			return;
+		if (op->stopping)
+			tree_signal(op, SIGKILL);
+		keep_count(op, -1);
+	}
+	op_done(op);
+	table_remove(slot);
+}
+
+/* --- reaping --- */
+
+static int keep_wait_status(const siginfo_t *si)
+{
+	switch (si->si_code) {
+	case CLD_EXITED:
+		return (si->si_status & 0xff) << 8;
+	case CLD_DUMPED:
+		return si->si_status | 0x80;
+	default:
+		return si->si_status;
+	}
+}
+
+/* The op's own process has ended; it is not reaped before its status is in the table. */
+static void keep_own_ended(struct op *op, const siginfo_t *si)
+{
+	struct record *r = op_record(op);
+	if (!op->foreign && op->error_fd >= 0)
+		keep_fork_event(op);
+	if (!op_is_live(op))
+		return;
+	r->wait_status = keep_wait_status(si);
+	r->ended_ms = time_wall_ms();
+	r->ended_mono_ns = time_mono_ns();
+	table_set_state(r, SW_REAPED);
+	op->reaped = true;
+	list_add_tail(&closing, &op->closing);
+	if (op->phase == PHASE_RUNNING) {
+		op->phase = PHASE_DRAIN;
+		keep_arm(op, time_mono_ms() + r->drain_ms);
+	}
+}
+
+void keep_reap(void)
+{
+	check = true;
+	for (;;) {
+		siginfo_t si = { 0 };
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+			return;
+		uint32_t node = pids_find(si.si_pid);
+		if (node < SW_CAPACITY)
+			keep_own_ended(op_at(node), &si);
+		while (waitpid(si.si_pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		if (node < SW_CAPACITY)
+			pids_remove(si.si_pid);
+		else
+			tree_reaped(si.si_pid);
+	}
+}
+
+void keep_fd_event(uint32_t slot)
+{
+	struct op *op = op_at(slot);
+	if (op->error_fd < 0)
+		return;
+	if (!op->foreign) {
+		keep_fork_event(op);
+		return;
+	}
+	close(op->error_fd);
+	op->error_fd = -1;
+	op_record(op)->ended_ms = time_wall_ms();
+	op_record(op)->ended_mono_ns = time_mono_ns();
+	keep_finish(op, SW_LOST);
+}
+
+/* --- the turn --- */
+
+static void keep_deadlines(void)
+{
+	int64_t now = time_mono_ms();
+	if (next_ms == 0 || now < next_ms)
+		return;
+	list_for_safe(&timers, at) {
+		struct op *op = list_entry(at, struct op, timer);
+		if (op->deadline_ms <= now)
+			keep_deadline(op);
+	}
+	next_ms = 0;
+	list_for(&timers, at) {
+		int64_t d = list_entry(at, struct op, timer)->deadline_ms;
+		if (next_ms == 0 || d < next_ms)
+			next_ms = d;
+	}
+}
+
+static void keep_settle(void)
+{
+	if (!check || list_empty(&closing))
+		return;
+	tree_look(live_own);
+	list_for_safe(&closing, at) {
+		struct op *op = list_entry(at, struct op, closing);
+		if (op->kin == 0)
+			keep_finish(op, SW_EXITED);
+		else if (op->phase == PHASE_TERM || op->phase == PHASE_KILL)
+			tree_signal_new(op, op->phase == PHASE_TERM ? SIGTERM : SIGKILL);
+	}
+}
+
+void keep_turn(void)
+{
+	keep_deadlines();
+	keep_settle();
+	check = false;
+	tree_turn();
+}
+
+int64_t keep_deadline_ms(void)
+{
+	return next_ms;
+}
+
+uint32_t keep_live(void)
+{
+	return live;
+}
+
+/* --- what a predecessor left --- */
+
+/* It runs on, but its status goes to whoever is its parent now; we can watch it end. */
+static bool keep_adopt(struct op *op)
+{
+	struct record *r = op_record(op);
+	if (!tree_same_process(r->pid, r->started_boot_ns))
+		return false;
+	int fd = (int)syscall(SYS_pidfd_open, r->pid, 0);
+	/* Looked at again: the fd is of what has the pid now. */
+	if (fd < 0 || !tree_same_process(r->pid, r->started_boot_ns)) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	op->foreign = true;
+	op->error_fd = fd;
+	op->phase = PHASE_RUNNING;
+	table_set_state(r, SW_ORPHAN);
+	keep_count(op, 1);
+	keep_watch(op, fd);
+	return true;
+}
+
+static void keep_inherit(uint32_t slot)
+{
+	struct record *r = table_at(slot);
+	struct op *op = op_at(slot);
+	op_init(op, PHASE_DONE);
+	switch ((enum sw_state)r->state) {
+	case SW_STARTING:
+	case SW_RUNNING:
+	case SW_ORPHAN:
+		if (keep_adopt(op))
+			return;
+		op->foreign = true;
+		table_set_state(r, SW_LOST);
+		return;
+	case SW_REAPED:
+		table_set_state(r, SW_EXITED);
+		return;
+	case SW_FREE:
+	case SW_EXITED:
+	case SW_FAILED:
+	case SW_LOST:
+		return;
+	}
+}
+
+int keep_init(const struct keep_config *config)
+{
+	epoll_fd = config->epoll;
+	list_init(&closing);
+	list_init(&timers);
+	int r = tree_init(&closing);
+	if (r < 0 || (r = start_init(config->nofile_soft)) < 0 || (r = child_init()) < 0)
+		return r;
+	for (uint32_t i = 0; i < table_end(); i++)
+		if (table_at(i)->state != SW_FREE)
+			keep_inherit(i);
+	return 0;
+}

@@ -1,0 +1,38 @@
+/*
+ * The life of the ops we keep: started, reaped, drained of children, stopped, forgotten. The rules of contract section 1
+ * ("Processes") are here. What there is to tell goes to conn_report().
+ */
+#ifndef DAEMON_SPAWNER_KEEP_H
+#define DAEMON_SPAWNER_KEEP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/spawner/op.h"
+
+struct keep_config {
+	int epoll;
+	uint64_t nofile_soft; /* what ops get as soft limit of open files */
+};
+
+/* Takes over the table as a predecessor left it. 0 or -errno. */
+int keep_init(const struct keep_config *config) _must_check_;
+
+/* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to be answered BUSY. */
+bool keep_start(const struct sw_start *start, int stdin_fd) _must_check_;
+void keep_stop(uint64_t token, int64_t grace_ms);
+void keep_signal(uint64_t token, int sig);
+void keep_ack(uint64_t token);
+
+/* SIGCHLD came. */
+void keep_reap(void);
+/* The error pipe of a fork, or the pidfd of a foreign op, has something to say. */
+void keep_fd_event(uint32_t slot);
+/* Deadlines that have passed, then ops whose trees are gone; once a turn, after all else. */
+void keep_turn(void);
+/* The next deadline, monotonic; 0: none. */
+int64_t keep_deadline_ms(void);
+/* Ops not ended. */
+uint32_t keep_live(void);
+
+#endif

@@ -1,0 +1,340 @@
+/*
+ * batchd-spawner: the parent of all ops. Small and single-threaded, so that batchd can be upgraded, can parse what strangers send,
+ * and can crash, while ops run on and their exit statuses find somebody. One turn of the loop: children that ended, frames of
+ * batchd, deadlines; then everything there is to tell in one packet.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/paths.h"
+#include "common/text.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/spawner/conn.h"
+#include "daemon/spawner/keep.h"
+#include "daemon/spawner/loop.h"
+#include "daemon/spawner/mounts.h"
+
+/* Nobody came: the one who started us is gone. */
+#define MAIN_FIRST_CLIENT_MS 30000
+/* How long a predecessor that is on its way out may take (alarm(2), seconds). */
+#define MAIN_LOCK_SECONDS 5
+/* fds for everything but ops' pipes. */
+#define MAIN_SPARE_FDS 256
+
+struct spawner {
+	const char *socket;
+	char *table;
+	int listen_fd, client_fd; /* given to us, -1: none */
+	bool own_socket;	  /* bound by us: removed at the end */
+	int epoll, signal_fd, mounts_fd, lock_fd;
+	uint64_t nofile_soft;
+	int64_t begun_ms;
+	bool term;
+};
+
+static const char usage[] =
+	"Usage: batchd-spawner --socket PATH [--listen-fd N] [--client-fd N]\n"
+	"Starts and keeps the processes of batchd, which starts it when needed.\n"
+	"\n"
+	"  --socket PATH    serve batchd here; the table of ops and a lock stand beside it\n"
+	"  --listen-fd N    PATH is already bound and listening on this fd (systemd's LISTEN_FDS works too)\n"
+	"  --client-fd N    a connection of batchd is already on this fd\n"
+	"  --version, --help\n";
+
+static int main_fd_option(const char *text)
+{
+	int64_t v;
+	if (parse_int(slice_str(text), 3, 1 << 20, &v))
+		return (int)v;
+	fprintf(stderr, "batchd-spawner: '%s' is not a number of an inherited file\n", text);
+	exit(2);
+}
+
+/* Ends the program for --help, --version and usage errors. */
+static void main_options(struct spawner *s, int argc, char **argv)
+{
+	enum { OPT_SOCKET = 256, OPT_LISTEN, OPT_CLIENT, OPT_VERSION, OPT_HELP };
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, OPT_SOCKET },    { "listen-fd", required_argument, NULL, OPT_LISTEN },
+		{ "client-fd", required_argument, NULL, OPT_CLIENT }, { "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, OPT_HELP },	      { 0 },
+	};
+	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		if (c == OPT_SOCKET) {
+			s->socket = optarg;
+		} else if (c == OPT_LISTEN) {
+			s->listen_fd = main_fd_option(optarg);
+		} else if (c == OPT_CLIENT) {
+			s->client_fd = main_fd_option(optarg);
+		} else if (c == OPT_VERSION) {
+			printf("batchd-spawner %s\n", BATCHD_VERSION);
+			exit(0);
+		} else {
+			fputs(usage, c == OPT_HELP ? stdout : stderr);
+			exit(c == OPT_HELP ? 0 : 2);
+		}
+	}
+	if (optind < argc || !s->socket || s->socket[0] != '/') {
+		fprintf(stderr, "batchd-spawner: name an absolute --socket and nothing else (see --help)\n");
+		exit(2);
+	}
+}
+
+/* sd_listen_fds(3): the first socket is ours. */
+static void main_systemd_socket(struct spawner *s)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	int64_t v;
+	if (s->listen_fd < 0 && pid && fds && parse_int(slice_str(pid), getpid(), getpid(), &v) &&
+	    parse_int(slice_str(fds), 1, 16, &v))
+		s->listen_fd = 3;
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+}
+
+/* PATH.sock has its files beside it as PATH.suffix, any other name as NAME.suffix. */
+static char *main_beside(const char *socket, const char *suffix)
+{
+	size_t len = strlen(socket);
+	if (len > 5 && memcmp(socket + len - 5, ".sock", 5) == 0)
+		len -= 5;
+	return xasprintf("%.*s%s", (int)len, socket, suffix);
+}
+
+static int main_fail(const char *what, int r)
+{
+	log_error("cannot %s: %s", what, strerror(-r));
+	return 1;
+}
+
+/*
+ * One spawner a socket. When the lock is held, either somebody serves (then there is nothing to do), or is about to end and lets
+ * go of it in a moment.
+ */
+static int main_lock(struct spawner *s)
+{
+	_cleanup_free_ char *path = main_beside(s->socket, ".lock");
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return main_fail("open the lock beside the socket", -errno);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	_cleanup_close_ int other = unix_connect(s->socket, SOCK_SEQPACKET);
+	if (other >= 0)
+		return SW_EXIT_RUNNING;
+	alarm(MAIN_LOCK_SECONDS);
+	int r = flock(s->lock_fd, LOCK_EX) < 0 ? -errno : 0;
+	alarm(0);
+	return r < 0 ? main_fail("lock the socket", r) : 0;
+}
+
+/*
+ * A session of its own, no terminal, nothing of the starter's fds. Signals: all blocked for good, so that none need be blocked around
+ * a spawn, and every disposition at its default, as ops inherit it.
+ */
+static int main_detach(struct spawner *s)
+{
+	sigset_t all, watched;
+	setsid();
+	umask(077);
+	if (chdir("/") < 0)
+		return main_fail("enter /", -errno);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return main_fail("become the parent of orphans", -errno);
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
+		return main_fail("open /dev/null", -errno);
+	if (null <= 2)
+		null = -1;
+	close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	sigemptyset(&watched);
+	sigaddset(&watched, SIGCHLD);
+	sigaddset(&watched, SIGTERM);
+	s->signal_fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s->signal_fd < 0 ? main_fail("watch signals", -errno) : 0;
+}
+
+static int main_watch(struct spawner *s, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = data };
+	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static int main_limits(struct spawner *s)
+{
+	struct rlimit lim;
+	fd_raise_limit(&s->nofile_soft);
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return main_fail("read the limit of open files", -errno);
+	uint64_t pairs = lim.rlim_cur > 2 * MAIN_SPARE_FDS ? (lim.rlim_cur - MAIN_SPARE_FDS) / 2 : 16;
+	table_set_capacity((uint32_t)MIN2(pairs, SW_CAPACITY));
+	return 0;
+}
+
+static int main_listen(struct spawner *s)
+{
+	if (s->listen_fd < 0) {
+		s->listen_fd = unix_listen(s->socket, SOCK_SEQPACKET, 16);
+		if (s->listen_fd < 0)
+			return main_fail("listen at the socket", s->listen_fd);
+		s->own_socket = true;
+	}
+	fd_set_nonblock(s->listen_fd, true);
+	int r = main_watch(s, s->listen_fd, EPOLLIN, LOOP_LISTEN);
+	if (r < 0)
+		return main_fail("watch the socket", r);
+	conn_init(s->epoll);
+	if (s->client_fd >= 0) {
+		fd_set_nonblock(s->client_fd, true);
+		conn_add(s->client_fd);
+	}
+	return 0;
+}
+
+static int main_setup(struct spawner *s)
+{
+	int r = main_lock(s);
+	if (r != 0 || (r = main_detach(s)) != 0 || (r = main_limits(s)) != 0)
+		return r;
+	s->table = main_beside(s->socket, ".table");
+	r = table_open(s->table);
+	if (r < 0)
+		return main_fail("open the table beside the socket", r);
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (s->epoll < 0)
+		return main_fail("make an event queue", -errno);
+	r = main_watch(s, s->signal_fd, EPOLLIN, LOOP_SIGNAL);
+	if (r < 0)
+		return main_fail("watch signals", r);
+	s->mounts_fd = mounts_open();
+	if (s->mounts_fd >= 0 && main_watch(s, s->mounts_fd, EPOLLPRI, LOOP_MOUNTS) < 0)
+		log_debug("mounts are not watched");
+	r = main_listen(s);
+	if (r != 0)
+		return r;
+	struct keep_config keep = { .epoll = s->epoll, .nofile_soft = s->nofile_soft };
+	r = keep_init(&keep);
+	s->begun_ms = time_mono_ms();
+	return r < 0 ? main_fail("take over the table", r) : 0;
+}
+
+/* --- the loop --- */
+
+static void main_signals(struct spawner *s)
+{
+	struct signalfd_siginfo si;
+	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD) {
+			keep_reap();
+			continue;
+		}
+		if (table_used() == 0)
+			s->term = true;
+		else
+			log_info("told to end, but %u ops are kept here: going on", table_used());
+	}
+}
+
+static void main_event(struct spawner *s, const struct epoll_event *ev)
+{
+	switch (LOOP_KIND(ev->data.u64)) {
+	case LOOP_OP:
+		keep_fd_event(LOOP_NUMBER(ev->data.u64));
+		break;
+	case LOOP_CONN:
+		conn_event(LOOP_NUMBER(ev->data.u64));
+		break;
+	case LOOP_LISTEN:
+		conn_accept(s->listen_fd);
+		break;
+	case LOOP_MOUNTS:
+		mounts_changed();
+		break;
+	}
+}
+
+static int main_timeout(const struct spawner *s)
+{
+	int64_t first = keep_deadline_ms(), retry = conn_deadline_ms();
+	if (retry > 0 && (first == 0 || retry < first))
+		first = retry;
+	if (!conn_ever() && table_used() == 0) {
+		int64_t give_up = s->begun_ms + MAIN_FIRST_CLIENT_MS;
+		first = first == 0 ? give_up : MIN2(first, give_up);
+	}
+	if (first == 0)
+		return -1;
+	int64_t left = first - time_mono_ms();
+	return (int)MIN2(MAX2(left, 0), 3600 * 1000);
+}
+
+static bool main_is_over(const struct spawner *s)
+{
+	if (s->term && table_used() == 0)
+		return true;
+	if (conn_any() || table_used() > 0)
+		return false;
+	return conn_ever() || time_mono_ms() >= s->begun_ms + MAIN_FIRST_CLIENT_MS;
+}
+
+static int main_loop(struct spawner *s)
+{
+	struct epoll_event events[64];
+	while (!main_is_over(s)) {
+		int n = epoll_wait(s->epoll, events, ARRAY_SIZE(events), main_timeout(s));
+		if (n < 0 && errno != EINTR)
+			return main_fail("wait for events", -errno);
+		/* Children first: what follows in the turn then sees who is left. */
+		for (int i = 0; i < n; i++)
+			if (events[i].data.u64 == LOOP_SIGNAL)
+				main_signals(s);
+		for (int i = 0; i < n; i++)
+			main_event(s, &events[i]);
+		keep_turn();
+		conn_flush();
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct spawner s = { .listen_fd = -1, .client_fd = -1 };
+	log_init("batchd-spawner", LOG_INFO);
+	main_options(&s, argc, argv);
+	main_systemd_socket(&s);
+	int r = main_setup(&s);
+	if (r != 0)
+		return r;
+	r = main_loop(&s);
+	/* First deaf, then gone: who starts another one meanwhile waits for the lock (see main_lock). */
+	close(s.listen_fd);
+	if (r == 0) {
+		unlink(s.table);
+		if (s.own_socket)
+			unlink(s.socket);
+	}
+	free(s.table);
+	return r;
+}

@@ -1,0 +1,70 @@
+/*
+ * What the spawner keeps in memory for a record of its table, at the same slot number. Gone when the spawner is; everything that
+ * must outlive it is in the record.
+ */
+#ifndef DAEMON_SPAWNER_OP_H
+#define DAEMON_SPAWNER_OP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "daemon/spawner/table.h"
+
+/*
+ *  FORKING → RUNNING → DRAIN → TERM → KILL → DONE. A stop goes to TERM from wherever the op is; each of the last four is left for
+ *  DONE as soon as the op's own process is reaped and nothing of its tree lives.
+ */
+enum op_phase {
+	PHASE_NONE,    /* free slot */
+	PHASE_FORKING, /* between fork and exec, error_fd says how it goes on */
+	PHASE_RUNNING,
+	PHASE_DRAIN, /* own process reaped, its children have drain_ms to go by themselves */
+	PHASE_TERM,  /* TERM was sent to all, KILL follows at the deadline */
+	PHASE_KILL,  /* KILL in rounds, with growing pauses */
+	PHASE_DONE,  /* EXIT, START_FAILED or LOST is what there is to say */
+};
+
+/* Reports waiting to be sent. */
+enum {
+	REPORT_STARTED = 1,
+	REPORT_ENDED = 2, /* EXIT or START_FAILED */
+	REPORT_KNOWN = 4, /* answer to a repeated START */
+};
+
+struct op {
+	struct list closing; /* own process reaped, not DONE */
+	struct list timer;   /* has a deadline */
+	struct list out;     /* has reports to send */
+	int64_t deadline_ms; /* monotonic */
+	enum op_phase phase;
+	unsigned reports;
+	int stdout_fd, stderr_fd; /* read ends, -1: none */
+	int error_fd;		  /* of a fork; of an orphan its pidfd */
+	uint32_t kin;		  /* orphans of it seen in the last look */
+	unsigned rounds;	  /* of KILL */
+	bool reaped;		  /* own process */
+	bool stopping;		  /* asked for: children end as well even with detach */
+	bool foreign;		  /* not our child: started by a spawner that is gone */
+};
+
+struct op *op_at(uint32_t slot);
+static inline uint32_t op_slot(const struct op *op)
+{
+	return (uint32_t)(op - op_at(0));
+}
+static inline struct record *op_record(const struct op *op)
+{
+	return table_at(op_slot(op));
+}
+
+/* Takes up a slot: fds -1, in no list. */
+void op_init(struct op *op, enum op_phase phase);
+/* Closes what it holds, leaves all lists; PHASE_NONE. */
+void op_done(struct op *op);
+static inline bool op_is_live(const struct op *op)
+{
+	return op->phase != PHASE_NONE && op->phase != PHASE_DONE;
+}
+
+#endif

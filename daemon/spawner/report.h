@@ -1,0 +1,36 @@
+/*
+ * Reports on their way out: which ops have something to tell, put into packets as the socket takes them. Order: what a QUERY asked
+ * for, then BUSY answers, then the ops in the order in which something happened to them. No allocation.
+ */
+#ifndef DAEMON_SPAWNER_REPORT_H
+#define DAEMON_SPAWNER_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/spawner/op.h"
+
+struct report_packet {
+	char bytes[32768] __attribute__((aligned(8)));
+	size_t len;
+	int fds[SW_PACKET_FDS]; /* borrowed from the ops */
+	unsigned n_fds;
+};
+
+void report_init(void);
+/* Forgets all that waits: the next connection asks. */
+void report_clear(void);
+void report_add(struct op *op, unsigned reports);
+/* START not taken. Only while report_has_room() was true before its packet was read. */
+void report_busy(uint64_t token);
+bool report_has_room(void);
+/* One KNOWN a record, then KNOWN_END. */
+void report_query(void);
+
+/* The next packet, or NULL; then either of the two below. */
+const struct report_packet *report_next(void);
+void report_sent(void);
+void report_unsent(void);
+
+#endif

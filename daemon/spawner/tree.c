@@ -1,0 +1,300 @@
+#include "daemon/spawner/tree.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "daemon/spawner/pids.h"
+#include "daemon/spawner/proc.h"
+
+/* A process started within this of the time we noted is the one: its own clock has 10 ms ticks. */
+#define TREE_START_SLACK_MS 2000
+
+struct orphan {
+	int32_t pid;
+	int sent;	/* last signal that ended processes, 0: none */
+	uint64_t owner; /* token, 0: nobody's */
+	bool settled;	/* owner is final */
+	bool looked;	/* was there when an op ended: too late to be new */
+	uint32_t next_free;
+};
+
+static struct orphan orphans[PIDS_ORPHANS];
+static uint32_t end, free_nodes; /* as in table.c */
+static int32_t self;
+static const struct list *closing;
+/* Inside tree_look: how many ops are alive; else 0. */
+static uint32_t live_in_look;
+
+int tree_init(const struct list *closing_ops)
+{
+	closing = closing_ops;
+	self = (int32_t)getpid();
+	return proc_init();
+}
+
+/* --- whose is an orphan --- */
+
+static struct op *tree_op(uint64_t token)
+{
+	uint32_t slot = token == 0 ? TABLE_NONE : table_find(token);
+	return slot == TABLE_NONE ? NULL : op_at(slot);
+}
+
+/* The op whose session or group has this number: one that runs, or one of the closing, whose number lives on with its members. */
+static struct op *tree_of_session(int32_t id)
+{
+	uint32_t node = pids_find(id);
+	if (node < SW_CAPACITY)
+		return op_at(node);
+	list_for(closing, at) {
+		struct op *op = list_entry(at, struct op, closing);
+		if (op_record(op)->pid == id)
+			return op;
+	}
+	return NULL;
+}
+
+uint64_t tree_socket_hash(const char *strings, size_t len)
+{
+	static const char name[] = "BATCHD_SOCKET=";
+	for (size_t at = 0; at < len; at += strlen(strings + at) + 1) {
+		if (strncmp(strings + at, name, sizeof(name) - 1) != 0)
+			continue;
+		uint64_t h = UINT64_C(0xcbf29ce484222325);
+		for (const char *p = strings + at + sizeof(name) - 1; *p; p++)
+			h = (h ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+		return h ? h : 1;
+	}
+	return 0;
+}
+
+static uint64_t tree_number(const char *s, const char *name)
+{
+	size_t len = strlen(name);
+	return strncmp(s, name, len) == 0 ? strtoull(s + len, NULL, 10) : 0;
+}
+
+/* The token that an environment names. False when it names none of ours; *ret is then unset. */
+static bool tree_of_environ(int32_t pid, uint64_t *ret)
+{
+	const char *p;
+	uint64_t run = 0, op = 0, attempt = 0, v;
+	size_t len = proc_environ(pid, &p);
+	for (size_t at = 0; at < len; at += strlen(p + at) + 1) {
+		if (p[at] != 'B')
+			continue;
+		if ((v = tree_number(p + at, "BATCHD_RUN=")) != 0)
+			run = v;
+		if ((v = tree_number(p + at, "BATCHD_OP=")) != 0)
+			op = v;
+		if ((v = tree_number(p + at, "BATCHD_ATTEMPT=")) != 0)
+			attempt = v;
+	}
+	if (run == 0 || op == 0 || attempt == 0)
+		return false;
+	uint64_t token = run << 32 | ((op - 1) & 0xfffff) << 12 | (attempt & 0xfff);
+	uint32_t slot = table_find(token);
+	/* Of an op that is gone: ours or not no longer matters, it is no living op's. */
+	if (slot != TABLE_NONE && table_at(slot)->socket_hash != tree_socket_hash(p, len))
+		return false;
+	*ret = token;
+	return true;
+}
+
+static void tree_attribute(struct orphan *o)
+{
+	struct proc st;
+	bool first = live_in_look > 0 && !o->looked;
+	o->looked = o->looked || live_in_look > 0;
+	if (!proc_stat(o->pid, &st))
+		return;
+	struct op *op = tree_of_session(st.sid);
+	if (!op)
+		op = tree_of_session(st.pgrp);
+	if (op || tree_of_environ(o->pid, &o->owner)) {
+		if (op)
+			o->owner = op_record(op)->token;
+		o->settled = true;
+	} else if (first && live_in_look == 1 && !list_empty(closing)) {
+		op = list_entry(closing->next, struct op, closing);
+		o->owner = op_record(op)->token;
+		o->settled = true;
+	} else if (first && !proc_is_dead(&st)) {
+		log_warn("process %d outlived the op that started it and does not say which; left alone", (int)o->pid);
+	}
+}
+
+/* The orphan `pid`, its owner looked for; NULL when there are too many to remember. */
+static struct orphan *tree_orphan(int32_t pid)
+{
+	uint32_t node = pids_find(pid);
+	if (node == PIDS_NONE) {
+		if (free_nodes != 0) {
+			node = free_nodes - 1;
+			free_nodes = orphans[node].next_free;
+		} else if (end < PIDS_ORPHANS) {
+			node = end++;
+		} else {
+			return NULL;
+		}
+		orphans[node] = (struct orphan){ .pid = pid };
+		pids_add(pid, SW_CAPACITY + node);
+	} else {
+		node -= SW_CAPACITY;
+	}
+	struct orphan *o = &orphans[node];
+	if (!o->settled)
+		tree_attribute(o);
+	return o;
+}
+
+void tree_reaped(int32_t pid)
+{
+	uint32_t node = pids_find(pid);
+	if (node == PIDS_NONE || node < SW_CAPACITY)
+		return;
+	pids_remove(pid);
+	orphans[node - SW_CAPACITY].pid = 0;
+	orphans[node - SW_CAPACITY].next_free = free_nodes;
+	free_nodes = node - SW_CAPACITY + 1;
+}
+
+void tree_look(uint32_t n_live)
+{
+	const int32_t *pids;
+	live_in_look = n_live;
+	list_for(closing, at)
+		list_entry(at, struct op, closing)->kin = 0;
+	size_t n = proc_children(&pids);
+	for (size_t i = 0; i < n; i++) {
+		if (pids_find(pids[i]) < SW_CAPACITY)
+			continue;
+		struct orphan *o = tree_orphan(pids[i]);
+		struct op *op = o ? tree_op(o->owner) : NULL;
+		if (op)
+			op->kin++;
+	}
+	live_in_look = 0;
+}
+
+void tree_signal_new(const struct op *op, int sig)
+{
+	uint64_t token = op_record(op)->token;
+	for (uint32_t i = 0; i < end; i++) {
+		struct orphan *o = &orphans[i];
+		if (o->pid == 0 || o->owner != token || o->sent == sig || o->sent == SIGKILL)
+			continue;
+		o->sent = sig;
+		kill(o->pid, sig);
+	}
+}
+
+/* --- the whole tree --- */
+
+/* All processes as of this turn, and the token of the op that each belongs to (0: none). One look serves every op of a turn. */
+static const struct proc *all;
+static uint64_t owners[PROC_MAX];
+static size_t n_all;
+static bool all_fresh;
+
+void tree_turn(void)
+{
+	all_fresh = false;
+}
+
+/*
+ * Climbs from process i to an op's own process or to an orphan. Parents mostly have lower pids, so that their answer is there.
+ */
+static uint64_t tree_owner(size_t i)
+{
+	const struct proc *p = &all[i];
+	for (unsigned depth = 0; p && p->pid > 1 && depth < 4096; depth++) {
+		uint32_t node = pids_find(p->pid);
+		if (node < SW_CAPACITY)
+			return op_record(op_at(node))->token;
+		if (p->ppid == self) {
+			struct orphan *o = tree_orphan(p->pid);
+			return o ? o->owner : 0;
+		}
+		p = proc_among(all, n_all, p->ppid);
+		if (p && (size_t)(p - all) < i)
+			return owners[p - all];
+	}
+	return 0;
+}
+
+static void tree_refresh(void)
+{
+	if (all_fresh)
+		return;
+	all_fresh = true;
+	n_all = proc_all(&all);
+	for (size_t i = 0; i < n_all; i++)
+		owners[i] = tree_owner(i);
+}
+
+/* A foreign op's orphans are somebody else's children: only their session tells. */
+static bool tree_owns(const struct op *op, size_t i)
+{
+	const struct record *r = op_record(op);
+	if (proc_is_dead(&all[i]))
+		return false;
+	return op->foreign ? all[i].pid == r->pid || all[i].sid == r->pid : owners[i] == r->token;
+}
+
+uint32_t tree_count(const struct op *op)
+{
+	uint32_t count = 0;
+	tree_refresh();
+	for (size_t i = 0; i < n_all; i++)
+		count += tree_owns(op, i);
+	return count;
+}
+
+static void tree_signal_one(const struct proc *p, int sig)
+{
+	uint32_t node = pids_find(p->pid);
+	if (node != PIDS_NONE && node >= SW_CAPACITY)
+		orphans[node - SW_CAPACITY].sent = sig;
+	kill(p->pid, sig);
+}
+
+/*
+ * The list is older than the signals by a moment; a pid cannot have gone round in it. The op's own group goes first and at once, so
+ * that a parent and its child (bash and what it waits for) hear of it together.
+ */
+uint32_t tree_signal(const struct op *op, int sig)
+{
+	const struct record *r = op_record(op);
+	uint32_t count = 0;
+	tree_refresh();
+	bool own = !op->reaped && !op->foreign && r->pid > 1;
+	bool group = own && kill(-r->pid, sig) == 0;
+	if (own && !group)
+		kill(r->pid, sig); /* has not come to setsid yet */
+	for (size_t i = 0; i < n_all; i++) {
+		if (!tree_owns(op, i))
+			continue;
+		count++;
+		if (own ? all[i].pid != r->pid && !(group && all[i].pgrp == r->pid) : true)
+			tree_signal_one(&all[i], sig);
+		if (sig != SIGKILL && all[i].state == 'T')
+			kill(all[i].pid, SIGCONT);
+	}
+	return count;
+}
+
+bool tree_same_process(int32_t pid, int64_t started_boot_ns)
+{
+	struct proc st;
+	if (pid <= 1 || !proc_stat(pid, &st) || proc_is_dead(&st))
+		return false;
+	int64_t started_ms = (int64_t)st.start_ticks * 1000 / sysconf(_SC_CLK_TCK);
+	return llabs(started_ms - started_boot_ns / 1000000) < TREE_START_SLACK_MS;
+}

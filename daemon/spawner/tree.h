@@ -1,0 +1,41 @@
+/*
+ * The processes of an op beyond its own. The spawner is a subreaper: a process whose parent ends becomes our child (an orphan)
+ * unless it had a subreaper of its own, so everything that ever descended from an op is below it or below one of its orphans.
+ *
+ * An orphan belongs to the op whose session or group it is in; else to the one its environment names (BATCHD_RUN, BATCHD_OP,
+ * BATCHD_ATTEMPT, with the BATCHD_SOCKET the op was given); else, when it is first seen and only one op is alive, to that one.
+ * What stays unclear is logged once and left alone.
+ */
+#ifndef DAEMON_SPAWNER_TREE_H
+#define DAEMON_SPAWNER_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/spawner/op.h"
+
+/* At start; closing: struct op's whose own process is reaped and that are not done. 0 or -errno. */
+int tree_init(const struct list *closing) _must_check_;
+/* A child that is no op's own process was reaped. */
+void tree_reaped(int32_t pid);
+/* A new turn of the loop: what was seen of /proc is old. */
+void tree_turn(void);
+/*
+ * Looks at our children now and counts for every closing op the orphans it has, in `kin`. Costs one read when there is none.
+ * `n_live`: ops alive in all.
+ */
+void tree_look(uint32_t n_live);
+/* Sends the signal to the op's orphans that did not get it (or KILL) yet; those among our children only. */
+void tree_signal_new(const struct op *op, int sig);
+/* Processes of the op that live, its own included; as of this turn. */
+uint32_t tree_count(const struct op *op);
+/* Sends the signal to all of them, once each, and continues stopped ones so that they can end; the number. */
+uint32_t tree_signal(const struct op *op, int sig);
+
+/* Is `pid` a live process begun within a moment of started_boot_ns? */
+bool tree_same_process(int32_t pid, int64_t started_boot_ns);
+/* FNV-1a over the value of BATCHD_SOCKET among "NAME=VALUE\0" strings; 0: not there. */
+uint64_t tree_socket_hash(const char *strings, size_t len);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * The writer: applies groups of transactions to the database. Used by the store's thread (and by store_open before that thread
+ * exists), never by two threads at a time.
+ */
+#ifndef DAEMON_STORE_SQL_WRITE_H
+#define DAEMON_STORE_SQL_WRITE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "daemon/store/lane.h"
+#include "daemon/store/sql.h"
+#include "daemon/txn.h"
+
+/* A transaction under way. The writer fills how it ended; who submitted it frees it. */
+struct write_job {
+	struct lane_job job;
+	struct txn *txn;
+	enum txn_status status;
+	uint64_t existing;
+	struct err *e; /* malloced; only with TXN_FAILED */
+};
+
+struct writer {
+	struct sql sql;		  /* sql.db is NULL after an I/O error until it can be opened again */
+	const char *path;	  /* of the database */
+	const char *runs_dir;
+	int runs_fd;
+	int (*sync_log)(const char *runs_dir, uint64_t run);
+	int64_t seq;		  /* of the last group handed to COMMIT, see writer_reopen() */
+	atomic_bool mark_boot;	  /* set on the loop thread */
+	char boot_id[40];
+	struct buf synced, envs;  /* arrays of run ids: logs synced, env files made in this group */
+};
+
+extern const char *const writer_statements[];
+
+/* Works on all of `jobs` (list of write_job.job.node) and fills their status. */
+void writer_group(struct writer *w, struct list *jobs);
+
+#endif

@@ -1,0 +1,97 @@
+#include "daemon/store/state_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "common/buf.h"
+#include "common/fd.h"
+#include "common/paths.h"
+#include "common/text.h"
+#include "daemon/store/store.h"
+#include "proto/errors.h"
+
+/* statfs(2) and linux/magic.h; some are in no header. */
+static const struct network_fs {
+	unsigned long magic;
+	const char *name;
+} network_fs[] = {
+	{ 0x6969, "nfs" },	   { 0x517b, "smb" },	  { 0xff534d42, "cifs" }, { 0xfe534d42, "smb" },
+	{ 0x5346414f, "afs" },	   { 0x6b414653, "afs" }, { 0x73757245, "coda" }, { 0x00c36400, "ceph" },
+	{ 0x0bd00bd0, "lustre" },  { 0x47504653, "gpfs" }, { 0x19830326, "beegfs" }, { 0x564c, "ncp" },
+};
+
+static int state_dir_local(const char *path, struct err *e)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0)
+		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path, strerror(errno));
+	for (size_t i = 0; i < ARRAY_SIZE(network_fs); i++)
+		if (((unsigned long)fs.f_type & 0xffffffff) == network_fs[i].magic)
+			return err_set(e, E_STORAGE,
+				       "state folder '%s' is on a network file system (%s): name a local one with --state-dir or "
+				       "XDG_STATE_HOME",
+				       path, network_fs[i].name);
+	return 0;
+}
+
+int state_dir_check(const char *path, struct err *e)
+{
+	struct stat st;
+	int r = path_mkdirs(path, 0700);
+
+	if (r < 0)
+		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", path, strerror(-r));
+	if (stat(path, &st) < 0)
+		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path, strerror(errno));
+	if (st.st_uid != geteuid())
+		return err_set(e, E_STORAGE, "state folder '%s' belongs to uid %u: name one of your own with --state-dir", path,
+			       (unsigned)st.st_uid);
+	if (st.st_mode & S_IWOTH)
+		return err_set(e, E_STORAGE, "everyone can write to state folder '%s': chmod o-w it, or name another", path);
+	return state_dir_local(path, e);
+}
+
+static pid_t lock_holder(int fd)
+{
+	char text[32];
+	ssize_t n = fd_pread_all(fd, text, sizeof(text), 0);
+	int64_t pid;
+
+	while (n > 0 && text[n - 1] == '\n')
+		n--;
+	return n > 0 && parse_int(slice_of(text, (size_t)n), 1, INT_MAX, &pid) ? (pid_t)pid : 0;
+}
+
+int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder, struct err *e)
+{
+	_cleanup_buf_ struct buf name = BUF_INIT, pid = BUF_INIT;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	buf_addf(&name, "%s/lock", path);
+	fd = open(buf_str(&name), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name), strerror(errno));
+	do
+		r = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
+	while (r < 0 && errno == EINTR && wait);
+	if (r < 0 && errno == EWOULDBLOCK) {
+		*ret_holder = lock_holder(fd);
+		err_set(e, E_STORAGE, "state folder '%s' is in use by another batchd (pid %d)", path, (int)*ret_holder);
+		return STORE_LOCKED;
+	}
+	if (r < 0)
+		return err_set(e, E_STORAGE, "cannot lock '%s': %s", buf_str(&name), strerror(errno));
+	/* Only for people and for whoever meets the lock; on a full disk it stays empty, and the lock holds all the same. */
+	buf_addf(&pid, "%d\n", (int)getpid());
+	if (ftruncate(fd, 0) == 0)
+		r = fd_pwrite_all(fd, pid.p, pid.len, 0);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}

@@ -1,0 +1,318 @@
+#include "daemon/store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/xalloc.h"
+#include "daemon/store/lane.h"
+#include "daemon/store/migrate.h"
+#include "daemon/store/runfiles.h"
+#include "daemon/store/sql_reader.h"
+#include "daemon/store/sql_write.h"
+#include "daemon/store/state_dir.h"
+#include "daemon/store/store_impl.h"
+#include "proto/errors.h"
+
+struct store {
+	char *dir, *path, *runs_dir;
+	int lock_fd, runs_fd;
+	struct writer writer;	  /* the write lane's once that exists */
+	struct sql_reader reader; /* the read lane's */
+	struct lane *write_lane, *read_lane;
+	uint64_t id, next_run;
+	int64_t rev;
+	bool rebooted;
+};
+
+/* --- opening --- */
+
+/* The database file is made by us so that it, and the files SQLite makes beside it after its mode, are private. */
+static int store_touch(const char *path, struct err *e)
+{
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_set(e, E_STORAGE, "cannot open '%s': %s", path, strerror(errno));
+	return 0;
+}
+
+static int store_open_runs(struct store *s, struct err *e)
+{
+	if (mkdir(s->runs_dir, 0700) < 0 && errno != EEXIST)
+		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", s->runs_dir, strerror(errno));
+	s->runs_fd = open(s->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->runs_fd < 0)
+		return err_set(e, E_STORAGE, "cannot open folder '%s': %s", s->runs_dir, strerror(errno));
+	return 0;
+}
+
+static void store_boot_id(char *ret, size_t size)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+
+	if (fd_read_file("/proc/sys/kernel/random/boot_id", 4096, &b) < 0)
+		buf_clear(&b);
+	while (b.len > 0 && b.p[b.len - 1] == '\n')
+		b.len--;
+	snprintf(ret, size, "%s", buf_str(&b));
+}
+
+static int store_read_meta(struct store *s, struct err *e)
+{
+	struct sql *sql = &s->writer.sql;
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+
+	s->id = (uint64_t)sql_int(sql, "SELECT value FROM meta WHERE key = 'store_id'", 0);
+	s->next_run = (uint64_t)sql_int(sql, "SELECT value FROM meta WHERE key = 'next_run'", 0);
+	s->rev = sql_int(sql, "SELECT value FROM meta WHERE key = 'rev'", -1);
+	s->writer.seq = sql_int(sql, "SELECT value FROM meta WHERE key = 'seq'", -1);
+	if (s->next_run == 0 || s->rev < 0 || s->writer.seq < 0)
+		return sql_error(sql, SQLITE_CORRUPT, "read the database", s->path, e);
+	store_boot_id(s->writer.boot_id, sizeof(s->writer.boot_id));
+	if (sqlite3_prepare_v2(sql->db, "SELECT value FROM meta WHERE key = 'boot'", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_step(stmt) == SQLITE_ROW) {
+		const char *stored = (const char *)sqlite3_column_text(stmt, 0);
+
+		s->rebooted = stored && strcmp(stored, s->writer.boot_id) != 0;
+	}
+	return 0;
+}
+
+static enum runfiles_keep store_keep(void *arg, uint64_t run)
+{
+	sqlite3_stmt *stmt = arg;
+	enum runfiles_keep keep = RUNFILES_KEEP_NONE;
+
+	sqlite3_reset(stmt);
+	sqlite3_bind_int64(stmt, 1, (int64_t)run);
+	switch (sqlite3_step(stmt)) {
+	case SQLITE_ROW:
+		keep = run_state_ended((enum run_state)sqlite3_column_int(stmt, 0)) ? RUNFILES_KEEP_OUTPUT : RUNFILES_KEEP_ALL;
+		break;
+	case SQLITE_DONE:
+		break;
+	default: /* when in doubt, nothing goes */
+		keep = RUNFILES_KEEP_ALL;
+	}
+	return keep;
+}
+
+static int store_sweep(struct store *s, struct err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = sqlite3_prepare_v2(s->writer.sql.db, "SELECT state FROM run WHERE run = ?", -1, &stmt, NULL);
+	if (r != SQLITE_OK)
+		return sql_error(&s->writer.sql, r, "read the database", s->path, e);
+	r = runfiles_sweep(s->runs_dir, store_keep, stmt);
+	if (r < 0)
+		return err_set(e, E_STORAGE, "cannot read folder '%s': %s", s->runs_dir, strerror(-r));
+	return 0;
+}
+
+static int store_open_database(struct store *s, struct err *e)
+{
+	int code;
+
+	if (store_touch(s->path, e))
+		return 1;
+	code = sql_open_writer(&s->writer.sql, s->path, writer_statements);
+	if (code != SQLITE_OK)
+		return sql_error(&s->writer.sql, code, "open the database", s->path, e);
+	if (migrate(&s->writer.sql, s->path, migrations, n_migrations, e) || store_read_meta(s, e))
+		return 1;
+	return store_sweep(s, e);
+}
+
+/* --- the two lanes --- */
+
+static void store_write(void *arg, struct list *jobs)
+{
+	struct store *s = arg;
+
+	writer_group(&s->writer, jobs);
+}
+
+struct read_job {
+	struct lane_job job;
+	void (*fn)(struct sql_reader *r, void *arg);
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void store_read_jobs(void *arg, struct list *jobs)
+{
+	struct store *s = arg;
+
+	list_for (jobs, node) {
+		struct read_job *job = list_entry(list_entry(node, struct lane_job, node), struct read_job, job);
+
+		job->fn(&s->reader, job->arg);
+	}
+}
+
+static int store_start_lanes(struct store *s, struct event_base *base, struct err *e)
+{
+	int r = lane_new(base, store_write, s, &s->write_lane);
+
+	if (r == 0)
+		r = lane_new(base, store_read_jobs, s, &s->read_lane);
+	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r)) : 0;
+}
+
+static struct store *store_new(const struct store_config *config)
+{
+	struct store *s = xcalloc(1, sizeof(*s));
+
+	s->dir = xstrdup(config->state_dir);
+	s->path = xasprintf("%s/batchd.db", s->dir);
+	s->runs_dir = xasprintf("%s/runs", s->dir);
+	s->lock_fd = s->runs_fd = -1;
+	s->writer.path = s->reader.path = s->path;
+	s->writer.runs_dir = s->runs_dir;
+	s->writer.sync_log = config->sync_log;
+	return s;
+}
+
+int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder, struct err *e)
+{
+	struct store *s = store_new(config);
+	int r = state_dir_check(s->dir, e);
+
+	if (r == 0)
+		r = state_dir_lock(s->dir, config->wait_lock, &s->lock_fd, ret_holder, e);
+	if (r == 0)
+		r = store_open_runs(s, e);
+	if (r == 0)
+		r = store_open_database(s, e);
+	if (r == 0) {
+		s->writer.runs_fd = s->runs_fd;
+		r = store_start_lanes(s, config->base, e);
+	}
+	if (r != 0) {
+		store_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+struct store *store_close(struct store *s)
+{
+	if (!s)
+		return NULL;
+	s->write_lane = lane_free(s->write_lane);
+	s->read_lane = lane_free(s->read_lane);
+	sql_reader_close(&s->reader);
+	if (s->writer.sql.db)
+		sql_close(&s->writer.sql);
+	buf_done(&s->writer.synced);
+	buf_done(&s->writer.envs);
+	if (s->runs_fd >= 0)
+		close(s->runs_fd);
+	/* Last: who waits for the lock must find everything closed. */
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	free(s->runs_dir);
+	free(s->path);
+	free(s->dir);
+	free(s);
+	return NULL;
+}
+
+/* --- writing and reading --- */
+
+static void store_write_done(struct lane_job *lane_job)
+{
+	struct write_job *job = list_entry(lane_job, struct write_job, job);
+	_cleanup_free_ struct err *e = job->e;
+	struct txn *t = job->txn;
+	enum txn_status status = job->status;
+	uint64_t existing = job->existing;
+
+	free(job);
+	txn_finish(t, status, existing, status == TXN_FAILED ? e : NULL);
+}
+
+void store_commit(struct store *s, struct txn *t)
+{
+	struct write_job *job = xcalloc(1, sizeof(*job));
+
+	job->job.done = store_write_done;
+	job->txn = t;
+	lane_submit(s->write_lane, &job->job);
+}
+
+static void store_read_done(struct lane_job *lane_job)
+{
+	struct read_job *job = list_entry(lane_job, struct read_job, job);
+	void (*done)(void *arg) = job->done;
+	void *arg = job->arg;
+
+	free(job);
+	done(arg);
+}
+
+void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg), void (*done)(void *arg), void *arg)
+{
+	struct read_job *job = xcalloc(1, sizeof(*job));
+
+	job->job.done = store_read_done;
+	job->fn = fn;
+	job->done = done;
+	job->arg = arg;
+	lane_submit(s->read_lane, &job->job);
+}
+
+/* A completion of either lane may hand work to the other: until a round finds both idle. */
+void store_drain(struct store *s)
+{
+	do {
+		lane_drain(s->write_lane);
+		lane_drain(s->read_lane);
+	} while (!lane_idle(s->write_lane));
+}
+
+/* --- what was there at the start --- */
+
+const char *store_path(const struct store *s)
+{
+	return s->path;
+}
+
+const char *store_runs_dir(const struct store *s)
+{
+	return s->runs_dir;
+}
+
+uint64_t store_id(const struct store *s)
+{
+	return s->id;
+}
+
+uint64_t store_next_run(const struct store *s)
+{
+	return s->next_run;
+}
+
+int64_t store_rev(const struct store *s)
+{
+	return s->rev;
+}
+
+bool store_rebooted(const struct store *s)
+{
+	return s->rebooted;
+}
+
+void store_mark_boot(struct store *s)
+{
+	atomic_store(&s->writer.mark_boot, true);
+}

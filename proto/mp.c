@@ -1,0 +1,211 @@
+#include "proto/mp.h"
+
+#include "common/cleanup.h"
+
+/* clang-format off */
+const struct mp_shape mp_shapes[256] = {
+	[0x00 ... 0x7f] = { MP_INT, 1, 0 },
+	[0x80 ... 0x8f] = { MP_MAP, 1, 0 },
+	[0x90 ... 0x9f] = { MP_ARRAY, 1, 0 },
+	[0xa0 ... 0xbf] = { MP_STR, 1, 0 },
+	[0xc0] = { MP_NIL, 1, 0 },
+	[0xc1] = { MP_BAD, 1, 0 },
+	[0xc2 ... 0xc3] = { MP_BOOL, 1, 0 },
+	[0xc4] = { MP_BIN, 2, 0 }, [0xc5] = { MP_BIN, 3, 0 }, [0xc6] = { MP_BIN, 5, 0 },
+	[0xc7] = { MP_EXT, 3, 0 }, [0xc8] = { MP_EXT, 4, 0 }, [0xc9] = { MP_EXT, 6, 0 },
+	[0xca] = { MP_FLOAT, 1, 4 }, [0xcb] = { MP_FLOAT, 1, 8 },
+	[0xcc] = { MP_INT, 1, 1 }, [0xcd] = { MP_INT, 1, 2 }, [0xce] = { MP_INT, 1, 4 }, [0xcf] = { MP_INT, 1, 8 },
+	[0xd0] = { MP_INT, 1, 1 }, [0xd1] = { MP_INT, 1, 2 }, [0xd2] = { MP_INT, 1, 4 }, [0xd3] = { MP_INT, 1, 8 },
+	[0xd4] = { MP_EXT, 2, 1 }, [0xd5] = { MP_EXT, 2, 2 }, [0xd6] = { MP_EXT, 2, 4 }, [0xd7] = { MP_EXT, 2, 8 },
+	[0xd8] = { MP_EXT, 2, 16 },
+	[0xd9] = { MP_STR, 2, 0 }, [0xda] = { MP_STR, 3, 0 }, [0xdb] = { MP_STR, 5, 0 },
+	[0xdc] = { MP_ARRAY, 3, 0 }, [0xdd] = { MP_ARRAY, 5, 0 },
+	[0xde] = { MP_MAP, 3, 0 }, [0xdf] = { MP_MAP, 5, 0 },
+	[0xe0 ... 0xff] = { MP_INT, 1, 0 },
+};
+/* clang-format on */
+
+static uint64_t mp_be(const char *p, unsigned n)
+{
+	uint64_t v = 0;
+	for (unsigned i = 0; i < n; i++)
+		v = v << 8 | (unsigned char)p[i];
+	return v;
+}
+
+/* The integer whose first byte is c and whose `n` further bytes stand at p. */
+static void mp_integer(unsigned char c, const char *p, unsigned n, struct mp_value *ret)
+{
+	uint64_t u = n ? mp_be(p, n) : c;
+	ret->type = MP_INT;
+	if (n == 0)
+		ret->i = (int8_t)c;
+	else if (c >= 0xd0)
+		ret->i = (int64_t)(u << (64 - 8 * n)) >> (64 - 8 * n);
+	else if (u <= INT64_MAX)
+		ret->i = (int64_t)u;
+	else
+		*ret = (struct mp_value){ .type = MP_UINT64, .u = u };
+}
+
+static void mp_float(const char *p, unsigned n, struct mp_value *ret)
+{
+	uint64_t u = mp_be(p, n);
+	uint32_t u4 = (uint32_t)u;
+	float f;
+	ret->type = MP_FLOAT;
+	if (n == 8) {
+		memcpy(&ret->f, &u, sizeof(u));
+	} else {
+		memcpy(&f, &u4, sizeof(f));
+		ret->f = (double)f;
+	}
+}
+
+int mp_head(const char *p, const char *end, struct mp_value *ret)
+{
+	if (p >= end)
+		return 0;
+	unsigned char c = (unsigned char)*p;
+	const struct mp_shape *shape = &mp_shapes[c];
+	unsigned scalar = shape->type == MP_INT || shape->type == MP_FLOAT ? shape->body : 0;
+	if (shape->type == MP_BAD)
+		return -1;
+	if ((size_t)(end - p) < shape->head + scalar)
+		return 0;
+	ret->type = shape->type;
+	switch (ret->type) {
+	case MP_NIL:
+	case MP_UINT64:
+	case MP_BAD:
+		break;
+	case MP_BOOL:
+		ret->b = c & 1;
+		break;
+	case MP_INT:
+		mp_integer(c, p + 1, scalar, ret);
+		break;
+	case MP_FLOAT:
+		mp_float(p + 1, scalar, ret);
+		break;
+	case MP_STR:
+	case MP_BIN:
+	case MP_EXT:
+		ret->bytes = slice_of(NULL, mp_shape_len(shape, p));
+		break;
+	case MP_ARRAY:
+	case MP_MAP:
+		ret->count = (uint32_t)mp_shape_len(shape, p);
+		break;
+	}
+	return (int)(shape->head + scalar);
+}
+
+struct mp_value mp_next(struct mp *m)
+{
+	struct mp_value v = { .type = MP_BAD };
+	int n = mp_head(m->p, m->end, &v);
+	if (n <= 0)
+		return (struct mp_value){ .type = MP_BAD };
+	if (v.type != MP_STR && v.type != MP_BIN && v.type != MP_EXT) {
+		m->p += n;
+		return v;
+	}
+	if ((size_t)(m->end - m->p) < (size_t)n + v.bytes.len)
+		return (struct mp_value){ .type = MP_BAD };
+	v.bytes.p = m->p + n;
+	m->p += (size_t)n + v.bytes.len;
+	return v;
+}
+
+enum mp_type mp_peek(const struct mp *m)
+{
+	struct mp at = *m;
+	return mp_next(&at).type;
+}
+
+struct slice mp_skip(struct mp *m)
+{
+	const char *start = m->p;
+	uint64_t left = 1;
+	while (left > 0) {
+		const struct mp_shape *shape = &mp_shapes[m->p < m->end ? (unsigned char)*m->p : 0xc1];
+		size_t room = (size_t)(m->end - m->p), body = shape->body;
+		if (shape->type == MP_BAD || room < shape->head)
+			goto bad;
+		uint64_t len = mp_shape_len(shape, m->p);
+		if (shape->type == MP_ARRAY || shape->type == MP_MAP)
+			left += shape->type == MP_MAP ? 2 * len : len;
+		else if (shape->type == MP_STR || shape->type == MP_BIN || shape->type == MP_EXT)
+			body = len;
+		if (room - shape->head < body)
+			goto bad;
+		m->p += shape->head + body;
+		left--;
+	}
+	return slice_of(start, (size_t)(m->p - start));
+bad:
+	m->p = m->end;
+	return SLICE_NONE;
+}
+
+struct slice mp_find(struct slice map, const char *key)
+{
+	return mp_find_slice(map, slice_str(key));
+}
+
+struct slice mp_find_slice(struct slice map, struct slice key)
+{
+	struct mp m = mp_of(map);
+	struct mp_value head = mp_next(&m);
+	if (head.type != MP_MAP)
+		return SLICE_NONE;
+	for (uint32_t i = 0; i < head.count; i++) {
+		enum mp_type type = mp_peek(&m);
+		if (type != MP_STR && type != MP_BIN) {
+			mp_skip(&m);
+			mp_skip(&m);
+			continue;
+		}
+		struct mp_value k = mp_next(&m);
+		struct slice value = mp_skip(&m);
+		if (slice_eq(k.bytes, key))
+			return value.len && (unsigned char)value.p[0] == 0xc0 ? SLICE_NONE : value;
+	}
+	return SLICE_NONE;
+}
+
+const char *mp_type_name(enum mp_type type)
+{
+	static const char *const names[] = {
+		[MP_NIL] = "nil",   [MP_BOOL] = "bool",	  [MP_INT] = "int", [MP_UINT64] = "int",
+		[MP_FLOAT] = "float", [MP_STR] = "str",	  [MP_BIN] = "bin", [MP_ARRAY] = "array",
+		[MP_MAP] = "map",   [MP_EXT] = "ext type", [MP_BAD] = "nothing",
+	};
+	_Static_assert(ARRAY_SIZE(names) == MP_BAD + 1, "a name for each type");
+	return names[type];
+}
+
+static struct mp_value mp_get(struct slice map, const char *key)
+{
+	struct mp m = mp_of(mp_find(map, key));
+	return mp_next(&m);
+}
+
+int64_t mp_get_int(struct slice map, const char *key, int64_t dflt)
+{
+	struct mp_value v = mp_get(map, key);
+	return v.type == MP_INT ? v.i : dflt;
+}
+
+bool mp_get_bool(struct slice map, const char *key)
+{
+	struct mp_value v = mp_get(map, key);
+	return v.type == MP_BOOL && v.b;
+}
+
+struct slice mp_get_str(struct slice map, const char *key)
+{
+	struct mp_value v = mp_get(map, key);
+	return v.type == MP_STR || v.type == MP_BIN ? v.bytes : SLICE_NONE;
+}

@@ -1,0 +1,195 @@
+/*
+ * What batchd and batchd-spawner say to each other over a SOCK_SEQPACKET Unix socket: fixed frames in the machine's own byte order
+ * (both ends are on one machine), many to a packet, file descriptors by SCM_RIGHTS in the order of the frames that own them.
+ * Numbers and layouts are stored (an old spawner serves a new batchd): never renumber, never reorder; a change is a new version.
+ *
+ * batchd sends HELLO first; the spawner answers HELLO_OK or REFUSED. Everything about an attempt carries its token for ever. A START
+ * is answered by exactly one of STARTED (then EXIT), START_FAILED, BUSY (not taken: no trace of it is kept), or KNOWN when the
+ * token was seen before. Records stay until ACK. QUERY is answered by one KNOWN a record and KNOWN_END.
+ */
+#ifndef PROTO_SPAWN_WIRE_H
+#define PROTO_SPAWN_WIRE_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define SW_PROTOCOL 1		     /* of HELLO */
+#define SW_VERSION 1		     /* of every other frame */
+#define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
+#define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
+#define SW_CAPACITY 16384	     /* records in the table */
+#define SW_EXIT_RUNNING 3	     /* batchd-spawner's exit status: another serves this socket */
+
+/* wire, never renumber */
+enum sw_type {
+	SW_HELLO = 1,	    /* struct sw_hello */
+	SW_ENV_DROP = 2,    /* head alone, token is the env id: forget that environment */
+	SW_START = 3,	    /* struct sw_start, one fd with SW_START_STDIN_FD */
+	SW_STOP = 4,	    /* struct sw_stop */
+	SW_SIGNAL = 5,	    /* struct sw_signal */
+	SW_ACK = 6,	    /* head alone: forget the token, close its pipes */
+	SW_QUERY = 7,	    /* head alone */
+	SW_HELLO_OK = 32,   /* struct sw_hello_ok */
+	SW_REFUSED = 33,    /* struct sw_refused, then the connection ends */
+	SW_STARTED = 34,    /* struct sw_report from here on; n_fds fds */
+	SW_START_FAILED = 35,
+	SW_BUSY = 36,
+	SW_EXIT = 37,
+	SW_KNOWN = 38,	    /* n_fds fds */
+	SW_KNOWN_END = 39,  /* head alone */
+};
+
+/* size: of the frame with this head, a multiple of 8. */
+struct sw_head {
+	uint32_t size;
+	uint16_t type;
+	uint16_t version;
+	uint64_t token;
+};
+static_assert(sizeof(struct sw_head) == 16, "wire");
+
+struct sw_hello {
+	struct sw_head head;
+	uint32_t protocol;
+	uint32_t reserved;
+	uint64_t store_id;
+};
+static_assert(sizeof(struct sw_hello) == 32, "wire");
+
+struct sw_hello_ok {
+	struct sw_head head;
+	uint32_t protocol;
+	int32_t pid;
+	uint32_t capacity; /* attempts at a time, ended ones not acknowledged included */
+	uint32_t used;
+	char boot_id[40];
+};
+static_assert(sizeof(struct sw_hello_ok) == 72, "wire");
+
+struct sw_refused {
+	struct sw_head head;
+	char why[240];
+};
+static_assert(sizeof(struct sw_refused) == 256, "wire");
+
+/* What is done between fork and exec, in the order listed, each a version of its own. wire, never renumber */
+enum sw_stage_kind {
+	SW_STAGE_SESSION = 1, /* setsid; with SW_START_PTY the terminal becomes the controlling one */
+	SW_STAGE_CGROUP = 2,  /* into a cgroup of its own, where the system lets us (else nothing) */
+	SW_STAGE_LIMITS = 3,  /* umask, and the soft limit of open files as the spawner found it */
+	SW_STAGE_CWD = 4,
+	SW_STAGE_STDIN = 5,   /* 0 from what was asked, 1 and 2 from the pipes or the terminal */
+	SW_STAGE_EXEC = 6,
+	SW_STAGE_MAX,
+};
+#define SW_STAGES_MAX 16
+
+struct sw_stage {
+	uint16_t kind;
+	uint16_t version;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct sw_stage) == 8, "wire");
+
+/* flags of a START, kept in its record. stored, never renumber */
+#define SW_START_DETACH 1u   /* children that outlive the op are left alone */
+#define SW_START_PTY 2u	     /* a terminal instead of two pipes */
+#define SW_START_STDIN_FD 4u /* stdin is the fd that came along */
+#define SW_START_FORK 8u     /* fork even where vfork would do */
+
+/*
+ * Followed by n_stages struct sw_stage, then the texts, each with the length given (its NULs included) and 0 bytes where absent:
+ * cwd, argv ("a\0b\0"), extra environment ("NAME=VALUE\0", or "NAME\0" to remove), stdin path, path of the environment file; then
+ * up to 7 bytes of padding.
+ */
+struct sw_start {
+	struct sw_head head;
+	uint64_t env_id; /* the file is read once per id */
+	uint32_t flags;
+	uint32_t umask;
+	uint32_t drain_ms;  /* children may go by themselves for so long after the op's own process */
+	uint32_t linger_ms; /* then TERM, and KILL so much later */
+	uint32_t argc;
+	uint32_t n_stages;
+	uint32_t cwd_bytes;
+	uint32_t argv_bytes;
+	uint32_t extra_bytes;
+	uint32_t stdin_bytes;
+	uint32_t env_bytes;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct sw_start) == 72, "wire");
+
+struct sw_stop {
+	struct sw_head head;
+	int64_t grace_ms; /* from TERM to KILL; 0: KILL at once */
+};
+static_assert(sizeof(struct sw_stop) == 24, "wire");
+
+struct sw_signal {
+	struct sw_head head;
+	int32_t signal;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct sw_signal) == 24, "wire");
+
+/* States of a record. stored, never renumber */
+enum sw_state {
+	SW_FREE = 0,
+	SW_STARTING = 1, /* between fork and exec */
+	SW_RUNNING = 2,
+	SW_REAPED = 3, /* its own process has ended, wait_status is true; its children are being waited for */
+	SW_EXITED = 4,
+	SW_FAILED = 5, /* nothing was executed: start_errno, step */
+	SW_ORPHAN = 6, /* runs, started by a spawner that is gone: its status will come to whoever is its parent, not to us */
+	SW_LOST = 7,   /* has ended, nobody here can know how */
+};
+
+/* Where a start failed. stored, never renumber */
+enum sw_step {
+	SW_STEP_NONE,
+	SW_STEP_PIPE,
+	SW_STEP_FORK,
+	SW_STEP_SETSID,
+	SW_STEP_CGROUP,
+	SW_STEP_LIMITS,
+	SW_STEP_CHDIR,
+	SW_STEP_STDIN,
+	SW_STEP_EXEC,
+	SW_STEP_ENV,
+	SW_STEP_STAGE, /* a stage of a kind or version this spawner does not know */
+	SW_STEP_MAX,
+};
+
+/* For sentences: "cannot start: %s: %s". */
+static inline const char *sw_step_name(uint32_t step)
+{
+	static const char *const names[] = {
+		[SW_STEP_NONE] = "",	   [SW_STEP_PIPE] = "pipe",	[SW_STEP_FORK] = "fork",
+		[SW_STEP_SETSID] = "setsid", [SW_STEP_CGROUP] = "cgroup", [SW_STEP_LIMITS] = "limits",
+		[SW_STEP_CHDIR] = "chdir", [SW_STEP_STDIN] = "stdin",	[SW_STEP_EXEC] = "exec",
+		[SW_STEP_ENV] = "environment", [SW_STEP_STAGE] = "stage",
+	};
+	static_assert(sizeof(names) / sizeof(names[0]) == SW_STEP_MAX, "a step without a name");
+	return step < SW_STEP_MAX ? names[step] : "unknown";
+}
+
+/* STARTED, START_FAILED, BUSY, EXIT, KNOWN: the record as it stands. */
+struct sw_report {
+	struct sw_head head;
+	uint32_t state; /* enum sw_state */
+	int32_t pid;
+	uint32_t flags; /* of its START */
+	int32_t wait_status;
+	int32_t start_errno;
+	uint32_t step;	    /* enum sw_step */
+	uint32_t lingering; /* processes that outlived it */
+	uint32_t n_fds;	    /* read ends that came along: stdout, stderr; 1: a terminal */
+	int64_t started_ms, ended_ms; /* wall clock */
+	int64_t duration_ms;	      /* monotonic */
+};
+static_assert(sizeof(struct sw_report) == 72, "wire");
+
+#define SW_ALIGN(n) (((n) + 7u) & ~7u)
+
+#endif

@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+"""
+Runs the integration tests: run.py [-j N] [-k WORD]... [--list] [test_FILE.py|FILE...]
+
+Each test runs in one of N worker processes with a limit of its own. A failed test prints its traceback and the daemon's log. The
+last line is always `N passed, N failed, N skipped`.
+"""
+import argparse
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+import harness  # noqa: E402
+
+LIMIT = int(60 * harness.SLOW)
+
+
+class Result(unittest.TestResult):
+    """The outcome of one test, as a row that can cross a process border."""
+
+    def __init__(self):
+        super().__init__()
+        self.row = ('passed', '')
+
+    def addSuccess(self, test):
+        pass
+
+    def addSkip(self, test, reason):
+        self.row = ('skipped', reason)
+
+    def note(self, err):
+        self.row = ('failed', ''.join(traceback.format_exception(*err)))
+
+    def addFailure(self, test, err):
+        self.note(err)
+
+    def addError(self, test, err):
+        self.note(err)
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None and self.row[0] != 'failed':
+            self.row = ('failed', '%s\n%s' % (subtest, ''.join(traceback.format_exception(*err))))
+
+
+def flatten(suite):
+    for t in suite:
+        if isinstance(t, unittest.TestSuite):
+            yield from flatten(t)
+        else:
+            yield t
+
+
+def load(files):
+    loader = unittest.TestLoader()
+    return loader, [t for f in files for t in flatten(loader.loadTestsFromName(os.path.basename(f).removesuffix('.py')))]
+
+
+class Overdue(Exception):
+    pass
+
+
+def overdue(*_):
+    raise Overdue('the test took longer than its %d s' % LIMIT)
+
+
+def run_one(name):
+    begun = time.monotonic()
+    result = Result()
+    signal.signal(signal.SIGALRM, overdue)
+    signal.alarm(LIMIT)
+    try:
+        unittest.TestLoader().loadTestsFromName(name).run(result)
+    except Overdue as e:
+        result.row = ('failed', str(e))
+    finally:
+        signal.alarm(0)
+    return (name,) + result.row + (time.monotonic() - begun,)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[1])
+    ap.add_argument('-j', '--jobs', type=int, default=int(os.environ.get('BATCHD_TEST_JOBS', '2')))
+    ap.add_argument('-k', action='append', default=[], metavar='WORD', help='only tests whose name holds one of the words')
+    ap.add_argument('-l', '--list', action='store_true', help='name the tests and end')
+    ap.add_argument('-q', '--quiet', action='store_true', help='name only what did not pass')
+    ap.add_argument('files', nargs='*')
+    args = ap.parse_args()
+    files = args.files or sorted(f for f in os.listdir(HERE) if f.startswith('test_') and f.endswith('.py'))
+    files = [f if os.path.basename(f).startswith('test_') else 'test_' + f for f in files]
+    loader, tests = load(files)
+    names = [t.id() for t in tests if not args.k or any(w in t.id() for w in args.k)]
+    for e in loader.errors:
+        print(e)
+    if args.list:
+        print('\n'.join(names))
+        return 0
+    count = {'passed': 0, 'failed': len(loader.errors), 'skipped': 0}
+    names = [n for n in names if not n.startswith('unittest.loader')]
+    with multiprocessing.get_context('fork').Pool(max(1, args.jobs)) as pool:
+        for name, outcome, text, seconds in pool.imap_unordered(run_one, names):
+            count[outcome] += 1
+            if outcome == 'failed':
+                print('FAILED  %s (%.1f s)\n%s' % (name, seconds, text), flush=True)
+            elif outcome == 'skipped':
+                print('skipped %s: %s' % (name, text), flush=True)
+            elif not args.quiet:
+                print('ok      %s (%.1f s)' % (name, seconds), flush=True)
+    print('%(passed)d passed, %(failed)d failed, %(skipped)d skipped' % count)
+    return 1 if count['failed'] or not count['passed'] + count['skipped'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

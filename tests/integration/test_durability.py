@@ -1,0 +1,266 @@
+"""Contract section 1: accepted means durable, an op runs at most once per attempt over any process crash."""
+import os
+import signal
+import threading
+import time
+import unittest
+
+from harness import SLOW, Case, Closed, RpcError, alive, bash, batch, proc_stat, todos, until, write
+
+SUCCEEDED = {'state': 'succeeded', 'cause': None}
+
+
+class KilledDaemon(Case):
+    """kill -9 of batchd."""
+
+    def began(self, name='began'):
+        until(lambda: self.box.exists(name), 'the start of the op')
+
+    def test_ops_go_on_and_nothing_is_missing_afterwards(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo before; touch began; read x < gate; echo after; echo err >&2; exit 3', ok_exits=[3])],
+                             [bash('echo next')]))
+        self.began()
+        pid = b.get(run)['ops'][0]['pid']
+        b.kill_daemon()
+        self.assertIn(proc_stat(pid)[0], 'SR')
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not alive(pid), 'the end of the op without its daemon')
+        b.start()
+        b.wait(run)
+        self.match({'state': 'succeeded', 'ops': [{'state': 'succeeded', 'exit': 3, 'pid': pid, 'attempts': 1}, SUCCEEDED]}, b.get(run))
+        self.assertEqual(b.output(run, 1, 'stdout'), b'before\nafter\n')
+        self.assertEqual(b.output(run, 1, 'stderr'), b'err\n')
+        self.assertEqual(b.output(run, 2), b'next\n')
+
+    def test_an_op_that_still_runs_is_adopted(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo before; touch began; read x < gate; echo after; exit 4')]))
+        self.began()
+        b.restart()
+        self.match({'state': 'running', 'ops': [{'state': 'running'}]}, b.get(run))
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'failed', 'ops': [{'state': 'failed', 'cause': 'exit', 'exit': 4}]}, b.get(run))
+        self.assertEqual(b.output(run, 1), b'before\nafter\n')
+
+    def test_an_adopted_op_can_be_cancelled(self):
+        b = self.box
+        run = b.submit(batch([bash('echo $$ > pid; touch began; exec sleep 60')]))
+        self.began()
+        b.restart()
+        b.call('run.cancel', run=run)
+        b.wait(run)
+        self.match({'state': 'cancelled', 'ops': [{'state': 'cancelled', 'cause': 'cancel'}]}, b.get(run))
+        self.assertFalse(alive(int(b.text('pid'))))
+
+    def test_a_timeout_holds_over_it(self):
+        b = self.box
+        run = b.submit(batch([bash('touch began; exec sleep 60', timeout=1)]))
+        self.began()
+        b.restart()
+        b.wait(run)
+        self.match({'state': 'failed', 'ops': [{'state': 'failed', 'cause': 'timeout'}]}, b.get(run))
+
+    def test_right_after_submit_has_answered(self):
+        b = self.box
+        for _ in range(5):
+            run = b.submit(batch([bash('echo x >> ran; echo out')], [bash('echo y >> ran')]))
+            b.restart()
+            b.wait(run)
+            self.match({'state': 'succeeded', 'ops': [SUCCEEDED, SUCCEEDED]}, b.get(run))
+            self.assertEqual(b.output(run, 1), b'out\n')
+            self.assertEqual(b.text('ran'), 'x\ny\n', 'each ran once')
+            os.unlink(b.path('ran'))
+
+    def test_every_answered_submit_is_there(self):
+        b = self.box
+        answered, stop = [], threading.Event()
+
+        def submit():
+            r = b.connect()
+            try:
+                while not stop.is_set():
+                    answered.append(r.call('batch.submit', batch=dict(batch([bash('true')]), cwd=b.work))['run'])
+            except (OSError, Closed, AssertionError):
+                pass
+        threads = [threading.Thread(target=submit) for _ in range(4)]
+        [t.start() for t in threads]
+        until(lambda: len(answered) > 60, 'some submits')
+        os.kill(b.daemon.pid, signal.SIGKILL)
+        stop.set()
+        [t.join() for t in threads]
+        b.disconnect()
+        b.daemon.wait()
+        b.daemon = None
+        b.start()
+        self.assertEqual(len(answered), len(set(answered)))
+        for run in answered:
+            b.wait(run)
+            self.assertEqual(b.call('run.get', run=run, ops='none')['state'], 'succeeded')
+
+    def test_at_most_once_over_many_crashes(self):
+        b = self.box
+        n = 120
+        run = b.submit(batch([bash('echo %d >> ran; sleep .05' % i) for i in range(n)]), jobs=8)
+        for _ in range(4):
+            until(lambda: b.exists('ran'), 'a start')
+            time.sleep(0.1 * SLOW)      # any moment will do: this is not a wait for something
+            b.restart()
+        b.wait(run)
+        got = b.get(run)
+        self.assertEqual(got['summary']['succeeded'], n, got['summary'])
+        self.assertEqual(sorted(map(int, b.text('ran').split())), list(range(n)), 'each ran once')
+
+    def test_output_of_a_talker_is_whole(self):
+        b = self.box
+        run = b.submit(batch([bash('touch began; for i in {1..20000}; do echo $i; done; sleep .2; seq 20001 40000')]))
+        self.began()
+        b.restart()
+        b.restart()
+        b.wait(run)
+        self.assertEqual(b.output(run, 1, 'stdout'), b''.join(b'%d\n' % i for i in range(1, 40001)))
+
+    def test_what_waits_goes_on(self):
+        b = self.box
+        gate = b.fifo('gate')
+        first = b.submit(batch([bash('touch began; read x < gate', id='a'), bash('echo b', id='b', needs=['a'])], [bash('echo c')]))
+        second = b.submit(batch([bash('true')]), needs_runs=[first])
+        held = b.submit(batch([bash('true')]), held=True)
+        later = b.submit(batch([bash('true')]), not_before=int(time.time() * 1000) + 500)
+        self.began()
+        b.restart()
+        self.assertEqual(b.get(held)['state'], 'paused')
+        with open(gate, 'w') as f:
+            f.write('\n')
+        for run in (first, second, later):
+            b.wait(run)
+            self.assertEqual(b.get(run)['state'], 'succeeded')
+        b.call('run.resume', run=held)
+        b.wait(held)
+
+    def test_retries_are_counted_over_it(self):
+        b = self.box
+        run = b.submit(batch([bash('echo x >> tries; touch began; sleep .2; false', retries=2, retry_delay=0)]))
+        self.began()
+        b.restart()
+        b.wait(run)
+        self.match([{'state': 'failed', 'attempts': 3}], b.get(run)['ops'])
+        self.assertEqual(b.text('tries'), 'x\n' * 3)
+
+    def test_a_write_that_was_done_is_content(self):
+        b = self.box
+        for i in range(5):
+            run = b.submit(batch([write('f%d' % j, 'x' * 100000, create_only=True) for j in range(20)]))
+            b.restart()
+            b.wait(run)
+            self.assertEqual(b.get(run)['state'], 'succeeded', b.get(run))
+            for j in range(20):
+                os.unlink(b.path('f%d' % j))
+            left = [n for n in os.listdir(b.work) if n != '.batchd']
+            self.assertEqual(left, [], 'no temporary stays')
+
+    def test_todos_of_a_run_over_it(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([todos({'id': 'a', 'content': 'A'}), bash('touch began; read x < gate', todo='a')]), list='l')
+        self.began()
+        b.restart()
+        self.assertEqual(b.call('todo.list', list='l')['todos'][0]['status'], 'in_progress')
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertEqual(b.call('todo.list', list='l')['todos'][0]['status'], 'completed')
+
+    def test_revisions_outlive_it(self):
+        b = self.box
+        first = b.connect().call('run.subscribe')['rev']
+        b.run(batch([bash('true')]))
+        before = b.connect().call('run.subscribe')['rev']
+        b.restart()
+        after = b.connect().call('run.subscribe')['rev']
+        self.assertGreater(before, first)
+        self.assertGreaterEqual(after, before)
+
+    def test_keys_outlive_it(self):
+        b = self.box
+        run = b.submit(batch([bash('true')]), key='k')
+        b.restart()
+        self.assertEqual(b.submit(batch([bash('true')]), key='k'), run)
+        b.run(batch([bash('true')]))
+
+
+class KilledSpawner(Case):
+    def test_the_daemon_goes_on_and_says_what_it_cannot_know(self):
+        b = self.box
+        run = b.submit(batch([bash('touch began; sleep .3; exit 5')]))
+        until(lambda: b.exists('began'), 'the op')
+        os.kill(b.spawner_pid(), signal.SIGKILL)
+        b.wait(run)
+        op = b.get(run)['ops'][0]
+        # batchd is the spawner's parent and a subreaper: it may well know. What nobody can know is interrupted.
+        self.assertIn((op['state'], op['cause'], op['exit']), (('failed', 'exit', 5), ('interrupted', 'lost', None)))
+        self.assertEqual(b.run(batch([bash('echo again')]))['state'], 'succeeded')
+
+    def test_both_killed(self):
+        b = self.box
+        run = b.submit(batch([bash('echo x >> ran; touch began; sleep .2')], [bash('true')]))
+        until(lambda: b.exists('began'), 'the op')
+        spawner = b.spawner_pid()
+        b.kill_daemon()
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: not alive(spawner), 'the end of the spawner')
+        b.start()
+        b.wait(run)
+        self.match({'state': lambda s: s in ('interrupted', 'succeeded')}, b.get(run))
+        self.assertEqual(b.text('ran'), 'x\n', 'and it is not run twice')
+        self.assertEqual(b.run(batch([bash('true')]))['state'], 'succeeded')
+
+
+class Secrets(Case):
+    def test_env_base_is_kept_only_until_the_run_has_ended(self):
+        b = self.box
+        secret = 'hunter2-' + 'x' * 20
+        run = b.submit(batch([bash('touch began; sleep .1; test -n "$SECRET"')]), env_base=b.env(SECRET=secret))
+        b.wait(run)
+        self.assertEqual(b.get(run)['state'], 'succeeded')
+
+        def found():
+            return [os.path.join(d, n) for d, _, names in os.walk(b.state) for n in names
+                    if secret.encode() in open(os.path.join(d, n), 'rb').read()]
+        until(lambda: not found(), 'that the secret is gone from %r' % found())
+
+    def test_files_are_for_the_owner_only(self):
+        b = self.box
+        b.run(batch([bash('echo x')]))
+        for d, names, files in os.walk(b.state):
+            for n in names + files:
+                mode = os.lstat(os.path.join(d, n)).st_mode
+                self.assertFalse(mode & 0o077 and os.stat(b.state).st_mode & 0o077, os.path.join(d, n))
+
+
+class Errors(Case):
+    def test_a_stopping_daemon_refuses_or_closes_but_never_forgets(self):
+        b = self.box
+        r = b.connect()
+        answered = []
+        b.call('daemon.stop')
+        try:
+            while True:
+                answered.append(r.call('batch.submit', batch=dict(batch([bash('true')]), cwd=b.work))['run'])
+        except (OSError, Closed, RpcError):
+            pass
+        b.disconnect()
+        b.daemon.wait(20 * SLOW)
+        b.daemon = None
+        b.start()
+        for run in answered:
+            b.wait(run)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,339 @@
+/*
+ * The engine against a world made of arrays: random batches, random outcomes, commits that come late, and the rules that must hold
+ * whatever happens. No process is started here; the integration tests do that.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "proto/batch.h"
+#include "proto/pack.h"
+
+#define OPS_MAX 64
+#define SLOTS 3
+
+struct world {
+	struct engine *e;
+	struct txn *queue[4096];
+	size_t n_queue;
+	uint64_t running[OPS_MAX * 4]; /* tokens started and not ended */
+	size_t n_running;
+	uint32_t claimed[OPS_MAX]; /* as last stored */
+	size_t n_claimed;
+	int started[OPS_MAX + 1], ended_good[OPS_MAX + 1], rows[OPS_MAX + 1];
+	int state[OPS_MAX + 1]; /* as stored */
+	uint64_t run;
+	bool existing, answered, over;
+	struct run_row end;
+	unsigned seed;
+	int commit_fails; /* percent */
+	char error[1024];
+};
+
+static unsigned rnd(struct world *w, unsigned n)
+{
+	return (unsigned)rand_r(&w->seed) % n;
+}
+
+static void w_commit(void *arg, struct txn *t)
+{
+	struct world *w = arg;
+	ck_assert_uint_lt(w->n_queue, 4096);
+	w->queue[w->n_queue++] = t;
+}
+
+static bool is_claimed(const struct world *w, uint32_t op)
+{
+	for (size_t i = 0; i < w->n_claimed; i++)
+		if (w->claimed[i] == op)
+			return true;
+	return false;
+}
+
+static void w_begin(struct world *w, uint64_t token)
+{
+	uint32_t op = token_op(token);
+	ck_assert_msg(is_claimed(w, op), "op %u started without a durable claim", op);
+	for (size_t i = 0; i < w->n_running; i++)
+		ck_assert_msg(w->running[i] != token, "token started twice");
+	w->running[w->n_running++] = token;
+	w->started[op]++;
+}
+
+static int w_start(void *arg, const struct exec_spec *spec)
+{
+	struct world *w = arg;
+	if (rnd(w, 20) == 0)
+		return -EAGAIN;
+	w_begin(w, spec->token);
+	return 0;
+}
+
+static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t mask, int64_t cap)
+{
+	(void)op;
+	(void)path;
+	(void)mask;
+	(void)cap;
+	w_begin(arg, token);
+}
+
+static void w_token(void *arg, uint64_t token)
+{
+	(void)arg;
+	(void)token;
+}
+
+static void w_stop(void *arg, uint64_t token, int64_t grace)
+{
+	(void)arg;
+	(void)token;
+	(void)grace;
+}
+
+static void w_signal(void *arg, uint64_t token, int sig)
+{
+	(void)arg;
+	(void)token;
+	(void)sig;
+}
+
+static void w_run_done(void *arg, uint64_t run)
+{
+	struct world *w = arg;
+	ck_assert_uint_eq(run, w->run);
+	w->over = true;
+}
+
+static void w_event(void *arg, const struct event *e)
+{
+	struct world *w = arg;
+	ck_assert_msg(w->answered, "an event before the submit was answered");
+	if (e->type == EVENT_OP_STATE && op_state_ended(e->op->state))
+		ck_assert_msg(w->state[e->op->op] == (int)e->op->state, "op %u: told before it was stored", e->op->op);
+	if (e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
+		w->end = *e->row;
+}
+
+static void w_lost(void *arg, const char *list)
+{
+	(void)arg;
+	(void)list;
+}
+
+static void w_answer(void *arg, uint64_t run, bool existing, const struct err *err)
+{
+	struct world *w = arg;
+	w->answered = true;
+	w->run = run;
+	w->existing = existing;
+	if (err)
+		memcpy(w->error, err->text, sizeof(w->error));
+}
+
+/* What a store would do with the records. */
+static void w_store(struct world *w, const struct txn *t)
+{
+	for (const struct txn_record *r = txn_first(t); r; r = r->next) {
+		if (r->kind == TXN_CLAIM) {
+			w->n_claimed = r->claim.ops.len / sizeof(uint32_t);
+			memcpy(w->claimed, r->claim.ops.p ? r->claim.ops.p : "", r->claim.ops.len);
+		} else if (r->kind == TXN_OP) {
+			w->rows[r->op.op]++;
+			w->state[r->op.op] = (int)r->op.state;
+		}
+	}
+}
+
+static void w_commit_one(struct world *w)
+{
+	struct txn *t = w->queue[0];
+	struct err err = ERR_INIT;
+	memmove(w->queue, w->queue + 1, --w->n_queue * sizeof(w->queue[0]));
+	if (w->answered && (int)rnd(w, 100) < w->commit_fails) {
+		err_set(&err, 0, "disk full");
+		txn_finish(t, TXN_FAILED, 0, &err);
+		return;
+	}
+	w_store(w, t);
+	txn_finish(t, TXN_DONE, 0, NULL);
+}
+
+static void w_end_one(struct world *w)
+{
+	size_t i = rnd(w, (unsigned)w->n_running);
+	struct exec_result x = { .token = w->running[i], .pid = 100, .started = 1, .ended = 2, .duration_ms = 1 };
+	bool good = rnd(w, 5) != 0;
+	x.wait_status = good ? 0 : 1 << 8;
+	w->running[i] = w->running[--w->n_running];
+	if (rnd(w, 2))
+		engine_op_started(w->e, x.token, 100, 1);
+	w->ended_good[token_op(x.token)] = good;
+	engine_op_ended(w->e, &x);
+}
+
+static void w_init(struct world *w, unsigned seed, int commit_fails)
+{
+	*w = (struct world){ .seed = seed, .commit_fails = commit_fails };
+	struct engine_config config = { .slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r" };
+	static char *no_env[] = { NULL };
+	config.environ_dflt = no_env;
+	struct engine_ports ports = { w_commit, w_start, w_start_file, w_token, w_stop,	 w_signal,
+				      w_token,	w_run_done, w_event,	  w_lost,  w };
+	w->e = engine_new(&config, &ports, 1, 0);
+}
+
+/* Time goes on by leaps, so that retry delays and back-offs pass. */
+static void w_drive(struct world *w, bool cancel)
+{
+	int64_t now = time_mono_ms();
+	for (int step = 0; step < 20000 && !w->over && !w->error[0]; step++) {
+		if (w->n_queue && rnd(w, 3))
+			w_commit_one(w);
+		if (w->n_running && rnd(w, 3) == 0)
+			w_end_one(w);
+		if (cancel && w->answered && step == 30) {
+			struct engine_cancel c = { .run = w->run, .grace_ms = -1 };
+			struct err err;
+			if (engine_cancel(w->e, &c, &err))
+				cancel = false;
+		}
+		engine_tick(w->e, now += 400);
+		engine_flush(w->e);
+		ck_assert_uint_le(w->n_running, OPS_MAX);
+	}
+}
+
+/* --- random batches --- */
+
+static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned first)
+{
+	char id[16], dep[16];
+	snprintf(id, sizeof(id), "o%u", index);
+	pk_map(pk);
+	pk_kstr(pk, "kind", slice_str("bash"));
+	pk_kstr(pk, "command", slice_str("true"));
+	pk_kstr(pk, "id", slice_str(id));
+	if (rnd(w, 3) == 0)
+		pk_kint(pk, "retries", rnd(w, 3));
+	if (rnd(w, 5) == 0)
+		pk_kbool(pk, "optional", true);
+	if (rnd(w, 8) == 0)
+		pk_kbool(pk, "exclusive", true);
+	if (rnd(w, 4) == 0)
+		pk_kint(pk, "weight", 1 + rnd(w, 5));
+	if (index > 0 && rnd(w, 3) == 0) {
+		snprintf(dep, sizeof(dep), "o%u", rnd(w, index));
+		pk_key(pk, rnd(w, 2) ? "needs" : "after_any");
+		pk_array(pk);
+		pk_str(pk, slice_str(dep));
+		pk_end(pk);
+	}
+	(void)first;
+	pk_end(pk);
+}
+
+static unsigned pack_batch(struct world *w, struct buf *b)
+{
+	static const char *const failures[] = { "stop", "continue", "kill" };
+	struct pk pk = PK_INIT(b);
+	unsigned ops = 0, messages = 1 + rnd(w, 4);
+	pk_map(&pk);
+	pk_kstr(&pk, "cwd", slice_str("/tmp"));
+	if (rnd(w, 3) == 0)
+		pk_kint(&pk, "jobs", 1 + rnd(w, 4));
+	pk_key(&pk, "messages");
+	pk_array(&pk);
+	for (unsigned m = 0; m < messages; m++) {
+		unsigned first = ops, n = 1 + rnd(w, 12);
+		pk_map(&pk);
+		pk_kstr(&pk, "on_failure", slice_str(failures[rnd(w, 3)]));
+		if (rnd(w, 3) == 0)
+			pk_kstr(&pk, "order", slice_str("serial"));
+		if (rnd(w, 4) == 0)
+			pk_kbool(&pk, "always", true);
+		pk_key(&pk, "ops");
+		pk_array(&pk);
+		for (unsigned i = 0; i < n; i++)
+			pack_op(w, &pk, ops++, first);
+		pk_end(&pk);
+		pk_end(&pk);
+	}
+	pk_end(&pk);
+	pk_end(&pk);
+	return ops;
+}
+
+static void check_end(struct world *w, unsigned ops)
+{
+	ck_assert_msg(w->over, "seed %u: the run did not end", w->seed);
+	ck_assert_uint_eq(w->n_running, 0);
+	const struct run_summary *s = &w->end.summary;
+	ck_assert_uint_eq(s->succeeded + s->failed + s->skipped + s->cancelled + s->interrupted, ops);
+	for (unsigned op = 1; op <= ops; op++) {
+		ck_assert_int_eq(w->rows[op], 1);
+		ck_assert_msg(op_state_ended((enum op_state)w->state[op]), "op %u stored as %d", op, w->state[op]);
+		if (w->state[op] == OP_SUCCEEDED)
+			ck_assert(w->started[op] >= 1 && w->ended_good[op]);
+		if (w->state[op] == OP_SKIPPED)
+			ck_assert_int_eq(w->started[op], 0);
+	}
+	ck_assert_uint_eq(w->n_claimed, 0);
+	ck_assert_uint_eq(engine_running_ops(w->e), 0);
+}
+
+static void one_life(unsigned seed, int commit_fails, bool cancel)
+{
+	static struct world w;
+	struct buf b = BUF_INIT;
+	w_init(&w, seed, commit_fails);
+	unsigned ops = pack_batch(&w, &b);
+	engine_submit(w.e, &(struct engine_submit){ .batch = buf_slice(&b), .done = w_answer, .arg = &w }, NULL);
+	w_drive(&w, cancel);
+	ck_assert_msg(!w.error[0], "%s", w.error);
+	check_end(&w, ops);
+	while (w.n_queue)
+		w_commit_one(&w);
+	engine_free(w.e);
+	buf_done(&b);
+}
+
+START_TEST(any_batch_comes_to_its_end)
+{
+	for (unsigned seed = 1; seed <= 400; seed++)
+		one_life(seed, 0, false);
+}
+END_TEST
+
+START_TEST(a_store_in_trouble_loses_nothing)
+{
+	for (unsigned seed = 1; seed <= 200; seed++)
+		one_life(seed, 20, false);
+}
+END_TEST
+
+START_TEST(a_cancelled_run_comes_to_its_end)
+{
+	for (unsigned seed = 1; seed <= 300; seed++)
+		one_life(seed, 0, true);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("engine");
+	TCase *t = tcase_create("lives");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, any_batch_comes_to_its_end);
+	tcase_add_test(t, a_store_in_trouble_loses_nothing);
+	tcase_add_test(t, a_cancelled_run_comes_to_its_end);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -44,7 +44,7 @@ static size_t batchfile_blanks(struct slice text, size_t from)
 
 /*
  * A map or array of MessagePack begins with a byte that no UTF-8 text begins with, or (map16, map32, array16, array32) that is
- * followed by one no text has there. A '[' begins an array of JSON when an object, a string or nothing follows, else a header.
+ * followed by one no text has there. A '[' begins an array of JSON when a bracket or a string follows, else a header.
  */
 static enum batchfile_kind batchfile_kind(struct slice text)
 {
@@ -58,7 +58,7 @@ static enum batchfile_kind batchfile_kind(struct slice text)
 	if (at == text.len || text.p[at] != '[')
 		return BATCHFILE_NOTATION;
 	at = batchfile_blanks(text, at + 1);
-	return at < text.len && memchr("{]\"", text.p[at], 3) ? BATCHFILE_JSON : BATCHFILE_NOTATION;
+	return at < text.len && memchr("{[]\"", text.p[at], 4) ? BATCHFILE_JSON : BATCHFILE_NOTATION;
 }
 
 static struct notation_options batchfile_options(const struct reading *how)

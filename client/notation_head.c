@@ -129,8 +129,12 @@ static bool head_numbered(struct src *s, struct head *h)
 		head_title(s);
 	head_tail(s, h);
 	src_skip_blanks(s);
-	if (head_label(s, h, 1))
+	if (head_label(s, h, 1)) {
+		bool colon = h->colon;
+		h->colon = false;
 		head_tail(s, h);
+		h->colon |= colon;
+	}
 	return true;
 }
 

@@ -6,107 +6,48 @@
 #include <string.h>
 
 #include "client/json.h"
+#include "proto/field.h"
 #include "proto/suggest.h"
 
-#define KINDS_ALL ((1u << KIND_MAX) - 1)
-#define ON_BASH (1u << KIND_BASH)
-#define ON_EXEC (1u << KIND_EXEC)
-#define ON_WRITE (1u << KIND_WRITE)
-#define ON_EDIT (1u << KIND_EDIT)
-#define ON_READ (1u << KIND_READ)
-#define ON_TODOS (1u << KIND_TODOS)
-#define ON_BATCH (1u << (KIND_MAX + 0))
-#define ON_MESSAGE (1u << (KIND_MAX + 1))
-
-enum map_check {
-	CHECK_NONE,
-	CHECK_DURATION, /* a bare number from 1000 is taken for milliseconds, and refused */
-	CHECK_TEXT,	/* a string or bytes; for objects JSON.stringify is offered */
-	CHECK_ARGV,
-	CHECK_TODOS,
-	CHECK_FALSE,	/* only false is taken, and says nothing */
+/* Other names for the keys of ops. */
+static const struct map_alias {
+	const char *name, *of;
+	uint32_t kinds;
+} map_aliases[] = {
+	{ "file_path", "path", 1u << KIND_WRITE | 1u << KIND_EDIT | 1u << KIND_READ },
+	{ "old_string", "old", 1u << KIND_EDIT },
+	{ "new_string", "new", 1u << KIND_EDIT },
+	{ "replace_all", "all", 1u << KIND_EDIT },
 };
 
-/* Where each key may stand. `of`: the key it is another name for. */
-static const struct map_key {
-	const char *name;
-	unsigned on;
-	enum map_check check;
-	const char *of;
-} map_keys[] = {
-	{ "command", ON_BASH, CHECK_TEXT },
-	{ "shell", ON_BASH },
-	{ "argv", ON_EXEC, CHECK_ARGV },
-	{ "stdin", ON_BASH | ON_EXEC },
-	{ "pty", ON_BASH | ON_EXEC },
-	{ "run_in_background", ON_BASH, CHECK_FALSE },
-	{ "path", ON_WRITE | ON_EDIT | ON_READ, CHECK_TEXT },
-	{ "file_path", ON_WRITE | ON_EDIT | ON_READ, CHECK_TEXT, "path" },
-	{ "content", ON_WRITE, CHECK_TEXT },
-	{ "create_only", ON_WRITE },
-	{ "expect", ON_WRITE },
-	{ "append", ON_WRITE },
-	{ "mode", ON_WRITE | ON_TODOS },
-	{ "old", ON_EDIT, CHECK_TEXT },
-	{ "old_string", ON_EDIT, CHECK_TEXT, "old" },
-	{ "new", ON_EDIT, CHECK_TEXT },
-	{ "new_string", ON_EDIT, CHECK_TEXT, "new" },
-	{ "all", ON_EDIT },
-	{ "replace_all", ON_EDIT, CHECK_NONE, "all" },
-	{ "offset", ON_READ },
-	{ "limit", ON_READ },
-	{ "todos", ON_TODOS, CHECK_TODOS },
-	{ "list", ON_TODOS | ON_BATCH },
-	{ "id", KINDS_ALL },
-	{ "needs", KINDS_ALL },
-	{ "after_any", KINDS_ALL },
-	{ "cwd", KINDS_ALL | ON_BATCH },
-	{ "env", KINDS_ALL | ON_BATCH },
-	{ "timeout", KINDS_ALL | ON_BATCH | ON_MESSAGE, CHECK_DURATION },
-	{ "retries", KINDS_ALL },
-	{ "retry_delay", KINDS_ALL, CHECK_DURATION },
-	{ "ok_exits", KINDS_ALL },
-	{ "optional", KINDS_ALL },
-	{ "weight", KINDS_ALL },
-	{ "exclusive", KINDS_ALL },
-	{ "independent", KINDS_ALL },
-	{ "external", KINDS_ALL },
-	{ "reads", KINDS_ALL },
-	{ "writes", KINDS_ALL },
-	{ "detach", KINDS_ALL },
-	{ "output_cap", KINDS_ALL | ON_BATCH },
-	{ "todo", KINDS_ALL },
-	{ "description", KINDS_ALL },
-	{ "meta", KINDS_ALL | ON_BATCH },
-	{ "name", ON_BATCH | ON_MESSAGE },
-	{ "on_failure", ON_BATCH | ON_MESSAGE },
-	{ "order", ON_BATCH | ON_MESSAGE },
-	{ "always", ON_MESSAGE },
-	{ "env_base", ON_BATCH },
-	{ "key", ON_BATCH },
-	{ "group", ON_BATCH },
-	{ "priority", ON_BATCH },
-	{ "jobs", ON_BATCH },
-	{ "needs_runs", ON_BATCH },
-	{ "after_any_runs", ON_BATCH },
-	{ "held", ON_BATCH },
-	{ "not_before", ON_BATCH },
-	{ "umask", ON_BATCH },
-};
+/* Keys of the wire that stand for the structure, which the notation writes in its own way. */
+static const char *const map_structure[] = { "messages", "ops", "kind" };
 
-/* What is being filled. */
+/* What is being filled: a batch, a message or an op. */
 struct mapping {
 	struct nv_scope *sc;
 	json_t *into;
-	unsigned on;	  /* one of the ON_ bits */
-	const char *what; /* "Bash", "Batch", "a header" */
+	const struct field *fields;
+	uint32_t kind;	  /* bit of the op's kind; 0: no op */
+	const char *what; /* "Bash", "a batch" */
 };
 
-static const struct map_key *map_key_find(struct slice name, unsigned on)
+static bool map_has_field(const struct mapping *m, const struct field *f)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(map_keys); i++)
-		if ((map_keys[i].on & on) && slice_is(name, map_keys[i].name))
-			return &map_keys[i];
+	for (size_t i = 0; i < ARRAY_SIZE(map_structure); i++)
+		if (strcmp(f->name, map_structure[i]) == 0)
+			return false;
+	return f->kinds == 0 || (f->kinds & m->kind);
+}
+
+static const struct field *map_field(const struct mapping *m, struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(map_aliases); i++)
+		if ((map_aliases[i].kinds & m->kind) && slice_is(name, map_aliases[i].name))
+			name = slice_str(map_aliases[i].of);
+	for (const struct field *f = m->fields; f->name; f++)
+		if (slice_is(name, f->name) && map_has_field(m, f))
+			return f;
 	return NULL;
 }
 
@@ -114,13 +55,14 @@ static enum note map_unknown_key(struct mapping *m, struct slice name, const cha
 {
 	struct suggest near = SUGGEST_INIT(name);
 	char hint[SUGGEST_TEXT_MAX];
-	for (size_t i = 0; i < ARRAY_SIZE(map_keys); i++)
-		if (map_keys[i].on & m->on)
-			suggest_offer(&near, map_keys[i].name);
+	for (const struct field *f = m->fields; f->name; f++)
+		if (map_has_field(m, f))
+			suggest_offer(&near, f->name);
 	return nv_error(m->sc, at, "%s has no key '%.*s'%s", m->what, name.len > 80 ? 80 : (int)name.len, name.p,
 			suggest_text(&near, hint));
 }
 
+/* A number from 1000 is taken for milliseconds, and refused; in parentheses it is meant as it is. */
 static enum note map_check_duration(struct nv_scope *sc, const struct nv *v, const char *key)
 {
 	double number = v->type == NV_INT ? (double)v->i : v->type == NV_REAL ? v->d : 0;
@@ -146,65 +88,64 @@ static enum note map_check_text(struct nv_scope *sc, const struct nv *v, const c
 	return nv_error(sc, v->at, "%s must be a string, this is %s", key, nv_type_name(v));
 }
 
-static enum note map_check_argv(struct nv_scope *sc, const struct nv *v)
+static enum note map_check_strings(struct nv_scope *sc, const struct nv *v, const char *key)
 {
 	if (v->type != NV_ARRAY)
-		return nv_error(sc, v->at, "argv must be an array of strings, this is %s", nv_type_name(v));
+		return nv_error(sc, v->at, "%s must be an array of strings, this is %s", key, nv_type_name(v));
 	for (const struct nv *word = v->first; word; word = word->next)
 		if (!nv_is_text(word))
-			return nv_error(sc, word->at, "what Exec is given must be strings, this is %s: quote it",
-					nv_type_name(word));
+			return nv_error(sc, word->at, "%s holds strings, this is %s: quote it", key, nv_type_name(word));
 	return NOTE_OK;
 }
 
-static enum note map_check_todos(struct nv_scope *sc, const struct nv *v)
+static enum note map_check_array(struct nv_scope *sc, const struct nv *v, const char *key)
 {
 	if (v->type != NV_ARRAY)
-		return nv_error(sc, v->at, "todos must be an array, this is %s", nv_type_name(v));
+		return nv_error(sc, v->at, "%s must be an array, this is %s", key, nv_type_name(v));
 	if (v->only_comment)
-		return nv_soft(sc, v->at, "a placeholder stands here: todos holds nothing but a comment");
+		return nv_soft(sc, v->at, "a placeholder stands here: %s holds nothing but a comment", key);
 	return NOTE_OK;
 }
 
-static enum note map_check(struct mapping *m, const struct map_key *key, const struct nv *v)
+/* What can be told better here, with its place, than by the proof of the whole batch. */
+static enum note map_check(struct mapping *m, const struct field *f, const struct nv *v)
 {
-	switch (key->check) {
-	case CHECK_NONE:
+	if (f->type == FIELD_DURATION)
+		return map_check_duration(m->sc, v, f->name);
+	if (f->type == FIELD_BYTES || f->type == FIELD_CSTR || f->type == FIELD_PATH)
+		return map_check_text(m->sc, v, f->name);
+	if (f->type == FIELD_BYTESV)
+		return map_check_strings(m->sc, v, f->name);
+	return f->type == FIELD_ARRAY ? map_check_array(m->sc, v, f->name) : NOTE_OK;
+}
+
+/* Of agents' calls: `false` says nothing; `true` is not what an op does. */
+static enum note map_background(struct mapping *m, const char *at, const struct nv *v)
+{
+	if ((v->type == NV_BOOL && !v->b) || v->type == NV_NULL)
 		return NOTE_OK;
-	case CHECK_DURATION:
-		return map_check_duration(m->sc, v, key->name);
-	case CHECK_TEXT:
-		return map_check_text(m->sc, v, key->name);
-	case CHECK_ARGV:
-		return map_check_argv(m->sc, v);
-	case CHECK_TODOS:
-		return map_check_todos(m->sc, v);
-	case CHECK_FALSE:
-		if (v->type == NV_BOOL && !v->b)
-			return NOTE_OK;
-		return nv_error(m->sc, v->at, "%s: leave it out: the ops of a message run side by side anyway, and detach: true "
-					      "lets an op leave children running", key->name);
-	}
-	return NOTE_OK;
+	return nv_error(m->sc, at, "run_in_background: leave it out: the ops of a message run side by side anyway, and detach: true "
+				   "lets an op leave children running");
 }
 
 static enum note map_put(struct mapping *m, struct slice name, const char *at, const struct nv *v)
 {
 	json_t *value;
-	const struct map_key *key = map_key_find(name, m->on);
-	if (!key)
+	const struct field *f = map_field(m, name);
+	if (!f && m->kind == 1u << KIND_BASH && slice_is(name, "run_in_background"))
+		return map_background(m, at, v);
+	if (!f)
 		return map_unknown_key(m, name, at);
 	if (v->type == NV_NULL)
 		return NOTE_OK;
-	enum note r = map_check(m, key, v);
-	if (r || key->check == CHECK_FALSE)
+	enum note r = map_check(m, f, v);
+	if (r)
 		return r;
-	const char *wire = key->of ? key->of : key->name;
-	if (json_object_get(m->into, wire))
-		return nv_error(m->sc, at, "'%s' is given twice", wire);
+	if (json_object_get(m->into, f->name))
+		return nv_error(m->sc, at, "'%s' is given twice", f->name);
 	r = nv_to_json(m->sc, v, &value);
 	if (r == NOTE_OK)
-		json_object_set_new_nocheck(m->into, wire, value);
+		json_object_set_new_nocheck(m->into, f->name, value);
 	return r;
 }
 
@@ -347,7 +288,7 @@ static bool map_is_content(const struct mapping *m, const struct op_form *form, 
 	if (nv_get(keys, "content"))
 		return false;
 	for (const struct nv *v = keys->first; v; v = v->next)
-		if (!map_key_find(v->key, m->on))
+		if (!map_field(m, v->key))
 			return true;
 	return keys->count == 0;
 }
@@ -381,7 +322,8 @@ enum note op_map(struct nv_scope *sc, const struct op_form *form, const struct o
 	if (nv_has_unbound(args.positional) || nv_has_unbound(args.named))
 		return NOTE_OK;
 	_cleanup_json_ json_t *op = json_object();
-	struct mapping m = { .sc = sc, .into = op, .on = 1u << form->kind, .what = form->name };
+	struct mapping m = { .sc = sc, .into = op, .fields = batch_op_fields, .kind = 1u << form->kind,
+			     .what = form->name };
 	json_object_set_new_nocheck(op, "kind", json_string(op_kind_names[form->kind]));
 	enum note r = map_args(&m, form, &args, at);
 	if (r == NOTE_OK)
@@ -391,12 +333,12 @@ enum note op_map(struct nv_scope *sc, const struct op_form *form, const struct o
 
 enum note map_batch_keys(struct nv_scope *sc, const struct nv *keys, json_t *batch)
 {
-	struct mapping m = { .sc = sc, .into = batch, .on = ON_BATCH, .what = "a batch" };
+	struct mapping m = { .sc = sc, .into = batch, .fields = batch_head_fields, .what = "a batch" };
 	return map_members(&m, keys);
 }
 
 enum note map_message_keys(struct nv_scope *sc, const struct nv *keys, json_t *message)
 {
-	struct mapping m = { .sc = sc, .into = message, .on = ON_MESSAGE, .what = "a message" };
+	struct mapping m = { .sc = sc, .into = message, .fields = batch_message_fields, .what = "a message" };
 	return map_members(&m, keys);
 }

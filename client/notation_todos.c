@@ -8,29 +8,19 @@
 #include "client/json.h"
 #include "client/notation_src.h"
 #include "proto/errors.h"
+#include "proto/todo_item.h"
 
-static const char *const todo_fields[] = {
-	"id",	  "content", "status", "priority", "active_form", "description", "owner",   "blocked_by", "parent", "tags", "at",
-	"error",  "source",  "meta",   "position", "rev",	  "created",	 "started", "completed",  "run",
-};
-
-static const struct todo_alias {
-	const char *name, *of;
-} todo_aliases[] = {
-	{ "activeForm", "active_form" }, { "dependencies", "blocked_by" }, { "dependsOn", "blocked_by" },
-	{ "blockedBy", "blocked_by" },	 { "assignedAgent", "owner" },
-};
-
-/* The field a key means, or NULL: it goes to meta. */
+/* The field a key means: the first of those that fill the same place. NULL: it goes to meta. */
 static const char *todo_field(const char *key)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(todo_aliases); i++)
-		if (strcmp(key, todo_aliases[i].name) == 0)
-			return todo_aliases[i].of;
-	for (size_t i = 0; i < ARRAY_SIZE(todo_fields); i++)
-		if (strcmp(key, todo_fields[i]) == 0)
-			return todo_fields[i];
-	return NULL;
+	const struct field *found = todo_item_fields;
+	while (found->name && strcmp(found->name, key) != 0)
+		found++;
+	if (!found->name || found->type == FIELD_IGNORED)
+		return found->name;
+	for (const struct field *f = todo_item_fields;; f++)
+		if (f->offset == found->offset && f->type != FIELD_IGNORED)
+			return f->name;
 }
 
 /* Ids may be written as numbers. */
@@ -62,26 +52,21 @@ static json_t *todo_value(const char *field, json_t *v)
 	return strcmp(field, "blocked_by") == 0 ? todo_ids(v) : json_incref(v);
 }
 
-static int todo_keep(json_t *meta, const char *key, json_t *v, struct err *e)
-{
-	if (json_object_get(meta, key))
-		return err_set(e, E_PARAMS, ".%s: is given twice, here and in meta", key);
-	json_object_set_nocheck(meta, key, v);
-	return 0;
-}
-
 static int todo_normalise_key(json_t *item, json_t *meta, const char *key, json_t *v, struct err *e)
 {
 	const char *field = todo_field(key);
-	if (!field)
-		return todo_keep(meta, key, v, e);
-	if (json_is_null(v) || strcmp(field, "meta") == 0)
+	if (json_is_null(v) || (field && strcmp(field, "meta") == 0))
 		return 0;
+	if (!field) {
+		json_object_set_nocheck(meta, key, v);
+		return 0;
+	}
 	if (json_object_get(item, field))
 		return err_set(e, E_PARAMS, ".%s: '%s' is given twice", key, field);
 	if (strcmp(field, "priority") == 0 && json_is_string(v) && strcmp(json_string_value(v), "critical") == 0) {
-		json_object_set_new_nocheck(item, "priority", json_string("high"));
-		return todo_keep(meta, key, v, e);
+		json_object_set_new_nocheck(item, field, json_string("high"));
+		json_object_set_nocheck(meta, field, v);
+		return 0;
 	}
 	json_object_set_new_nocheck(item, field, todo_value(field, v));
 	return 0;

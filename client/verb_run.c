@@ -65,7 +65,7 @@ struct foreground {
 	struct follow *f;
 	struct lines lines;
 	int interrupts;
-	bool stdout_gone;
+	bool stdout_gone, cancelled;
 };
 
 static int foreground_send(struct foreground *g, int signal)
@@ -87,8 +87,13 @@ static int foreground_send(struct foreground *g, int signal)
 static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data)
 {
 	struct foreground *g = arg;
-	if (stream == 0 && g->stdout_gone)
+	if (stream == 0 && g->stdout_gone) {
+		/* It took no notice of the SIGPIPE and prints on for nobody. */
+		if (!g->cancelled)
+			foreground_send(g, 0);
+		g->cancelled = true;
 		return EXIT_OK;
+	}
 	lines_add(&g->lines, v, o, stream, data);
 	int status = lines_flush(&g->lines);
 	if (status != EXIT_SIGNAL + SIGPIPE)

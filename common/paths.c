@@ -201,7 +201,7 @@ int unix_listen(const char *path, int type, int backlog)
 	int dir = sun_fill(temp, &sun);
 	if (dir < -1)
 		return dir;
-	_cleanup_close_ int dir_fd = dir;
+	_cleanup_close_ _unused_ int dir_fd = dir;
 	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;

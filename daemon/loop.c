@@ -457,8 +457,8 @@ struct batchd *batchd_close(struct batchd *b)
 		store_drain(b->store);
 	exec_local_free(b->local);
 	output_free(b->output);
-	exec_file_free(b->files);
 	work_free(b->work);
+	exec_file_free(b->files);
 	store_close(b->store);
 	engine_free(b->engine);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)

@@ -60,6 +60,7 @@ struct run_row {
 	struct run_summary summary;
 	struct slice messages;	    /* packed array of {index, name, state}; SLICE_NONE until the run has ended */
 	struct slice meta;	    /* packed map or SLICE_NONE */
+	int stopping;		    /* not ended, but cancelled: 1, with `now`: 2 */
 	uint8_t digest[32];	    /* batch_digest */
 };
 

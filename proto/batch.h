@@ -98,7 +98,10 @@ struct plan {
 	struct plan_op *ops;
 	struct plan_dep *deps;
 	uint32_t n_messages, n_ops, n_deps;
-	uint32_t *ids; /* open addressing over the ids of ops: index + 1, 0: free */
+	struct plan_id {
+		uint32_t hash;
+		uint32_t op; /* index + 1; 0: free */
+	} *ids; /* open addressing over the ids of ops */
 	uint32_t ids_mask;
 };
 

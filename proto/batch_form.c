@@ -73,29 +73,41 @@ static void digest_flush(struct digest *d)
 	d->used = 0;
 }
 
-static void digest_add(struct digest *d, const void *p, size_t len)
+static void digest_keep(struct digest *d, const void *p, size_t len)
 {
-	if (len > sizeof(d->pending) - d->used)
-		digest_flush(d);
-	if (len > sizeof(d->pending)) {
-		SHA256Update(&d->sha, p, len);
-		return;
-	}
 	if (len)
 		memcpy(d->pending + d->used, p, len);
 	d->used += len;
 }
 
+static void digest_add(struct digest *d, const void *p, size_t len)
+{
+	if (len > sizeof(d->pending) - d->used)
+		digest_flush(d);
+	if (len > sizeof(d->pending))
+		SHA256Update(&d->sha, p, len);
+	else
+		digest_keep(d, p, len);
+}
+
 /* Stored by way of the digest, never renumber. */
 enum digest_tag { TAG_NIL = 'n', TAG_BOOL = 'b', TAG_INT = 'i', TAG_FLOAT = 'f', TAG_BYTES = 's', TAG_ARRAY = 'a', TAG_MAP = 'm' };
 
-/* Everything begins with a tag and eight bytes (big-endian): a value, a length or a count. */
+/* Everything begins with a tag and a number (a value, a length or a count), seven bits a byte, the lowest first. */
 static void digest_tag(struct digest *d, enum digest_tag tag, uint64_t v)
 {
-	uint8_t out[9] = { (uint8_t)tag };
-	for (int i = 0; i < 8; i++)
-		out[1 + i] = (uint8_t)(v >> (56 - 8 * i));
-	digest_add(d, out, sizeof(out));
+	uint8_t out[11] = { (uint8_t)tag };
+	size_t n = 1;
+	for (; v >= 0x80; v >>= 7)
+		out[n++] = (uint8_t)v | 0x80;
+	out[n++] = (uint8_t)v;
+	digest_add(d, out, n);
+}
+
+/* Sign last, so that small numbers are short. */
+static void digest_int(struct digest *d, int64_t i)
+{
+	digest_tag(d, TAG_INT, (uint64_t)i << 1 ^ (uint64_t)(i >> 63));
 }
 
 static void digest_bytes(struct digest *d, struct slice s)
@@ -108,7 +120,7 @@ static void digest_float(struct digest *d, double f)
 {
 	uint64_t bits;
 	if (f == floor(f) && fabs(f) <= (double)LIMIT_INT) {
-		digest_tag(d, TAG_INT, (uint64_t)(int64_t)f);
+		digest_int(d, (int64_t)f);
 		return;
 	}
 	memcpy(&bits, &f, sizeof(bits));
@@ -162,8 +174,7 @@ static void digest_value(struct digest *d, struct slice raw, enum digest_in in)
 		digest_tag(d, TAG_BOOL, v.b);
 		break;
 	case MP_INT:
-	case MP_UINT64:
-		digest_tag(d, TAG_INT, v.u);
+		digest_int(d, v.i);
 		break;
 	case MP_FLOAT:
 		digest_float(d, v.f);
@@ -181,6 +192,7 @@ static void digest_value(struct digest *d, struct slice raw, enum digest_in in)
 		digest_map(d, &m, v.count, in);
 		break;
 	case MP_NIL:
+	case MP_UINT64: /* refused before: beyond 2^53 */
 	case MP_EXT:
 	case MP_BAD:
 		digest_tag(d, TAG_NIL, 0);

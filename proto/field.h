@@ -46,6 +46,9 @@ enum field_type {
 	FIELD_TYPE_MAX
 };
 
+/* What a type is called in documentation: "duration", "array of int". */
+const char *field_type_name(enum field_type type);
+
 struct field {
 	const char *name;
 	enum field_type type;

@@ -101,20 +101,33 @@ int mp_head(const char *p, const char *end, struct mp_value *ret)
 	return (int)(shape->head + scalar);
 }
 
+/* A str, bin or ext of which p holds all, and how long it is with its head; 0 where it does not. */
+static inline size_t mp_bytes(const struct mp_shape *shape, const char *p, size_t room, struct mp_value *ret)
+{
+	if (room < shape->head)
+		return 0;
+	uint64_t len = mp_shape_len(shape, p);
+	if (room - shape->head < len)
+		return 0;
+	ret->type = shape->type;
+	ret->bytes = slice_of(p + shape->head, len);
+	return shape->head + len;
+}
+
 struct mp_value mp_next(struct mp *m)
 {
 	struct mp_value v = { .type = MP_BAD };
+	if (m->p >= m->end)
+		return v;
+	const struct mp_shape *shape = &mp_shapes[(unsigned char)*m->p];
+	if (shape->type == MP_STR || shape->type == MP_BIN || shape->type == MP_EXT) {
+		m->p += mp_bytes(shape, m->p, (size_t)(m->end - m->p), &v);
+		return v;
+	}
 	int n = mp_head(m->p, m->end, &v);
 	if (n <= 0)
 		return (struct mp_value){ .type = MP_BAD };
-	if (v.type != MP_STR && v.type != MP_BIN && v.type != MP_EXT) {
-		m->p += n;
-		return v;
-	}
-	if ((size_t)(m->end - m->p) < (size_t)n + v.bytes.len)
-		return (struct mp_value){ .type = MP_BAD };
-	v.bytes.p = m->p + n;
-	m->p += (size_t)n + v.bytes.len;
+	m->p += n;
 	return v;
 }
 
@@ -126,28 +139,32 @@ enum mp_type mp_peek(const struct mp *m)
 
 struct slice mp_skip(struct mp *m)
 {
-	const char *start = m->p;
-	uint64_t left = 1;
-	while (left > 0) {
-		const struct mp_shape *shape = &mp_shapes[m->p < m->end ? (unsigned char)*m->p : 0xc1];
-		size_t room = (size_t)(m->end - m->p), body = shape->body;
+	const char *start = m->p, *p = m->p, *end = m->end;
+	for (uint64_t left = 1; left > 0; left--) {
+		const struct mp_shape *shape = &mp_shapes[p < end ? (unsigned char)*p : 0xc1];
+		size_t room = (size_t)(end - p), body = shape->body;
 		if (shape->type == MP_BAD || room < shape->head)
 			goto bad;
-		uint64_t len = mp_shape_len(shape, m->p);
-		if (shape->type == MP_ARRAY || shape->type == MP_MAP)
-			left += shape->type == MP_MAP ? 2 * len : len;
-		else if (shape->type == MP_STR || shape->type == MP_BIN || shape->type == MP_EXT)
-			body = len;
+		if (shape->type >= MP_STR) {
+			uint64_t len = mp_shape_len(shape, p);
+			if (shape->type == MP_ARRAY || shape->type == MP_MAP)
+				left += shape->type == MP_MAP ? 2 * len : len;
+			else
+				body = len;
+		}
 		if (room - shape->head < body)
 			goto bad;
-		m->p += shape->head + body;
-		left--;
+		p += shape->head + body;
 	}
-	return slice_of(start, (size_t)(m->p - start));
+	m->p = p;
+	return slice_of(start, (size_t)(p - start));
 bad:
-	m->p = m->end;
+	m->p = end;
 	return SLICE_NONE;
 }
+
+_Static_assert(MP_STR == MP_FLOAT + 1 && MP_BIN > MP_STR && MP_ARRAY > MP_STR && MP_MAP > MP_STR && MP_EXT > MP_STR,
+	       "those with a length come last");
 
 struct slice mp_find(struct slice map, const char *key)
 {

@@ -13,14 +13,14 @@ static uint32_t id_hash(struct slice s)
 	uint64_t h = 0xcbf29ce484222325u;
 	for (size_t i = 0; i < s.len; i++)
 		h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
-	return (uint32_t)(h ^ h >> 32);
+	return (uint32_t)((h ^ h >> 29) * 0x9e3779b97f4a7c15u >> 32);
 }
 
 /* The slot that holds the id, or the free one where it would go. */
-static uint32_t *plan_id_slot(const struct plan *p, struct slice id)
+static struct plan_id *plan_id_slot(const struct plan *p, struct slice id, uint32_t hash)
 {
-	uint32_t i = id_hash(id) & p->ids_mask;
-	while (p->ids[i] && !slice_eq(plan_op_id(p, p->ids[i] - 1), id))
+	uint32_t i = hash & p->ids_mask;
+	while (p->ids[i].op && (p->ids[i].hash != hash || !slice_eq(plan_op_id(p, p->ids[i].op - 1), id)))
 		i = (i + 1) & p->ids_mask;
 	return &p->ids[i];
 }
@@ -41,18 +41,19 @@ int plan_index_ids(struct plan *p, struct err *e)
 		struct slice id = plan_op_id(p, i);
 		if (!id.p)
 			continue;
-		uint32_t *slot = plan_id_slot(p, id);
-		if (*slot)
+		uint32_t hash = id_hash(id);
+		struct plan_id *slot = plan_id_slot(p, id, hash);
+		if (slot->op)
 			return err_set(e, E_PARAMS, "%s.id: '%.*s' is also the id of %s", plan_op_place(p, i, place),
-				       SLICE_FMT(id), plan_op_place(p, *slot - 1, other));
-		*slot = i + 1;
+				       SLICE_FMT(id), plan_op_place(p, slot->op - 1, other));
+		*slot = (struct plan_id){ hash, i + 1 };
 	}
 	return 0;
 }
 
 uint32_t plan_find(const struct plan *p, struct slice id)
 {
-	return id.p ? *plan_id_slot(p, id) - 1 : UINT32_MAX;
+	return id.p ? plan_id_slot(p, id, id_hash(id))->op - 1 : UINT32_MAX;
 }
 
 /* --- dependencies --- */

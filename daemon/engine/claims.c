@@ -12,6 +12,25 @@
 #define WINDOW_MAX 256
 #define WITHDRAW_MS 200
 
+bool claims_needed(const struct live_run *r, uint32_t op)
+{
+	struct batch_op spec;
+	switch ((enum op_kind)r->plan->ops[op].kind) {
+	case KIND_TODOS: /* commits together with its result */
+	case KIND_READ:
+		return false;
+	case KIND_WRITE:
+		plan_op_decode(r->plan, op, &spec);
+		return spec.append;
+	case KIND_BASH:
+	case KIND_EXEC:
+	case KIND_EDIT:
+	case KIND_MAX:
+		break;
+	}
+	return true;
+}
+
 static void claims_mark_dirty(struct live_run *r)
 {
 	r->claims_dirty = true;
@@ -22,7 +41,7 @@ static void claims_mark_dirty(struct live_run *r)
 void claims_ask(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
-	if (o->claim != CLAIM_NONE)
+	if (o->claim != CLAIM_NONE || !claims_needed(r, op))
 		return;
 	if (r->n_claimed == r->cap_claimed) {
 		r->cap_claimed = r->cap_claimed ? r->cap_claimed * 2 : 16;

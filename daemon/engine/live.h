@@ -200,6 +200,8 @@ void sched_run(struct engine *e);			/* starts what can start */
 int start_op(struct live_run *r, uint32_t op);
 
 /* --- claims.c --- */
+/* Whether doing the op twice would differ from doing it once. */
+bool claims_needed(const struct live_run *r, uint32_t op);
 void claims_ask(struct live_run *r, uint32_t op);
 void claims_drop(struct live_run *r, uint32_t op);
 void claims_started(struct live_run *r, uint32_t op);

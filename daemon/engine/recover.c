@@ -29,10 +29,11 @@ static void recover_row(struct live_run *r, const struct run_row *row)
 	r->parent_op = row->parent_op;
 	r->created = row->created;
 	r->started = row->started;
-	r->cancelled = row->state == RUN_CANCELLED;
+	r->cancelled = row->stopping > 0;
+	r->now = row->stopping > 1;
 	r->paused = row->state == RUN_PAUSED && row->started;
 	r->held = row->state == RUN_PAUSED && !row->started;
-	r->state = row->state == RUN_CANCELLED ? (row->started ? RUN_RUNNING : RUN_QUEUED) : row->state;
+	r->state = row->state;
 	memcpy(r->digest, row->digest, sizeof(r->digest));
 	if (r->started)
 		r->begun_mono_ms = time_mono_ms() - MAX2(time_wall_ms() - r->started, 0);
@@ -118,27 +119,51 @@ static void recover_timeouts(struct live_run *r)
 		timer_arm(t, &r->run_timer, r->begun_mono_ms + h->timeout_ms);
 }
 
-/* Done again, an edit or an append would not be the same; everything else batchd does itself would. */
-static bool op_repeatable(const struct live_run *r, uint32_t op)
+/*
+ * A claimed op that the executor does not know never started (commands), or may have been done (edits and appends, which would not
+ * be the same done again).
+ */
+static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 {
-	struct batch_op spec;
-	if (r->plan->ops[op].kind == KIND_BASH || r->plan->ops[op].kind == KIND_EXEC)
-		return true; /* the executor does not know it: it never started */
-	plan_op_decode(r->plan, op, &spec);
-	return spec.kind != KIND_EDIT && !spec.append;
+	uint8_t kind = r->plan->ops[op].kind;
+	return r->ops[op].recovered && (rebooted || (kind != KIND_BASH && kind != KIND_EXEC));
+}
+
+/* Commands of the message have started: its file ops had ended then, though nobody stored how. To do one again could undo their work. */
+static bool message_went_on(const struct live_run *r, uint32_t message, bool rebooted)
+{
+	const struct plan_message *pm = &r->plan->messages[message];
+	if (pm->m.order != ORDER_PARALLEL)
+		return false;
+	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
+		if (live_stage(&r->plan->ops[op]) == STAGE_REST &&
+		    (r->ops[op].attempts > 0 || (rebooted && r->ops[op].recovered)))
+			return true;
+	return false;
+}
+
+static void recover_lose(struct live_run *r, uint32_t op)
+{
+	struct live_op *o = &r->ops[op];
+	o->recovered = 0;
+	o->attempts = MAX2(o->attempts, 1);
+	o->phase = PHASE_RUNNING;
+	sched_adopt(r, op);
+	flow_input(r, op, INPUT_LOST, CAUSE_LOST);
 }
 
 static void recover_lost(struct live_run *r, bool rebooted)
 {
-	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
-		struct live_op *o = &r->ops[op];
-		if (!o->recovered || (!rebooted && op_repeatable(r, op)))
-			continue;
-		o->recovered = 0;
-		o->attempts = MAX2(o->attempts, 1);
-		o->phase = PHASE_RUNNING;
-		sched_adopt(r, op);
-		flow_input(r, op, INPUT_LOST, CAUSE_LOST);
+	for (uint32_t i = 0; i < r->plan->n_messages; i++) {
+		const struct plan_message *pm = &r->plan->messages[i];
+		bool went_on = message_went_on(r, i, rebooted);
+		for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
+			if (op_phase_ended(r->ops[op].phase) || r->ops[op].attempt)
+				continue;
+			bool file = live_stage(&r->plan->ops[op]) == STAGE_FILES;
+			if (op_lost(r, op, rebooted) || (file && went_on))
+				recover_lose(r, op);
+		}
 	}
 }
 

@@ -215,7 +215,7 @@ static bool pool_start_one(struct pool *p)
 	uint32_t weight = op_weight(r, op);
 	if (p->used + weight > p->slots && p->used > 0)
 		return false;
-	if (r->ops[op].claim != CLAIM_DURABLE) {
+	if (r->ops[op].claim != CLAIM_DURABLE && claims_needed(r, op)) {
 		claims_stalled(r, p->slots - MIN2(p->slots, p->used));
 		pool_remove(p, r); /* it comes back when its claim is durable */
 		return true;

@@ -8,7 +8,7 @@
 #ifndef DAEMON_ENGINE_TODO_IMPL_H
 #define DAEMON_ENGINE_TODO_IMPL_H
 
-#include <uthash.h>
+#include "common/table.h"
 
 #include "daemon/engine/todo.h"
 

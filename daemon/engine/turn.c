@@ -186,8 +186,6 @@ void turn_store_run(struct live_run *r)
 	live_fill_row(r, &row);
 	live_pack_messages(r, &messages);
 	row.messages = buf_slice(&messages);
-	if (r->cancelled && !r->ended)
-		row.state = RUN_CANCELLED; /* not ended, but to be: known again after a crash */
 	txn_run_update(turn_txn(r->e), &row);
 }
 

@@ -42,7 +42,7 @@ struct exec_result {
 	uint64_t token;
 	int wait_status;	 /* as waitpid(2) gives it */
 	int start_errno;
-	const char *start_step;	 /* "chdir", "exec", "stdin", "setsid", "pipe", "fork"; what is failing in start_errno */
+	const char *start_step;	 /* "chdir", "exec", "stdin", "setsid", "pipe", "fork", "environment", ...: what failed with start_errno */
 	bool lost;		 /* nobody can know how it ended */
 	int32_t pid;
 	uint32_t lingering;	 /* children that outlived it */
@@ -58,6 +58,8 @@ struct exec_result {
 struct exec_events {
 	void (*started)(void *arg, uint64_t token, int32_t pid, int64_t wall_ms);
 	void (*ended)(void *arg, const struct exec_result *result);
+	/* Not taken for want of processes, fds or memory: nothing was run, the token may be started again later. */
+	void (*busy)(void *arg, uint64_t token);
 	void *arg;
 };
 

@@ -90,7 +90,7 @@ static void extents_add(struct extents *row, const struct extent *x)
 
 static bool chain_dropped(const struct chain *c, const struct extent *x)
 {
-	return x->pos >= c->drop_from && x->pos + x->len <= c->drop_to && x->len > 0;
+	return x->pos >= c->drop_from && x->pos + x->len <= c->drop_to;
 }
 
 static void index_take_data(struct runlog_reader *r, uint32_t number, const struct runlog_record *rec)
@@ -108,7 +108,8 @@ static void index_take_data(struct runlog_reader *r, uint32_t number, const stru
 	const struct extent *before = row->n > 0 ? &row->v[row->n - 1] : NULL;
 	if (before && (x.pos < before->pos + before->len || x.stream_pos < before->stream_pos + before->len))
 		return;
-	if (!chain_dropped(&r->chains[i], &x))
+	/* Nothing of it in the log yet, or ever (a crash): it says nothing about positions either. */
+	if (len > 0 && !chain_dropped(&r->chains[i], &x))
 		extents_add(row, &x);
 	r->last_record = number;
 	r->last_chain = i;

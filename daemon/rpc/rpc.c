@@ -321,9 +321,6 @@ static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slic
 		rpc_fail(call, &e);
 		return;
 	}
-	struct mp p = mp_of(params);
-	struct mp_value array = mp_next(&p);
-	call->raw = array.count ? mp_skip(&p) : SLICE_NONE;
 	row_of(c, m)->fn(call, decoded);
 }
 

@@ -73,9 +73,9 @@ struct rpc_conn {
 	uint32_t parent_op;
 	/* subs.c */
 	struct list subs;
-	uint64_t notes_end; /* position of the last notification's end in the peer's queue */
-	uint64_t notes;	    /* bytes of notifications in the queue, at most */
-	uint64_t dropping;  /* events are dropped until this position is written; 0: they are not */
+	size_t notes;	   /* bytes of events in the peer's queue, at most */
+	uint64_t dropping; /* events are dropped until the queue is written up to here; 0: they are not */
+	uint64_t dropping_subs; /* ... of subscriptions up to this one; later ones have a newer snapshot */
 };
 
 enum call_kind { CALL_REQUEST, CALL_NOTIFY, CALL_ASYNC };
@@ -88,7 +88,6 @@ struct rpc_call {
 	bool omit_nil;
 	const struct method *method;
 	unsigned flags;	      /* of its row */
-	struct slice raw;     /* the params map, while the handler runs; SLICE_NONE: none */
 	struct buf push;      /* CALL_ASYNC: what stands before the result */
 	/* The connection is gone before the answer: not called unless set; must end in rpc_fail(). */
 	void (*gone)(struct rpc_call *call);

@@ -16,9 +16,8 @@
 #include "daemon/rpc/rundoc.h"
 #include "daemon/store/sql_read.h"
 #include "daemon/store/store.h"
-#include "proto/mp.h"
 
-#define WAIT_RUNS_MAX 10000
+#define WAIT_RUNS_MAX 4000
 
 struct wait;
 
@@ -26,6 +25,7 @@ struct wait;
 struct waited {
 	struct list list; /* of the run's awaited */
 	struct wait *wait;
+	bool stored; /* was not live when asked for */
 };
 
 /* A run that somebody waits for. */
@@ -49,7 +49,7 @@ struct wait {
 	uint32_t n, n_pending; /* not ended yet */
 	int64_t output;
 	struct event *timer;
-	bool any, one, timed_out, checked, gathering;
+	bool any, one, timed_out, checked;
 	struct err err;
 };
 
@@ -89,9 +89,8 @@ static void wait_leave(struct wait *w, uint32_t i)
 
 static void wait_free(struct wait *w)
 {
-	for (uint32_t i = 0; i < w->n; i++) {
+	for (uint32_t i = 0; i < w->n; i++)
 		rundoc_done(&w->docs[i]);
-	}
 	if (w->timer)
 		event_free(w->timer);
 	free(w->runs);
@@ -102,30 +101,26 @@ static void wait_free(struct wait *w)
 
 /* --- gathering the answer --- */
 
+static void wait_answer_one(struct wait *w)
+{
+	struct rundoc *d = &w->docs[0];
+	pk_kbool(&d->pk, "timed_out", w->timed_out);
+	pk_end(&d->pk);
+	rpc_reply(w->call, &d->b);
+}
+
 static void wait_answer(struct wait *w)
 {
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(w->call, &b);
-	for (uint32_t i = 0; i < w->n; i++)
-		if (!w->docs[i].failed)
-			pk_end(&w->docs[i].pk);
-	if (w->one) {
-		/* The document's own map, with one more key: its head is written anew. */
-		struct mp m = mp_of(buf_slice(&w->docs[0].b));
-		uint32_t pairs = mp_next(&m).count;
-		pk_map(&pk);
-		for (uint32_t i = 0; i < pairs; i++) {
-			pk_keyslice(&pk, mp_next(&m).bytes);
-			pk_raw(&pk, mp_skip(&m));
-		}
-	} else {
-		pk_map(&pk);
-		pk_key(&pk, "runs");
-		pk_array(&pk);
-		for (uint32_t i = 0; i < w->n; i++)
-			pk_raw(&pk, buf_slice(&w->docs[i].b));
-		pk_end(&pk);
+	pk_map(&pk);
+	pk_key(&pk, "runs");
+	pk_array(&pk);
+	for (uint32_t i = 0; i < w->n; i++) {
+		pk_end(&w->docs[i].pk);
+		pk_raw(&pk, buf_slice(&w->docs[i].b));
 	}
+	pk_end(&pk);
 	pk_kbool(&pk, "timed_out", w->timed_out);
 	pk_end(&pk);
 	rpc_reply(w->call, &b);
@@ -146,9 +141,11 @@ static void gather_done(void *arg)
 	for (uint32_t i = 0; i < w->n; i++)
 		if (w->docs[i].failed && !failed)
 			failed = &w->docs[i].err;
-	if (w->call && failed)
+	if (failed)
 		rpc_fail(w->call, failed);
-	else if (w->call)
+	else if (w->one)
+		wait_answer_one(w);
+	else
 		wait_answer(w);
 	wait_free(w);
 }
@@ -157,7 +154,6 @@ static void gather_done(void *arg)
 static void wait_gather(struct wait *w)
 {
 	bool stored = false;
-	w->gathering = true;
 	w->call->gone = NULL;
 	if (w->timer)
 		event_del(w->timer);
@@ -166,6 +162,7 @@ static void wait_gather(struct wait *w)
 		wait_leave(w, i);
 		rundoc_init(d, w->runs[i], w->call->omit_nil);
 		d->max_bytes = d->max_bytes / w->n;
+		d->listed = w->n > 1;
 		d->output = w->output;
 		d->ops = w->output >= 0 ? RUN_OPS_ALL : RUN_OPS_NONE;
 		if (rundoc_live(d, w->all->s))
@@ -217,17 +214,16 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 		wait_gather(w);
 }
 
-/* Its connection is gone. A read under way ends in gather_done or check_done, which see that nobody is there. */
+/* Its connection is gone. A check under way ends in check_done, which sees that nobody is there. */
 static void wait_gone(struct rpc_call *call)
 {
 	struct wait *w = call->user;
 	struct err e = { .sym = E_STATE };
-	bool reading = !w->checked || w->gathering;
 	for (uint32_t i = 0; i < w->n; i++)
 		wait_leave(w, i);
 	w->call = NULL;
 	rpc_fail(call, &e);
-	if (!reading)
+	if (w->checked)
 		wait_free(w);
 	else if (w->timer)
 		event_del(w->timer);
@@ -239,7 +235,7 @@ static void check_stored(struct sql_reader *r, void *arg)
 	_cleanup_buf_ struct buf strings = BUF_INIT;
 	struct run_row row;
 	for (uint32_t i = 0; i < w->n && !w->err.sym; i++)
-		if (list_empty(&w->waited[i].list) && sql_run_get(r, w->runs[i], &row, &strings, &w->err) && !w->err.sym)
+		if (w->waited[i].stored && sql_run_get(r, w->runs[i], &row, &strings, &w->err) && !w->err.sym)
 			w->err.sym = E_INTERNAL;
 }
 
@@ -265,7 +261,8 @@ static void wait_join(struct wait *w, uint32_t i)
 	uint64_t run = w->runs[i];
 	w->waited[i].wait = w;
 	list_init(&w->waited[i].list);
-	if (!engine_run_row(w->all->s->config.engine, run, &row))
+	w->waited[i].stored = !engine_run_row(w->all->s->config.engine, run, &row);
+	if (w->waited[i].stored)
 		return;
 	HASH_FIND(hh, w->all->runs, &run, sizeof(run), a);
 	if (!a) {

@@ -38,7 +38,7 @@ static void doc_begin(struct rundoc *d, const struct run_row *row)
 	d->next = 0;
 	d->sent = 0;
 	pk_map(&d->pk);
-	shape_run_keys(&d->pk, row, false);
+	shape_run_keys(&d->pk, row, d->listed);
 	pk_kint(&d->pk, "ops_total", row->n_ops);
 	if (d->ops != RUN_OPS_NONE) {
 		pk_key(&d->pk, "ops");

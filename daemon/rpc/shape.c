@@ -46,20 +46,45 @@ static void run_summary(struct pk *pk, const struct run_summary *s)
 	pk_end(pk);
 }
 
-/* As many of the packed messages as fit. */
+void shape_item(struct pk *pk, struct slice item)
+{
+	struct mp m = mp_of(item);
+	if (!item.p || !pk->omit_nil) {
+		pk_raw(pk, item);
+		return;
+	}
+	pk_map(pk);
+	for (uint32_t pairs = mp_next(&m).count; pairs > 0; pairs--) {
+		pk_keyslice(pk, mp_next(&m).bytes);
+		pk_raw(pk, mp_skip(&m));
+	}
+	pk_end(pk);
+}
+
+/* As many of the items as fit into max bytes. */
+static void items_up_to(struct pk *pk, struct slice items, size_t max)
+{
+	struct mp m = mp_of(items);
+	const char *begin = m.p;
+	if (!items.p || (items.len <= max && !pk->omit_nil)) {
+		pk_raw(pk, items);
+		return;
+	}
+	pk_array(pk);
+	for (uint32_t i = mp_next(&m).count; i > 0 && (size_t)(m.p - begin) < max; i--)
+		shape_item(pk, mp_skip(&m));
+	pk_end(pk);
+}
+
+void shape_items(struct pk *pk, struct slice items)
+{
+	items_up_to(pk, items, SIZE_MAX);
+}
+
 static void run_messages(struct pk *pk, struct slice messages, size_t max)
 {
 	pk_key(pk, "messages");
-	if (messages.len <= max) {
-		pk_raw(pk, messages);
-		return;
-	}
-	struct mp m = mp_of(messages);
-	const char *begin = m.p;
-	pk_array(pk);
-	for (uint32_t i = mp_next(&m).count; i > 0 && (size_t)(m.p - begin) < max; i--)
-		pk_raw(pk, mp_skip(&m));
-	pk_end(pk);
+	items_up_to(pk, messages, max);
 }
 
 void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed)

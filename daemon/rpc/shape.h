@@ -19,6 +19,11 @@
 void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed);
 #define SHAPE_LISTED_BYTES (64 << 10) /* a listed run takes less */
 
+/* A packed array of maps (todo items, messages) as a value; absent: nil. Nils in the maps are left out if the packer does so. */
+void shape_items(struct pk *pk, struct slice items);
+/* One of them. */
+void shape_item(struct pk *pk, struct slice item);
+
 struct shape_out {
 	struct slice head, tail;
 	int64_t dropped;

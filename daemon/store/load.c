@@ -100,28 +100,31 @@ int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run
 		    struct err *e)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
-	_cleanup_(load_ops_done) struct load_ops ops = { .n = 0 };
+	_cleanup_(load_ops_done) struct load_ops ops = { .n = 0 }, tries = { .n = 0 };
 	_cleanup_buf_ struct buf batch = BUF_INIT, claims = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL;
+	_cleanup_stmt_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL, *try = NULL;
 	bool failed = false;
 
 	runs = sql_reader_prepare(&r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE state < 3 ORDER BY run", e);
 	bodies = runs ? sql_reader_prepare(&r, "SELECT body FROM batch WHERE run = ?", e) : NULL;
 	claim = bodies ? sql_reader_prepare(&r, "SELECT ops FROM claim WHERE run = ?", e) : NULL;
 	op = claim ? sql_reader_prepare(&r, "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ? ORDER BY op", e) : NULL;
-	if (!op)
+	try = op ? sql_reader_prepare(&r, "SELECT " SQL_OP_COLUMNS " FROM attempt WHERE run = ? ORDER BY op, attempts", e) : NULL;
+	if (!try)
 		return 1;
 	while (sql_reader_step(&r, runs, &failed, e)) {
 		struct store_run run;
 
 		sql_column_run(runs, &run.row);
 		if (load_blob(&r, bodies, run.row.run, &batch, e) || load_blob(&r, claim, run.row.run, &claims, e) ||
-		    load_ops(&r, op, run.row.run, &ops, e))
+		    load_ops(&r, op, run.row.run, &ops, e) || load_ops(&r, try, run.row.run, &tries, e))
 			return 1;
 		run.batch = buf_slice(&batch);
 		run.claims = buf_slice(&claims);
 		run.ops = ops.rows;
 		run.n_ops = ops.n;
+		run.attempts = tries.rows;
+		run.n_attempts = tries.n;
 		if (fn(arg, &run, e) != 0)
 			return 1;
 	}

@@ -20,7 +20,7 @@ static const char schema_1[] =
 	" grp TEXT, list TEXT, ord INTEGER, order_used INTEGER, origin INTEGER, parent INTEGER, parent_op INTEGER,"
 	" created INTEGER, started INTEGER, ended INTEGER, priority INTEGER, n_ops INTEGER, n_messages INTEGER,"
 	" ops INTEGER, succeeded INTEGER, failed INTEGER, skipped INTEGER, cancelled INTEGER, interrupted INTEGER,"
-	" wall_ms INTEGER, serial_ms INTEGER, critical_ms INTEGER, messages BLOB, meta BLOB);"
+	" wall_ms INTEGER, serial_ms INTEGER, critical_ms INTEGER, messages BLOB, meta BLOB, stopping INTEGER);"
 	"CREATE UNIQUE INDEX run_key ON run(key) WHERE key IS NOT NULL;"
 	"CREATE INDEX run_name ON run(name, run) WHERE name IS NOT NULL;"
 	"CREATE INDEX run_project ON run(project, run);"

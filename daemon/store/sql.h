@@ -24,7 +24,7 @@
 #define SQL_RUN_COLUMNS                                                                            \
 	"run, state, name, key, digest, cwd, project, grp, list, ord, order_used, origin, parent, parent_op, created, "  \
 	"started, ended, priority, n_ops, n_messages, ops, succeeded, failed, skipped, cancelled, interrupted, wall_ms, " \
-	"serial_ms, critical_ms, messages, meta"
+	"serial_ms, critical_ms, messages, meta, stopping"
 #define SQL_TODO_COLUMNS                                                                           \
 	"list, id, content, active_form, description, owner, parent, at, error, source, status, priority, blocked_by, "  \
 	"tags, meta, position, rev, created, started, completed, lease_until, run, removed"

@@ -110,6 +110,7 @@ void sql_bind_run(sqlite3_stmt *stmt, const struct run_row *row)
 	sql_bind_summary(&b, &row->summary);
 	sql_put_blob(&b, row->messages);
 	sql_put_blob(&b, row->meta);
+	sql_put_int(&b, row->stopping);
 }
 
 void sql_column_run(sqlite3_stmt *stmt, struct run_row *ret)
@@ -143,6 +144,7 @@ void sql_column_run(sqlite3_stmt *stmt, struct run_row *ret)
 	sql_column_summary(&c, &ret->summary);
 	ret->messages = sql_get_blob(&c);
 	ret->meta = sql_get_blob(&c);
+	ret->stopping = (int)sql_get_int(&c);
 }
 
 void sql_bind_todo(sqlite3_stmt *stmt, const struct todo_row *row)

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
+#include "common/table.h"
 #include "common/xalloc.h"
 #include "daemon/store/sql_reader.h"
 #include "proto/errors.h"

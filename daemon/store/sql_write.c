@@ -43,11 +43,11 @@ const char *const writer_statements[] = {
 	[W_NEXT_RUN] = "UPDATE meta SET value = max(value, ?) WHERE key = 'next_run'",
 	[W_KEY] = "SELECT run, digest FROM run WHERE key = ?",
 	[W_RUN_NEW] = "INSERT INTO run(" SQL_RUN_COLUMNS ")"
-		      " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		      " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_BATCH] = "INSERT INTO batch(run, body) VALUES(?, ?)",
 	[W_RUN_UPDATE] = "UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, ops = ?6, succeeded = ?7,"
 			 " failed = ?8, skipped = ?9, cancelled = ?10, interrupted = ?11, wall_ms = ?12, serial_ms = ?13,"
-			 " critical_ms = ?14, messages = ?15 WHERE run = ?1",
+			 " critical_ms = ?14, messages = ?15, stopping = ?16 WHERE run = ?1",
 	[W_OP] = "INSERT OR REPLACE INTO op(" SQL_OP_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_ATTEMPT] = "INSERT OR REPLACE INTO attempt(" SQL_OP_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_CLAIM] = "INSERT OR REPLACE INTO claim(run, ops) VALUES(?, ?)",
@@ -123,6 +123,7 @@ static int writer_run_update(struct writer *w, const struct txn_record *r)
 	sql_put_int(&b, s->serial_ms);
 	sql_put_int(&b, s->critical_ms);
 	sql_put_blob(&b, r->run.messages);
+	sql_put_int(&b, r->run.stopping);
 	code = sql_run(b.stmt);
 	/* Nothing of an ended run can start any more. */
 	if (code == SQLITE_OK && run_state_ended(r->run.state))
@@ -398,10 +399,10 @@ static void writer_rollback(struct writer *w)
 }
 
 /*
- * After an I/O error the connection's view cannot be trusted, and what a failed COMMIT left on disk is open: the group may be in
- * the WAL or not. A new connection shows which. Is it there, then a checkpoint brings it into the database file by fresh writes
- * and fsyncs before we say so; is it not, then a small commit of our own lays itself over the remains, so that they cannot come
- * back to life at the next start. True: the group with this->seq is stored.
+ * After an I/O error the connection's view cannot be trusted, and what a failed COMMIT left on disk is open. A new connection shows
+ * whether the group counts. Does it, then a checkpoint brings it into the database file by fresh writes and fsyncs before we say so;
+ * does it not, then a small commit of our own lays itself over the remains, so that they cannot come back to life after a crash
+ * (unless the disk takes no write at all). True: the group is stored.
  */
 static bool writer_reopen(struct writer *w)
 {
@@ -492,6 +493,25 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	} else {
 		group_fail(jobs, n, &e);
 	}
+}
+
+int writer_guard(struct writer *w)
+{
+	int code = sql_open_reader(&w->guard, w->path, NULL);
+
+	/* It joins the others only when it reads. */
+	return code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0 ? sql_code(&w->guard) : code;
+}
+
+/* The writer last: the last to close brings the WAL into the database. */
+void writer_close(struct writer *w)
+{
+	if (w->guard.db)
+		sql_close(&w->guard);
+	if (w->sql.db)
+		sql_close(&w->sql);
+	buf_done(&w->synced);
+	buf_done(&w->envs);
 }
 
 void writer_group(struct writer *w, struct list *jobs)

@@ -26,6 +26,7 @@ struct write_job {
 
 struct writer {
 	struct sql sql;		  /* sql.db is NULL after an I/O error until it can be opened again */
+	struct sql guard;	  /* see writer_guard() */
 	const char *path;	  /* of the database */
 	const char *runs_dir;
 	int runs_fd;
@@ -37,6 +38,14 @@ struct writer {
 };
 
 extern const char *const writer_statements[];
+
+/*
+ * Opens a second connection that does nothing but stay open. What of the WAL is committed stands in memory that the connections
+ * share; when the last one closes that is gone, and the next one to open would take frames for committed whose fsync has failed.
+ * A SQLite result code.
+ */
+int writer_guard(struct writer *w) _must_check_;
+void writer_close(struct writer *w);
 
 /* Works on all of `jobs` (list of write_job.job.node) and fills their status. */
 void writer_group(struct writer *w, struct list *jobs);

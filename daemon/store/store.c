@@ -128,6 +128,9 @@ static int store_open_database(struct store *s, struct err *e)
 		return sql_error(&s->writer.sql, code, "open the database", s->path, e);
 	if (migrate(&s->writer.sql, s->path, migrations, n_migrations, e) || store_read_meta(s, e))
 		return 1;
+	code = writer_guard(&s->writer);
+	if (code != SQLITE_OK)
+		return sql_error(&s->writer.guard, code, "open the database", s->path, e);
 	return store_sweep(s, e);
 }
 
@@ -211,10 +214,7 @@ struct store *store_close(struct store *s)
 	s->write_lane = lane_free(s->write_lane);
 	s->read_lane = lane_free(s->read_lane);
 	sql_reader_close(&s->reader);
-	if (s->writer.sql.db)
-		sql_close(&s->writer.sql);
-	buf_done(&s->writer.synced);
-	buf_done(&s->writer.envs);
+	writer_close(&s->writer);
 	if (s->runs_fd >= 0)
 		close(s->runs_fd);
 	/* Last: who waits for the lock must find everything closed. */

@@ -6,7 +6,8 @@
  * the loop thread, in the order of store_commit, after the disk has it (TXN_DONE) or when it has failed (TXN_FAILED: nothing of it
  * was stored). A transaction that fails does not take its neighbours along: a group that cannot be committed is tried one by one.
  * After an I/O error the connection is closed and opened anew, and the database itself is asked whether the group is in it; an
- * fsync is never repeated as if nothing had happened.
+ * fsync is never repeated as if nothing had happened. (One thing cannot be had: when a disk takes the bytes of a commit, fails to
+ * sync them and then takes no further write, a crash at that moment may bring up what was answered TXN_FAILED.)
  *
  * Files: the environment of a new run is durable before its COMMIT and unlinked after the COMMIT of its end; the logs of ops with
  * output are synced (config.sync_log) before the COMMIT of their results; a forgotten run's files go after its COMMIT.
@@ -77,6 +78,8 @@ struct store_run {
 	struct slice claims;	  /* array of uint32_t as last stored; len 0: none. Aligned. */
 	const struct op_row *ops; /* stored ones, by index */
 	uint32_t n_ops;
+	const struct op_row *attempts; /* tries of ops before the one that counts */
+	uint32_t n_attempts;
 };
 /* In order of run. fn returns 0 to go on, else it has filled e and loading ends with 1. */
 int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,

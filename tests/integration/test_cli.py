@@ -52,7 +52,6 @@ class Usage(Cli):
         ('an unknown global option', ['--frob', 'status'], ['--frob']),
         ('an option without its value', ['submit', '--name'], ['--name']),
         ('run without a command', ['run'], []),
-        ('log without a run', ['log'], []),
         ('a define without a name', ['parse', '--define', '=x', '-'], ['--define']),
         ('parse of two files that are not there', ['parse', 'nofile'], ['nofile']),
     )
@@ -120,10 +119,12 @@ class Usage(Cli):
         self.assertEqual(os.getsid(pid), pid)
 
     def test_the_default_socket_without_a_runtime_folder(self):
-        env = {'XDG_RUNTIME_DIR': ''}
-        self.ctl('submit', '-w', '-e', 'true', bare=True, check=0, env=env)
-        self.ctl('daemon', 'status', bare=True, check=0, env=env)
-        self.ctl('daemon', 'stop', bare=True, check=0, env=env)
+        # Only looked at: the folder under /tmp is not private to this test.
+        r = self.ctl('daemon', 'status', bare=True, env={'XDG_RUNTIME_DIR': ''})
+        if r.status == 0:
+            self.skipTest('a daemon runs at the default socket')
+        self.assertEqual(r.status, 125)
+        self.assertRegex(self.one_line(r).errors, r'/tmp/[^ /]*%d[^ /]*/socket' % os.getuid())
 
 
 class Submit(Cli):

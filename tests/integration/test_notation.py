@@ -52,6 +52,7 @@ class Accepted(Notation):
         ('a # comment that reads Step N', '# Step 1\nBash("one")\n# Step 2\nBash("two")', [[bash('one')], [bash('two')]]),
         ('ops may follow on the header line', '[Message 1]: Bash("one")\n[Message 2]: Bash("two")', [[bash('one')], [bash('two')]]),
         ('a header without ops makes no message', '[Nothing]:\n\n[Something]:\nBash("one")', ONE),
+        ('a label of one letter', '[A]:\nBash("one")\n[B]:\nBash("two")', [[bash('one')], [bash('two')]]),
         ('ops at column 0 with blank lines', '[A]:\n\nBash("one")\n\n\nBash("two")\n', [[bash('one'), bash('two')]]),
         ('carriage returns', '[A]:\r\n  Bash("one")\r\n  Bash("two")\r\n', [[bash('one'), bash('two')]]),
         ('a byte order mark', '\ufeffBash("one")', ONE),
@@ -183,7 +184,7 @@ class Refused(Notation):
         ('an object as content', HEAD + 'Write("f", { a: 1 })', [':2:', 'JSON.stringify']),
         ('an unbound reference', HEAD + '  Write("f", packageConfig)', [':2:', 'packageConfig', '--define']),
         ('every unbound name at once', HEAD + 'Write("f", first)\nWrite("g", second)\nWrite("h", a.b)', ['first', 'second', 'a.b']),
-        ('a template', HEAD + 'Bash(`echo ${x}`)', [':2:', '\\${x}', '--allow-template']),
+        ('a template', HEAD + 'Bash(`echo ${x}`)', [':2:', 'x', '\\${', '--allow-template']),
         ('a timeout in milliseconds', HEAD + 'Bash("x", { timeout: 120000 })', ['120000', '120s', '33h']),
         ('a string that does not end', HEAD + 'Bash("x', [':2:']),
         ('a call that does not end', HEAD + 'Bash("x"', []),
@@ -320,7 +321,7 @@ class RoundTrip(Notation):
     """parse(fmt(b)) = b."""
     TEXTS = [
         'Bash("one")',
-        'Batch { name: "n", jobs: 2 }\n[A]:\nBash("x", { id: "a", timeout: "5m" })\n[B] { always: true }:\nExec("p", "q")\n',
+        'Batch { name: "n", jobs: 2 }\n[First]:\nBash("x", { id: "a", timeout: "5m" })\n[Second] { always: true }:\nExec("p", "q")\n',
         r'''Bash('it\'s "quoted" \\ and \n new')''' + '\nBash(`tick \\` ${"x"}`)'.replace('${"x"}', ''),
         'Write("f", """a\n"b"\n\'c\' `d` ${e} \\\\ \\t""")',
         'Write("f", {$bin: "/wABAg=="})',

@@ -66,7 +66,8 @@ static int fault_truncate(sqlite3_file *f, sqlite3_int64 size)
 
 static int fault_sync(sqlite3_file *f, int flags)
 {
-	return fault_hits() ? fault.code : FAULT_REAL(f)->pMethods->xSync(FAULT_REAL(f), flags);
+	/* No disk is too full to sync. */
+	return fault.code != SQLITE_FULL && fault_hits() ? fault.code : FAULT_REAL(f)->pMethods->xSync(FAULT_REAL(f), flags);
 }
 
 static int fault_size(sqlite3_file *f, sqlite3_int64 *size)

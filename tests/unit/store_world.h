@@ -54,12 +54,23 @@ static inline void world_open(struct world *w)
 	ck_assert_msg(store_open(&w->config, &w->store, &holder, &e) == 0, "%s", e.text);
 }
 
-static inline void world_init(struct world *w)
+static inline void world_make_dir(struct world *w, const char *parent)
 {
-	*w = (struct world){ .dir = "/tmp/batchd-store-XXXXXX" };
+	*w = (struct world){ .store = NULL };
+	snprintf(w->dir, sizeof(w->dir), "%s/batchd-store-XXXXXX", access(parent, W_OK) == 0 ? parent : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
+}
+
+static inline void world_init_in(struct world *w, const char *parent)
+{
+	world_make_dir(w, parent);
 	w->base = event_base_new();
 	world_open(w);
+}
+
+static inline void world_init(struct world *w)
+{
+	world_init_in(w, "/tmp");
 }
 
 static inline void world_reopen(struct world *w)

@@ -78,6 +78,7 @@ static const struct {
 	{ "{'dur': 1}", "at.dur: unknown key (did you mean 'duration'?)", E_PARAMS },
 	{ "{'xyzzy': 1}", "at.xyzzy: unknown key", E_PARAMS },
 	{ "{'': 1}", "at.: unknown key", E_PARAMS },
+	{ "{'flag\\x00\\x00': true}", "at.flag\\x00\\x00: unknown key (did you mean 'flag'?)", E_PARAMS },
 	{ "{'a\\nb': 1}", "at.a\\nb: unknown key", E_PARAMS },
 	{ "{'\\xff': 1}", "at: key '\\xff' is not valid UTF-8", E_UTF8 },
 	{ "{'other': 1}", "at.other: not a key of kind 'a'", E_PARAMS },

@@ -209,7 +209,7 @@ static void random_value(struct buf *b, int depth, bool wild)
 
 START_TEST(test_structured)
 {
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 4000; i++) {
 		struct buf b = BUF_INIT;
 		int wraps = (int)rnd(40);
 		for (int k = 0; i % 5 == 0 && k < wraps; k++)
@@ -224,7 +224,7 @@ END_TEST
 
 START_TEST(test_random)
 {
-	for (int i = 0; i < 100000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		char p[48];
 		size_t len = 1 + rnd(sizeof(p));
 		for (size_t k = 0; k < len; k++)

@@ -1,0 +1,552 @@
+#include "daemon/exec/exec.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/list.h"
+#include "common/log.h"
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/exec/exec_spawner_link.h"
+#include "daemon/exec/exec_spawner_start.h"
+#include "daemon/exec/idmap.h"
+#include "proto/limits.h"
+
+enum attempt_stage {
+	ATTEMPT_SENT,	 /* START sent or queued, nothing heard */
+	ATTEMPT_RUNNING, /* STARTED heard */
+	ATTEMPT_EXITED,	 /* how it ended is known, its output is being drained */
+	ATTEMPT_ENDED,	 /* `ended` told; kept until acknowledged */
+};
+
+struct attempt {
+	uint64_t token;
+	enum attempt_stage stage;
+	bool attached; /* its pipes are output's */
+	bool drained;
+	bool detach;
+	bool seen;     /* in this sync */
+	int64_t cap;
+	int64_t stop_ms; /* grace of a stop asked for, -1: none; said again to a new spawner */
+	int fds[2];	 /* pipes heard of while recovering */
+	struct sw_report report;
+	struct output_totals totals;
+	struct list later; /* of exec_local.later: to be ended from the loop */
+	struct list child; /* of exec_local.children: its process is ours to reap */
+};
+
+struct exec_local {
+	struct output *output;
+	struct exec_events events;
+	void (*respawned)(void *arg);
+	struct spawner_link *link;
+	struct idmap attempts; /* by token */
+	struct list later, children;
+	struct event *later_event, *sigchld;
+	int32_t spawner_pid;
+	bool recovering; /* between new and recover: reports are only noted */
+	bool can_start;
+};
+
+static struct attempt *attempt_find(const struct exec_local *x, uint64_t token)
+{
+	return idmap_ptr(&x->attempts, token);
+}
+
+static struct attempt *attempt_new(struct exec_local *x, uint64_t token)
+{
+	struct attempt *a = xcalloc(1, sizeof(*a));
+	a->token = token;
+	a->stop_ms = -1;
+	a->fds[0] = a->fds[1] = -1;
+	list_init(&a->later);
+	list_init(&a->child);
+	idmap_put(&x->attempts, token, (uintptr_t)a);
+	return a;
+}
+
+static void attempt_free(struct exec_local *x, struct attempt *a)
+{
+	idmap_del(&x->attempts, a->token);
+	list_del(&a->later);
+	list_del(&a->child);
+	cleanup_closep(&a->fds[0]);
+	cleanup_closep(&a->fds[1]);
+	free(a);
+}
+
+/* --- to the spawner --- */
+
+static void local_say(struct exec_local *x, enum sw_type type, uint64_t token)
+{
+	struct sw_head head = { sizeof(head), (uint16_t)type, SW_VERSION, token };
+	if (spawner_link_is_up(x->link))
+		memcpy(spawner_link_add(x->link, sizeof(head), -1), &head, sizeof(head));
+}
+
+static void local_say_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
+{
+	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token }, .grace_ms = grace_ms };
+	if (spawner_link_is_up(x->link))
+		memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
+}
+
+/* --- the life of an attempt --- */
+
+static void attempt_end(struct exec_local *x, struct attempt *a)
+{
+	const struct sw_report *r = &a->report;
+	struct exec_result result = {
+		.token = a->token,
+		.wait_status = r->wait_status,
+		.start_errno = r->state == SW_FAILED ? r->start_errno : 0,
+		.start_step = r->state == SW_FAILED ? sw_step_name(r->step) : NULL,
+		.lost = r->state == SW_LOST,
+		.pid = r->pid,
+		.lingering = r->lingering,
+		.started = r->started_ms,
+		.ended = r->ended_ms,
+		.duration_ms = r->duration_ms,
+		.stdout_bytes = a->totals.stdout_bytes,
+		.stderr_bytes = a->totals.stderr_bytes,
+		.dropped_bytes = a->totals.dropped_bytes,
+	};
+	a->stage = ATTEMPT_ENDED;
+	list_del(&a->child);
+	x->events.ended(x->events.arg, &result);
+}
+
+/* How it ended is in a->report; `ended` waits for the output. */
+static void attempt_exited(struct exec_local *x, struct attempt *a)
+{
+	a->stage = ATTEMPT_EXITED;
+	if (!a->attached || a->drained)
+		attempt_end(x, a);
+	else
+		output_finish(x->output, a->token);
+}
+
+static void local_reap(struct exec_local *x);
+
+/* Not on this stack: the caller may be in the middle of a call from above. */
+static void attempt_exited_later(struct exec_local *x, struct attempt *a)
+{
+	list_del(&a->later);
+	list_add_tail(&x->later, &a->later);
+	event_active(x->later_event, EV_TIMEOUT, 0);
+}
+
+static void local_on_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct exec_local *x = arg;
+	(void)fd, (void)what;
+	while (!list_empty(&x->later)) {
+		struct attempt *a = list_entry(x->later.next, struct attempt, later);
+		list_del(&a->later);
+		if (a->stage < ATTEMPT_EXITED)
+			attempt_exited(x, a);
+	}
+	local_reap(x);
+}
+
+static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
+{
+	if (a->attached || fds[0] < 0)
+		return;
+	a->attached = true;
+	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
+}
+
+static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r, int fds[2])
+{
+	attempt_attach(x, a, fds);
+	if (a->stage != ATTEMPT_SENT)
+		return;
+	a->stage = ATTEMPT_RUNNING;
+	a->report = *r;
+	x->events.started(x->events.arg, a->token, r->pid, r->started_ms);
+}
+
+/* --- children of a spawner that died: they have become ours, when we had started it --- */
+
+static int local_wait_status(const siginfo_t *si)
+{
+	if (si->si_code == CLD_EXITED)
+		return (si->si_status & 0xff) << 8;
+	return si->si_code == CLD_DUMPED ? si->si_status | 0x80 : si->si_status;
+}
+
+static void attempt_reaped(struct exec_local *x, struct attempt *a, const siginfo_t *si)
+{
+	a->report.state = SW_EXITED;
+	a->report.wait_status = local_wait_status(si);
+	a->report.ended_ms = time_wall_ms();
+	a->report.duration_ms = MAX2(a->report.ended_ms - a->report.started_ms, 0);
+	list_del(&a->child);
+	/* What it left behind the spawner can still find by its session. */
+	if (!a->detach)
+		local_say_stop(x, a->token, LINGER_KILL_MS);
+	attempt_exited(x, a);
+}
+
+/* True when the attempt's process is, or was, our child: its end comes from here and not from the spawner. */
+static bool attempt_adopt(struct exec_local *x, struct attempt *a)
+{
+	siginfo_t si = { 0 };
+	if (!list_empty(&a->child))
+		return true;
+	if (!x->can_start || waitid(P_PID, (id_t)a->report.pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return false;
+	list_add_tail(&x->children, &a->child);
+	return true;
+}
+
+static struct attempt *local_child(struct exec_local *x, int32_t pid)
+{
+	list_for(&x->children, at) {
+		struct attempt *a = list_entry(at, struct attempt, child);
+		if (a->report.pid == pid)
+			return a;
+	}
+	return NULL;
+}
+
+/*
+ * Children are the spawner, what it held when it died, and orphans of those. While the connection is down nothing is reaped: whose
+ * a child is will be known when the new spawner has read the table.
+ */
+static void local_reap(struct exec_local *x)
+{
+	while (spawner_link_is_up(x->link) && spawner_link_is_alive(x->link)) {
+		siginfo_t si = { 0 };
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+			return;
+		while (waitpid(si.si_pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		struct attempt *a = local_child(x, si.si_pid);
+		if (a && a->stage < ATTEMPT_EXITED)
+			attempt_reaped(x, a, &si);
+	}
+}
+
+static void local_on_sigchld(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	local_reap(arg);
+}
+
+/* --- from the spawner --- */
+
+static bool local_is_end(const struct sw_report *r)
+{
+	return r->state == SW_EXITED || r->state == SW_FAILED || r->state == SW_LOST;
+}
+
+static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_report *r)
+{
+	if (a->stage >= ATTEMPT_EXITED)
+		return;
+	a->report = *r;
+	if (r->state == SW_LOST && attempt_adopt(x, a)) {
+		local_reap(x);
+		return;
+	}
+	attempt_exited(x, a);
+}
+
+static void local_busy(struct exec_local *x, struct attempt *a)
+{
+	uint64_t token = a->token;
+	attempt_free(x, a);
+	x->events.busy(x->events.arg, token);
+}
+
+static void local_known(struct exec_local *x, struct attempt *a, const struct sw_report *r, int fds[2])
+{
+	uint64_t token = a->token;
+	a->seen = true;
+	if (r->state == SW_STARTING)
+		return;
+	if (r->state != SW_FAILED) {
+		attempt_started(x, a, r, fds);
+		a = attempt_find(x, token); /* `started` may have done anything */
+		if (!a)
+			return;
+	}
+	if (r->state == SW_ORPHAN && a->stage == ATTEMPT_RUNNING) {
+		a->report = *r;
+		attempt_adopt(x, a);
+	} else if (local_is_end(r)) {
+		local_exit(x, a, r);
+	}
+}
+
+/* While recovering: noted, told by exec_local_recover. */
+static void local_note(struct exec_local *x, const struct sw_report *r, int fds[2])
+{
+	struct attempt *a = attempt_find(x, r->head.token);
+	if (!a)
+		a = attempt_new(x, r->head.token);
+	cleanup_closep(&a->fds[0]);
+	cleanup_closep(&a->fds[1]);
+	a->fds[0] = TAKE_FD(fds[0]);
+	a->fds[1] = TAKE_FD(fds[1]);
+	a->report = *r;
+	a->detach = r->flags & SW_START_DETACH;
+}
+
+static void local_on_report(void *arg, const struct sw_report *r, int given[2])
+{
+	struct exec_local *x = arg;
+	_cleanup_close_ int out = given[0];
+	_cleanup_close_ int err = given[1];
+	int fds[2] = { TAKE_FD(out), TAKE_FD(err) };
+	struct attempt *a = attempt_find(x, r->head.token);
+	if (x->recovering)
+		local_note(x, r, fds);
+	else if (!a)
+		local_say(x, SW_ACK, r->head.token); /* acknowledged before; that got lost */
+	else if (r->head.type == SW_STARTED)
+		attempt_started(x, a, r, fds);
+	else if (r->head.type == SW_BUSY)
+		local_busy(x, a);
+	else if (r->head.type == SW_KNOWN)
+		local_known(x, a, r, fds);
+	else
+		local_exit(x, a, r);
+	out = fds[0];
+	err = fds[1];
+}
+
+static void local_on_down(void *arg)
+{
+	struct exec_local *x = arg;
+	idmap_for(&x->attempts, slot)
+		((struct attempt *)slot->word)->seen = false;
+}
+
+/* The spawner has told all it knows, and it does not know this one. */
+static void local_forgotten(struct exec_local *x, struct attempt *a)
+{
+	if (a->stage == ATTEMPT_SENT) {
+		local_busy(x, a);
+		return;
+	}
+	a->report.state = SW_LOST;
+	a->report.ended_ms = time_wall_ms();
+	attempt_exited(x, a);
+}
+
+static void local_on_synced(void *arg)
+{
+	struct exec_local *x = arg;
+	struct buf gone = BUF_INIT;
+	if (x->recovering)
+		return;
+	/* The map changes under the calls. */
+	idmap_for(&x->attempts, slot) {
+		struct attempt *a = (struct attempt *)slot->word;
+		if (!a->seen && a->stage < ATTEMPT_EXITED)
+			buf_add(&gone, &a->token, sizeof(a->token));
+		else if (a->stop_ms >= 0 && a->stage < ATTEMPT_EXITED)
+			local_say_stop(x, a->token, a->stop_ms);
+	}
+	for (size_t at = 0; at < gone.len; at += sizeof(uint64_t)) {
+		uint64_t token;
+		memcpy(&token, gone.p + at, sizeof(token));
+		struct attempt *a = attempt_find(x, token);
+		if (a && a->stage < ATTEMPT_EXITED)
+			local_forgotten(x, a);
+	}
+	buf_done(&gone);
+	local_reap(x);
+	if (spawner_link_pid(x->link) != x->spawner_pid && x->respawned)
+		x->respawned(x->events.arg);
+	x->spawner_pid = spawner_link_pid(x->link);
+}
+
+/* --- what batchd calls --- */
+
+int exec_local_new(const struct exec_local_config *config, struct exec_local **ret, struct err *e)
+{
+	struct exec_local *x = xcalloc(1, sizeof(*x));
+	x->output = config->output;
+	x->events = config->events;
+	x->respawned = config->respawned;
+	x->can_start = config->can_start;
+	x->recovering = true;
+	list_init(&x->later);
+	list_init(&x->children);
+	x->later_event = event_new(config->base, -1, 0, local_on_later, x);
+	if (x->can_start) {
+		prctl(PR_SET_CHILD_SUBREAPER, 1);
+		x->sigchld = evsignal_new(config->base, SIGCHLD, local_on_sigchld, x);
+		event_add(x->sigchld, NULL);
+	}
+	struct spawner_link_config link = {
+		.base = config->base,
+		.program = config->spawner_program,
+		.socket = config->socket,
+		.store_id = config->store_id,
+		.can_start = config->can_start,
+		.report = local_on_report,
+		.down = local_on_down,
+		.synced = local_on_synced,
+		.arg = x,
+	};
+	int r = spawner_link_new(&link, &x->link, e);
+	if (r != 0) {
+		exec_local_free(x);
+		return r;
+	}
+	x->spawner_pid = spawner_link_pid(x->link);
+	*ret = x;
+	return 0;
+}
+
+struct exec_local *exec_local_free(struct exec_local *x)
+{
+	if (!x)
+		return NULL;
+	spawner_link_free(x->link);
+	if (x->sigchld)
+		event_free(x->sigchld);
+	event_free(x->later_event);
+	idmap_for(&x->attempts, slot) {
+		struct attempt *a = (struct attempt *)slot->word;
+		cleanup_closep(&a->fds[0]);
+		cleanup_closep(&a->fds[1]);
+		free(a);
+	}
+	idmap_done(&x->attempts);
+	free(x);
+	return NULL;
+}
+
+static void local_recover_one(struct exec_local *x, struct attempt *a, int64_t cap)
+{
+	a->cap = cap;
+	if (a->report.state != SW_FAILED)
+		attempt_attach(x, a, a->fds);
+	a->stage = ATTEMPT_RUNNING;
+	/* After an exec of ourselves the children of a spawner that died are still ours. */
+	if ((a->report.state == SW_ORPHAN || a->report.state == SW_LOST) && attempt_adopt(x, a))
+		return;
+	if (local_is_end(&a->report))
+		attempt_exited_later(x, a);
+}
+
+void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
+			int64_t (*cap_of)(void *arg, uint64_t token), void *arg)
+{
+	struct buf tokens = BUF_INIT;
+	int r = spawner_link_sync(x->link);
+	if (r < 0)
+		log_error("the spawner does not say what it runs: %s", strerror(-r));
+	x->recovering = false;
+	idmap_for(&x->attempts, slot)
+		buf_add(&tokens, &slot->key, sizeof(slot->key));
+	for (size_t at = 0; at < tokens.len; at += sizeof(uint64_t)) {
+		struct exec_known k;
+		memcpy(&k.token, tokens.p + at, sizeof(k.token));
+		struct attempt *a = attempt_find(x, k.token);
+		k.ended = local_is_end(&a->report);
+		known(arg, &k);
+		a = attempt_find(x, k.token);
+		if (a)
+			local_recover_one(x, a, cap_of(arg, k.token));
+	}
+	buf_done(&tokens);
+	event_active(x->later_event, EV_TIMEOUT, 0);
+}
+
+/* Cannot go through: it ends as if exec had said so. */
+static void local_start_fails(struct exec_local *x, struct attempt *a, int err, enum sw_step step)
+{
+	a->report = (struct sw_report){ .state = SW_FAILED,
+					.start_errno = err,
+					.step = step,
+					.started_ms = time_wall_ms(),
+					.ended_ms = time_wall_ms() };
+	attempt_exited_later(x, a);
+}
+
+int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
+{
+	uint64_t bytes = spawner_start_bytes(spec);
+	int fd = -1;
+	if (attempt_find(x, spec->token))
+		return 0;
+	if (!spawner_link_is_up(x->link) || x->attempts.n >= spawner_link_capacity(x->link))
+		return -EAGAIN;
+	if (bytes <= SW_PACKET_BYTES && spec->has_stdin_bytes) {
+		fd = spawner_start_stdin(spec->stdin_bytes);
+		if (fd < 0)
+			return -EAGAIN;
+	}
+	struct attempt *a = attempt_new(x, spec->token);
+	a->cap = spec->output_cap;
+	a->detach = spec->detach;
+	if (bytes > SW_PACKET_BYTES)
+		local_start_fails(x, a, E2BIG, SW_STEP_EXEC);
+	else
+		spawner_start_fill(spawner_link_add(x->link, (uint32_t)bytes, fd), spec);
+	return 0;
+}
+
+void exec_local_flush(struct exec_local *x)
+{
+	spawner_link_flush(x->link);
+}
+
+void exec_local_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
+{
+	struct attempt *a = attempt_find(x, token);
+	if (!a || a->stage >= ATTEMPT_EXITED)
+		return;
+	a->stop_ms = a->stop_ms < 0 ? grace_ms : MIN2(a->stop_ms, grace_ms);
+	local_say_stop(x, token, grace_ms);
+}
+
+void exec_local_signal(struct exec_local *x, uint64_t token, int signal)
+{
+	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token }, .signal = signal };
+	if (spawner_link_is_up(x->link))
+		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
+}
+
+void exec_local_ack(struct exec_local *x, uint64_t token)
+{
+	struct attempt *a = attempt_find(x, token);
+	if (a)
+		attempt_free(x, a);
+	local_say(x, SW_ACK, token);
+}
+
+void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals)
+{
+	struct attempt *a = attempt_find(x, token);
+	if (!a || !a->attached)
+		return;
+	a->drained = true;
+	a->totals = *totals;
+	if (a->stage == ATTEMPT_EXITED)
+		attempt_end(x, a);
+}
+
+int32_t exec_local_pid(const struct exec_local *x)
+{
+	return spawner_link_pid(x->link);
+}
+
+void exec_local_env_done(struct exec_local *x, uint64_t run)
+{
+	local_say(x, SW_ENV_DROP, run);
+}

@@ -1,0 +1,493 @@
+#include "daemon/exec/exec_spawner_link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/paths.h"
+#include "common/xalloc.h"
+
+#define LINK_ANSWER_MS 15000 /* for a spawner to come up or to say what it knows */
+#define LINK_TRIES 4
+#define LINK_RETRY_MIN_MS 50
+#define LINK_RETRY_MAX_MS 5000
+#define LINK_PACKETS_A_TURN 16
+
+/* Frames that go out together. */
+struct link_packet {
+	struct link_packet *next;
+	size_t len;
+	unsigned n_fds;
+	int fds[SW_PACKET_FDS];
+	char bytes[SW_PACKET_BYTES] __attribute__((aligned(8)));
+};
+
+enum link_state {
+	LINK_DOWN,
+	LINK_HELLO,   /* said, no answer yet */
+	LINK_WELCOME, /* answered */
+	LINK_QUERIED, /* QUERY sent */
+	LINK_UP,
+};
+
+struct spawner_link {
+	struct spawner_link_config config;
+	char *program, *socket;
+	enum link_state state;
+	int fd;
+	struct event *readable, *writable, *flush, *retry;
+	int retry_ms;
+	uint32_t capacity;
+	int32_t pid;
+	char refused[240]; /* why; "" when it was not */
+	struct link_packet *first, *last, *spare;
+	/* Where a packet that came in is taken apart. */
+	char in[SW_PACKET_BYTES] __attribute__((aligned(8)));
+};
+
+/* --- packets out --- */
+
+static void link_packet_drop(struct spawner_link *l, struct link_packet *p)
+{
+	for (unsigned i = 0; i < p->n_fds; i++)
+		close(p->fds[i]);
+	if (l->spare)
+		free(p);
+	else
+		l->spare = p;
+}
+
+static void link_drop_queue(struct spawner_link *l)
+{
+	while (l->first) {
+		struct link_packet *p = l->first;
+		l->first = p->next;
+		link_packet_drop(l, p);
+	}
+	l->last = NULL;
+}
+
+static struct link_packet *link_packet_add(struct spawner_link *l)
+{
+	struct link_packet *p = l->spare ? l->spare : xmalloc(sizeof(*p));
+	l->spare = NULL;
+	p->next = NULL;
+	p->len = p->n_fds = 0;
+	if (l->last)
+		l->last->next = p;
+	else
+		l->first = p;
+	l->last = p;
+	return p;
+}
+
+static void *link_add(struct spawner_link *l, uint32_t size, int fd)
+{
+	struct link_packet *p = l->last;
+	if (!p || p->len + size > sizeof(p->bytes) || (fd >= 0 && p->n_fds == SW_PACKET_FDS))
+		p = link_packet_add(l);
+	void *frame = p->bytes + p->len;
+	p->len += size;
+	if (fd >= 0)
+		p->fds[p->n_fds++] = fd;
+	event_active(l->flush, EV_TIMEOUT, 0);
+	return frame;
+}
+
+void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd)
+{
+	return link_add(l, size, fd);
+}
+
+static int link_send(int fd, struct link_packet *p)
+{
+	char control[CMSG_SPACE(sizeof(int) * SW_PACKET_FDS)] __attribute__((aligned(8)));
+	struct iovec iov = { p->bytes, p->len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	if (p->n_fds > 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * p->n_fds);
+		struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
+		*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * p->n_fds),
+				       .cmsg_level = SOL_SOCKET,
+				       .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(m), p->fds, sizeof(int) * p->n_fds);
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+void spawner_link_flush(struct spawner_link *l)
+{
+	while (l->first && l->fd >= 0) {
+		struct link_packet *p = l->first;
+		int r = link_send(l->fd, p);
+		if (r == -EAGAIN || r == -ENOBUFS || r == -EINTR) {
+			event_add(l->writable, NULL);
+			return;
+		}
+		if (r < 0)
+			return; /* the end of the connection is read next */
+		l->first = p->next;
+		if (!l->first)
+			l->last = NULL;
+		link_packet_drop(l, p);
+	}
+}
+
+static void link_on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	spawner_link_flush(arg);
+}
+
+static void link_say(struct spawner_link *l, enum sw_type type)
+{
+	struct sw_head head = { sizeof(head), (uint16_t)type, SW_VERSION, 0 };
+	memcpy(link_add(l, sizeof(head), -1), &head, sizeof(head));
+}
+
+/* --- frames in --- */
+
+struct link_fds {
+	int fd[SW_PACKET_FDS + 16];
+	unsigned n, used;
+};
+
+static int link_take_fd(struct link_fds *fds)
+{
+	return fds->used < fds->n ? fds->fd[fds->used++] : -1;
+}
+
+static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
+{
+	l->capacity = f->capacity;
+	l->pid = f->pid;
+	l->state = LINK_WELCOME;
+}
+
+static void link_report(struct spawner_link *l, const struct sw_report *f, struct link_fds *fds)
+{
+	int pair[2] = { -1, -1 };
+	for (unsigned i = 0; i < f->n_fds && i < 2; i++)
+		pair[i] = link_take_fd(fds);
+	l->config.report(l->config.arg, f, pair);
+}
+
+/* False: not a frame of this protocol. */
+static bool link_frame(struct spawner_link *l, const struct sw_head *head, struct link_fds *fds)
+{
+	switch (head->type) {
+	case SW_HELLO_OK:
+		if (head->size != sizeof(struct sw_hello_ok))
+			return false;
+		link_hello_ok(l, (const struct sw_hello_ok *)head);
+		return true;
+	case SW_REFUSED:
+		if (head->size != sizeof(struct sw_refused))
+			return false;
+		snprintf(l->refused, sizeof(l->refused), "%.*s", (int)sizeof(l->refused) - 1,
+			 ((const struct sw_refused *)head)->why);
+		return true;
+	case SW_STARTED:
+	case SW_START_FAILED:
+	case SW_BUSY:
+	case SW_EXIT:
+	case SW_KNOWN:
+		if (head->size != sizeof(struct sw_report))
+			return false;
+		link_report(l, (const struct sw_report *)head, fds);
+		return true;
+	case SW_KNOWN_END:
+		if (l->state == LINK_QUERIED) {
+			l->state = LINK_UP;
+			l->retry_ms = LINK_RETRY_MIN_MS;
+			l->config.synced(l->config.arg);
+		}
+		return true;
+	}
+	return false;
+}
+
+static bool link_frames(struct spawner_link *l, size_t len, struct link_fds *fds)
+{
+	for (size_t at = 0; at < len;) {
+		const struct sw_head *head = (const struct sw_head *)(l->in + at);
+		if (len - at < sizeof(*head) || head->size < sizeof(*head) || head->size % 8 != 0 ||
+		    head->size > len - at || !link_frame(l, head, fds))
+			return false;
+		at += head->size;
+	}
+	return true;
+}
+
+/* One packet: 1 taken, 0 nothing there, -1 the connection is over. */
+static int link_receive(struct spawner_link *l)
+{
+	char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))] __attribute__((aligned(8)));
+	struct link_fds fds = { .n = 0 };
+	struct iovec iov = { l->in, sizeof(l->in) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return -1;
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m))
+		if (m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS) {
+			fds.n = (unsigned)MIN2((m->cmsg_len - CMSG_LEN(0)) / sizeof(int), ARRAY_SIZE(fds.fd));
+			memcpy(fds.fd, CMSG_DATA(m), fds.n * sizeof(int));
+		}
+	/*
+	 * Fewer fds than frames speak of (we had no room): their owners would be mixed up. Ask anew, on a new connection, when
+	 * some have been closed.
+	 */
+	bool fine = !(msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) && link_frames(l, (size_t)n, &fds);
+	for (int fd; (fd = link_take_fd(&fds)) >= 0;)
+		close(fd);
+	return fine ? 1 : -1;
+}
+
+/* --- coming and going --- */
+
+static void link_on_readable(evutil_socket_t fd, short what, void *arg);
+static void link_on_writable(evutil_socket_t fd, short what, void *arg);
+
+static void link_close(struct spawner_link *l)
+{
+	if (l->readable)
+		event_free(l->readable);
+	if (l->writable)
+		event_free(l->writable);
+	l->readable = l->writable = NULL;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	l->pid = 0;
+	l->state = LINK_DOWN;
+	link_drop_queue(l);
+}
+
+/* Starts a spawner whose first connection is the other end of what is returned; or -errno. Its own end tells when it is gone. */
+static int link_start_spawner(struct spawner_link *l)
+{
+	int pair[2];
+	pid_t pid;
+	sigset_t all, none;
+	posix_spawnattr_t attr;
+	posix_spawn_file_actions_t actions;
+	char *argv[] = { (char *)"batchd-spawner", (char *)"--socket", l->socket, (char *)"--client-fd", (char *)"3", NULL };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	sigfillset(&all);
+	sigemptyset(&none);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
+	int r = -posix_spawnp(&pid, l->program, &actions, &attr, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	close(pair[1]);
+	if (r < 0) {
+		close(pair[0]);
+		return r;
+	}
+	return pair[0];
+}
+
+/* Connects or starts, and says HELLO. 0 or -errno. */
+static int link_begin(struct spawner_link *l)
+{
+	struct sw_hello hello = { .head = { sizeof(hello), SW_HELLO, SW_VERSION, 0 },
+				  .protocol = SW_PROTOCOL,
+				  .store_id = l->config.store_id };
+	int size = 2 * SW_PACKET_BYTES;
+	l->fd = unix_connect(l->socket, SOCK_SEQPACKET);
+	if (l->fd < 0 && l->config.can_start)
+		l->fd = link_start_spawner(l);
+	if (l->fd < 0)
+		return l->fd;
+	fd_set_nonblock(l->fd, true);
+	setsockopt(l->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	l->refused[0] = '\0';
+	l->state = LINK_HELLO;
+	l->readable = event_new(l->config.base, l->fd, EV_READ | EV_PERSIST, link_on_readable, l);
+	l->writable = event_new(l->config.base, l->fd, EV_WRITE, link_on_writable, l);
+	event_priority_set(l->readable, 0);
+	event_priority_set(l->writable, 0);
+	event_add(l->readable, NULL);
+	memcpy(link_add(l, sizeof(hello), -1), &hello, sizeof(hello));
+	spawner_link_flush(l);
+	return 0;
+}
+
+static void link_try_later(struct spawner_link *l)
+{
+	struct timeval tv = { l->retry_ms / 1000, l->retry_ms % 1000 * 1000 };
+	l->retry_ms = MIN2(2 * l->retry_ms, LINK_RETRY_MAX_MS);
+	event_add(l->retry, &tv);
+}
+
+static void link_lost(struct spawner_link *l)
+{
+	bool was_up = l->state == LINK_UP;
+	if (l->refused[0])
+		log_error("the spawner at '%s' refuses: %s", l->socket, l->refused);
+	link_close(l);
+	if (was_up) {
+		l->config.down(l->config.arg);
+		if (link_begin(l) == 0)
+			return;
+	}
+	link_try_later(l);
+}
+
+static void link_on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct spawner_link *l = arg;
+	int r = l->fd >= 0 ? 0 : link_begin(l);
+	if (r < 0) {
+		log_error("cannot reach or start the spawner '%s': %s", l->program, strerror(-r));
+		link_try_later(l);
+	}
+}
+
+static void link_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct spawner_link *l = arg;
+	int r = 1;
+	for (unsigned i = 0; i < LINK_PACKETS_A_TURN && r > 0 && l->fd >= 0; i++)
+		r = link_receive(l);
+	if (r < 0) {
+		link_lost(l);
+		return;
+	}
+	if (l->state == LINK_WELCOME) {
+		l->state = LINK_QUERIED;
+		link_say(l, SW_QUERY);
+	}
+	spawner_link_flush(l);
+}
+
+static void link_on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	spawner_link_flush(arg);
+}
+
+/* Takes in packets until the state is reached. Blocking. 0 or -errno. */
+static int link_wait(struct spawner_link *l, enum link_state state)
+{
+	while (l->state < state) {
+		struct pollfd p = { .fd = l->fd, .events = POLLIN };
+		spawner_link_flush(l);
+		if (l->first)
+			p.events |= POLLOUT;
+		int n = poll(&p, 1, LINK_ANSWER_MS);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (p.revents & ~POLLOUT && link_receive(l) < 0)
+			return -ECONNRESET;
+	}
+	return 0;
+}
+
+/* A spawner just on its way out, or one that somebody else has started, ends a connection: try again. */
+static int link_open(struct spawner_link *l, struct err *e)
+{
+	int r = -ECONNRESET;
+	for (unsigned i = 0; i < LINK_TRIES && r == -ECONNRESET; i++) {
+		r = link_begin(l);
+		if (r == 0)
+			r = link_wait(l, LINK_WELCOME);
+		if (r < 0)
+			link_close(l);
+		if (l->refused[0])
+			return err_set(e, 0, "the spawner at '%s' refuses: %s", l->socket, l->refused);
+	}
+	if (r == 0)
+		return 0;
+	if (l->config.can_start)
+		return err_set(e, 0, "cannot start '%s' for '%s': %s", l->program, l->socket, strerror(-r));
+	return err_set(e, 0, "no spawner at '%s': %s: start batchd-spawner.service", l->socket, strerror(-r));
+}
+
+int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret, struct err *e)
+{
+	struct spawner_link *l = xcalloc(1, sizeof(*l));
+	l->config = *config;
+	l->program = xstrdup(config->program ? config->program : "batchd-spawner");
+	l->socket = xstrdup(config->socket);
+	l->fd = -1;
+	l->retry_ms = LINK_RETRY_MIN_MS;
+	l->flush = event_new(config->base, -1, 0, link_on_flush, l);
+	l->retry = event_new(config->base, -1, 0, link_on_retry, l);
+	int r = link_open(l, e);
+	if (r != 0)
+		spawner_link_free(l);
+	else
+		*ret = l;
+	return r;
+}
+
+struct spawner_link *spawner_link_free(struct spawner_link *l)
+{
+	if (!l)
+		return NULL;
+	spawner_link_flush(l);
+	link_close(l);
+	event_free(l->flush);
+	event_free(l->retry);
+	free(l->spare);
+	free(l->program);
+	free(l->socket);
+	free(l);
+	return NULL;
+}
+
+int spawner_link_sync(struct spawner_link *l)
+{
+	if (l->fd < 0)
+		return -ENOTCONN;
+	l->state = LINK_QUERIED;
+	link_say(l, SW_QUERY);
+	return link_wait(l, LINK_UP);
+}
+
+bool spawner_link_is_up(const struct spawner_link *l)
+{
+	return l->state == LINK_UP;
+}
+
+bool spawner_link_is_alive(const struct spawner_link *l)
+{
+	char c;
+	ssize_t n = l->fd < 0 ? 0 : recv(l->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+uint32_t spawner_link_capacity(const struct spawner_link *l)
+{
+	return l->capacity;
+}
+
+int32_t spawner_link_pid(const struct spawner_link *l)
+{
+	return l->pid;
+}

@@ -1,0 +1,55 @@
+/*
+ * batchd's end of the connection to batchd-spawner: finds one or starts one, sends frames in packets, hands on what comes back, and
+ * when the connection breaks comes back by itself and asks the spawner what it knows.
+ *
+ * Loop thread only. Nothing here knows what an attempt is.
+ */
+#ifndef DAEMON_EXEC_EXEC_SPAWNER_LINK_H
+#define DAEMON_EXEC_EXEC_SPAWNER_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "proto/spawn_wire.h"
+
+struct event_base;
+struct spawner_link;
+
+struct spawner_link_config {
+	struct event_base *base;
+	const char *program; /* looked up in PATH if without slash */
+	const char *socket;
+	uint64_t store_id;
+	bool can_start;
+	/* STARTED to KNOWN. The fds are the callee's from here on, -1 where there is none. */
+	void (*report)(void *arg, const struct sw_report *r, int fds[2]);
+	/* The connection is gone; what was queued is forgotten. A new one is being made. */
+	void (*down)(void *arg);
+	/* All that the spawner knows has been reported (KNOWN_END); frames are taken again. */
+	void (*synced)(void *arg);
+	void *arg;
+};
+
+/* Connects, or starts a spawner, and says HELLO. Blocking. Not synced yet. 0 or err. */
+int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret, struct err *e) _must_check_;
+struct spawner_link *spawner_link_free(struct spawner_link *l);
+/* Asks for all that is known and takes in reports until synced. Blocking, at start-up only. 0 or -errno. */
+int spawner_link_sync(struct spawner_link *l) _must_check_;
+
+/* Connected and synced. */
+bool spawner_link_is_up(const struct spawner_link *l);
+/* False: the connection has ended although nobody has noticed yet (looks at the socket). */
+bool spawner_link_is_alive(const struct spawner_link *l);
+/* As HELLO_OK told. */
+uint32_t spawner_link_capacity(const struct spawner_link *l);
+int32_t spawner_link_pid(const struct spawner_link *l);
+
+/*
+ * Room for a frame of `size` bytes (a multiple of 8, at most SW_PACKET_BYTES) at the end of the queue, to be filled at once; fd (-1:
+ * none) goes with it and is ours from here on. Sent at the end of the loop turn. Only while up.
+ */
+void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd);
+void spawner_link_flush(struct spawner_link *l);
+
+#endif

@@ -1,0 +1,224 @@
+/*
+ * run.output: which op and which try is asked of the engine or the store; the bytes are read on a worker, since an old log may not
+ * be in memory.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/text.h"
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/exec/work.h"
+#include "daemon/rpc/logcache.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/store/sql_read.h"
+#include "daemon/store/store.h"
+
+#define CHUNKS_MAX 16384 /* of one answer: each takes up to 20 bytes of it */
+
+struct output_job {
+	struct rpc_call *call;
+	struct params_run_output p; /* but for p.op.id, which is `id` */
+	char *id;
+	uint32_t op, attempt;
+	bool op_ended;	    /* this try will print no more */
+	struct logread *log;
+	struct buf data, chunks;
+	int64_t offset, next, size;
+	struct err err;
+};
+
+static void output_free_job(struct output_job *j)
+{
+	logcache_put(j->log);
+	buf_done(&j->data);
+	buf_done(&j->chunks);
+	free(j->id);
+	free(j);
+}
+
+static void output_fail(struct output_job *j)
+{
+	rpc_fail(j->call, &j->err);
+	output_free_job(j);
+}
+
+/* --- the answer --- */
+
+static void pack_chunks(struct pk *pk, const struct buf *chunks)
+{
+	const struct logread_chunk *c = (const void *)chunks->p;
+	pk_key(pk, "chunks");
+	pk_array(pk);
+	for (size_t i = 0; i < chunks->len / sizeof(*c); i++) {
+		pk_array(pk);
+		pk_int(pk, c[i].time_ms);
+		pk_int(pk, c[i].stream);
+		pk_int(pk, c[i].bytes);
+		pk_end(pk);
+	}
+	pk_end(pk);
+}
+
+static void output_done_job(void *arg)
+{
+	struct output_job *j = arg;
+	struct buf b = BUF_INIT;
+	if (j->err.sym) {
+		output_fail(j);
+		return;
+	}
+	struct pk pk = rpc_pk(j->call, &b);
+	pk_map(&pk);
+	pk_key(&pk, "data");
+	pk_bin(&pk, buf_slice(&j->data));
+	pk_kint(&pk, "offset", j->offset);
+	pk_kint(&pk, "size", j->size);
+	pk_kbool(&pk, "end", j->op_ended && j->next >= j->size);
+	pk_kint(&pk, "dropped", j->next - j->offset - (int64_t)j->data.len);
+	pk_kint(&pk, "attempt", j->attempt);
+	if (j->p.stream == STREAM_BOTH)
+		pack_chunks(&pk, &j->chunks);
+	pk_end(&pk);
+	rpc_reply(j->call, &b);
+	output_free_job(j);
+}
+
+/* --- reading, on a worker --- */
+
+/* Where to begin, or -errno. What is asked for from the end ends there, also when it is more than one answer holds. */
+static int64_t output_start(struct output_job *j)
+{
+	const struct params_run_output *p = &j->p;
+	if (p->lines < 0 && p->tail < 0)
+		return MAX2(p->offset, 0);
+	int64_t start = MAX2(j->size - p->tail, 0);
+	if (p->lines >= 0)
+		start = logread_tail_lines(j->log, j->op, j->attempt, p->stream, p->lines);
+	return start < 0 ? start : MAX2(start, j->size - p->limit);
+}
+
+/* Very many small pieces: only the first of them fit the answer, and the bytes that go with them. */
+static void output_cut(struct output_job *j)
+{
+	const struct logread_chunk *c = (const void *)j->chunks.p;
+	size_t n = j->chunks.len / sizeof(*c), bytes = 0;
+	if (n <= CHUNKS_MAX)
+		return;
+	for (size_t i = 0; i < CHUNKS_MAX; i++)
+		bytes += (size_t)c[i].bytes;
+	/* Read again to the exact end: a dropped middle may lie before or after it. */
+	buf_clear(&j->data);
+	buf_clear(&j->chunks);
+	int64_t from = j->offset;
+	if (logread_read(j->log, j->op, j->attempt, j->p.stream, from, (int64_t)bytes, &j->data, &j->chunks, &j->offset,
+			 &j->next) < 0)
+		err_set(&j->err, E_STORAGE, "cannot read the output again");
+}
+
+static void output_read(void *arg)
+{
+	struct output_job *j = arg;
+	const struct params_run_output *p = &j->p;
+	int r = logread_refresh(j->log);
+	if (r == 0) {
+		j->size = logread_extent(j->log, j->op, j->attempt, p->stream).size;
+		int64_t start = output_start(j);
+		j->offset = j->next = start;
+		if (start < 0)
+			r = (int)start;
+		else if (p->limit > 0 && start < j->size)
+			r = logread_read(j->log, j->op, j->attempt, p->stream, start, p->limit, &j->data, &j->chunks,
+					 &j->offset, &j->next);
+	}
+	if (r < 0) {
+		err_set(&j->err, r == -ENOMEM ? E_MEMORY : E_STORAGE, "cannot read the output of op %" PRId64 ".%u: %s", p->run,
+			j->op, strerror(-r));
+		return;
+	}
+	if (p->stream == STREAM_BOTH)
+		output_cut(j);
+}
+
+/* The op is known: which try, and whether it has ended. */
+static void output_go(struct output_job *j, const struct op_row *row)
+{
+	j->op = row->op;
+	j->attempt = (uint32_t)MIN2(j->p.attempt, UINT32_MAX);
+	if (j->attempt > row->attempts) {
+		err_set(&j->err, E_NOT_FOUND, "op %" PRId64 ".%u has been tried %u times: there is no attempt %" PRId64, j->p.run,
+			row->op, row->attempts, j->p.attempt);
+		return;
+	}
+	j->op_ended = op_state_ended(row->state) || (j->attempt && j->attempt < row->attempts);
+	if (!j->attempt)
+		j->attempt = row->attempts;
+}
+
+static void output_submit(struct output_job *j)
+{
+	struct rpc_server *s = j->call->s;
+	if (j->err.sym) {
+		output_fail(j);
+		return;
+	}
+	if (s->freed) {
+		err_set(&j->err, E_STATE, "the daemon is stopping");
+		output_fail(j);
+		return;
+	}
+	j->log = logcache_take(s->logs, (uint64_t)j->p.run);
+	work_submit(s->config.work, output_read, output_done_job, j);
+}
+
+static void output_find_stored(struct sql_reader *r, void *arg)
+{
+	struct output_job *j = arg;
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct op_row row;
+	uint32_t op = (uint32_t)MIN2(j->p.op.index, UINT32_MAX);
+	if (sql_op_get(r, (uint64_t)j->p.run, op, slice_str(j->id), &row, &strings, &j->err) == 0)
+		output_go(j, &row);
+	else if (!j->err.sym)
+		j->err.sym = E_INTERNAL;
+}
+
+static void output_found_stored(void *arg)
+{
+	output_submit(arg);
+}
+
+static void output_find_live(struct output_job *j, struct engine *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	uint32_t op = (uint32_t)MIN2(j->p.op.index, UINT32_MAX);
+	if (j->id)
+		op = engine_op_find(e, (uint64_t)j->p.run, slice_str(j->id));
+	if (op && engine_op_row(e, (uint64_t)j->p.run, op, &text, &row)) {
+		output_go(j, &row);
+		return;
+	}
+	if (j->id)
+		err_set(&j->err, E_NOT_FOUND, "run %" PRId64 " has no op '%s'", j->p.run, j->id);
+	else
+		err_set(&j->err, E_NOT_FOUND, "run %" PRId64 " has no op %" PRId64, j->p.run, j->p.op.index);
+}
+
+void rpc_run_output(struct rpc_call *call, const void *params)
+{
+	struct engine *e = call->s->config.engine;
+	struct run_row row;
+	struct output_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->p = *(const struct params_run_output *)params;
+	j->id = xslicedup(j->p.op.id);
+	j->p.limit = MIN2(j->p.tail >= 0 ? j->p.tail : j->p.limit, LIMIT_OUTPUT_MAX);
+	if (!engine_run_row(e, (uint64_t)j->p.run, &row)) {
+		store_read(call->s->config.store, output_find_stored, output_found_stored, j);
+		return;
+	}
+	output_find_live(j, e);
+	output_submit(j);
+}

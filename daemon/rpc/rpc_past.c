@@ -1,0 +1,236 @@
+/* What can be done with runs that have ended: run.restart and run.forget. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/store/sql_read.h"
+#include "daemon/store/store.h"
+#include "proto/mp.h"
+
+/* --- run.restart: the stored batch, without what belonged to its first time --- */
+
+struct restart_job {
+	struct rpc_call *call;
+	uint64_t run;
+	bool only_failed;
+	struct buf env_base; /* empty: not given */
+	struct buf batch, reused, warnings;
+	struct err err;
+};
+
+static void restart_free(struct restart_job *j)
+{
+	buf_done(&j->env_base);
+	buf_done(&j->batch);
+	buf_done(&j->reused);
+	buf_done(&j->warnings);
+	free(j);
+}
+
+static bool restart_op(void *arg, const struct op_row *row)
+{
+	struct restart_job *j = arg;
+	if (row->state == OP_SUCCEEDED)
+		buf_add(&j->reused, &row->op, sizeof(row->op));
+	return true;
+}
+
+static int restart_load(struct restart_job *j, struct sql_reader *r)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+	if (sql_run_get(r, j->run, &row, &strings, &j->err) || sql_run_batch(r, j->run, &j->batch, &j->err))
+		return 1;
+	if (!j->only_failed)
+		return 0;
+	if (sql_ops_list(r, j->run, SQL_OPS_ALL, 0, 0, restart_op, j, &j->err))
+		return 1;
+	if (j->reused.len / sizeof(uint32_t) == row.n_ops)
+		return err_set(&j->err, E_STATE, "all %u ops of run %" PRIu64 " succeeded: there is nothing failed to restart",
+			       row.n_ops, j->run);
+	return 0;
+}
+
+static void restart_read(struct sql_reader *r, void *arg)
+{
+	struct restart_job *j = arg;
+	if (restart_load(j, r) && !j->err.sym)
+		j->err.sym = E_INTERNAL;
+}
+
+static bool belongs_to_the_first(struct slice key)
+{
+	static const char *const keys[] = { "key", "env_base", "held", "not_before" };
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (slice_is(key, keys[i]))
+			return true;
+	return false;
+}
+
+static void restart_batch(const struct restart_job *j, struct buf *ret)
+{
+	struct pk pk = PK_INIT(ret);
+	struct mp m = mp_of(buf_slice(&j->batch));
+	pk_map(&pk);
+	for (uint32_t pairs = mp_next(&m).count; pairs > 0; pairs--) {
+		struct slice key = mp_next(&m).bytes, value = mp_skip(&m);
+		if (belongs_to_the_first(key))
+			continue;
+		pk_keyslice(&pk, key);
+		pk_raw(&pk, value);
+	}
+	if (j->env_base.len)
+		pk_kraw(&pk, "env_base", buf_slice(&j->env_base));
+	pk_end(&pk);
+}
+
+static void restart_submitted(void *arg, uint64_t run, bool existing, const struct err *err)
+{
+	struct restart_job *j = arg;
+	struct buf b = BUF_INIT;
+	(void)existing;
+	if (err) {
+		rpc_fail(j->call, err);
+	} else {
+		struct pk pk = rpc_pk(j->call, &b);
+		pk_map(&pk);
+		pk_kint(&pk, "run", (int64_t)run);
+		pk_kint(&pk, "origin", (int64_t)j->run);
+		pk_kint(&pk, "reused", (int64_t)(j->reused.len / sizeof(uint32_t)));
+		pk_end(&pk);
+		rpc_reply(j->call, &b);
+	}
+	restart_free(j);
+}
+
+static void restart_go(void *arg)
+{
+	struct restart_job *j = arg;
+	_cleanup_buf_ struct buf batch = BUF_INIT;
+	if (j->err.sym) {
+		rpc_fail(j->call, &j->err);
+		restart_free(j);
+		return;
+	}
+	restart_batch(j, &batch);
+	struct engine_submit s = { .batch = buf_slice(&batch),
+				   .origin = j->run,
+				   .reused = j->reused.len ? buf_slice(&j->reused) : SLICE_NONE,
+				   .done = restart_submitted,
+				   .arg = j };
+	engine_submit(j->call->s->config.engine, &s, &j->warnings);
+}
+
+void rpc_run_restart(struct rpc_call *call, const void *params)
+{
+	const struct params_run_restart *p = params;
+	struct run_row row;
+	if (engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
+		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s): cancel it or wait for it first", p->run,
+			  run_state_names[row.state]);
+		return;
+	}
+	struct restart_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->run = (uint64_t)p->run;
+	j->only_failed = p->failed;
+	if (p->env_base.p)
+		buf_addslice(&j->env_base, p->env_base);
+	store_read(call->s->config.store, restart_read, restart_go, j);
+}
+
+/* --- run.forget --- */
+
+struct forget_job {
+	struct rpc_call *call;
+	uint64_t run;	/* 0: by filter */
+	struct sql_run_filter filter;
+	struct buf runs; /* uint64_t each */
+	struct err err;
+};
+
+static void forget_free(struct forget_job *j)
+{
+	buf_done(&j->runs);
+	free(j);
+}
+
+static bool forget_one(void *arg, const struct run_row *row)
+{
+	struct forget_job *j = arg;
+	if (run_state_ended(row->state))
+		buf_add(&j->runs, &row->run, sizeof(row->run));
+	return true;
+}
+
+static void forget_read(struct sql_reader *r, void *arg)
+{
+	struct forget_job *j = arg;
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+	int failed;
+	if (j->run) {
+		failed = sql_run_get(r, j->run, &row, &strings, &j->err);
+		if (!failed)
+			forget_one(j, &row);
+	} else {
+		failed = sql_runs_list(r, &j->filter, forget_one, j, &j->err);
+	}
+	if (failed && !j->err.sym)
+		j->err.sym = E_INTERNAL;
+}
+
+static void forget_committed(void *arg, enum txn_status status, uint64_t existing, const struct err *e)
+{
+	struct forget_job *j = arg;
+	struct buf b = BUF_INIT;
+	(void)existing;
+	if (status != TXN_DONE) {
+		rpc_fail(j->call, e);
+	} else {
+		struct pk pk = rpc_pk(j->call, &b);
+		pk_map(&pk);
+		pk_kint(&pk, "forgotten", (int64_t)(j->runs.len / sizeof(uint64_t)));
+		pk_end(&pk);
+		rpc_reply(j->call, &b);
+	}
+	forget_free(j);
+}
+
+static void forget_go(void *arg)
+{
+	struct forget_job *j = arg;
+	if (j->err.sym) {
+		rpc_fail(j->call, &j->err);
+		forget_free(j);
+		return;
+	}
+	struct txn *t = txn_new(forget_committed, j);
+	const uint64_t *run = (const uint64_t *)(const void *)j->runs.p;
+	for (size_t i = 0; i < j->runs.len / sizeof(*run); i++)
+		txn_forget(t, run[i]);
+	store_commit(j->call->s->config.store, t);
+}
+
+void rpc_run_forget(struct rpc_call *call, const void *params)
+{
+	const struct params_run_forget *p = params;
+	struct run_row row;
+	if (p->run && engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
+		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s)", p->run, run_state_names[row.state]);
+		return;
+	}
+	struct forget_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->run = (uint64_t)p->run;
+	j->filter = (struct sql_run_filter){
+		.states = p->states ? p->states & SQL_STATES_ENDED : SQL_STATES_ENDED,
+		.ended_before = p->before,
+	};
+	if (!j->run && !j->filter.states)
+		forget_go(j); /* none of the states asked for is one that has ended */
+	else
+		store_read(call->s->config.store, forget_read, forget_go, j);
+}

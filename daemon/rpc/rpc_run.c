@@ -1,0 +1,172 @@
+/* Methods that show one run or act on it. */
+#include "daemon/rpc/rpc.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/text.h"
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/rpc/logcache.h"
+#include "daemon/rpc/rundoc.h"
+#include "daemon/rpc/shape.h"
+#include "daemon/store/sql_read.h"
+#include "daemon/store/store.h"
+
+/* --- run.get --- */
+
+struct get_job {
+	struct rpc_call *call;
+	struct rundoc doc;
+};
+
+static void get_stored(struct sql_reader *r, void *arg)
+{
+	rundoc_stored(&((struct get_job *)arg)->doc, r);
+}
+
+static void get_done(void *arg)
+{
+	struct get_job *j = arg;
+	if (j->doc.failed) {
+		rpc_fail(j->call, &j->doc.err);
+	} else {
+		pk_end(&j->doc.pk);
+		rpc_reply(j->call, &j->doc.b);
+	}
+	rundoc_done(&j->doc);
+	free(j);
+}
+
+static struct get_job *get_new(struct rpc_call *call, uint64_t run)
+{
+	struct get_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	rundoc_init(&j->doc, run, call->omit_nil);
+	return j;
+}
+
+void rpc_run_get(struct rpc_call *call, const void *params)
+{
+	const struct params_run_get *p = params;
+	struct rpc_server *s = call->s;
+	struct get_job *j = get_new(call, (uint64_t)p->run);
+	j->doc.ops = p->ops;
+	j->doc.offset = p->offset;
+	j->doc.limit = p->limit;
+	j->doc.output = p->output;
+	if (rundoc_live(&j->doc, s)) {
+		get_done(j);
+		return;
+	}
+	if (p->output >= 0)
+		j->doc.log = logcache_take(s->logs, j->doc.run);
+	store_read(s->config.store, get_stored, get_done, j);
+}
+
+/* --- acting --- */
+
+/* The answer of what acts: the run as it is now, without ops. */
+static void reply_run(struct rpc_call *call, uint64_t run)
+{
+	struct get_job *j = get_new(call, run);
+	j->doc.ops = RUN_OPS_NONE;
+	if (rundoc_live(&j->doc, call->s))
+		get_done(j);
+	else
+		store_read(call->s->config.store, get_stored, get_done, j);
+}
+
+struct ended_job {
+	struct rpc_call *call;
+	uint64_t run;
+	struct err err;
+};
+
+static void ended_read(struct sql_reader *r, void *arg)
+{
+	struct ended_job *j = arg;
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+	if (sql_run_get(r, j->run, &row, &strings, &j->err) == 0)
+		err_set(&j->err, E_STATE, "run %" PRIu64 " has ended (%s)", j->run, run_state_names[row.state]);
+}
+
+static void ended_done(void *arg)
+{
+	struct ended_job *j = arg;
+	rpc_fail(j->call, &j->err);
+	free(j);
+}
+
+/* Answers why a run cannot be acted on and returns false: it has ended, or never was. */
+static bool must_be_live(struct rpc_call *call, uint64_t run)
+{
+	struct run_row row;
+	if (engine_run_row(call->s->config.engine, run, &row))
+		return true;
+	struct ended_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->run = run;
+	store_read(call->s->config.store, ended_read, ended_done, j);
+	return false;
+}
+
+static int cancel_params(struct engine *e, const struct params_run_cancel *p, struct engine_cancel *c, struct err *err)
+{
+	*c = (struct engine_cancel){
+		.run = (uint64_t)p->run,
+		.op = (uint32_t)MIN2(p->op.index, UINT32_MAX),
+		.grace_ms = p->has_grace ? p->grace_ms : -1,
+		.now = p->now,
+	};
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	text_one_line(&shown, p->signal.p ? p->signal : p->op.id, LIMIT_NAME_BYTES);
+	if (p->signal.p)
+		c->signal = shape_signal_parse(p->signal);
+	if (p->signal.p && !c->signal)
+		return err_set(err, E_PARAMS, "signal: there is no signal '%s'", buf_str(&shown));
+	if (p->op.id.p)
+		c->op = engine_op_find(e, c->run, p->op.id);
+	if (p->op.id.p && !c->op)
+		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op '%s'", c->run, buf_str(&shown));
+	return 0;
+}
+
+void rpc_run_cancel(struct rpc_call *call, const void *params)
+{
+	const struct params_run_cancel *p = params;
+	struct engine *e = call->s->config.engine;
+	struct engine_cancel c;
+	struct err err = ERR_INIT;
+	if (!must_be_live(call, (uint64_t)p->run))
+		return;
+	if (cancel_params(e, p, &c, &err) || engine_cancel(e, &c, &err))
+		rpc_fail(call, &err);
+	else
+		reply_run(call, c.run);
+}
+
+void rpc_run_pause(struct rpc_call *call, const void *params)
+{
+	const struct params_run_pause *p = params;
+	struct err err = ERR_INIT;
+	if (!must_be_live(call, (uint64_t)p->run))
+		return;
+	if (engine_pause(call->s->config.engine, (uint64_t)p->run, p->freeze, &err))
+		rpc_fail(call, &err);
+	else
+		reply_run(call, (uint64_t)p->run);
+}
+
+void rpc_run_resume(struct rpc_call *call, const void *params)
+{
+	const struct params_run_resume *p = params;
+	struct err err = ERR_INIT;
+	if (!must_be_live(call, (uint64_t)p->run))
+		return;
+	if (engine_resume(call->s->config.engine, (uint64_t)p->run, &err))
+		rpc_fail(call, &err);
+	else
+		reply_run(call, (uint64_t)p->run);
+}

@@ -1,0 +1,231 @@
+/* run.subscribe and todo.subscribe: the snapshot, and with it the place in the row of events. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/timeutil.h"
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/rpc/follow.h"
+#include "daemon/rpc/logcache.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/rpc/rpc_todo.h"
+#include "daemon/rpc/rundoc.h"
+#include "daemon/rpc/shape.h"
+#include "daemon/rpc/subs.h"
+#include "daemon/store/sql_read.h"
+#include "daemon/store/store.h"
+#include "proto/mp.h"
+
+/* --- one run --- */
+
+struct sub_job {
+	struct rpc_call *call;
+	struct sub like;
+	struct buf push; /* raw; empty: the default */
+	struct rundoc doc;
+	struct buf begun; /* struct follow_begun each */
+	struct body end;
+};
+
+static void job_free(struct sub_job *j)
+{
+	rundoc_done(&j->doc);
+	buf_done(&j->push);
+	buf_done(&j->begun);
+	body_done(&j->end);
+	free(j);
+}
+
+static struct slice job_push(const struct sub_job *j)
+{
+	return j->push.len ? buf_slice(&j->push) : SLICE_NONE;
+}
+
+/* Answers with the snapshot; the subscription, or NULL when nobody is there. */
+static struct sub *job_answer(struct sub_job *j)
+{
+	struct sub *sub = subs_add(j->call, &j->like, job_push(j));
+	if (sub)
+		subs_pack(sub, &j->doc.pk);
+	pk_end(&j->doc.pk);
+	rpc_reply(j->call, &j->doc.b);
+	return sub;
+}
+
+static bool begun_op(void *arg, const struct op_row *row)
+{
+	struct sub_job *j = arg;
+	struct follow_begun b = { .op = row->op, .attempts = row->attempts };
+	if (row->attempts > 1 || row->stdout_bytes + row->stderr_bytes > 0)
+		buf_add(&j->begun, &b, sizeof(b));
+	return true;
+}
+
+/* An ended run whose output is wanted: which ops have any, and the event that will close it. */
+static int job_read_past(struct sub_job *j, struct sql_reader *r)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+	if (sql_run_get(r, j->doc.run, &row, &strings, &j->doc.err))
+		return 1;
+	j->end = body_run_state(&row, time_wall_ms(), j->like.omit_nil);
+	if (j->like.from_now)
+		return 0;
+	return sql_ops_list(r, j->doc.run, SQL_OPS_ALL, 0, 0, begun_op, j, &j->doc.err);
+}
+
+static void job_read(struct sql_reader *r, void *arg)
+{
+	struct sub_job *j = arg;
+	rundoc_stored(&j->doc, r);
+	if (!j->doc.failed && j->like.output)
+		j->doc.failed = job_read_past(j, r) != 0;
+}
+
+static void job_done_stored(void *arg)
+{
+	struct sub_job *j = arg;
+	if (j->doc.failed) {
+		rpc_fail(j->call, &j->doc.err);
+		job_free(j);
+		return;
+	}
+	struct sub *sub = job_answer(j);
+	if (sub && sub->output)
+		follow_ended(sub, sub->run, j->begun.len ? buf_slice(&j->begun) : slice_of("", 0), &j->end);
+	job_free(j);
+}
+
+static void subscribe_run(struct rpc_call *call, const struct sub *like, struct slice push)
+{
+	struct sub_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->like = *like;
+	if (push.p)
+		buf_addslice(&j->push, push);
+	rundoc_init(&j->doc, like->run, call->omit_nil);
+	if (!rundoc_live(&j->doc, call->s)) {
+		store_read(call->s->config.store, job_read, job_done_stored, j);
+		return;
+	}
+	struct sub *sub = job_answer(j);
+	if (sub && sub->output)
+		follow_live(sub, sub->run);
+	job_free(j);
+}
+
+/* --- all runs --- */
+
+static void pack_live(struct rpc_server *s, const struct buf *ids, struct pk *pk)
+{
+	const uint64_t *id = (const uint64_t *)(const void *)ids->p;
+	struct engine *e = s->config.engine;
+	_cleanup_buf_ struct buf messages = BUF_INIT;
+	struct run_row row;
+	for (size_t i = 0; i < ids->len / sizeof(*id) && pk->b->len + SHAPE_LISTED_BYTES < LIMIT_REPLY_BYTES; i++) {
+		if (!engine_run_row(e, id[i], &row))
+			continue;
+		buf_clear(&messages);
+		if (engine_run_messages(e, id[i], &messages))
+			row.messages = buf_slice(&messages);
+		pk_map(pk);
+		shape_run_keys(pk, &row, true);
+		pk_end(pk);
+	}
+}
+
+static void subscribe_all(struct rpc_call *call, const struct sub *like, struct slice push)
+{
+	_cleanup_buf_ struct buf ids = BUF_INIT;
+	struct rpc_server *s = call->s;
+	struct buf b = BUF_INIT;
+	struct pk pk = rpc_pk(call, &b);
+	struct sub *sub = subs_add(call, like, push);
+	engine_live_runs(s->config.engine, &ids);
+	pk_map(&pk);
+	subs_pack(sub, &pk);
+	pk_key(&pk, "runs");
+	pk_array(&pk);
+	pack_live(s, &ids, &pk);
+	pk_end(&pk);
+	pk_end(&pk);
+	rpc_reply(call, &b);
+	const uint64_t *id = (const uint64_t *)(const void *)ids.p;
+	for (size_t i = 0; like->output && i < ids.len / sizeof(*id); i++)
+		follow_live(sub, id[i]);
+}
+
+void rpc_run_subscribe(struct rpc_call *call, const void *params)
+{
+	const struct params_run_subscribe *p = params;
+	const struct sub like = { .kind = SUB_RUN,
+				  .run = (uint64_t)p->run,
+				  .output = p->output,
+				  .omit_nil = call->omit_nil,
+				  .from_now = p->since >= 0 };
+	if (p->run)
+		subscribe_run(call, &like, p->push);
+	else
+		subscribe_all(call, &like, p->push);
+}
+
+/* --- todos --- */
+
+struct lists {
+	struct pk *pk;
+	const struct todos *t;
+};
+
+static void pack_list_items(struct pk *pk, const struct todos *t, const char *list)
+{
+	static const struct todo_filter all = TODO_FILTER_ALL;
+	pk_ktext(pk, "list", slice_str(list));
+	pk_kint(pk, "todo_rev", todos_rev(t, list));
+	pk_key(pk, "todos");
+	todos_pack(t, list, &all, pk);
+}
+
+/* Past half a reply only the lists are named: their items are to be asked for. */
+static void pack_list(void *arg, const struct todo_list_info *info)
+{
+	struct lists *l = arg;
+	pk_map(l->pk);
+	if (l->pk->b->len < LIMIT_REPLY_BYTES / 2 && info->total < LIMIT_TODOS / 4) {
+		pack_list_items(l->pk, l->t, info->list);
+	} else {
+		pk_ktext(l->pk, "list", slice_str(info->list));
+		pk_kint(l->pk, "todo_rev", info->rev);
+		pk_knil(l->pk, "todos");
+	}
+	pk_end(l->pk);
+}
+
+static void pack_lists(struct pk *pk, const struct todos *t)
+{
+	struct lists l = { .pk = pk, .t = t };
+	pk_knil(pk, "list");
+	pk_key(pk, "lists");
+	pk_array(pk);
+	todos_each_list(t, pack_list, &l);
+	pk_end(pk);
+}
+
+/* Without a list or folder of its own it is told of all lists (contract section 3 rule 7). */
+void rpc_todo_subscribe(struct rpc_call *call, const void *params)
+{
+	const struct params_todo_subscribe *p = params;
+	const struct todos *t = engine_todos(call->s->config.engine);
+	_cleanup_free_ char *list = p->list.p ? xslicedup(p->list) : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd) : NULL;
+	const struct sub like = { .kind = SUB_TODO, .list = list };
+	struct buf b = BUF_INIT;
+	struct pk pk = rpc_pk(call, &b);
+	struct sub *sub = subs_add(call, &like, p->push);
+	pk_map(&pk);
+	subs_pack(sub, &pk);
+	if (list)
+		pack_list_items(&pk, t, list);
+	else
+		pack_lists(&pk, t);
+	pk_end(&pk);
+	rpc_reply(call, &b);
+}

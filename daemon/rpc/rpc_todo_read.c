@@ -1,0 +1,220 @@
+/* todo.list, todo.history, todo.lists: what is there and what was. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/xalloc.h"
+#include "daemon/engine/engine.h"
+#include "daemon/rpc/rpc.h"
+#include "daemon/rpc/rpc_todo.h"
+#include "daemon/rpc/shape.h"
+#include "daemon/store/sql_read.h"
+#include "daemon/store/store.h"
+#include "proto/mp.h"
+
+/* --- todo.list --- */
+
+static void list_head(struct pk *pk, const char *list, int64_t rev)
+{
+	pk_map(pk);
+	pk_ktext(pk, "list", slice_str(list));
+	pk_kint(pk, "rev", rev);
+	pk_key(pk, "todos");
+}
+
+static void list_now(struct rpc_call *call, const struct params_todo_list *p, const char *list)
+{
+	const struct todos *t = engine_todos(call->s->config.engine);
+	struct todo_filter filter = { .status_mask = p->statuses, .ready = p->ready, .owner = p->owner };
+	struct buf b = BUF_INIT;
+	struct pk pk = rpc_pk(call, &b);
+	list_head(&pk, list, todos_rev(t, list));
+	todos_pack(t, list, &filter, &pk);
+	pk_end(&pk);
+	rpc_reply(call, &b);
+}
+
+struct past_job {
+	struct rpc_call *call;
+	char *list, *owner;
+	int64_t rev;
+	uint32_t statuses;
+	struct buf items;
+	struct err err;
+	bool failed;
+};
+
+static void past_read(struct sql_reader *r, void *arg)
+{
+	struct past_job *j = arg;
+	j->failed = sql_todo_at(r, j->list, j->rev, &j->items, &j->err) != 0;
+}
+
+static bool past_wants(const struct past_job *j, struct slice item)
+{
+	struct slice status = mp_get_str(item, "status");
+	if (j->owner && !slice_is(mp_get_str(item, "owner"), j->owner))
+		return false;
+	if (!j->statuses)
+		return true;
+	for (int i = 0; i < TODO_STATUS_MAX; i++)
+		if (slice_is(status, todo_status_names[i]))
+			return j->statuses & 1u << i;
+	return false;
+}
+
+static void past_answer(struct past_job *j)
+{
+	struct buf b = BUF_INIT;
+	_cleanup_buf_ struct buf wanted = BUF_INIT;
+	struct pk pk = rpc_pk(j->call, &b), w = PK_INIT(&wanted);
+	uint32_t n;
+	struct mp m = array_open(buf_slice(&j->items), &n);
+	pk_array(&w);
+	for (; n > 0; n--) {
+		struct slice item = mp_skip(&m);
+		if (past_wants(j, item))
+			pk_raw(&w, item);
+	}
+	pk_end(&w);
+	list_head(&pk, j->list, j->rev);
+	shape_items(&pk, buf_slice(&wanted));
+	pk_end(&pk);
+	rpc_reply(j->call, &b);
+}
+
+static void past_done(void *arg)
+{
+	struct past_job *j = arg;
+	if (j->failed)
+		rpc_fail(j->call, &j->err);
+	else
+		past_answer(j);
+	buf_done(&j->items);
+	free(j->list);
+	free(j->owner);
+	free(j);
+}
+
+void rpc_todo_list(struct rpc_call *call, const void *params)
+{
+	const struct params_todo_list *p = params;
+	_cleanup_free_ char *list = rpc_todo_list_name(call, p->list, p->cwd);
+	if (!list)
+		return;
+	if (p->rev < 0 || p->rev == todos_rev(engine_todos(call->s->config.engine), list)) {
+		list_now(call, p, list);
+		return;
+	}
+	if (p->ready) {
+		rpc_failf(call, E_PARAMS, "ready: only of the list as it is now, not of revision %" PRId64, p->rev);
+		return;
+	}
+	struct past_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->list = TAKE_PTR(list);
+	j->owner = xslicedup(p->owner);
+	j->rev = p->rev;
+	j->statuses = p->statuses;
+	store_read(call->s->config.store, past_read, past_done, j);
+}
+
+/* --- todo.history --- */
+
+struct history_job {
+	struct rpc_call *call;
+	char *list;
+	int64_t since, rev;
+	uint32_t limit;
+	struct buf b;
+	struct pk pk;
+	struct err err;
+	bool failed;
+};
+
+static bool history_event(void *arg, const struct todo_event_row *row)
+{
+	struct history_job *j = arg;
+	struct pk *pk = &j->pk;
+	if (pk->b->len + row->before.len + row->after.len + 4096 > LIMIT_REPLY_BYTES)
+		return false;
+	pk_map(pk);
+	pk_kint(pk, "rev", row->rev);
+	pk_kint(pk, "time", row->time);
+	pk_kstr(pk, "source", slice_str(row->source));
+	pk_kint_or_nil(pk, "run", (int64_t)row->run, row->run != 0);
+	pk_key(pk, "before");
+	shape_items(pk, row->before);
+	pk_key(pk, "after");
+	shape_items(pk, row->after);
+	pk_end(pk);
+	return true;
+}
+
+static void history_read(struct sql_reader *r, void *arg)
+{
+	struct history_job *j = arg;
+	pk_map(&j->pk);
+	pk_ktext(&j->pk, "list", slice_str(j->list));
+	pk_kint(&j->pk, "rev", j->rev);
+	pk_key(&j->pk, "events");
+	pk_array(&j->pk);
+	j->failed = sql_todo_history(r, j->list, j->since, j->limit, history_event, j, &j->err) != 0;
+	pk_end(&j->pk);
+	pk_end(&j->pk);
+}
+
+static void history_done(void *arg)
+{
+	struct history_job *j = arg;
+	if (j->failed)
+		rpc_fail(j->call, &j->err);
+	else
+		rpc_reply(j->call, &j->b);
+	buf_done(&j->b);
+	free(j->list);
+	free(j);
+}
+
+void rpc_todo_history(struct rpc_call *call, const void *params)
+{
+	const struct params_todo_history *p = params;
+	char *list = rpc_todo_list_name(call, p->list, p->cwd);
+	if (!list)
+		return;
+	struct history_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->list = list;
+	j->since = p->since;
+	j->limit = (uint32_t)MIN2(p->limit, UINT32_MAX);
+	j->rev = todos_rev(engine_todos(call->s->config.engine), list);
+	j->pk = rpc_pk(call, &j->b);
+	store_read(call->s->config.store, history_read, history_done, j);
+}
+
+/* --- todo.lists --- */
+
+static void pack_list(void *arg, const struct todo_list_info *info)
+{
+	struct pk *pk = arg;
+	pk_map(pk);
+	pk_ktext(pk, "list", slice_str(info->list));
+	pk_kint(pk, "rev", info->rev);
+	pk_kint(pk, "total", info->total);
+	for (int i = 0; i < TODO_STATUS_MAX; i++)
+		pk_kint(pk, todo_status_names[i], info->count[i]);
+	pk_end(pk);
+}
+
+void rpc_todo_lists(struct rpc_call *call, const void *params)
+{
+	struct buf b = BUF_INIT;
+	struct pk pk = rpc_pk(call, &b);
+	(void)params;
+	pk_map(&pk);
+	pk_key(&pk, "lists");
+	pk_array(&pk);
+	todos_each_list(engine_todos(call->s->config.engine), pack_list, &pk);
+	pk_end(&pk);
+	pk_end(&pk);
+	rpc_reply(call, &b);
+}

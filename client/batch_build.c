@@ -88,10 +88,12 @@ void batch_pack_environ(struct pk *pk)
 }
 
 /* Is the variable `name` set by a later -E than number i (from -1: by any)? */
-static bool build_env_named(const struct submit_options *o, size_t from, const char *name, size_t len)
+static bool build_env_named(const struct submit_options *o, size_t from, const char *name,
+			    size_t len)
 {
 	for (size_t i = from; i < o->env.n; i++)
-		if (strncmp(o->env.v[i], name, len) == 0 && (o->env.v[i][len] == '=' || o->env.v[i][len] == '\0'))
+		if (strncmp(o->env.v[i], name, len) == 0 &&
+		    (o->env.v[i][len] == '=' || o->env.v[i][len] == '\0'))
 			return true;
 	return false;
 }
@@ -115,7 +117,8 @@ static int build_env(struct build *b)
 		return EXIT_OK;
 	pk_key(&b->pk, "env");
 	pk_map(&b->pk);
-	json_object_foreach(file, key, value) {
+	json_object_foreach(file, key, value)
+	{
 		if (build_env_named(b->o, 0, key, strlen(key)))
 			continue;
 		int status = build_json(b, key, value);
@@ -142,7 +145,8 @@ static int build_surroundings(struct build *b)
 	const char *cwd = ctx_cwd();
 	if (!build_file_has(b, "cwd") || b->o->dir) {
 		if (!cwd)
-			return fail(b->c, EXIT_USAGE, "the current folder is gone: go to another, or give -C DIR");
+			return fail(b->c, EXIT_USAGE,
+				    "the current folder is gone: go to another, or give -C DIR");
 		pk_ktext(&b->pk, "cwd", slice_str(cwd));
 	}
 	if (!build_file_has(b, "env_base"))
@@ -172,7 +176,9 @@ static int build_flags(struct build *b)
 		pk_kbool(&b->pk, "held", true);
 	if (o->delay.set)
 		pk_kint(&b->pk, "not_before", time_wall_ms() + o->delay.v);
-	const char *list = o->list ? o->list : build_file_has(b, "list") ? NULL : getenv("BATCHD_LIST");
+	const char *list = o->list		       ? o->list
+			   : build_file_has(b, "list") ? NULL
+						       : getenv("BATCHD_LIST");
 	build_str(b, "list", list && *list ? list : NULL);
 	if (b->from->no_output_cap)
 		pk_kint(&b->pk, "output_cap", 0);
@@ -190,13 +196,20 @@ static bool build_overruled(const struct build *b, const char *key)
 		const char *key;
 		bool yes;
 	} rules[] = {
-		{ "name", o->name },		 { "key", o->key },
-		{ "order", o->order },		 { "on_failure", o->on_failure },
-		{ "group", o->group },		 { "jobs", o->jobs.set },
-		{ "priority", o->priority.set }, { "timeout", o->timeout.set },
-		{ "held", o->hold },		 { "not_before", o->delay.set },
-		{ "list", o->list },		 { "env", o->env.n > 0 },
-		{ "cwd", o->dir },		 { "needs_runs", o->after.n > 0 },
+		{ "name", o->name },
+		{ "key", o->key },
+		{ "order", o->order },
+		{ "on_failure", o->on_failure },
+		{ "group", o->group },
+		{ "jobs", o->jobs.set },
+		{ "priority", o->priority.set },
+		{ "timeout", o->timeout.set },
+		{ "held", o->hold },
+		{ "not_before", o->delay.set },
+		{ "list", o->list },
+		{ "env", o->env.n > 0 },
+		{ "cwd", o->dir },
+		{ "needs_runs", o->after.n > 0 },
 		{ "after_any_runs", o->after_any.n > 0 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
@@ -209,7 +222,8 @@ static int build_file(struct build *b)
 {
 	const char *key;
 	json_t *value;
-	json_object_foreach(b->from->file, key, value) {
+	json_object_foreach(b->from->file, key, value)
+	{
 		if (json_is_null(value) || build_overruled(b, key))
 			continue;
 		int status = build_json(b, key, value);
@@ -264,12 +278,14 @@ static void build_ops(struct build *b)
 	pk_end(&b->pk);
 }
 
-int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from, struct buf *out)
+int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
+		struct buf *out)
 {
 	struct build b = { .c = c, .o = o, .from = from, .pk = PK_INIT(out) };
 	for (size_t i = 0; i < o->env.n; i++)
 		if (o->env.v[i][0] == '=' || o->env.v[i][0] == '\0')
-			return fail(c, EXIT_USAGE, "-E '%s': write NAME=VALUE, or NAME to remove it", o->env.v[i]);
+			return fail(c, EXIT_USAGE,
+				    "-E '%s': write NAME=VALUE, or NAME to remove it", o->env.v[i]);
 	pk_map(&b.pk);
 	int status = build_flags(&b);
 	if (status == EXIT_OK)

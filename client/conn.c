@@ -132,7 +132,8 @@ static void conn_flush(struct conn *c)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			/* What batchd said before it hung up is still to be read: reading finds the end. */
+			/* What batchd said before it hung up is still to be read: reading finds the
+			 * end. */
 			if (errno != EAGAIN)
 				c->sent = c->out.len;
 			break;
@@ -194,7 +195,8 @@ static void conn_read_error(struct slice error, struct err *e)
 	int sym = E_INTERNAL;
 	for (int i = E_NONE + 1; i < E_SYMBOL_MAX; i++) {
 		struct slice name = slice_str(err_symbol_name(i));
-		if (text.len > name.len && text.p[name.len] == ':' && memcmp(text.p, name.p, name.len) == 0)
+		if (text.len > name.len && text.p[name.len] == ':' &&
+		    memcmp(text.p, name.p, name.len) == 0)
 			sym = i;
 	}
 	err_set(e, sym, "%.*s", SLICE_FMT(text));
@@ -240,7 +242,8 @@ static bool conn_signalled(struct conn *c, struct conn_in *ret)
 	return true;
 }
 
-/* Waits for the socket or, where asked for, a signal. 1: a signal came; 0: look at the socket again; -1: the deadline passed. */
+/* Waits for the socket or, where asked for, a signal. 1: a signal came; 0: look at the socket
+ * again; -1: the deadline passed. */
 static int conn_poll(struct conn *c, int64_t deadline_ms, bool signals, struct conn_in *ret)
 {
 	struct pollfd fds[2] = {
@@ -261,7 +264,8 @@ static int conn_poll(struct conn *c, int64_t deadline_ms, bool signals, struct c
 }
 
 /* The next frame from the socket, past any kept ones. */
-static enum conn_got conn_receive(struct conn *c, int64_t deadline_ms, bool signals, struct conn_in *ret)
+static enum conn_got conn_receive(struct conn *c, int64_t deadline_ms, bool signals,
+				  struct conn_in *ret)
 {
 	conn_flush(c);
 	for (;;) {
@@ -295,7 +299,8 @@ enum conn_got conn_next(struct conn *c, int64_t deadline_ms, struct conn_in *ret
 	return ret->got;
 }
 
-/* Keeps an event for conn_next: packed again as the frame it came in, whose name nobody looks at. */
+/* Keeps an event for conn_next: packed again as the frame it came in, whose name nobody looks at.
+ */
 static void conn_keep(struct conn *c, struct slice event)
 {
 	struct conn_kept *k = xcalloc(1, sizeof(*k));
@@ -311,7 +316,8 @@ static void conn_keep(struct conn *c, struct slice event)
 	c->kept_end = &k->next;
 }
 
-int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret, struct err *e)
+int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret,
+	      struct err *e)
 {
 	uint32_t msgid = conn_send(c, method, params);
 	struct conn_in in;

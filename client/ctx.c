@@ -58,8 +58,11 @@ int fail_err(const struct ctx *c, const struct err *e)
 		return fail(c, EXIT_USAGE, "%s", e->text);
 	const char *symbol = err_symbol_name(e->sym);
 	size_t len = strlen(symbol);
-	const char *text = strncmp(e->text, symbol, len) == 0 && e->text[len] == ':' ? e->text + len + 1 : e->text;
-	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s (%s)", text + strspn(text, " "), symbol);
+	const char *text = strncmp(e->text, symbol, len) == 0 && e->text[len] == ':'
+				   ? e->text + len + 1
+				   : e->text;
+	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s (%s)",
+		    text + strspn(text, " "), symbol);
 }
 
 const char *ctx_cwd(void)
@@ -79,7 +82,8 @@ char *ctx_project(void)
 
 static int ctx_none(const struct ctx *c)
 {
-	return fail(c, EXIT_NO_DAEMON, "no daemon running at '%s': start one with `batchctl daemon start`", c->socket);
+	return fail(c, EXIT_NO_DAEMON,
+		    "no daemon running at '%s': start one with `batchctl daemon start`", c->socket);
 }
 
 /* What a failed conn_open means. */
@@ -88,7 +92,8 @@ static int ctx_open_failed(struct ctx *c, int r, const struct err *e)
 	if (r > 0)
 		return fail_err(c, e);
 	if (r == -ECONNRESET)
-		return fail(c, EXIT_NO_DAEMON, "what listens at '%s' hung up: is it batchd?", c->socket);
+		return fail(c, EXIT_NO_DAEMON, "what listens at '%s' hung up: is it batchd?",
+			    c->socket);
 	return fail(c, EXIT_NO_DAEMON, "cannot connect to '%s': %s", c->socket, strerror(-r));
 }
 
@@ -120,7 +125,8 @@ void ctx_disconnect(struct ctx *c)
 	c->conn = conn_free(c->conn);
 }
 
-/* Watches the folder the socket appears in; -1 where that cannot be: then only the retries find it. */
+/* Watches the folder the socket appears in; -1 where that cannot be: then only the retries find it.
+ */
 static int ctx_watch_folder(const char *socket)
 {
 	_cleanup_free_ char *dir = xstrdup(socket);
@@ -139,7 +145,8 @@ static int ctx_watch_folder(const char *socket)
 /* Waits for the folder to change, a signal, or `ms`. The signal's number, else 0. */
 static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 {
-	struct pollfd fds[2] = { { .fd = watch_fd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
+	struct pollfd fds[2] = { { .fd = watch_fd, .events = POLLIN },
+				 { .fd = signal_fd, .events = POLLIN } };
 	char events[4096];
 	struct signalfd_siginfo info;
 	if (poll(fds, 2, (int)ms) <= 0)
@@ -164,7 +171,9 @@ int ctx_reconnect(struct ctx *c, int signal_fd)
 			return EXIT_OK;
 		int64_t left = deadline - time_mono_ms();
 		if (left <= 0)
-			return fail(c, EXIT_NO_DAEMON, "batchd went away and did not come back within %d s", RECONNECT_MS / 1000);
+			return fail(c, EXIT_NO_DAEMON,
+				    "batchd went away and did not come back within %d s",
+				    RECONNECT_MS / 1000);
 		if (!told && pause > 4 * RETRY_MIN_MS) {
 			note(c, "batchd went away; waiting for it to come back");
 			told = true;
@@ -175,7 +184,8 @@ int ctx_reconnect(struct ctx *c, int signal_fd)
 	}
 }
 
-int ctx_try(struct ctx *c, const char *method, const struct buf *params, struct buf *ret, struct err *e)
+int ctx_try(struct ctx *c, const char *method, const struct buf *params, struct buf *ret,
+	    struct err *e)
 {
 	return conn_call(c->conn, method, params ? buf_slice(params) : SLICE_NONE, ret, e);
 }

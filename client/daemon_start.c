@@ -35,7 +35,8 @@ static bool daemon_lock_held(void)
 	return flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-/* The inode of the socket listening at that path, from /proc/net/unix (proc(5)); 0: nobody listens there. */
+/* The inode of the socket listening at that path, from /proc/net/unix (proc(5)); 0: nobody listens
+ * there. */
 static uint64_t daemon_listener_inode(const char *socket)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
@@ -47,7 +48,9 @@ static uint64_t daemon_listener_inode(const char *socket)
 		uint64_t inode;
 		int path = -1;
 		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) < 2 || path < 0)
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) <
+			    2 ||
+		    path < 0)
 			continue;
 		const unsigned listening = 1u << 16; /* __SO_ACCEPTCON */
 		if ((flags & listening) && strcmp(line + path, socket) == 0)
@@ -93,7 +96,8 @@ static bool daemon_listens(const char *socket)
 	DIR *dir = inode ? opendir("/proc") : NULL;
 	bool found = false;
 	for (struct dirent *d; dir && !found && (d = readdir(dir));)
-		found = parse_all_digits(slice_str(d->d_name)) && daemon_is_batchd(dirfd(dir), d->d_name) &&
+		found = parse_all_digits(slice_str(d->d_name)) &&
+			daemon_is_batchd(dirfd(dir), d->d_name) &&
 			daemon_holds_socket(dirfd(dir), d->d_name, inode);
 	if (dir)
 		closedir(dir);
@@ -126,7 +130,8 @@ char *daemon_program(void)
 	char *slash = strrchr(self, '/');
 	if (slash) {
 		*slash = '\0';
-		if (daemon_try(&found, self, "/batchd") || daemon_try(&found, self, "/../daemon/batchd"))
+		if (daemon_try(&found, self, "/batchd") ||
+		    daemon_try(&found, self, "/../daemon/batchd"))
 			return found;
 	}
 	if (daemon_try(&found, BATCHD_BINDIR, "/batchd"))
@@ -150,7 +155,8 @@ static void daemon_exec(const char *program, const char *socket, int log_fd)
 	signal(SIGPIPE, SIG_DFL);
 	setsid();
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0)
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    dup2(log_fd, STDERR_FILENO) < 0)
 		_exit(127);
 	execl(program, "batchd", "--socket", socket, (char *)NULL);
 	dprintf(STDERR_FILENO, "%s\n", strerror(errno));
@@ -176,8 +182,12 @@ int daemon_start(const char *socket, struct err *e)
 	_cleanup_close_ int log_fd = memfd_create("batchd-start", MFD_CLOEXEC);
 	int status;
 	if (!program)
-		return err_set(e, 0, "no daemon is running at '%s', and no program 'batchd' was found to start one: put it in PATH",
+		return err_set(e, 0,
+			       "no daemon is running at '%s', and no program 'batchd' was found to "
+			       "start one: put it in PATH",
 			       socket);
+	if (path_check_private(socket, e))
+		return 1;
 	if (log_fd < 0)
 		return err_set(e, 0, "cannot start batchd: %s", strerror(errno));
 	pid_t pid = fork();
@@ -192,5 +202,6 @@ int daemon_start(const char *socket, struct err *e)
 		return 0;
 	_cleanup_buf_ struct buf words = BUF_INIT;
 	daemon_last_words(log_fd, &words);
-	return err_set(e, 0, "cannot start '%s': %s", program, words.len ? buf_str(&words) : "it ended without a word");
+	return err_set(e, 0, "cannot start '%s': %s", program,
+		       words.len ? buf_str(&words) : "it ended without a word");
 }

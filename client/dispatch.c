@@ -21,7 +21,9 @@ struct globals {
 static const char *const opt_colors[] = { "auto", "always", "never", NULL };
 
 #define GLOBAL(name, letter, type, field, ...)                                                     \
-	{ name, letter, type, offsetof(struct globals, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct globals, field), __VA_ARGS__                   \
+	}
 
 const struct opt global_opts[] = {
 	GLOBAL("socket", 0, OPT_STR, socket, "PATH", "batchd's socket; else $BATCHD_SOCKET"),
@@ -44,7 +46,7 @@ struct line {
 	struct ctx ctx;
 	struct buf command; /* "batchctl todo add" */
 	const struct verb *verb, *parent;
-	void *values; /* the verb's options */
+	void *values;		       /* the verb's options */
 	const struct opt *shared_rows; /* rows whose values need freeing besides the verb's own */
 	struct strv operands;
 };
@@ -52,7 +54,8 @@ struct line {
 const struct verb *verb_find(const struct verb *const *table, const char *name)
 {
 	for (; *table; table++)
-		if (strcmp((*table)->name, name) == 0 || ((*table)->alias && strcmp((*table)->alias, name) == 0))
+		if (strcmp((*table)->name, name) == 0 ||
+		    ((*table)->alias && strcmp((*table)->alias, name) == 0))
 			return *table;
 	return NULL;
 }
@@ -68,8 +71,10 @@ static int line_unknown(struct line *l, const struct verb *const *table, const c
 			suggest_offer(&near, (*table)->alias);
 	}
 	if (near.best)
-		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': did you mean '%s'?", buf_str(&shown), near.best);
-	return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': see `%s --help`", buf_str(&shown), buf_str(&l->command));
+		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': did you mean '%s'?",
+			    buf_str(&shown), near.best);
+	return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': see `%s --help`", buf_str(&shown),
+		    buf_str(&l->command));
 }
 
 static void line_enter(struct line *l, const struct verb *v)
@@ -80,11 +85,14 @@ static void line_enter(struct line *l, const struct verb *v)
 	l->ctx.command = buf_str(&l->command);
 }
 
-/* Options before the verb, the verb, and where it has subs the options before the sub and the sub. EXIT_OK, or a failure. */
+/* Options before the verb, the verb, and where it has subs the options before the sub and the sub.
+ * EXIT_OK, or a failure. */
 static int line_find_verb(struct line *l, const struct verb *dflt)
 {
 	struct err e = ERR_INIT;
-	struct opts o = { .groups = { { global_opts, &l->globals } }, .n_groups = 1, .command = buf_str(&l->command) };
+	struct opts o = { .groups = { { global_opts, &l->globals } },
+			  .n_groups = 1,
+			  .command = buf_str(&l->command) };
 	l->at = opts_take(&o, l->argc, l->argv, l->at, &l->ended, &e);
 	if (l->at < 0)
 		return fail(&l->ctx, EXIT_USAGE, "%s", e.text);
@@ -104,14 +112,17 @@ static int line_find_sub(struct line *l)
 {
 	struct err e = ERR_INIT;
 	const struct verb *parent = l->verb;
-	struct opts o = { .groups = { { parent->options, l->values }, { global_opts, &l->globals } }, .n_groups = 2,
+	struct opts o = { .groups = { { parent->options, l->values },
+				      { global_opts, &l->globals } },
+			  .n_groups = 2,
 			  .command = buf_str(&l->command) };
 	l->at = opts_take(&o, l->argc, l->argv, l->at, &l->ended, &e);
 	if (l->at < 0)
 		return fail(&l->ctx, EXIT_USAGE, "%s", e.text);
 	if (l->at >= l->argc && l->globals.help)
 		return EXIT_OK;
-	const struct verb *sub = l->at >= l->argc ? parent->subs[0] : verb_find(parent->subs, l->argv[l->at]);
+	const struct verb *sub =
+		l->at >= l->argc ? parent->subs[0] : verb_find(parent->subs, l->argv[l->at]);
 	if (!sub)
 		return line_unknown(l, parent->subs, l->argv[l->at]);
 	l->at += l->at < l->argc;
@@ -122,7 +133,8 @@ static int line_find_sub(struct line *l)
 static int line_parse(struct line *l)
 {
 	struct err e = ERR_INIT;
-	struct opts o = { .stop_at_operand = l->verb->stop_at_operand, .command = buf_str(&l->command) };
+	struct opts o = { .stop_at_operand = l->verb->stop_at_operand,
+			  .command = buf_str(&l->command) };
 	o.groups[o.n_groups++] = (struct opt_group){ l->verb->options, l->values };
 	if (l->parent)
 		o.groups[o.n_groups++] = (struct opt_group){ l->parent->options, l->values };
@@ -142,13 +154,14 @@ static int line_check_operands(const struct line *l)
 	const struct verb *v = l->verb;
 	int n = (int)l->operands.n;
 	if (n < v->min_args)
-		return fail(&l->ctx, EXIT_USAGE, "%s missing: usage: %s %s", n ? "an operand is" : "operands are", l->ctx.command,
+		return fail(&l->ctx, EXIT_USAGE, "%s missing: usage: %s %s",
+			    n ? "an operand is" : "operands are", l->ctx.command,
 			    v->usage ? v->usage : "");
 	if (v->max_args >= 0 && n > v->max_args) {
 		_cleanup_buf_ struct buf shown = BUF_INIT;
 		text_one_line(&shown, slice_str(l->operands.v[v->max_args]), 60);
-		return fail(&l->ctx, EXIT_USAGE, "'%s' is one operand too many: usage: %s %s", buf_str(&shown), l->ctx.command,
-			    v->usage ? v->usage : "");
+		return fail(&l->ctx, EXIT_USAGE, "'%s' is one operand too many: usage: %s %s",
+			    buf_str(&shown), l->ctx.command, v->usage ? v->usage : "");
 	}
 	return EXIT_OK;
 }
@@ -187,7 +200,8 @@ static int line_help(struct line *l)
 	} else if (!l->verb) {
 		help_overview(&b);
 	} else {
-		_cleanup_free_ char *of = l->parent ? xasprintf("batchctl %s", l->parent->name) : xstrdup("batchctl");
+		_cleanup_free_ char *of =
+			l->parent ? xasprintf("batchctl %s", l->parent->name) : xstrdup("batchctl");
 		help_verb(&b, of, l->verb, l->parent);
 	}
 	return ctx_print(&l->ctx, &b);
@@ -201,7 +215,8 @@ static int line_run(struct line *l)
 	if (status)
 		return status;
 	bool bare = l->verb == dflt && l->at >= l->argc;
-	if (bare && (l->globals.help || l->globals.version) && strcmp(l->ctx.command, "batchctl") == 0) {
+	if (bare && (l->globals.help || l->globals.version) &&
+	    strcmp(l->ctx.command, "batchctl") == 0) {
 		l->verb = NULL;
 		return line_help(l);
 	}

@@ -36,9 +36,10 @@ static int follow_page(struct ctx *c, struct run_view *v, int64_t *next)
 	return EXIT_OK;
 }
 
-static int follow_pages(struct ctx *c, struct run_view *v)
+/* All ops from index `next` on; 0: none. */
+static int follow_pages(struct ctx *c, struct run_view *v, int64_t next)
 {
-	for (int64_t next = 1; next;) {
+	while (next) {
 		int status = follow_page(c, v, &next);
 		if (status)
 			return status;
@@ -48,8 +49,11 @@ static int follow_pages(struct ctx *c, struct run_view *v)
 
 int follow_load(struct ctx *c, struct run_view *v)
 {
-	int status = follow_pages(c, v);
-	return status == FOLLOW_LOST ? fail(c, EXIT_NO_DAEMON, "batchd went away while run %lld was read", (long long)v->run) : status;
+	int status = follow_pages(c, v, 1);
+	return status == FOLLOW_LOST
+		       ? fail(c, EXIT_NO_DAEMON, "batchd went away while run %lld was read",
+			      (long long)v->run)
+		       : status;
 }
 
 /* ---- output by position ---- */
@@ -60,8 +64,8 @@ struct page {
 	int64_t offset, next, size, dropped;
 };
 
-static int follow_read_output(struct follow *f, const struct run_view *v, const struct op_view *o, int stream, int64_t limit,
-			      struct buf *reply, struct page *ret)
+static int follow_read_output(struct follow *f, const struct run_view *v, const struct op_view *o,
+			      int stream, int64_t limit, struct buf *reply, struct page *ret)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -70,6 +74,8 @@ static int follow_read_output(struct follow *f, const struct run_view *v, const 
 	pk_kint(&pk, "run", v->run);
 	pk_kint(&pk, "op", o->index);
 	pk_kstr(&pk, "stream", slice_str(stream ? "stderr" : "stdout"));
+	if (o->attempt)
+		pk_kint(&pk, "attempt", o->attempt);
 	pk_kint(&pk, "offset", at);
 	pk_kint(&pk, "limit", limit);
 	pk_end(&pk);
@@ -85,13 +91,15 @@ static int follow_read_output(struct follow *f, const struct run_view *v, const 
 	return EXIT_OK;
 }
 
-static int follow_deliver(struct follow *f, struct run_view *v, struct op_view *o, int stream, struct slice data)
+static int follow_deliver(struct follow *f, struct run_view *v, struct op_view *o, int stream,
+			  struct slice data)
 {
 	o->streams[stream].at += (int64_t)data.len;
 	return data.len && f->sink->output ? f->sink->output(f->arg, v, o, stream, data) : EXIT_OK;
 }
 
-static void follow_gap(struct follow *f, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+static void follow_gap(struct follow *f, struct run_view *v, struct op_view *o, int stream,
+		       int64_t bytes)
 {
 	o->streams[stream].at += bytes;
 	if (bytes > 0 && f->sink->dropped)
@@ -99,10 +107,11 @@ static void follow_gap(struct follow *f, struct run_view *v, struct op_view *o, 
 }
 
 /*
- * One step of a stream from where it stands. A page with a hole inside does not say where the hole is: smaller pages find it.
- * *ret_end: nothing more is there now.
+ * One step of a stream from where it stands. A page with a hole inside does not say where the hole
+ * is: smaller pages find it. *ret_end: nothing more is there now.
  */
-static int follow_step(struct follow *f, struct run_view *v, struct op_view *o, int stream, int64_t *limit, bool *ret_end)
+static int follow_step(struct follow *f, struct run_view *v, struct op_view *o, int stream,
+		       int64_t *limit, bool *ret_end)
 {
 	_cleanup_buf_ struct buf reply = BUF_INIT;
 	struct page page;
@@ -110,7 +119,6 @@ static int follow_step(struct follow *f, struct run_view *v, struct op_view *o, 
 	int status = follow_read_output(f, v, o, stream, *limit, &reply, &page);
 	if (status)
 		return status;
-	o->printed[stream] = MAX2(o->printed[stream], page.size);
 	*ret_end = page.data.len == 0 && page.next <= s->at;
 	if (page.offset > s->at)
 		follow_gap(f, v, o, stream, page.offset - s->at);
@@ -143,10 +151,28 @@ static int follow_streams(struct follow *f, struct run_view *v, struct op_view *
 	return status ? status : follow_stream(f, v, o, 1);
 }
 
+/* From here on the op's streams are those of another try; what the earlier one left open is ended.
+ */
+static void follow_attempt(struct follow *f, struct run_view *v, struct op_view *o,
+			   uint32_t attempt)
+{
+	if (attempt <= o->attempt)
+		return;
+	if (o->attempt) {
+		if (f->sink->op_end)
+			f->sink->op_end(f->arg, v, o);
+		o->streams[0].at = o->streams[1].at = 0;
+	}
+	o->attempt = attempt;
+}
+
 int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o)
 {
+	follow_attempt(f, v, o, o->attempts);
 	int status = follow_streams(f, v, o);
-	return status == FOLLOW_LOST ? fail(f->c, EXIT_NO_DAEMON, "batchd went away while output was read") : status;
+	return status == FOLLOW_LOST
+		       ? fail(f->c, EXIT_NO_DAEMON, "batchd went away while output was read")
+		       : status;
 }
 
 static bool follow_wants(const struct follow *f, const struct op_view *o)
@@ -163,7 +189,11 @@ static bool follow_wants(const struct follow *f, const struct op_view *o)
 
 /* ---- subscribing ---- */
 
-static int follow_subscribe(struct follow *f, struct run_view *v)
+/*
+ * `known`: some output was passed on before, so only what comes is asked for, and what lies between
+ * is fetched by position. Else batchd sends it all, in the order it was printed.
+ */
+static int follow_subscribe(struct follow *f, struct run_view *v, bool known)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -171,12 +201,17 @@ static int follow_subscribe(struct follow *f, struct run_view *v)
 	pk_kint(&pk, "run", v->run);
 	if (f->sink->output)
 		pk_kstr(&pk, "output", slice_str("data"));
+	if (known)
+		pk_kint(&pk, "since", 0);
 	pk_end(&pk);
 	int status = follow_call(f->c, "run.subscribe", &params, &reply);
 	if (status)
 		return status;
-	v->sub = mp_get_int(buf_slice(&reply), "sub", 0);
-	return follow_pages(f->c, v);
+	struct slice r = buf_slice(&reply), ops = mp_find(r, "ops");
+	v->sub = mp_get_int(r, "sub", 0);
+	run_view_head(v, r);
+	run_view_ops(v, ops);
+	return follow_pages(f->c, v, ops.p ? mp_get_int(r, "next", 0) : 1);
 }
 
 /* The ended run as it will be reported; its subscription is over. */
@@ -199,24 +234,24 @@ static int follow_finish(struct follow *f, struct run_view *v)
 	pk_end(&pk);
 	if (follow_call(f->c, "rpc.unsubscribe", &params, NULL) == FOLLOW_LOST)
 		return FOLLOW_LOST;
+	/* Ops that had ended before we came get no event of their own. */
+	for (uint32_t i = 1; f->sink->op_end && i <= v->n_ops; i++)
+		if (v->ops[i - 1].streams[0].partial.len || v->ops[i - 1].streams[1].partial.len)
+			f->sink->op_end(f->arg, v, &v->ops[i - 1]);
 	if (f->sink->run)
 		f->sink->run(f->arg, v);
 	return EXIT_OK;
 }
 
-/* Output there was before we came, of all ops that have begun. */
+/* What was printed since the connection was lost, or since the caller looked. */
 static int follow_past(struct follow *f, struct run_view *v)
 {
 	for (uint32_t i = 1; i <= v->n_ops; i++) {
 		struct op_view *o = run_view_op(v, i);
 		if (!o || !follow_wants(f, o))
 			continue;
+		follow_attempt(f, v, o, o->attempts);
 		bool behind = o->printed[0] > o->streams[0].at || o->printed[1] > o->streams[1].at;
-		if (f->skip_past && !f->sent_output) {
-			o->streams[0].at = o->printed[0];
-			o->streams[1].at = o->printed[1];
-			behind = false;
-		}
 		int status = behind ? follow_streams(f, v, o) : EXIT_OK;
 		if (status)
 			return status;
@@ -228,14 +263,17 @@ static int follow_past(struct follow *f, struct run_view *v)
 
 static int follow_begin(struct follow *f, struct run_view *v)
 {
-	int status = follow_subscribe(f, v);
+	bool known = v->n_ops > 0 && f->sink->output;
+	int status = follow_subscribe(f, v, known);
 	if (status)
 		return status;
 	if (f->sink->snapshot)
 		f->sink->snapshot(f->arg, v);
-	if (f->sink->output && (status = follow_past(f, v)) != EXIT_OK)
+	if (known && (status = follow_past(f, v)) != EXIT_OK)
 		return status;
-	return view_ended(v->state) ? follow_finish(f, v) : EXIT_OK;
+	/* With output, the end comes as an event after all that was printed. */
+	bool over = view_ended(v->state) && (known || !f->sink->output);
+	return over ? follow_finish(f, v) : EXIT_OK;
 }
 
 static int follow_begin_all(struct follow *f)
@@ -245,7 +283,6 @@ static int follow_begin_all(struct follow *f)
 		if (status)
 			return status;
 	}
-	f->sent_output = true;
 	return EXIT_OK;
 }
 
@@ -267,8 +304,8 @@ static int follow_op_event(struct follow *f, struct run_view *v, struct slice ev
 	if (!o)
 		return EXIT_OK;
 	if (view_ended(o->state) && follow_wants(f, o)) {
-		bool sized = mp_find(event, "stdout_bytes").p && mp_find(event, "stderr_bytes").p;
-		bool whole = sized && o->streams[0].at >= o->printed[0] && o->streams[1].at >= o->printed[1];
+		follow_attempt(f, v, o, o->attempts);
+		bool whole = o->streams[0].at >= o->printed[0] && o->streams[1].at >= o->printed[1];
 		int status = whole ? EXIT_OK : follow_streams(f, v, o);
 		if (status)
 			return status;
@@ -294,6 +331,10 @@ static int follow_output_event(struct follow *f, struct run_view *v, struct slic
 	struct slice data = mp_get_str(event, "data");
 	if (!o || !follow_wants(f, o))
 		return EXIT_OK;
+	uint32_t attempt = (uint32_t)mp_get_int(event, "attempt", o->attempt);
+	if (attempt < o->attempt)
+		return EXIT_OK;
+	follow_attempt(f, v, o, attempt);
 	int stream = follow_event_stream(event);
 	int64_t offset = mp_get_int(event, "offset", 0), end = offset + (int64_t)data.len;
 	struct op_stream *s = &o->streams[stream];

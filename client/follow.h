@@ -31,11 +31,10 @@ struct follow_sink {
 
 struct follow {
 	struct ctx *c;
-	struct run_view *views; /* .run is set; the rest zero. run_view_done by the owner */
+	/* .run is set; the rest zero, or loaded: then output goes on where the streams stand. run_view_done by the owner */
+	struct run_view *views;
 	int n;
 	const char *only_op;	/* output of this op only: its number or id; NULL: all */
-	bool skip_past;		/* start at what is printed from now on */
-	bool sent_output;	/* internal: output is subscribed */
 	int signal_fd;		/* -1: none */
 	const struct follow_sink *sink;
 	void *arg;

@@ -13,7 +13,8 @@ void lines_done(struct lines *l)
 	buf_done(&l->out[1]);
 }
 
-static void lines_prefix(struct lines *l, const struct run_view *v, const struct op_view *o, int stream)
+static void lines_prefix(struct lines *l, const struct run_view *v, const struct op_view *o,
+			 int stream)
 {
 	char number[16];
 	struct buf *b = &l->out[stream];
@@ -29,7 +30,8 @@ static void lines_prefix(struct lines *l, const struct run_view *v, const struct
 	buf_addc(b, ' ');
 }
 
-static void lines_one(struct lines *l, struct run_view *v, struct op_view *o, int stream, struct slice rest)
+static void lines_one(struct lines *l, struct run_view *v, struct op_view *o, int stream,
+		      struct slice rest)
 {
 	struct buf *partial = &o->streams[stream].partial;
 	lines_prefix(l, v, o, stream);
@@ -39,7 +41,8 @@ static void lines_one(struct lines *l, struct run_view *v, struct op_view *o, in
 	buf_clear(partial);
 }
 
-void lines_add(struct lines *l, struct run_view *v, struct op_view *o, int stream, struct slice data)
+void lines_add(struct lines *l, struct run_view *v, struct op_view *o, int stream,
+	       struct slice data)
 {
 	if (l->raw) {
 		buf_addslice(&l->out[stream], data);
@@ -67,16 +70,19 @@ void lines_end(struct lines *l, struct run_view *v, struct op_view *o)
 			lines_one(l, v, o, stream, slice_of("", 0));
 }
 
-void lines_dropped(struct lines *l, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+void lines_dropped(struct lines *l, struct run_view *v, struct op_view *o, int stream,
+		   int64_t bytes)
 {
 	char number[16];
 	if (!l->raw) {
 		lines_end(l, v, o);
 		lines_prefix(l, v, o, stream);
-		buf_addf(&l->out[stream], "... %lld bytes dropped here by the output cap ...\n", (long long)bytes);
+		buf_addf(&l->out[stream], "... %lld bytes dropped here by the output cap ...\n",
+			 (long long)bytes);
 	}
-	fail(l->c, 0, "%lld bytes of %s of op %lld.%s are missing: dropped by the output cap", (long long)bytes,
-	     stream ? "stderr" : "stdout", (long long)v->run, op_view_label(o, number));
+	fail(l->c, 0, "%lld bytes of %s of op %lld.%s are missing: dropped by the output cap",
+	     (long long)bytes, stream ? "stderr" : "stdout", (long long)v->run,
+	     op_view_label(o, number));
 }
 
 int lines_flush(struct lines *l)
@@ -89,8 +95,8 @@ int lines_flush(struct lines *l)
 		if (r == -EPIPE)
 			return EXIT_SIGNAL + SIGPIPE;
 		if (r < 0)
-			return fail(l->c, EXIT_RUN, "cannot write to %s: %s", fd == STDERR_FILENO ? "stderr" : "stdout",
-				    strerror(-r));
+			return fail(l->c, EXIT_RUN, "cannot write to %s: %s",
+				    fd == STDERR_FILENO ? "stderr" : "stdout", strerror(-r));
 	}
 	return EXIT_OK;
 }

@@ -7,10 +7,11 @@
 #include "proto/mp.h"
 
 const char *const view_state_names[VIEW_MAX] = {
-	[VIEW_WAITING] = "waiting",	[VIEW_READY] = "ready",		[VIEW_QUEUED] = "queued",
-	[VIEW_PAUSED] = "paused",	[VIEW_RUNNING] = "running",	[VIEW_SUCCEEDED] = "succeeded",
-	[VIEW_FAILED] = "failed",	[VIEW_SKIPPED] = "skipped",	[VIEW_CANCELLED] = "cancelled",
-	[VIEW_INTERRUPTED] = "interrupted",
+	[VIEW_WAITING] = "waiting",	[VIEW_READY] = "ready",
+	[VIEW_QUEUED] = "queued",	[VIEW_PAUSED] = "paused",
+	[VIEW_RUNNING] = "running",	[VIEW_SUCCEEDED] = "succeeded",
+	[VIEW_FAILED] = "failed",	[VIEW_SKIPPED] = "skipped",
+	[VIEW_CANCELLED] = "cancelled", [VIEW_INTERRUPTED] = "interrupted",
 };
 
 enum view_state view_state_of(struct slice name)
@@ -63,7 +64,8 @@ static void run_view_messages(struct run_view *v, struct slice messages)
 		struct slice one = mp_skip(&m);
 		if (i < v->n_messages)
 			continue;
-		v->messages[i] = (struct message_view){ .name = xslicedup(mp_get_str(one, "name")) };
+		v->messages[i] =
+			(struct message_view){ .name = xslicedup(mp_get_str(one, "name")) };
 	}
 	v->n_messages = list.count;
 }
@@ -129,9 +131,12 @@ static void op_view_take(struct op_view *o, struct slice op)
 		const char *key;
 		size_t offset;
 	} texts[] = {
-		{ "id", offsetof(struct op_view, id) },		{ "text", offsetof(struct op_view, text) },
-		{ "cause", offsetof(struct op_view, cause) },	{ "signal", offsetof(struct op_view, signal) },
-		{ "todo", offsetof(struct op_view, todo) },	{ "error", offsetof(struct op_view, error) },
+		{ "id", offsetof(struct op_view, id) },
+		{ "text", offsetof(struct op_view, text) },
+		{ "cause", offsetof(struct op_view, cause) },
+		{ "signal", offsetof(struct op_view, signal) },
+		{ "todo", offsetof(struct op_view, todo) },
+		{ "error", offsetof(struct op_view, error) },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct slice value = mp_get_str(op, texts[i].key);
@@ -144,8 +149,9 @@ static void op_view_take(struct op_view *o, struct slice op)
 	o->exit = (int)mp_get_int(op, "exit", o->exit);
 	o->started = mp_get_int(op, "started", o->started);
 	o->ended = mp_get_int(op, "ended", o->ended);
-	o->printed[0] = MAX2(o->printed[0], mp_get_int(op, "stdout_bytes", 0));
-	o->printed[1] = MAX2(o->printed[1], mp_get_int(op, "stderr_bytes", 0));
+	o->attempts = (uint32_t)mp_get_int(op, "attempts", o->attempts);
+	o->printed[0] = mp_get_int(op, "stdout_bytes", o->printed[0]);
+	o->printed[1] = mp_get_int(op, "stderr_bytes", o->printed[1]);
 }
 
 void run_view_ops(struct run_view *v, struct slice ops)
@@ -169,7 +175,8 @@ void run_view_ops(struct run_view *v, struct slice ops)
 	}
 }
 
-struct op_view *run_view_op_event(struct run_view *v, struct slice event, enum view_state *ret_before)
+struct op_view *run_view_op_event(struct run_view *v, struct slice event,
+				  enum view_state *ret_before)
 {
 	struct op_view *o = run_view_op(v, mp_get_int(event, "op", 0));
 	struct slice name = mp_get_str(event, "state");

@@ -39,7 +39,9 @@ struct op_view {
 	int exit; /* -1: none */
 	char *id, *text, *cause, *signal, *todo, *error;
 	int64_t started, ended; /* wall clock of batchd, 0: not yet */
-	int64_t printed[2];	/* stdout_bytes, stderr_bytes as last heard */
+	uint32_t attempts;	/* tries made */
+	uint32_t attempt;	/* the one `streams` is about; 0: none yet */
+	int64_t printed[2];	/* stdout_bytes, stderr_bytes of the last try, as last heard */
 	struct op_stream streams[2];
 };
 

@@ -31,12 +31,14 @@ static struct opt_hit opts_by_letter(const struct opts *o, char letter)
 	for (int g = 0; g < o->n_groups; g++)
 		for (const struct opt *r = o->groups[g].rows; r && r->name; r++)
 			if (r->letter == letter)
-				return (struct opt_hit){ r, (char *)o->groups[g].values + r->offset };
+				return (struct opt_hit){ r,
+							 (char *)o->groups[g].values + r->offset };
 	return (struct opt_hit){ NULL, NULL };
 }
 
 /* The option called name[0..len), or the only one that begins so. *ret_many: several do. */
-static struct opt_hit opts_by_name(const struct opts *o, const char *name, size_t len, bool *ret_many)
+static struct opt_hit opts_by_name(const struct opts *o, const char *name, size_t len,
+				   bool *ret_many)
 {
 	struct opt_hit hit = { NULL, NULL };
 	*ret_many = false;
@@ -64,7 +66,8 @@ static int opts_unknown(const struct opts *o, const char *name, size_t len, stru
 		for (const struct opt *r = o->groups[g].rows; r && r->name; r++)
 			suggest_offer(&near, r->name);
 	if (near.best)
-		return err_set(e, 0, "unknown option '--%s': did you mean '--%s'?", buf_str(&word), near.best);
+		return err_set(e, 0, "unknown option '--%s': did you mean '--%s'?", buf_str(&word),
+			       near.best);
 	return err_set(e, 0, "unknown option '--%s': see '%s --help'", buf_str(&word), o->command);
 }
 
@@ -73,12 +76,14 @@ static int opts_int(const struct opt *r, const char *text, struct opt_int *into,
 	bool any = r->min == 0 && r->max == 0;
 	if (r->type == OPT_DURATION) {
 		if (!duration_parse(slice_str(text), &into->v))
-			return err_set(e, 0, "--%s: '%s' is no duration: write 90s, 10m or 1h30m", r->name, text);
-	} else if (!parse_int(slice_str(text), any ? INT64_MIN : r->min, any ? INT64_MAX : r->max, &into->v)) {
+			return err_set(e, 0, "--%s: '%s' is no duration: write 90s, 10m or 1h30m",
+				       r->name, text);
+	} else if (!parse_int(slice_str(text), any ? INT64_MIN : r->min, any ? INT64_MAX : r->max,
+			      &into->v)) {
 		if (any)
 			return err_set(e, 0, "--%s: '%s' is not a whole number", r->name, text);
-		return err_set(e, 0, "--%s: '%s' is not a whole number from %lld to %lld", r->name, text,
-			       (long long)r->min, (long long)r->max);
+		return err_set(e, 0, "--%s: '%s' is not a whole number from %lld to %lld", r->name,
+			       text, (long long)r->min, (long long)r->max);
 	}
 	into->set = true;
 	return 0;
@@ -128,15 +133,17 @@ static int opts_long(const struct opts *o, int argc, char **argv, int at, struct
 	if (!hit.row)
 		return opts_unknown(o, name, len, e), -1;
 	if (many)
-		return err_set(e, 0, "option '%s' is short for several: write it out", argv[at]), -1;
+		return err_set(e, 0, "option '%s' is short for several: write it out", argv[at]),
+		       -1;
 	bool joined = name[len] == '=';
 	if (hit.row->type == OPT_FLAG && joined)
 		return err_set(e, 0, "option '--%s' takes no value", hit.row->name), -1;
 	if (hit.row->type == OPT_FLAG || joined)
 		return opts_store(hit, name + len + 1, e) ? -1 : 1;
 	if (at + 1 >= argc)
-		return err_set(e, 0, "option '--%s' needs a value: --%s %s", hit.row->name, hit.row->name,
-			       hit.row->arg), -1;
+		return err_set(e, 0, "option '--%s' needs a value: --%s %s", hit.row->name,
+			       hit.row->name, hit.row->arg),
+		       -1;
 	return opts_store(hit, argv[at + 1], e) ? -1 : 2;
 }
 
@@ -148,9 +155,10 @@ static int opts_letters(const struct opts *o, int argc, char **argv, int at, str
 		if (!hit.row) {
 			_cleanup_buf_ struct buf shown = BUF_INIT;
 			text_one_line(&shown, slice_str(argv[at]), 60);
-			return err_set(e, 0, "unknown option '-%c' in '%s': see '%s --help'%s", *p > 32 && *p < 127 ? *p : '?',
-				       buf_str(&shown), o->command,
-				       o->stop_at_operand ? "; put '--' before the command" : ""), -1;
+			return err_set(e, 0, "unknown option '-%c' in '%s': see '%s --help'%s",
+				       *p > 32 && *p < 127 ? *p : '?', buf_str(&shown), o->command,
+				       o->stop_at_operand ? "; put '--' before the command" : ""),
+			       -1;
 		}
 		if (hit.row->type == OPT_FLAG) {
 			if (opts_store(hit, NULL, e))
@@ -160,7 +168,9 @@ static int opts_letters(const struct opts *o, int argc, char **argv, int at, str
 		if (p[1])
 			return opts_store(hit, p + 1, e) ? -1 : 1;
 		if (at + 1 >= argc)
-			return err_set(e, 0, "option '-%c' needs a value: -%c %s", *p, *p, hit.row->arg), -1;
+			return err_set(e, 0, "option '-%c' needs a value: -%c %s", *p, *p,
+				       hit.row->arg),
+			       -1;
 		return opts_store(hit, argv[at + 1], e) ? -1 : 2;
 	}
 	return 1;
@@ -179,7 +189,8 @@ int opts_take(const struct opts *o, int argc, char **argv, int at, bool *ret_end
 			*ret_ended = true;
 			return at + 1;
 		}
-		int n = argv[at][1] == '-' ? opts_long(o, argc, argv, at, e) : opts_letters(o, argc, argv, at, e);
+		int n = argv[at][1] == '-' ? opts_long(o, argc, argv, at, e)
+					   : opts_letters(o, argc, argv, at, e);
 		if (n < 0)
 			return -1;
 		at += n;
@@ -187,7 +198,8 @@ int opts_take(const struct opts *o, int argc, char **argv, int at, bool *ret_end
 	return at;
 }
 
-int opts_parse(const struct opts *o, int argc, char **argv, int at, struct strv *operands, struct err *e)
+int opts_parse(const struct opts *o, int argc, char **argv, int at, struct strv *operands,
+	       struct err *e)
 {
 	bool ended = false;
 	while (at < argc) {
@@ -206,8 +218,9 @@ void opts_help(struct buf *b, const struct opt *rows)
 {
 	for (const struct opt *r = rows; r && r->name; r++) {
 		char left[64];
-		snprintf(left, sizeof(left), "  %c%c%s--%s%s%s", r->letter ? '-' : ' ', r->letter ? r->letter : ' ',
-			 r->letter ? ", " : "  ", r->name, r->arg ? " " : "", r->arg ? r->arg : "");
+		snprintf(left, sizeof(left), "  %c%c%s--%s%s%s", r->letter ? '-' : ' ',
+			 r->letter ? r->letter : ' ', r->letter ? ", " : "  ", r->name,
+			 r->arg ? " " : "", r->arg ? r->arg : "");
 		if (strlen(left) > 27)
 			buf_addf(b, "%s\n%28s%s\n", left, "", r->help);
 		else

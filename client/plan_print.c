@@ -55,7 +55,8 @@ static void plan_op(struct buf *b, const struct plan *p, uint32_t index, bool co
 	buf_addc(b, '\n');
 }
 
-static void plan_message(struct buf *b, const struct plan *p, const struct plan_message *m, bool color)
+static void plan_message(struct buf *b, const struct plan *p, const struct plan_message *m,
+			 bool color)
 {
 	term_color(b, color, COLOR_BOLD);
 	buf_addf(b, "message %u", m->index + 1);
@@ -64,7 +65,8 @@ static void plan_message(struct buf *b, const struct plan *p, const struct plan_
 		text_one_line(b, m->m.name, LIMIT_NAME_BYTES);
 	}
 	term_color(b, color, COLOR_NONE);
-	buf_addf(b, " (%u op%s, %s", m->count, m->count == 1 ? "" : "s", batch_order_names[m->m.order]);
+	buf_addf(b, " (%u op%s, %s", m->count, m->count == 1 ? "" : "s",
+		 batch_order_names[m->m.order]);
 	if (m->m.on_failure != FAIL_STOP)
 		buf_addf(b, ", on failure %s", on_failure_names[m->m.on_failure]);
 	buf_adds(b, m->m.always ? ", always)\n" : ")\n");

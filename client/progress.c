@@ -15,8 +15,8 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
-#define PAINT_MS 100   /* between two paintings at least */
-#define CLOCK_MS 1000  /* elapsed times move on that often */
+#define PAINT_MS 100  /* between two paintings at least */
+#define CLOCK_MS 1000 /* elapsed times move on that often */
 
 void progress_init(struct progress *p, struct ctx *c, struct follow *f, bool output)
 {
@@ -38,7 +38,8 @@ static void progress_write(struct progress *p, const struct buf *b)
 		p->live = p->plain = false; /* nobody left to tell */
 }
 
-/* Moves to where the block began and clears from there; lines may take several rows since the terminal was made narrower. */
+/* Moves to where the block began and clears from there; lines may take several rows since the
+ * terminal was made narrower. */
 static void progress_erase(struct progress *p, struct buf *b)
 {
 	int cols, rows, up = 0;
@@ -116,7 +117,8 @@ static void progress_paint(struct progress *p)
 static void plain_message(struct progress *p, struct run_view *v, struct op_view *o)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
-	struct message_view *m = o->message && o->message <= v->n_messages ? &v->messages[o->message - 1] : NULL;
+	struct message_view *m =
+		o->message && o->message <= v->n_messages ? &v->messages[o->message - 1] : NULL;
 	if (!m || m->announced || v->n_messages < 2)
 		return;
 	m->announced = true;
@@ -139,8 +141,8 @@ static void plain_end(struct progress *p, struct run_view *v, struct op_view *o)
 	buf_adds(&b, o->state == VIEW_SUCCEEDED ? " ok" : " ");
 	if (o->state != VIEW_SUCCEEDED) {
 		buf_addf(&b, "%s (", view_state_names[o->state]);
-		report_cause(&b, slice_str(view_state_names[o->state]), slice_str(o->cause), o->exit,
-			     slice_str(o->signal), slice_str(o->error));
+		report_cause(&b, slice_str(view_state_names[o->state]), slice_str(o->cause),
+			     o->exit, slice_str(o->signal), slice_str(o->error));
 		buf_addc(&b, ')');
 	}
 	if (o->started && o->ended) {
@@ -175,7 +177,8 @@ static void progress_op(void *arg, struct run_view *v, struct op_view *o, enum v
 		plain_end(p, v, o);
 }
 
-static int progress_output(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data)
+static int progress_output(void *arg, struct run_view *v, struct op_view *o, int stream,
+			   struct slice data)
 {
 	struct progress *p = arg;
 	lines_add(&p->lines, v, o, stream, data);
@@ -187,7 +190,8 @@ static int progress_output(void *arg, struct run_view *v, struct op_view *o, int
 	return lines_flush(&p->lines);
 }
 
-static void progress_dropped(void *arg, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+static void progress_dropped(void *arg, struct run_view *v, struct op_view *o, int stream,
+			     int64_t bytes)
 {
 	struct progress *p = arg;
 	if (p->live)
@@ -238,15 +242,17 @@ static int progress_signal(void *arg, int signal)
 	for (int i = 0; i < p->f->n; i++) {
 		int64_t run = p->f->views[i].run;
 		if (!p->f->views[i].final.len)
-			note(p->c, "run %" PRId64 " goes on: `batchctl follow %" PRId64 "` comes back to it, `batchctl cancel %" PRId64
-				   "` ends it", run, run, run);
+			note(p->c,
+			     "run %" PRId64 " goes on: `batchctl follow %" PRId64
+			     "` comes back to it, `batchctl cancel %" PRId64 "` ends it",
+			     run, run, run);
 	}
 	return EXIT_SIGNAL + signal;
 }
 
 #define PROGRESS_SINK                                                                              \
-	.snapshot = progress_snapshot, .op = progress_op, .run = progress_run, .tick = progress_tick, \
-	.signal = progress_signal
+	.snapshot = progress_snapshot, .op = progress_op, .run = progress_run,                     \
+	.tick = progress_tick, .signal = progress_signal
 
 const struct follow_sink progress_sink = { PROGRESS_SINK };
 const struct follow_sink progress_output_sink = {

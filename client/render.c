@@ -7,7 +7,8 @@
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 
-/* A run's block: its head line, a line a message, under a running message its running ops and failures. */
+/* A run's block: its head line, a line a message, under a running message its running ops and
+ * failures. */
 struct block {
 	const struct render *r;
 	struct run_view *v;
@@ -73,7 +74,7 @@ static const char *message_mark(const struct message_view *m)
 	if (m->failed)
 		return "\xe2\x9c\x97"; /* U+2717 */
 	if (m->ops && m->ended == m->ops)
-		return "\xe2\x9c\x93"; /* U+2713 */
+		return "\xe2\x9c\x93";				     /* U+2713 */
 	return m->ended || m->running ? "\xe2\x96\xb8" : "\xc2\xb7"; /* U+25B8, U+00B7 */
 }
 
@@ -103,10 +104,12 @@ static void block_op(struct block *k, const struct op_view *o)
 	text_one_line(&line, slice_str(op_view_label(o, number)), 40);
 	buf_adds(&line, "  ");
 	text_one_line(&line, slice_str(o->text ? o->text : ""), 400);
-	block_timed(k, &line, o->started ? until - o->started : 0, running ? COLOR_NONE : COLOR_RED);
+	block_timed(k, &line, o->started ? until - o->started : 0,
+		    running ? COLOR_NONE : COLOR_RED);
 }
 
-/* Ops of a message worth a line: failures first (at most 3), then what runs; the rest is counted. */
+/* Ops of a message worth a line: failures first (at most 3), then what runs; the rest is counted.
+ */
 static void block_ops(struct block *k, uint32_t index, int room)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
@@ -144,7 +147,8 @@ static uint32_t block_current(const struct run_view *v)
 }
 
 /* Which messages get a line when not all fit: those around the current one. */
-static void block_window(const struct block *k, uint32_t current, uint32_t *ret_first, uint32_t *ret_last)
+static void block_window(const struct block *k, uint32_t current, uint32_t *ret_first,
+			 uint32_t *ret_last)
 {
 	uint32_t n = k->v->n_messages, room = (uint32_t)MAX2(k->r->rows / 2, 1);
 	*ret_first = n <= room || current < room / 2 ? 0 : MIN2(current - room / 2, n - room);

@@ -14,7 +14,8 @@
 #define REPORT_LINES 10
 #define REPORT_LINE_BYTES 400
 
-void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit, struct slice signal, struct slice error)
+void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit,
+		  struct slice signal, struct slice error)
 {
 	if (slice_is(cause, "exit") && exit >= 0)
 		buf_addf(b, "exit %" PRId64, exit);
@@ -82,7 +83,8 @@ static void report_head(struct report *r)
 
 static void report_times(struct report *r)
 {
-	int64_t ops = report_int(r, "ops"), wall = report_int(r, "wall_ms"), serial = report_int(r, "serial_ms");
+	int64_t ops = report_int(r, "ops"), wall = report_int(r, "wall_ms"),
+		serial = report_int(r, "serial_ms");
 	buf_addf(&r->b, "%" PRId64 " op%s in ", ops, ops == 1 ? "" : "s");
 	duration_human(&r->b, wall);
 	if (ops > 1 && serial > 0) {
@@ -141,7 +143,8 @@ static void report_tail(struct report *r, int64_t index)
 
 static void report_failure(struct report *r, struct slice op)
 {
-	struct slice todo = mp_get_str(op, "todo"), id = mp_get_str(op, "id"), state = mp_get_str(op, "state");
+	struct slice todo = mp_get_str(op, "todo"), id = mp_get_str(op, "id"),
+		     state = mp_get_str(op, "state");
 	int64_t index = mp_get_int(op, "index", 0), ms = mp_get_int(op, "duration_ms", -1);
 	buf_addf(&r->b, "\nop %" PRId64 ".", r->id);
 	if (id.len)
@@ -152,8 +155,8 @@ static void report_failure(struct report *r, struct slice op)
 	text_one_line(&r->b, mp_get_str(op, "text"), 160);
 	buf_adds(&r->b, "` ");
 	term_color(&r->b, r->c->color_err, COLOR_RED);
-	report_cause(&r->b, state, mp_get_str(op, "cause"), mp_get_int(op, "exit", -1), mp_get_str(op, "signal"),
-		     mp_get_str(op, "error"));
+	report_cause(&r->b, state, mp_get_str(op, "cause"), mp_get_int(op, "exit", -1),
+		     mp_get_str(op, "signal"), mp_get_str(op, "error"));
 	term_color(&r->b, r->c->color_err, COLOR_NONE);
 	if (ms >= 0) {
 		buf_adds(&r->b, ", after ");
@@ -189,7 +192,8 @@ static void report_failures(struct report *r)
 	if (more > 0)
 		buf_addf(&r->b, "\n%" PRId64 " more: batchctl status %" PRId64 "\n", more, r->id);
 	if (report_int(r, "failed") + report_int(r, "interrupted") + report_int(r, "cancelled") > 0)
-		buf_addf(&r->b, "\nretry just that: batchctl restart --failed %" PRId64 "\n", r->id);
+		buf_addf(&r->b, "\nretry just that: batchctl restart --failed %" PRId64 "\n",
+			 r->id);
 }
 
 void report_run(struct ctx *c, struct slice run, struct run_view *v)

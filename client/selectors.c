@@ -24,7 +24,8 @@ void selection_done(struct selection *s)
 static void selection_add(struct selection *s, int64_t run, const char *op)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].run == run && (op ? s->v[i].op && strcmp(s->v[i].op, op) == 0 : !s->v[i].op))
+		if (s->v[i].run == run &&
+		    (op ? s->v[i].op && strcmp(s->v[i].op, op) == 0 : !s->v[i].op))
 			return;
 	s->v = xrealloc(s->v, s->n + 1, sizeof(*s->v));
 	s->v[s->n++] = (struct selected){ run, op };
@@ -49,8 +50,8 @@ static void pack_states(struct pk *pk, const char *const *states)
 }
 
 /* One page of run.list; `states`, `name` may be NULL, before 0, limit 0. */
-static int resolve_list(struct resolve *r, const char *const *states, const char *name, int64_t before, int limit,
-			struct buf *ret)
+static int resolve_list(struct resolve *r, const char *const *states, const char *name,
+			int64_t before, int limit, struct buf *ret)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -69,8 +70,10 @@ static int resolve_list(struct resolve *r, const char *const *states, const char
 	return ctx_call(r->c, "run.list", &params, ret);
 }
 
-/* Adds the runs of a reply that lie in [lo, hi]; returns the lowest id seen, 0 when there was none. */
-static int64_t resolve_take(struct resolve *r, const struct buf *reply, int64_t lo, int64_t hi, const char *op)
+/* Adds the runs of a reply that lie in [lo, hi]; returns the lowest id seen, 0 when there was none.
+ */
+static int64_t resolve_take(struct resolve *r, const struct buf *reply, int64_t lo, int64_t hi,
+			    const char *op)
 {
 	struct slice runs = mp_find(buf_slice(reply), "runs");
 	struct mp m = mp_of(runs);
@@ -86,7 +89,8 @@ static int64_t resolve_take(struct resolve *r, const struct buf *reply, int64_t 
 }
 
 /* All runs of [lo, hi] in those states (NULL: any), newest first, page by page. */
-static int resolve_span(struct resolve *r, const char *const *states, int64_t lo, int64_t hi, const char *op)
+static int resolve_span(struct resolve *r, const char *const *states, int64_t lo, int64_t hi,
+			const char *op)
 {
 	_cleanup_buf_ struct buf reply = BUF_INIT;
 	int64_t before = hi < LIMIT_INT ? hi + 1 : 0;
@@ -107,7 +111,9 @@ static int resolve_last(struct resolve *r, const char *op)
 	if (status)
 		return status;
 	if (resolve_take(r, &reply, 1, LIMIT_INT, op) == 0)
-		return fail(r->c, EXIT_USAGE, "no run yet in project '%s': name one, or add --everywhere", r->project ? r->project : "/");
+		return fail(r->c, EXIT_USAGE,
+			    "no run yet in project '%s': name one, or add --everywhere",
+			    r->project ? r->project : "/");
 	return EXIT_OK;
 }
 
@@ -129,9 +135,12 @@ static int resolve_name(struct resolve *r, const char *name, const char *op)
 	for (size_t i = 0; i < found.n; i++)
 		buf_addf(&all, "%s%lld", i ? ", " : "", (long long)found.v[i].run);
 	if (!status && found.n == 0)
-		status = fail(r->c, EXIT_USAGE, "no run is called '%s': see `batchctl status`", name);
+		status = fail(r->c, EXIT_USAGE, "no run is called '%s': see `batchctl status`",
+			      name);
 	else if (!status && found.n > 1)
-		status = fail(r->c, EXIT_USAGE, "several active runs are called '%s': say which of %s", name, buf_str(&all));
+		status = fail(r->c, EXIT_USAGE,
+			      "several active runs are called '%s': say which of %s", name,
+			      buf_str(&all));
 	else if (!status)
 		selection_add(r->out, found.v[0].run, op);
 	selection_done(&found);
@@ -147,10 +156,12 @@ static bool parse_range(struct slice s, int64_t *ret_lo, int64_t *ret_hi)
 	if (!parse_int(slice_of(s.p, dash), 0, LIMIT_INT, ret_lo))
 		return false;
 	*ret_hi = *ret_lo;
-	return dash == s.len || parse_int(slice_of(s.p + dash + 1, s.len - dash - 1), 0, LIMIT_INT, ret_hi);
+	return dash == s.len ||
+	       parse_int(slice_of(s.p + dash + 1, s.len - dash - 1), 0, LIMIT_INT, ret_hi);
 }
 
-/* "3-7,9": *ret_is says whether the word has that form at all. Ranges take the runs that exist, of any project. */
+/* "3-7,9": *ret_is says whether the word has that form at all. Ranges take the runs that exist, of
+ * any project. */
 static int resolve_numbers(struct resolve *r, struct slice word, const char *op, bool *ret_is)
 {
 	int64_t lo, hi;
@@ -170,16 +181,19 @@ static int resolve_numbers(struct resolve *r, struct slice word, const char *op,
 			continue;
 		}
 		if (lo > hi)
-			return fail(r->c, EXIT_USAGE, "range '%.*s' runs backwards", (int)n, word.p + i);
+			return fail(r->c, EXIT_USAGE, "range '%.*s' runs backwards", (int)n,
+				    word.p + i);
 		char *project = r->project;
 		size_t had = r->out->n;
 		r->project = NULL;
-		int status = r->how->active_only ? resolve_span(r, active_states, lo, hi, op) : resolve_span(r, NULL, lo, hi, op);
+		int status = r->how->active_only ? resolve_span(r, active_states, lo, hi, op)
+						 : resolve_span(r, NULL, lo, hi, op);
 		r->project = project;
 		if (status)
 			return status;
 		if (r->out->n == had && !r->how->active_only)
-			return fail(r->c, EXIT_USAGE, "no run has a number in '%.*s'", (int)n, word.p + i);
+			return fail(r->c, EXIT_USAGE, "no run has a number in '%.*s'", (int)n,
+				    word.p + i);
 	}
 	return EXIT_OK;
 }
@@ -188,10 +202,12 @@ static int resolve_word(struct resolve *r, const char *word)
 {
 	const char *dot = strchr(word, '.');
 	const char *op = dot ? dot + 1 : NULL;
-	_cleanup_free_ char *run = xslicedup(slice_of(word, dot ? (size_t)(dot - word) : strlen(word)));
+	_cleanup_free_ char *run =
+		xslicedup(slice_of(word, dot ? (size_t)(dot - word) : strlen(word)));
 	bool numbers;
 	if (op && (!r->how->ops || *op == '\0' || *run == '\0'))
-		return fail(r->c, EXIT_USAGE, "'%s' names an op: give a run%s", word, r->how->ops ? ", or RUN.OP" : "");
+		return fail(r->c, EXIT_USAGE, "'%s' names an op: give a run%s", word,
+			    r->how->ops ? ", or RUN.OP" : "");
 	if (*run == '\0')
 		return fail(r->c, EXIT_USAGE, "an empty word names no run");
 	if (strcmp(run, "last") == 0)

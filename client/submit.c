@@ -46,7 +46,8 @@ static void submit_warnings(struct ctx *c, struct slice warnings)
 }
 
 /* {batch: ...} for batch.submit and batch.check. */
-static int submit_params(struct ctx *c, const struct submit_options *o, const struct batch_source *from, struct buf *params)
+static int submit_params(struct ctx *c, const struct submit_options *o,
+			 const struct batch_source *from, struct buf *params)
 {
 	_cleanup_buf_ struct buf batch = BUF_INIT;
 	struct pk pk = PK_INIT(params);
@@ -54,16 +55,17 @@ static int submit_params(struct ctx *c, const struct submit_options *o, const st
 	if (status)
 		return status;
 	if (batch.len > LIMIT_FRAME_BYTES - 4096)
-		return fail(c, EXIT_USAGE, "the batch is %zu MiB long, at most %u are taken: split it", batch.len >> 20,
-			    LIMIT_FRAME_BYTES >> 20);
+		return fail(c, EXIT_USAGE,
+			    "the batch is %zu MiB long, at most %u are taken: split it",
+			    batch.len >> 20, LIMIT_FRAME_BYTES >> 20);
 	pk_map(&pk);
 	pk_kraw(&pk, "batch", buf_slice(&batch));
 	pk_end(&pk);
 	return EXIT_OK;
 }
 
-int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from, int64_t *ret_run,
-		bool *ret_existing)
+int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
+		int64_t *ret_run, bool *ret_existing)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct err e = ERR_INIT;
@@ -74,7 +76,9 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 		return status;
 	int r = ctx_try(c, "batch.submit", &params, &reply, &e);
 	if (r < 0)
-		return fail(c, EXIT_NO_DAEMON, "batchd went away before it answered: see `batchctl status` whether it took the batch%s",
+		return fail(c, EXIT_NO_DAEMON,
+			    "batchd went away before it answered: see `batchctl status` whether it "
+			    "took the batch%s",
 			    o->key ? ", or submit again with the same key" : "");
 	if (r)
 		return fail_err(c, &e);
@@ -101,12 +105,14 @@ int submit_tell(struct ctx *c, int64_t run, bool existing)
 	return ctx_print_json(c, buf_slice(&b));
 }
 
-/* Asks a running batchd, which knows files and todo lists; else what the batch itself tells is proved here. */
+/* Asks a running batchd, which knows files and todo lists; else what the batch itself tells is
+ * proved here. */
 int submit_plan(struct ctx *c, const struct submit_options *o, const struct batch_source *from)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct err e = ERR_INIT;
-	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) && ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
+	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) &&
+		    ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
 	int status = submit_params(c, o, from, &params);
 	if (status)
 		return status;

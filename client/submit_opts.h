@@ -20,32 +20,41 @@ struct submit_options {
 extern const char *const opt_orders[], *const opt_failures[];
 
 #define SUBMIT_OPT(name, letter, type, field, ...)                                                 \
-	{ name, letter, type, offsetof(struct submit_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct submit_options, field), __VA_ARGS__            \
+	}
 
 #define SUBMIT_COMMON_OPTS                                                                         \
 	SUBMIT_OPT("name", 0, OPT_STR, name, "NAME", "call the run so"),                           \
-	SUBMIT_OPT("key", 0, OPT_STR, key, "KEY", "submit once: the same key gives the same run"), \
-	SUBMIT_OPT("order", 0, OPT_ENUM, order, "ORDER", "parallel, serial or as-if-serial",       \
-		   opt_orders),                                                                    \
-	SUBMIT_OPT("on-failure", 0, OPT_ENUM, on_failure, "WHAT", "stop, continue or kill",        \
-		   opt_failures),                                                                  \
-	SUBMIT_OPT("jobs", 'j', OPT_INT, jobs, "N", "at most N ops of this run at once", NULL, 1,  \
-		   65535),                                                                         \
-	SUBMIT_OPT("group", 'g', OPT_STR, group, "NAME", "pool of slots to run in"),               \
-	SUBMIT_OPT("timeout", 0, OPT_DURATION, timeout, "D", "end the run after that long"),       \
-	SUBMIT_OPT("after", 0, OPT_STRV, after, "RUN", "start when that run has succeeded"),       \
-	SUBMIT_OPT("after-any", 0, OPT_STRV, after_any, "RUN", "start when that run has ended"),   \
-	SUBMIT_OPT("hold", 0, OPT_FLAG, hold, NULL, "start nothing until `batchctl resume`"),      \
-	SUBMIT_OPT("delay", 0, OPT_DURATION, delay, "D", "start no sooner than that"),             \
-	SUBMIT_OPT("priority", 0, OPT_INT, priority, "N", "higher goes first; default 0", NULL,    \
-		   -1000000, 1000000),                                                             \
-	SUBMIT_OPT("list", 0, OPT_STR, list, "LIST", "todo list its items are in"),                \
-	SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V", "add to the environment; K alone removes"),   \
-	SUBMIT_OPT("directory", 'C', OPT_STR, dir, "DIR", "go there first"),                       \
-	SUBMIT_OPT("dry-run", 'n', OPT_FLAG, dry_run, NULL, "print the plan, submit nothing")
+		SUBMIT_OPT("key", 0, OPT_STR, key, "KEY",                                          \
+			   "submit once: the same key gives the same run"),                        \
+		SUBMIT_OPT("order", 0, OPT_ENUM, order, "ORDER",                                   \
+			   "parallel, serial or as-if-serial", opt_orders),                        \
+		SUBMIT_OPT("on-failure", 0, OPT_ENUM, on_failure, "WHAT",                          \
+			   "stop, continue or kill", opt_failures),                                \
+		SUBMIT_OPT("jobs", 'j', OPT_INT, jobs, "N", "at most N ops of this run at once",   \
+			   NULL, 1, 65535),                                                        \
+		SUBMIT_OPT("group", 'g', OPT_STR, group, "NAME", "pool of slots to run in"),       \
+		SUBMIT_OPT("timeout", 0, OPT_DURATION, timeout, "D",                               \
+			   "end the run after that long"),                                         \
+		SUBMIT_OPT("after", 0, OPT_STRV, after, "RUN",                                     \
+			   "start when that run has succeeded"),                                   \
+		SUBMIT_OPT("after-any", 0, OPT_STRV, after_any, "RUN",                             \
+			   "start when that run has ended"),                                       \
+		SUBMIT_OPT("hold", 0, OPT_FLAG, hold, NULL,                                        \
+			   "start nothing until `batchctl resume`"),                               \
+		SUBMIT_OPT("delay", 0, OPT_DURATION, delay, "D", "start no sooner than that"),     \
+		SUBMIT_OPT("priority", 0, OPT_INT, priority, "N", "higher goes first; default 0",  \
+			   NULL, -1000000, 1000000),                                               \
+		SUBMIT_OPT("list", 0, OPT_STR, list, "LIST", "todo list its items are in"),        \
+		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
+			   "add to the environment; K alone removes"),                             \
+		SUBMIT_OPT("directory", 'C', OPT_STR, dir, "DIR", "go there first"),               \
+		SUBMIT_OPT("dry-run", 'n', OPT_FLAG, dry_run, NULL,                                \
+			   "print the plan, submit nothing")
 
 #define SUBMIT_WAIT_OPTS                                                                           \
 	SUBMIT_OPT("wait", 'w', OPT_FLAG, wait, NULL, "follow to the end, progress on stderr"),    \
-	SUBMIT_OPT("output", 'o', OPT_FLAG, output, NULL, "with -w: show the ops' output")
+		SUBMIT_OPT("output", 'o', OPT_FLAG, output, NULL, "with -w: show the ops' output")
 
 #endif

@@ -7,12 +7,8 @@
 #include "common/text.h"
 
 static const char *const color_codes[] = {
-	[COLOR_NONE] = "\033[0m",
-	[COLOR_DIM] = "\033[2m",
-	[COLOR_BOLD] = "\033[1m",
-	[COLOR_RED] = "\033[31m",
-	[COLOR_GREEN] = "\033[32m",
-	[COLOR_YELLOW] = "\033[33m",
+	[COLOR_NONE] = "\033[0m",  [COLOR_DIM] = "\033[2m",    [COLOR_BOLD] = "\033[1m",
+	[COLOR_RED] = "\033[31m",  [COLOR_GREEN] = "\033[32m", [COLOR_YELLOW] = "\033[33m",
 	[COLOR_BLUE] = "\033[34m",
 };
 _Static_assert(ARRAY_SIZE(color_codes) == COLOR_MAX, "a code for each colour");
@@ -65,7 +61,8 @@ static int term_char(struct slice s, size_t *ret_len)
 	*ret_len = n ? n : 1;
 	if (n <= 1)
 		return 1;
-	/* In a locale that is not UTF-8 a character's width cannot be asked for; one column is the best guess. */
+	/* In a locale that is not UTF-8 a character's width cannot be asked for; one column is the
+	 * best guess. */
 	if (mbrtowc(&wc, s.p, n, &state) != n)
 		return 1;
 	int w = wcwidth(wc);
@@ -103,7 +100,8 @@ void term_fit(struct buf *b, struct slice s, int cols, bool pad)
 void term_fit_bytes(struct buf *b, struct slice s, int cols, bool pad)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT;
-	text_one_line(&line, slice_of(s.p, MIN2(s.len, (size_t)MAX2(cols, 0) * 4 + 16)), (size_t)MAX2(cols, 0) * 4 + 16);
+	text_one_line(&line, slice_of(s.p, MIN2(s.len, (size_t)MAX2(cols, 0) * 4 + 16)),
+		      (size_t)MAX2(cols, 0) * 4 + 16);
 	term_fit(b, buf_slice(&line), cols, pad);
 }
 
@@ -113,9 +111,11 @@ enum color state_color(struct slice state)
 		const char *name;
 		enum color color;
 	} colors[] = {
-		{ "running", COLOR_BLUE },    { "succeeded", COLOR_GREEN },   { "failed", COLOR_RED },
-		{ "cancelled", COLOR_YELLOW }, { "interrupted", COLOR_RED },  { "skipped", COLOR_DIM },
-		{ "paused", COLOR_YELLOW },   { "completed", COLOR_GREEN },   { "in_progress", COLOR_BLUE },
+		{ "running", COLOR_BLUE },     { "succeeded", COLOR_GREEN },
+		{ "failed", COLOR_RED },       { "cancelled", COLOR_YELLOW },
+		{ "interrupted", COLOR_RED },  { "skipped", COLOR_DIM },
+		{ "paused", COLOR_YELLOW },    { "completed", COLOR_GREEN },
+		{ "in_progress", COLOR_BLUE },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(colors); i++)
 		if (slice_is(state, colors[i].name))

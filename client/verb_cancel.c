@@ -10,7 +10,8 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
-/* cancel, pause, resume, restart and clean: one request for each run that was chosen, and a line that says which. */
+/* cancel, pause, resume, restart and clean: one request for each run that was chosen, and a line
+ * that says which. */
 struct act_options {
 	const char *signal;
 	bool now, freeze, failed, everywhere, wait, output;
@@ -18,7 +19,9 @@ struct act_options {
 };
 
 #define ACT_OPT(name, letter, type, field, ...)                                                    \
-	{ name, letter, type, offsetof(struct act_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct act_options, field), __VA_ARGS__               \
+	}
 #define ACT_EVERYWHERE ACT_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects")
 
 /* What a verb adds to the params of one run. */
@@ -28,11 +31,12 @@ struct act {
 	const char *method;
 	const char *done; /* "cancelled" */
 	act_params_fn params;
-	bool new_run;	  /* the result is {run}: a new one */
+	bool new_run; /* the result is {run}: a new one */
 };
 
 /* The line for people: what was chosen and what became of it. */
-static void act_line(struct buf *b, const struct act *a, const struct selected *s, struct slice result)
+static void act_line(struct buf *b, const struct act *a, const struct selected *s,
+		     struct slice result)
 {
 	struct slice state = mp_get_str(result, "state"), name = mp_get_str(result, "name");
 	if (a->new_run) {
@@ -54,7 +58,8 @@ static void act_line(struct buf *b, const struct act *a, const struct selected *
 	buf_addc(b, '\n');
 }
 
-static int act_one(struct ctx *c, const struct act *a, const struct act_options *o, const struct selected *s, struct buf *result)
+static int act_one(struct ctx *c, const struct act *a, const struct act_options *o,
+		   const struct selected *s, struct buf *result)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -85,8 +90,10 @@ static int act_print_json(struct ctx *c, const struct buf *results, size_t n)
 	return ctx_print_json(c, buf_slice(&b));
 }
 
-/* All of the selection; one that fails is reported and the others still done. `ids` (may be NULL) gets the runs of the results. */
-static int act_all(struct ctx *c, const struct act *a, const struct act_options *o, const struct selection *sel, int64_t *ids)
+/* All of the selection; one that fails is reported and the others still done. `ids` (may be NULL)
+ * gets the runs of the results. */
+static int act_all(struct ctx *c, const struct act *a, const struct act_options *o,
+		   const struct selection *sel, int64_t *ids)
 {
 	struct buf *results = xcalloc(sel->n + 1, sizeof(*results));
 	_cleanup_buf_ struct buf lines = BUF_INIT;
@@ -105,17 +112,22 @@ static int act_all(struct ctx *c, const struct act *a, const struct act_options 
 	}
 	if (sel->n == 0)
 		note(c, "no run to choose");
-	int printed = c->json ? (n ? act_print_json(c, results, n) : EXIT_OK) : ctx_print(c, &lines);
+	int printed =
+		c->json ? (n ? act_print_json(c, results, n) : EXIT_OK) : ctx_print(c, &lines);
 	for (size_t i = 0; i < sel->n; i++)
 		buf_done(&results[i]);
 	free(results);
 	return status ? status : printed;
 }
 
-static int act_select(struct ctx *c, const struct act_options *o, enum selector_none none, bool ops, bool active,
-		      enum ctx_start start, struct selection *ret)
+static int act_select(struct ctx *c, const struct act_options *o, enum selector_none none, bool ops,
+		      bool active, enum ctx_start start, struct selection *ret)
 {
-	struct selector how = { .words = c->argv, .n = c->argc, .none = none, .everywhere = o->everywhere, .ops = ops,
+	struct selector how = { .words = c->argv,
+				.n = c->argc,
+				.none = none,
+				.everywhere = o->everywhere,
+				.ops = ops,
 				.active_only = active };
 	int status = ctx_connect(c, start);
 	return status ? status : selection_resolve(c, &how, ret);
@@ -148,9 +160,12 @@ static int verb_cancel(struct ctx *c, void *options)
 {
 	struct act_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct act a = { .method = "run.cancel", .done = o->signal ? "signalled" : "cancelled", .params = cancel_params };
+	struct act a = { .method = "run.cancel",
+			 .done = o->signal ? "signalled" : "cancelled",
+			 .params = cancel_params };
 	if (o->signal && !signals_number(o->signal))
-		return fail(c, EXIT_USAGE, "-s: there is no signal '%s': write TERM, KILL, HUP, ...", o->signal);
+		return fail(c, EXIT_USAGE,
+			    "-s: there is no signal '%s': write TERM, KILL, HUP, ...", o->signal);
 	int status = act_select(c, o, NONE_REFUSED, true, true, CTX_NEVER_START, &sel);
 	return status ? status : act_all(c, &a, o, &sel, NULL);
 }
@@ -188,7 +203,9 @@ static void pause_params(struct pk *pk, const struct act_options *o)
 static int verb_pause(struct ctx *c, void *options)
 {
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	static const struct act a = { .method = "run.pause", .done = "paused", .params = pause_params };
+	static const struct act a = { .method = "run.pause",
+				      .done = "paused",
+				      .params = pause_params };
 	int status = act_select(c, options, NONE_ACTIVE, false, true, CTX_MAY_START, &sel);
 	return status ? status : act_all(c, &a, options, &sel, NULL);
 }
@@ -244,7 +261,9 @@ static int verb_restart(struct ctx *c, void *options)
 {
 	struct act_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	static const struct act a = { .method = "run.restart", .params = restart_params, .new_run = true };
+	static const struct act a = { .method = "run.restart",
+				      .params = restart_params,
+				      .new_run = true };
 	int status = act_select(c, o, NONE_LAST, false, false, CTX_MAY_START, &sel);
 	if (status)
 		return status;
@@ -260,7 +279,8 @@ const struct verb cmd_restart = {
 	.run = verb_restart,
 	.usage = "[RUN...]",
 	.help = "run the same batch again, as a new run",
-	.more = "Without RUN: the last run of this project. Prints the new run's id. The environment is\n"
+	.more = "Without RUN: the last run of this project. Prints the new run's id. The "
+		"environment is\n"
 		"the one restart is called in.\n\n"
 		"  batchctl restart --failed 12 -w\n",
 	.options = restart_opts,
@@ -277,7 +297,8 @@ static const struct opt clean_opts[] = {
 };
 
 /* Adds the project's runs of one state. */
-static int clean_state(struct ctx *c, const char *state, const char *project, struct selection *all, struct buf *ids)
+static int clean_state(struct ctx *c, const char *state, const char *project, struct selection *all,
+		       struct buf *ids)
 {
 	for (int64_t before = 0;;) {
 		_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
@@ -307,7 +328,8 @@ static int clean_state(struct ctx *c, const char *state, const char *project, st
 
 static int verb_clean(struct ctx *c, void *options)
 {
-	static const char *const states[] = { "failed", "cancelled", "interrupted", "succeeded", NULL };
+	static const char *const states[] = { "failed", "cancelled", "interrupted", "succeeded",
+					      NULL };
 	static const struct act a = { .method = "run.forget", .done = "forgot" };
 	struct act_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
@@ -330,7 +352,8 @@ const struct verb cmd_clean = {
 	.run = verb_clean,
 	.usage = "[RUN...]",
 	.help = "forget ended runs and their output",
-	.more = "Without RUN: all ended runs of this project, with --failed those that did not succeed.\n\n"
+	.more = "Without RUN: all ended runs of this project, with --failed those that did not "
+		"succeed.\n\n"
 		"  batchctl clean\n",
 	.options = clean_opts,
 	.options_size = sizeof(struct act_options),

@@ -16,7 +16,8 @@ struct daemon_options {
 };
 
 static const struct opt stop_opts[] = {
-	{ "drain", 0, OPT_FLAG, offsetof(struct daemon_options, drain), NULL, "let what runs end first" },
+	{ "drain", 0, OPT_FLAG, offsetof(struct daemon_options, drain), NULL,
+	  "let what runs end first" },
 	OPT_END,
 };
 
@@ -112,7 +113,8 @@ static const struct verb cmd_daemon_start = {
 
 /* ---- stop ---- */
 
-/* A fd that becomes readable when the process has ended (pidfd_open(2)); -1: it has, or cannot be watched. */
+/* A fd that becomes readable when the process has ended (pidfd_open(2)); -1: it has, or cannot be
+ * watched. */
 static int stop_watch(int64_t pid)
 {
 	return pid > 0 ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1;
@@ -173,7 +175,8 @@ static const struct verb cmd_daemon_stop = {
 	.name = "stop",
 	.run = verb_daemon_stop,
 	.help = "stop batchd; ops go on",
-	.more = "Ops that run go on, and are found again by the next batchd. --drain waits for them.\n"
+	.more = "Ops that run go on, and are found again by the next batchd. --drain waits for "
+		"them.\n"
 		"With none running: nothing to do, exit 0.\n\n  batchctl daemon stop --drain\n",
 	.options = stop_opts,
 	.options_size = sizeof(struct daemon_options),
@@ -200,8 +203,8 @@ static const struct verb cmd_daemon_reload = {
 	.options_size = sizeof(struct daemon_options),
 };
 
-static const struct verb *const daemon_verbs[] = { &cmd_daemon_status, &cmd_daemon_start, &cmd_daemon_stop, &cmd_daemon_reload,
-						   NULL };
+static const struct verb *const daemon_verbs[] = { &cmd_daemon_status, &cmd_daemon_start,
+						   &cmd_daemon_stop, &cmd_daemon_reload, NULL };
 
 const struct verb cmd_daemon = {
 	.name = "daemon",

@@ -11,7 +11,8 @@ struct group_options {
 };
 
 static const struct opt set_opts[] = {
-	{ "jobs", 'j', OPT_INT, offsetof(struct group_options, jobs), "N", "slots: ops of this pool at once", NULL, 1, 65535 },
+	{ "jobs", 'j', OPT_INT, offsetof(struct group_options, jobs), "N",
+	  "slots: ops of this pool at once", NULL, 1, 65535 },
 	OPT_END,
 };
 
@@ -22,7 +23,8 @@ static void group_line(struct buf *b, struct slice g)
 		name = mp_get_str(g, "name");
 	term_fit_bytes(b, name, 24, true);
 	buf_addf(b, "  %5" PRId64 "  %7" PRId64 "  %6" PRId64 "%s\n", mp_get_int(g, "slots", 0),
-		 mp_get_int(g, "running", mp_get_int(g, "used", 0)), mp_get_int(g, "waiting", mp_get_int(g, "queued", 0)),
+		 mp_get_int(g, "running", mp_get_int(g, "used", 0)),
+		 mp_get_int(g, "waiting", mp_get_int(g, "queued", 0)),
 		 mp_get_bool(g, "paused") ? "  paused" : "");
 }
 
@@ -132,7 +134,8 @@ static const struct verb cmd_group_resume = {
 	.max_args = 1,
 };
 
-static const struct verb *const group_verbs[] = { &cmd_group_list, &cmd_group_set, &cmd_group_pause, &cmd_group_resume, NULL };
+static const struct verb *const group_verbs[] = { &cmd_group_list, &cmd_group_set, &cmd_group_pause,
+						  &cmd_group_resume, NULL };
 
 const struct verb cmd_group = {
 	.name = "group",

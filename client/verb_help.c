@@ -7,7 +7,8 @@ static void help_rows(struct buf *b, const struct verb *const *table)
 {
 	for (; *table; table++) {
 		_cleanup_free_ char *left =
-			xasprintf("%s%s%s", (*table)->name, (*table)->alias ? ", " : "", (*table)->alias ? (*table)->alias : "");
+			xasprintf("%s%s%s", (*table)->name, (*table)->alias ? ", " : "",
+				  (*table)->alias ? (*table)->alias : "");
 		buf_addf(b, "  %-16s%s\n", left, (*table)->help);
 	}
 }
@@ -20,15 +21,16 @@ void help_overview(struct buf *b)
 	help_rows(b, verbs);
 	buf_adds(b, "\noptions, before or after the verb:\n");
 	opts_help(b, global_opts);
-	buf_adds(b, "\nexit status: 0 all well, 1 a run did not succeed, 2 usage or a batch refused,\n"
-		    "124 the waiting timed out, 125 no daemon; `run` passes its command's own on.\n"
-		    "\n`batchctl VERB --help` tells more; man batchctl tells all.\n");
+	buf_adds(b,
+		 "\nexit status: 0 all well, 1 a run did not succeed, 2 usage or a batch refused,\n"
+		 "124 the waiting timed out, 125 no daemon; `run` passes its command's own on.\n"
+		 "\n`batchctl VERB --help` tells more; man batchctl tells all.\n");
 }
 
 void help_verb(struct buf *b, const char *of, const struct verb *v, const struct verb *parent)
 {
-	buf_addf(b, "usage: %s %s%s%s%s\n", of, v->name, v->options || parent ? " [options]" : "", v->usage ? " " : "",
-		 v->usage ? v->usage : "");
+	buf_addf(b, "usage: %s %s%s%s%s\n", of, v->name, v->options || parent ? " [options]" : "",
+		 v->usage ? " " : "", v->usage ? v->usage : "");
 	if (v->alias)
 		buf_addf(b, "       %s %s ...\n", of, v->alias);
 	buf_addf(b, "\n%s\n", v->help);
@@ -57,7 +59,8 @@ static int verb_help(struct ctx *c, void *options)
 	}
 	const struct verb *v = verb_find(verbs, c->argv[0]), *sub = NULL;
 	if (!v)
-		return fail(c, EXIT_USAGE, "there is no verb '%s': see `batchctl --help`", c->argv[0]);
+		return fail(c, EXIT_USAGE, "there is no verb '%s': see `batchctl --help`",
+			    c->argv[0]);
 	if (c->argc == 1) {
 		help_verb(&b, "batchctl", v, NULL);
 		return ctx_print(c, &b);
@@ -65,7 +68,8 @@ static int verb_help(struct ctx *c, void *options)
 	if (v->subs)
 		sub = verb_find(v->subs, c->argv[1]);
 	if (!sub)
-		return fail(c, EXIT_USAGE, "there is no '%s %s': see `batchctl %s --help`", v->name, c->argv[1], v->name);
+		return fail(c, EXIT_USAGE, "there is no '%s %s': see `batchctl %s --help`", v->name,
+			    c->argv[1], v->name);
 	_cleanup_free_ char *of = xasprintf("batchctl %s", v->name);
 	help_verb(&b, of, sub, v);
 	return ctx_print(c, &b);

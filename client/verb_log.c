@@ -18,14 +18,19 @@ struct log_options {
 };
 
 #define LOG_OPT(name, letter, type, field, ...)                                                    \
-	{ name, letter, type, offsetof(struct log_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct log_options, field), __VA_ARGS__               \
+	}
 
 static const struct opt log_opts[] = {
-	LOG_OPT("follow", 'f', OPT_FLAG, follow, NULL, "go on as more is printed, until the run ends"),
-	LOG_OPT("lines", 'n', OPT_INT, lines, "N", "only the last N lines of each op", NULL, 0, 1000000000),
+	LOG_OPT("follow", 'f', OPT_FLAG, follow, NULL,
+		"go on as more is printed, until the run ends"),
+	LOG_OPT("lines", 'n', OPT_INT, lines, "N", "only the last N lines of each op", NULL, 0,
+		1000000000),
 	LOG_OPT("stdout", 0, OPT_FLAG, only_out, NULL, "only what went to stdout"),
 	LOG_OPT("stderr", 0, OPT_FLAG, only_err, NULL, "only what went to stderr"),
-	LOG_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "'last' and 'all' mean runs of all projects"),
+	LOG_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL,
+		"'last' and 'all' mean runs of all projects"),
 	OPT_END,
 };
 
@@ -43,7 +48,8 @@ static bool log_wants(const struct logging *l, int stream)
 	return stream ? l->o->only_err : l->o->only_out;
 }
 
-static int log_output(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data)
+static int log_output(void *arg, struct run_view *v, struct op_view *o, int stream,
+		      struct slice data)
 {
 	struct logging *l = arg;
 	if (!log_wants(l, stream))
@@ -104,8 +110,8 @@ static int log_seek_stream(struct logging *l, struct run_view *v, struct op_view
 	int status = ctx_call(l->c, "run.output", &params, &reply);
 	if (status)
 		return status;
-	o->streams[stream].at = l->o->lines.v ? mp_get_int(buf_slice(&reply), "offset", 0) :
-						mp_get_int(buf_slice(&reply), "size", 0);
+	o->streams[stream].at = l->o->lines.v ? mp_get_int(buf_slice(&reply), "offset", 0)
+					      : mp_get_int(buf_slice(&reply), "size", 0);
 	return EXIT_OK;
 }
 
@@ -127,21 +133,28 @@ static int log_now(struct logging *l, struct run_view *v, const char *op)
 			continue;
 		found = true;
 		int status = log_seek(l, v, o);
-		if (status == EXIT_OK && (o->printed[0] || o->printed[1] || o->state == VIEW_RUNNING))
+		if (status == EXIT_OK &&
+		    (o->printed[0] || o->printed[1] || o->state == VIEW_RUNNING))
 			status = follow_catch_up(l->f, v, o);
 		if (status)
 			return status;
 		if (!l->o->follow || view_ended(o->state))
 			log_op_end(l, v, o);
 	}
-	return found || !op ? EXIT_OK : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
+	return found || !op ? EXIT_OK
+			    : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
 }
 
-static int log_run(struct ctx *c, const struct log_options *o, const struct selected *s, bool raw, bool with_run)
+static int log_run(struct ctx *c, const struct log_options *o, const struct selected *s, bool raw,
+		   bool with_run)
 {
 	struct run_view view = { .run = s->run };
-	struct follow f = { .c = c, .views = &view, .n = 1, .only_op = s->op, .signal_fd = -1, .sink = &log_sink };
-	struct logging l = { .c = c, .o = o, .f = &f, .lines = { .c = c, .raw = raw, .with_run = with_run } };
+	struct follow f = {
+		.c = c, .views = &view, .n = 1, .only_op = s->op, .signal_fd = -1, .sink = &log_sink
+	};
+	struct logging l = {
+		.c = c, .o = o, .f = &f, .lines = { .c = c, .raw = raw, .with_run = with_run }
+	};
 	_cleanup_close_ int signal_fd = -1;
 	f.arg = &l;
 	int status = follow_load(c, &view);
@@ -162,12 +175,17 @@ static int verb_log(struct ctx *c, void *options)
 {
 	struct log_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv, .n = c->argc, .none = NONE_LAST, .everywhere = o->everywhere, .ops = true };
+	struct selector how = { .words = c->argv,
+				.n = c->argc,
+				.none = NONE_LAST,
+				.everywhere = o->everywhere,
+				.ops = true };
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
 		status = selection_resolve(c, &how, &sel);
 	if (status == EXIT_OK && o->follow && sel.n > 1)
-		return fail(c, EXIT_USAGE, "-f follows one run: `batchctl follow -o` follows several");
+		return fail(c, EXIT_USAGE,
+			    "-f follows one run: `batchctl follow -o` follows several");
 	for (size_t i = 0; status == EXIT_OK && i < sel.n; i++)
 		status = log_run(c, o, &sel.v[i], sel.n == 1 && sel.v[i].op, sel.n > 1);
 	return status;
@@ -178,7 +196,8 @@ const struct verb cmd_log = {
 	.run = verb_log,
 	.usage = "[RUN[.OP]...]",
 	.help = "what ops printed",
-	.more = "Of one op: its bytes as they were, stdout to stdout and stderr to stderr. Of several:\n"
+	.more = "Of one op: its bytes as they were, stdout to stdout and stderr to stderr. Of "
+		"several:\n"
 		"lines, prefixed with the op. Without RUN: the last run of this project.\n\n"
 		"  batchctl log 12.3 > out 2> err\n"
 		"  batchctl log last -f\n"

@@ -28,10 +28,12 @@ static int rpc_read_params(struct ctx *c, const char *text, struct buf *params)
 	return EXIT_OK;
 }
 
-/* Methods that neither change anything nor need what has run here do without a daemon being started. */
+/* Methods that neither change anything nor need what has run here do without a daemon being
+ * started. */
 static int rpc_connect(struct ctx *c, const char *method)
 {
-	bool about_daemon = strcmp(method, "daemon.status") == 0 || strcmp(method, "daemon.stop") == 0;
+	bool about_daemon =
+		strcmp(method, "daemon.status") == 0 || strcmp(method, "daemon.stop") == 0;
 	return ctx_connect(c, about_daemon ? CTX_NEVER_START : CTX_MAY_START);
 }
 
@@ -45,7 +47,8 @@ static int rpc_fail(struct ctx *c, const char *method, const struct err *e)
 		if (!strstr(e->text, "did you mean"))
 			suggest_text(&near, hint);
 	}
-	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s%s", e->text, hint);
+	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s%s", e->text,
+		    hint);
 }
 
 static int verb_rpc(struct ctx *c, void *options)

@@ -18,12 +18,11 @@ static const struct opt add_opts[] = { SUBMIT_COMMON_OPTS, SUBMIT_WAIT_OPTS, OPT
 
 static const struct opt run_opts[] = {
 	SUBMIT_COMMON_OPTS,
-	SUBMIT_OPT("stdin", 0, OPT_FLAG, read_stdin, NULL, "give it our stdin, read to its end first"),
+	SUBMIT_OPT("stdin", 0, OPT_FLAG, read_stdin, NULL,
+		   "give it our stdin, read to its end first"),
 	SUBMIT_OPT("tty", 't', OPT_FLAG, pty, NULL, "give it a pseudo-terminal"),
 	OPT_END,
 };
-
-
 
 static int verb_add(struct ctx *c, void *options)
 {
@@ -48,7 +47,8 @@ const struct verb cmd_add = {
 	.run = verb_add,
 	.usage = "[--] CMD...",
 	.help = "submit one command",
-	.more = "One argument is a bash command; two or more are a program and its arguments, byte for\n"
+	.more = "One argument is a bash command; two or more are a program and its arguments, byte "
+		"for\n"
 		"byte. Options end at the command. Prints the run's id.\n\n"
 		"  batchctl add -- 'make test 2>&1 | tee log'\n"
 		"  batchctl add --after last -- rsync -a out/ host:out/\n",
@@ -84,7 +84,8 @@ static int foreground_send(struct foreground *g, int signal)
 	return EXIT_OK;
 }
 
-static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data)
+static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream,
+			     struct slice data)
 {
 	struct foreground *g = arg;
 	if (stream == 0 && g->stdout_gone) {
@@ -104,15 +105,16 @@ static int foreground_output(void *arg, struct run_view *v, struct op_view *o, i
 	return EXIT_OK;
 }
 
-static void foreground_dropped(void *arg, struct run_view *v, struct op_view *o, int stream, int64_t bytes)
+static void foreground_dropped(void *arg, struct run_view *v, struct op_view *o, int stream,
+			       int64_t bytes)
 {
 	struct foreground *g = arg;
 	lines_dropped(&g->lines, v, o, stream, bytes);
 }
 
 /*
- * ^C and its like go to the command. A command that has not started, or takes no notice, is cancelled at the second one. A closed
- * terminal ends nothing.
+ * ^C and its like go to the command. A command that has not started, or takes no notice, is
+ * cancelled at the second one. A closed terminal ends nothing.
  */
 static int foreground_signal(void *arg, int signal)
 {
@@ -152,8 +154,8 @@ static int foreground_status(struct foreground *g)
 	if (strcmp(cause, "timeout") == 0)
 		return fail(g->c, EXIT_TIMED_OUT, "run %" PRId64 " timed out", v->run);
 	if (strcmp(cause, "start") == 0)
-		return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "%s",
-			    o->error ? o->error : "the command could not be started");
+		return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE,
+			    "%s", o->error ? o->error : "the command could not be started");
 	if (g->stdout_gone)
 		return EXIT_SIGNAL + SIGPIPE;
 	if (o->signal && signals_number(o->signal))
@@ -162,8 +164,8 @@ static int foreground_status(struct foreground *g)
 		return o->exit;
 	if (v->state == VIEW_SUCCEEDED)
 		return EXIT_OK;
-	return fail(g->c, EXIT_RUN, "run %" PRId64 " %s%s%s", v->run, view_state_names[o->state], o->error ? ": " : "",
-		    o->error ? o->error : "");
+	return fail(g->c, EXIT_RUN, "run %" PRId64 " %s%s%s", v->run, view_state_names[o->state],
+		    o->error ? ": " : "", o->error ? o->error : "");
 }
 
 /* The op's exit, signal and error are read once more: events need not carry them. */
@@ -177,7 +179,9 @@ static int foreground_settle(struct foreground *g)
 static int foreground_follow(struct ctx *c, int64_t run, int signal_fd)
 {
 	struct run_view view = { .run = run };
-	struct follow f = { .c = c, .views = &view, .n = 1, .signal_fd = signal_fd, .sink = &foreground_sink };
+	struct follow f = {
+		.c = c, .views = &view, .n = 1, .signal_fd = signal_fd, .sink = &foreground_sink
+	};
 	struct foreground g = { .c = c, .f = &f, .lines = { .c = c, .raw = true } };
 	f.arg = &g;
 	int status = follow_runs(&f);
@@ -201,7 +205,9 @@ static int verb_run(struct ctx *c, void *options)
 	if (o->read_stdin) {
 		int r = fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES / 2, &input);
 		if (r < 0)
-			return fail(c, EXIT_USAGE, "--stdin: %s", r == -EFBIG ? "more than 32 MiB: give the command a file" : strerror(-r));
+			return fail(c, EXIT_USAGE, "--stdin: %s",
+				    r == -EFBIG ? "more than 32 MiB: give the command a file"
+						: strerror(-r));
 		bytes = buf_slice(&input);
 		from.op_stdin = &bytes;
 	}
@@ -223,9 +229,12 @@ const struct verb cmd_run = {
 	.run = verb_run,
 	.usage = "[--] CMD...",
 	.help = "run one command in the foreground",
-	.more = "Passes on its output, our signals and its exit status: 128+N for a signal, 127 not found,\n"
-		"126 not executable, 124 timed out. One argument is a bash command; two or more are a\n"
-		"program and its arguments. Options end at the command. A closed terminal does not end it.\n\n"
+	.more = "Passes on its output, our signals and its exit status: 128+N for a signal, 127 "
+		"not found,\n"
+		"126 not executable, 124 timed out. One argument is a bash command; two or more "
+		"are a\n"
+		"program and its arguments. Options end at the command. A closed terminal does not "
+		"end it.\n\n"
 		"  batchctl run -- make test\n"
 		"  sort big | batchctl run --stdin -- 'uniq -c | sort -n'\n",
 	.options = run_opts,

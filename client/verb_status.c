@@ -19,16 +19,20 @@ struct status_options {
 	struct opt_int limit;
 };
 
-static const char *const run_states[] = { "queued", "running", "paused", "succeeded", "failed", "cancelled", "interrupted", NULL };
+static const char *const run_states[] = { "queued", "running",	 "paused",	"succeeded",
+					  "failed", "cancelled", "interrupted", NULL };
 
 #define STATUS_OPT(name, letter, type, field, ...)                                                 \
-	{ name, letter, type, offsetof(struct status_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct status_options, field), __VA_ARGS__            \
+	}
 
 static const struct opt status_opts[] = {
 	STATUS_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects"),
 	STATUS_OPT("state", 0, OPT_ENUM, state, "STATE", "only runs in that state", run_states),
 	STATUS_OPT("group", 'g', OPT_STR, group, "NAME", "only runs of that group"),
-	STATUS_OPT("limit", 'n', OPT_INT, limit, "N", "at most N runs; default 100 and 10 ended", NULL, 1, 1000),
+	STATUS_OPT("limit", 'n', OPT_INT, limit, "N", "at most N runs; default 100 and 10 ended",
+		   NULL, 1, 1000),
 	OPT_END,
 };
 
@@ -62,7 +66,8 @@ static int64_t run_elapsed(struct slice run)
 
 static void put_progress(struct buf *b, struct slice run, int cols)
 {
-	static const char *const ends[] = { "succeeded", "failed", "skipped", "cancelled", "interrupted" };
+	static const char *const ends[] = { "succeeded", "failed", "skipped", "cancelled",
+					    "interrupted" };
 	struct slice summary = mp_find(run, "summary");
 	int64_t done = 0;
 	char text[48];
@@ -124,7 +129,8 @@ static int print_overview(struct ctx *c, struct slice runs, const struct status_
 	uint32_t n = list.type == MP_ARRAY ? list.count : 0;
 	term_size(STDOUT_FILENO, &cols, &rows);
 	if (n == 0) {
-		note(c, "no runs%s", o->everywhere ? "" : " in this project: --everywhere shows all");
+		note(c, "no runs%s",
+		     o->everywhere ? "" : " in this project: --everywhere shows all");
 		return EXIT_OK;
 	}
 	term_color(&b, c->color_out, COLOR_DIM);
@@ -171,7 +177,8 @@ static int status_overview(struct ctx *c, const struct status_options *o)
 
 static void put_op(struct ctx *c, struct buf *b, struct slice op, int cols)
 {
-	struct slice id = mp_get_str(op, "id"), state = mp_get_str(op, "state"), error = mp_get_str(op, "error");
+	struct slice id = mp_get_str(op, "id"), state = mp_get_str(op, "state"),
+		     error = mp_get_str(op, "error");
 	struct slice cause = mp_get_str(op, "cause");
 	int64_t ms = mp_get_int(op, "duration_ms", -1), started = mp_get_int(op, "started", 0);
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -192,7 +199,8 @@ static void put_op(struct ctx *c, struct buf *b, struct slice op, int cols)
 		return;
 	buf_clear(&text);
 	buf_addf(&text, "%*s", 33, "");
-	report_cause(&text, state, cause, mp_get_int(op, "exit", -1), mp_get_str(op, "signal"), error);
+	report_cause(&text, state, cause, mp_get_int(op, "exit", -1), mp_get_str(op, "signal"),
+		     error);
 	term_color(b, c->color_out, COLOR_DIM);
 	term_fit(b, buf_slice(&text), cols, false);
 	term_color(b, c->color_out, COLOR_NONE);
@@ -244,7 +252,8 @@ static void put_head(struct ctx *c, struct buf *b, struct slice run)
 }
 
 /* One page of a run's ops. *next: where the following begins, 0: nowhere. */
-static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next, int64_t *message, struct buf *json)
+static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next, int64_t *message,
+		       struct buf *json)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, b = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -276,7 +285,8 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 	struct mp_value list = mp_next(&m);
 	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
 		struct slice one = mp_skip(&m);
-		if ((op && !slice_is(mp_get_str(one, "id"), op)) || (wanted && mp_get_int(one, "index", 0) != wanted))
+		if ((op && !slice_is(mp_get_str(one, "id"), op)) ||
+		    (wanted && mp_get_int(one, "index", 0) != wanted))
 			continue;
 		found = true;
 		if (mp_get_int(one, "message", 0) != *message)
@@ -351,7 +361,9 @@ static int verb_status(struct ctx *c, void *options)
 {
 	struct status_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv, .n = c->argc, .everywhere = o->everywhere, .ops = true };
+	struct selector how = {
+		.words = c->argv, .n = c->argc, .everywhere = o->everywhere, .ops = true
+	};
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status)
 		return status;

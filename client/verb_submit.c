@@ -4,14 +4,16 @@
 #include "client/submit.h"
 
 static const struct opt submit_opts[] = {
-	SUBMIT_OPT("expr", 'e', OPT_STRV, commands, "CMD", "a bash command; repeat for a parallel message"),
+	SUBMIT_OPT("expr", 'e', OPT_STRV, commands, "CMD",
+		   "a bash command; repeat for a parallel message"),
 	SUBMIT_COMMON_OPTS,
 	READING_OPTS(struct submit_options, reading),
 	SUBMIT_WAIT_OPTS,
 	OPT_END,
 };
 
-static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from, json_t **file)
+static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from,
+			 json_t **file)
 {
 	if (o->commands.n && c->argc)
 		return fail(c, EXIT_USAGE, "give a FILE or -e commands, not both");
@@ -52,11 +54,13 @@ const struct verb cmd_submit = {
 	.run = verb_submit,
 	.usage = "[FILE|-]",
 	.help = "submit a batch file, or commands, as one run",
-	.more = "FILE is JSON, MessagePack, an array of tool calls or the batch notation, by content.\n"
+	.more = "FILE is JSON, MessagePack, an array of tool calls or the batch notation, by "
+		"content.\n"
 		"Prints the run's id alone on stdout and returns; -w follows it to its end.\n\n"
 		"  batchctl submit build.batch\n"
 		"  batchctl submit -w -e 'make lint' -e 'make test'\n"
-		"  run=$(batchctl submit --name nightly --key \"nightly-$(date +%F)\" nightly.json)\n",
+		"  run=$(batchctl submit --name nightly --key \"nightly-$(date +%F)\" "
+		"nightly.json)\n",
 	.options = submit_opts,
 	.options_size = sizeof(struct submit_options),
 	.max_args = 1,
@@ -78,7 +82,8 @@ const struct verb cmd_check = {
 	.run = verb_check,
 	.usage = "[FILE|-]",
 	.help = "prove a batch without submitting it; print its plan",
-	.more = "Asks a running batchd, and does without where there is none. Warnings go to stderr.\n\n"
+	.more = "Asks a running batchd, and does without where there is none. Warnings go to "
+		"stderr.\n\n"
 		"  batchctl check build.batch\n",
 	.options = submit_opts,
 	.options_size = sizeof(struct submit_options),

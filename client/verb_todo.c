@@ -5,7 +5,8 @@
 #include "common/text.h"
 #include "proto/mp.h"
 
-const char *const todo_cli_statuses[] = { "pending", "in_progress", "completed", "cancelled", NULL };
+const char *const todo_cli_statuses[] = { "pending", "in_progress", "completed", "cancelled",
+					  NULL };
 const char *const todo_cli_priorities[] = { "high", "medium", "low", NULL };
 static const char *const todo_cli_modes[] = { "replace", "merge", NULL };
 
@@ -21,7 +22,8 @@ void todo_params_begin(struct pk *pk, const struct todo_options *o)
 		pk_ktext(pk, "cwd", slice_str(cwd ? cwd : "/"));
 }
 
-int todo_call(struct ctx *c, const char *method, struct pk *pk, struct buf *params, struct buf *reply)
+int todo_call(struct ctx *c, const char *method, struct pk *pk, struct buf *params,
+	      struct buf *reply)
 {
 	pk_end(pk);
 	int status = ctx_connect(c, CTX_MAY_START);
@@ -105,24 +107,29 @@ int todo_id_columns(struct slice todos)
 /* ---- rows ---- */
 
 static const struct opt shared_opts[] = {
-	TODO_OPT("list", 0, OPT_STR, list, "LIST", "the list; else $BATCHD_LIST, else the project's"),
+	TODO_OPT("list", 0, OPT_STR, list, "LIST",
+		 "the list; else $BATCHD_LIST, else the project's"),
 	OPT_END,
 };
 
 static const struct opt list_opts[] = {
-	TODO_OPT("status", 0, OPT_ENUM, status, "STATUS", "only items in that state", todo_cli_statuses),
+	TODO_OPT("status", 0, OPT_ENUM, status, "STATUS", "only items in that state",
+		 todo_cli_statuses),
 	TODO_OPT("owner", 0, OPT_STR, owner, "NAME", "only that owner's"),
 	TODO_OPT("ready", 0, OPT_FLAG, ready, NULL, "only those that can be begun"),
-	TODO_OPT("rev", 0, OPT_INT, rev, "N", "the list as it was at revision N", NULL, 0, INT64_MAX),
+	TODO_OPT("rev", 0, OPT_INT, rev, "N", "the list as it was at revision N", NULL, 0,
+		 INT64_MAX),
 	OPT_END,
 };
 
 static const struct opt item_opts[] = {
 	TODO_OPT("id", 0, OPT_STR, id, "ID", "its id; else one is made"),
-	TODO_OPT("priority", 0, OPT_ENUM, priority, "P", "high, medium or low", todo_cli_priorities),
+	TODO_OPT("priority", 0, OPT_ENUM, priority, "P", "high, medium or low",
+		 todo_cli_priorities),
 	TODO_OPT("status", 0, OPT_ENUM, status, "STATUS", "default pending", todo_cli_statuses),
 	TODO_OPT("owner", 0, OPT_STR, owner, "NAME", "who does it"),
-	TODO_OPT("blocked-by", 0, OPT_STRV, blocked_by, "ID", "cannot begin before that one is done"),
+	TODO_OPT("blocked-by", 0, OPT_STRV, blocked_by, "ID",
+		 "cannot begin before that one is done"),
 	TODO_OPT("tag", 0, OPT_STRV, tags, "TAG", "a tag; repeat for more"),
 	TODO_OPT("at", 0, OPT_STR, at, "FILE:LINE", "where it is about"),
 	TODO_OPT("description", 0, OPT_STR, description, "TEXT", "more about it"),
@@ -140,12 +147,14 @@ static const struct opt owner_opts[] = {
 static const struct opt write_opts[] = {
 	TODO_OPT("mode", 0, OPT_ENUM, mode, "MODE", "replace (default) or merge", todo_cli_modes),
 	TODO_OPT("source", 0, OPT_STR, source, "NAME", "whose items are replaced; '*': all"),
-	TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N", "refuse if the list has changed since", NULL, 0, INT64_MAX),
+	TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N", "refuse if the list has changed since",
+		 NULL, 0, INT64_MAX),
 	OPT_END,
 };
 
 static const struct opt log_opts[] = {
-	TODO_OPT("since", 0, OPT_INT, since, "REV", "changes after that revision", NULL, 0, INT64_MAX),
+	TODO_OPT("since", 0, OPT_INT, since, "REV", "changes after that revision", NULL, 0,
+		 INT64_MAX),
 	OPT_END,
 };
 
@@ -155,17 +164,15 @@ static const struct opt status_opts[] = {
 };
 
 #define TODO_VERB(ident, word, function, how, what, rows, least, most, ...)                        \
-	static const struct verb cmd_todo_##ident = {                                              \
-		.name = word,                                                                      \
-		.run = function,                                                                   \
-		.usage = how,                                                                      \
-		.help = what,                                                                      \
-		.options = rows,                                                                   \
-		.options_size = sizeof(struct todo_options),                                       \
-		.min_args = least,                                                                 \
-		.max_args = most,                                                                  \
-		__VA_ARGS__                                                                        \
-	}
+	static const struct verb cmd_todo_##ident = { .name = word,                                \
+						      .run = function,                             \
+						      .usage = how,                                \
+						      .help = what,                                \
+						      .options = rows,                             \
+						      .options_size = sizeof(struct todo_options), \
+						      .min_args = least,                           \
+						      .max_args = most,                            \
+						      __VA_ARGS__ }
 
 TODO_VERB(list, "list", verb_todo_list, NULL, "the items", list_opts, 0, 0);
 TODO_VERB(ready, "ready", verb_todo_ready, NULL, "the items that can be begun", NULL, 0, 0);
@@ -174,35 +181,46 @@ TODO_VERB(add, "add", verb_todo_add, "TEXT...", "add an item; prints its id", it
 TODO_VERB(start, "start", verb_todo_start, "ID...", "move items to in_progress", owner_opts, 1, -1);
 TODO_VERB(done, "done", verb_todo_done, "ID...", "move items to completed", NULL, 1, -1);
 TODO_VERB(set, "set", verb_todo_set, "ID FIELD=VALUE...", "change fields of an item", NULL, 2, -1,
-	  .more = "FIELD is content, status, priority, owner, description, at, active_form, parent, error,\n"
+	  .more = "FIELD is content, status, priority, owner, description, at, active_form, "
+		  "parent, error,\n"
 		  "tags or blocked_by (comma-separated), or meta.NAME.\n\n"
 		  "  batchctl todo set tests status=pending owner= blocked_by=schema,api\n");
-TODO_VERB(rm, "rm", verb_todo_rm, "ID...", "remove items; `todo undo` brings them back", NULL, 1, -1);
-TODO_VERB(write, "write", verb_todo_write, "FILE|-", "write items from JSON: an array, or {\"todos\": [...]}", write_opts, 1, 1,
-	  .more = "Replaces what this source wrote before, unless --mode merge. Items keep their ids.\n\n"
+TODO_VERB(rm, "rm", verb_todo_rm, "ID...", "remove items; `todo undo` brings them back", NULL, 1,
+	  -1);
+TODO_VERB(write, "write", verb_todo_write, "FILE|-",
+	  "write items from JSON: an array, or {\"todos\": [...]}", write_opts, 1, 1,
+	  .more = "Replaces what this source wrote before, unless --mode merge. Items keep their "
+		  "ids.\n\n"
 		  "  echo '[{\"content\": \"Ship it\"}]' | batchctl todo write - --mode merge\n");
-TODO_VERB(claim, "claim", verb_todo_claim, "[ID]", "take an item, or the first ready one; 1 when there is none", owner_opts, 0, 1,
+TODO_VERB(claim, "claim", verb_todo_claim, "[ID]",
+	  "take an item, or the first ready one; 1 when there is none", owner_opts, 0, 1,
 	  .more = "  id=$(batchctl todo claim --owner \"$USER\" --lease 30m)\n");
-TODO_VERB(release, "release", verb_todo_release, "ID...", "give claimed items back", owner_opts, 1, -1);
+TODO_VERB(release, "release", verb_todo_release, "ID...", "give claimed items back", owner_opts, 1,
+	  -1);
 TODO_VERB(log, "log", verb_todo_log, NULL, "the changes of the list", log_opts, 0, 0);
-TODO_VERB(undo, "undo", verb_todo_undo, "[REV]", "take back the last change, or go back to a revision", NULL, 0, 1);
+TODO_VERB(undo, "undo", verb_todo_undo, "[REV]",
+	  "take back the last change, or go back to a revision", NULL, 0, 1);
 TODO_VERB(lists, "lists", verb_todo_lists, NULL, "all lists", NULL, 0, 0);
 TODO_VERB(watch, "watch", verb_todo_watch, NULL, "print changes as they happen", NULL, 0, 0);
-TODO_VERB(status, "status", verb_todo_status, NULL, "counts for a status line; never starts a daemon", status_opts, 0, 0,
-	  .more = "The format knows {pending} {in_progress} {completed} {cancelled} {open} {total}.\n\n"
+TODO_VERB(status, "status", verb_todo_status, NULL,
+	  "counts for a status line; never starts a daemon", status_opts, 0, 0,
+	  .more = "The format knows {pending} {in_progress} {completed} {cancelled} {open} "
+		  "{total}.\n\n"
 		  "  batchctl todo status --format '{in_progress}/{open}'\n");
 
 static const struct verb *const todo_verbs[] = {
-	&cmd_todo_list, &cmd_todo_add,	   &cmd_todo_start, &cmd_todo_done,  &cmd_todo_set,  &cmd_todo_rm,
-	&cmd_todo_write, &cmd_todo_claim, &cmd_todo_release, &cmd_todo_ready, &cmd_todo_log, &cmd_todo_undo,
-	&cmd_todo_lists, &cmd_todo_watch, &cmd_todo_status, NULL,
+	&cmd_todo_list,	   &cmd_todo_add,   &cmd_todo_start,  &cmd_todo_done,
+	&cmd_todo_set,	   &cmd_todo_rm,    &cmd_todo_write,  &cmd_todo_claim,
+	&cmd_todo_release, &cmd_todo_ready, &cmd_todo_log,    &cmd_todo_undo,
+	&cmd_todo_lists,   &cmd_todo_watch, &cmd_todo_status, NULL,
 };
 
 const struct verb cmd_todo = {
 	.name = "todo",
 	.usage = "[SUB ...]",
 	.help = "shared todo lists",
-	.more = "  batchctl todo\n  batchctl todo add 'Write the tests' --id tests\n  batchctl todo done tests\n",
+	.more = "  batchctl todo\n  batchctl todo add 'Write the tests' --id tests\n  batchctl "
+		"todo done tests\n",
 	.options = shared_opts,
 	.options_size = sizeof(struct todo_options),
 	.subs = todo_verbs,

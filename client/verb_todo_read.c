@@ -45,7 +45,8 @@ static int list_items(struct ctx *c, const struct todo_options *o, bool ready)
 		return status;
 	if (c->json)
 		return ctx_print_json(c, buf_slice(&reply));
-	return list_print(c, mp_find(buf_slice(&reply), "todos"), ready ? "nothing is ready" : "no items");
+	return list_print(c, mp_find(buf_slice(&reply), "todos"),
+			  ready ? "nothing is ready" : "no items");
 }
 
 int verb_todo_list(struct ctx *c, void *options)
@@ -61,9 +62,18 @@ int verb_todo_ready(struct ctx *c, void *options)
 
 /* ---- status ---- */
 
-enum { COUNT_PENDING, COUNT_IN_PROGRESS, COUNT_COMPLETED, COUNT_CANCELLED, COUNT_OPEN, COUNT_TOTAL, COUNT_MAX };
+enum {
+	COUNT_PENDING,
+	COUNT_IN_PROGRESS,
+	COUNT_COMPLETED,
+	COUNT_CANCELLED,
+	COUNT_OPEN,
+	COUNT_TOTAL,
+	COUNT_MAX
+};
 
-static const char *const count_names[] = { "pending", "in_progress", "completed", "cancelled", "open", "total" };
+static const char *const count_names[] = { "pending",	"in_progress", "completed",
+					   "cancelled", "open",	       "total" };
 _Static_assert(ARRAY_SIZE(count_names) == COUNT_MAX, "a name for each count");
 
 static void status_count(struct slice todos, int64_t counts[COUNT_MAX])
@@ -80,7 +90,8 @@ static void status_count(struct slice todos, int64_t counts[COUNT_MAX])
 }
 
 /* {name} becomes its count, {{ and }} a brace. */
-static int status_format(struct ctx *c, const char *format, const int64_t counts[COUNT_MAX], struct buf *b)
+static int status_format(struct ctx *c, const char *format, const int64_t counts[COUNT_MAX],
+			 struct buf *b)
 {
 	for (const char *p = format; *p; p++) {
 		if ((p[0] == '{' && p[1] == '{') || (p[0] == '}' && p[1] == '}')) {
@@ -96,8 +107,11 @@ static int status_format(struct ctx *c, const char *format, const int64_t counts
 		while (which < COUNT_MAX && !slice_is(slice_of(p + 1, len), count_names[which]))
 			which++;
 		if (which == COUNT_MAX || p[1 + len] != '}')
-			return fail(c, EXIT_USAGE, "--format: '%s': the names are {pending} {in_progress} {completed} {cancelled} "
-						   "{open} {total}", p);
+			return fail(c, EXIT_USAGE,
+				    "--format: '%s': the names are {pending} {in_progress} "
+				    "{completed} {cancelled} "
+				    "{open} {total}",
+				    p);
 		buf_addf(b, "%" PRId64, counts[which]);
 		p += len + 1;
 	}
@@ -160,7 +174,8 @@ int verb_todo_lists(struct ctx *c, void *options)
 		enum mp_type type = mp_peek(&m);
 		struct slice one = mp_skip(&m);
 		struct mp at = mp_of(one);
-		text_one_line(&b, type == MP_MAP ? mp_get_str(one, "list") : mp_next(&at).bytes, 400);
+		text_one_line(&b, type == MP_MAP ? mp_get_str(one, "list") : mp_next(&at).bytes,
+			      400);
 		buf_addc(&b, '\n');
 	}
 	return ctx_print(c, &b);
@@ -193,7 +208,8 @@ static void change_stamp(struct buf *b, int64_t time_ms)
 /* "12  2026-01-02 10:11:12  + id  content", "- id", or "id: pending -> completed". */
 static void change_item(struct buf *b, struct slice change, struct slice before, struct slice after)
 {
-	struct slice item = after.p ? after : before, was = mp_get_str(before, "status"), is = mp_get_str(after, "status");
+	struct slice item = after.p ? after : before, was = mp_get_str(before, "status"),
+		     is = mp_get_str(after, "status");
 	buf_addf(b, "%5" PRId64 "  ", mp_get_int(change, "rev", 0));
 	change_stamp(b, mp_get_int(change, "time", 0));
 	buf_adds(b, !before.p ? "  + " : !after.p ? "  - " : "    ");

@@ -74,7 +74,8 @@ static void added_id(struct slice todos, struct slice content, struct buf *b)
 int verb_todo_add(struct ctx *c, void *options)
 {
 	struct todo_options *o = options;
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, content = BUF_INIT, line = BUF_INIT;
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, content = BUF_INIT,
+				 line = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
 	for (int i = 0; i < c->argc; i++)
 		buf_addf(&content, "%s%s", i ? " " : "", c->argv[i]);
@@ -99,7 +100,8 @@ int verb_todo_add(struct ctx *c, void *options)
 typedef void (*todo_fields_fn)(struct pk *pk, const struct todo_options *o);
 
 /* The results of several under --json: {"results": [...]}; of one: as it came. */
-static int each_item(struct ctx *c, const struct todo_options *o, const char *method, const char *done, todo_fields_fn fields)
+static int each_item(struct ctx *c, const struct todo_options *o, const char *method,
+		     const char *done, todo_fields_fn fields)
 {
 	_cleanup_buf_ struct buf lines = BUF_INIT, all = BUF_INIT;
 	struct pk results = PK_INIT(&all);
@@ -165,8 +167,9 @@ int verb_todo_release(struct ctx *c, void *options)
 	return each_item(c, options, "todo.release", "released:", release_fields);
 }
 
-static const char *const set_texts[] = { "content", "status",	   "priority", "owner", "description",
-					 "at",	    "active_form", "parent",   "error", NULL };
+static const char *const set_texts[] = { "content",	"status", "priority",	 "owner",
+					 "description", "at",	  "active_form", "parent",
+					 "error",	NULL };
 static const char *const set_lists[] = { "tags", "blocked_by", NULL };
 
 static bool is_one_of(const char *const *names, struct slice name)
@@ -197,8 +200,9 @@ static int set_unknown(struct ctx *c, struct slice name)
 		suggest_offer(&near, *n);
 	for (const char *const *n = set_lists; *n; n++)
 		suggest_offer(&near, *n);
-	return fail(c, EXIT_USAGE, "an item has no field '%.*s'%s; keep things of your own as meta.NAME=VALUE", SLICE_FMT(name),
-		    suggest_text(&near, hint));
+	return fail(c, EXIT_USAGE,
+		    "an item has no field '%.*s'%s; keep things of your own as meta.NAME=VALUE",
+		    SLICE_FMT(name), suggest_text(&near, hint));
 }
 
 /* FIELD=VALUE words into params; meta.NAME ones are gathered in one map at the end. */
@@ -262,14 +266,19 @@ static int write_read(struct ctx *c, const char *name, struct buf *todos)
 	_cleanup_json_ json_t *value = NULL;
 	struct err e = ERR_INIT;
 	bool from_stdin = strcmp(name, "-") == 0;
-	int r = from_stdin ? fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES, &text) : fd_read_file(name, LIMIT_FRAME_BYTES, &text);
+	int r = from_stdin ? fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES, &text)
+			   : fd_read_file(name, LIMIT_FRAME_BYTES, &text);
 	if (r < 0)
-		return fail(c, EXIT_USAGE, "cannot read '%s': %s", from_stdin ? "stdin" : name, strerror(-r));
+		return fail(c, EXIT_USAGE, "cannot read '%s': %s", from_stdin ? "stdin" : name,
+			    strerror(-r));
 	if (json_read(buf_slice(&text), from_stdin ? "stdin" : name, &value, &e))
 		return fail(c, EXIT_USAGE, "%s", e.text);
 	const json_t *items = json_is_object(value) ? json_object_get(value, "todos") : value;
 	if (!json_is_array(items))
-		return fail(c, EXIT_USAGE, "'%s' holds no list: write [{\"content\": ...}, ...] or {\"todos\": [...]}", name);
+		return fail(
+			c, EXIT_USAGE,
+			"'%s' holds no list: write [{\"content\": ...}, ...] or {\"todos\": [...]}",
+			name);
 	return json_to_mp(items, todos, &e) ? fail(c, EXIT_USAGE, "%s", e.text) : EXIT_OK;
 }
 
@@ -283,7 +292,8 @@ static uint32_t count_of(struct slice array)
 int verb_todo_write(struct ctx *c, void *options)
 {
 	struct todo_options *o = options;
-	_cleanup_buf_ struct buf todos = BUF_INIT, params = BUF_INIT, reply = BUF_INIT, line = BUF_INIT;
+	_cleanup_buf_ struct buf todos = BUF_INIT, params = BUF_INIT, reply = BUF_INIT,
+				 line = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
 	int status = write_read(c, c->argv[0], &todos);
 	if (status)
@@ -351,7 +361,8 @@ int verb_todo_undo(struct ctx *c, void *options)
 		return status;
 	back = now - 1;
 	if (c->argc && !parse_int(slice_str(c->argv[0]), 0, LIMIT_INT, &back))
-		return fail(c, EXIT_USAGE, "'%s' is no revision: see `batchctl todo log`", c->argv[0]);
+		return fail(c, EXIT_USAGE, "'%s' is no revision: see `batchctl todo log`",
+			    c->argv[0]);
 	if (back < 0)
 		return fail(c, EXIT_USAGE, "nothing has been changed yet");
 	todo_params_begin(&pk, options);
@@ -360,6 +371,7 @@ int verb_todo_undo(struct ctx *c, void *options)
 	status = todo_call(c, "todo.restore", &pk, &params, &reply);
 	if (status)
 		return status;
-	buf_addf(&line, "as at revision %" PRId64 ": now revision %" PRId64 "\n", back, mp_get_int(buf_slice(&reply), "rev", 0));
+	buf_addf(&line, "as at revision %" PRId64 ": now revision %" PRId64 "\n", back,
+		 mp_get_int(buf_slice(&reply), "rev", 0));
 	return tell(c, &reply, &line);
 }

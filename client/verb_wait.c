@@ -19,11 +19,14 @@ struct wait_options {
 };
 
 #define WAIT_OPT(name, letter, type, field, ...)                                                   \
-	{ name, letter, type, offsetof(struct wait_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct wait_options, field), __VA_ARGS__              \
+	}
 
 static const struct opt wait_opts[] = {
 	WAIT_OPT("any", 0, OPT_FLAG, any, NULL, "return when the first of them has ended"),
-	WAIT_OPT("timeout", 0, OPT_DURATION, timeout, "D", "give up waiting after that long (exit 124)"),
+	WAIT_OPT("timeout", 0, OPT_DURATION, timeout, "D",
+		 "give up waiting after that long (exit 124)"),
 	WAIT_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects"),
 	OPT_END,
 };
@@ -49,7 +52,8 @@ static void wait_params(const struct waiting *w, struct buf *b)
 	pk_end(&pk);
 	if (w->o->any)
 		pk_kbool(&pk, "any", true);
-	int64_t left = w->deadline_ms < 0 ? LIMIT_DURATION_MS : MAX2(w->deadline_ms - time_mono_ms(), 0);
+	int64_t left =
+		w->deadline_ms < 0 ? LIMIT_DURATION_MS : MAX2(w->deadline_ms - time_mono_ms(), 0);
 	pk_kint(&pk, "timeout_ms", left);
 	pk_end(&pk);
 }
@@ -57,7 +61,8 @@ static void wait_params(const struct waiting *w, struct buf *b)
 static int wait_left(const struct waiting *w, int signal)
 {
 	for (size_t i = 0; i < w->sel->n; i++)
-		note(w->c, "run %" PRId64 " goes on: `batchctl wait %" PRId64 "`", w->sel->v[i].run, w->sel->v[i].run);
+		note(w->c, "run %" PRId64 " goes on: `batchctl wait %" PRId64 "`", w->sel->v[i].run,
+		     w->sel->v[i].run);
 	return EXIT_SIGNAL + signal;
 }
 
@@ -144,7 +149,8 @@ static int wait_for(struct ctx *c, const struct wait_options *o, const struct se
 		return status;
 	status = wait_tell(c, mp_find(buf_slice(&reply), "runs"));
 	if (mp_get_bool(buf_slice(&reply), "timed_out"))
-		return fail(c, EXIT_TIMED_OUT, "still running when the time was over; the runs go on");
+		return fail(c, EXIT_TIMED_OUT,
+			    "still running when the time was over; the runs go on");
 	return status;
 }
 
@@ -152,7 +158,10 @@ static int verb_wait(struct ctx *c, void *options)
 {
 	struct wait_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv, .n = c->argc, .none = NONE_ACTIVE, .everywhere = o->everywhere,
+	struct selector how = { .words = c->argv,
+				.n = c->argc,
+				.none = NONE_ACTIVE,
+				.everywhere = o->everywhere,
 				.active_only = true };
 	int status = ctx_connect(c, CTX_NEVER_START);
 	if (status == EXIT_OK)
@@ -189,7 +198,10 @@ static int verb_follow(struct ctx *c, void *options)
 {
 	struct wait_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv, .n = c->argc, .none = NONE_ACTIVE, .everywhere = o->everywhere,
+	struct selector how = { .words = c->argv,
+				.n = c->argc,
+				.none = NONE_ACTIVE,
+				.everywhere = o->everywhere,
 				.active_only = true };
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
@@ -212,7 +224,8 @@ const struct verb cmd_follow = {
 	.run = verb_follow,
 	.usage = "[RUN...]",
 	.help = "watch runs to their end",
-	.more = "Without RUN: the active runs of this project, else the last one. ^C leaves them running.\n\n"
+	.more = "Without RUN: the active runs of this project, else the last one. ^C leaves them "
+		"running.\n\n"
 		"  batchctl follow last -o\n",
 	.options = follow_opts,
 	.options_size = sizeof(struct wait_options),

@@ -310,11 +310,8 @@ static void on_status(void *arg, struct pk *pk)
 static int listen_now(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
 	int fd = o->listen_fd;
-	if (fd < 0) {
-		if (path_check_private(b->socket, e))
-			return 1;
+	if (fd < 0)
 		fd = unix_listen(b->socket, SOCK_STREAM, LISTEN_BACKLOG);
-	}
 	if (fd < 0)
 		return err_set(e, 0, "cannot listen at '%s': %s", b->socket, strerror(-fd));
 	fd_set_nonblock(fd, true);
@@ -373,6 +370,8 @@ int batchd_open(const struct batchd_options *o, const struct config *config, str
 	b->started = time_wall_ms();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	int r = make_base(b, e);
+	if (!r)
+		r = path_check_private(b->socket, e);
 	if (!r)
 		r = open_store(b, o, e);
 	if (!r) {

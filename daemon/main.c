@@ -192,7 +192,9 @@ static int starting_failed(int word, const struct err *e)
 	}
 	log_error("%s", e->text);
 	_cleanup_free_ char *line = xasprintf("batchd: %s\n", e->text);
-	return fd_write_all(word, line, strlen(line)) ? 1 : 1;
+	if (fd_write_all(word, line, strlen(line)) < 0)
+		log_warn("whoever started this batchd has gone");
+	return 1;
 }
 
 static int run(const struct options *o, const struct config *config, int word)
@@ -216,8 +218,11 @@ static int run(const struct options *o, const struct config *config, int word)
 	if (r)
 		return starting_failed(word, &e);
 	log_info("batchd %s listens at '%s'", BATCHD_VERSION, o->socket);
-	if (word >= 0 && fd_write_all(word, "\n", 1) == 0)
+	if (word >= 0) {
+		if (fd_write_all(word, "\n", 1) < 0)
+			log_warn("whoever started this batchd has gone");
 		close(word);
+	}
 	batchd_run(b);
 	batchd_close(b);
 	log_info("stopped");

@@ -3,7 +3,8 @@
 #include "common/xalloc.h"
 #include "proto/batch.h"
 
-/* One setting on its way into the environment; of those with one name the lowest rank wins, and a value that is absent removes. */
+/* One setting on its way into the environment; of those with one name the lowest rank wins, and a
+ * value that is absent removes. */
 struct env_entry {
 	struct slice name, value;
 	uint32_t rank;
@@ -27,7 +28,7 @@ static void env_add(struct env_list *l, struct slice name, struct slice value)
 /* What tells a service about itself must not reach an op, which is another. */
 static bool env_is_services(struct slice name)
 {
-	static const char *const names[] = { "NOTIFY_SOCKET", "LISTEN_PID",   "LISTEN_FDS",
+	static const char *const names[] = { "NOTIFY_SOCKET",  "LISTEN_PID",   "LISTEN_FDS",
 					     "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC" };
 	if (name.len >= 7 && memcmp(name.p, "BATCHD_", 7) == 0)
 		return true;
@@ -46,7 +47,8 @@ static void env_add_map(struct env_list *l, struct slice map, bool base)
 		struct mp at = mp_of(raw);
 		struct mp_value v = mp_next(&at);
 		if (!base || !env_is_services(name))
-			env_add(l, name, v.type == MP_STR || v.type == MP_BIN ? v.bytes : SLICE_NONE);
+			env_add(l, name,
+				v.type == MP_STR || v.type == MP_BIN ? v.bytes : SLICE_NONE);
 	}
 }
 

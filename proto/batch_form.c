@@ -1,6 +1,6 @@
 /*
- * The two forms of a batch beside the one that came: what is stored, and what its digest is made of. Both walk the raw bytes; depth
- * is bounded by the scanner.
+ * The two forms of a batch beside the one that came: what is stored, and what its digest is made
+ * of. Both walk the raw bytes; depth is bounded by the scanner.
  */
 #include <math.h>
 #include <sha2.h>
@@ -16,6 +16,13 @@ static bool raw_is_nil(struct slice raw)
 	return raw.len == 1 && (unsigned char)raw.p[0] == 0xc0;
 }
 
+/* A key; what is no str has been refused before, and is none here. */
+static struct slice raw_key(struct mp *m)
+{
+	struct mp_value v = mp_next(m);
+	return v.type == MP_STR || v.type == MP_BIN ? v.bytes : slice_str("");
+}
+
 /* --- stored --- */
 
 static void strip_value(struct pk *pk, struct slice raw, bool top);
@@ -24,7 +31,7 @@ static void strip_map(struct pk *pk, struct mp *m, uint32_t pairs, bool top)
 {
 	pk_map(pk);
 	for (uint32_t i = 0; i < pairs; i++) {
-		struct slice key = mp_next(m).bytes, value = mp_skip(m);
+		struct slice key = raw_key(m), value = mp_skip(m);
 		if (raw_is_nil(value) || (top && slice_is(key, "env_base")))
 			continue;
 		pk_keyslice(pk, key);
@@ -91,9 +98,18 @@ static void digest_add(struct digest *d, const void *p, size_t len)
 }
 
 /* Stored by way of the digest, never renumber. */
-enum digest_tag { TAG_NIL = 'n', TAG_BOOL = 'b', TAG_INT = 'i', TAG_FLOAT = 'f', TAG_BYTES = 's', TAG_ARRAY = 'a', TAG_MAP = 'm' };
+enum digest_tag {
+	TAG_NIL = 'n',
+	TAG_BOOL = 'b',
+	TAG_INT = 'i',
+	TAG_FLOAT = 'f',
+	TAG_BYTES = 's',
+	TAG_ARRAY = 'a',
+	TAG_MAP = 'm'
+};
 
-/* Everything begins with a tag and a number (a value, a length or a count), seven bits a byte, the lowest first. */
+/* Everything begins with a tag and a number (a value, a length or a count), seven bits a byte, the
+ * lowest first. */
 static void digest_tag(struct digest *d, enum digest_tag tag, uint64_t v)
 {
 	uint8_t out[11] = { (uint8_t)tag };
@@ -147,11 +163,12 @@ static void digest_map(struct digest *d, struct mp *m, uint32_t pairs, enum dige
 {
 	enum { FEW = 24 };
 	struct digest_pair few[FEW];
-	_cleanup_free_ struct digest_pair *many = pairs > FEW ? xcalloc(pairs, sizeof(*many)) : NULL;
+	_cleanup_free_ struct digest_pair *many =
+		pairs > FEW ? xcalloc(pairs, sizeof(*many)) : NULL;
 	struct digest_pair *p = many ? many : few;
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < pairs; i++) {
-		struct slice key = mp_next(m).bytes, value = mp_skip(m);
+		struct slice key = raw_key(m), value = mp_skip(m);
 		bool left_out = in == IN_BATCH && slice_is(key, "env_base");
 		if (!left_out && (in == IN_ENV || !raw_is_nil(value)))
 			p[n++] = (struct digest_pair){ key, value };

@@ -6,15 +6,32 @@
 const char *field_type_name(enum field_type type)
 {
 	static const char *const names[] = {
-		[FIELD_BOOL] = "bool",	     [FIELD_INT] = "int",	    [FIELD_DURATION] = "duration",
-		[FIELD_UTF8] = "str",	     [FIELD_NAME] = "name",	    [FIELD_NAME0] = "name or empty",
-		[FIELD_LABEL] = "label",     [FIELD_BYTES] = "bytes",	    [FIELD_CSTR] = "bytes without NUL",
-		[FIELD_PATH] = "path",	     [FIELD_ABSPATH] = "absolute path", [FIELD_OCTAL] = "str of octal digits",
-		[FIELD_ENUM] = "one of",     [FIELD_ENUMSET] = "one or array of", [FIELD_OPREF] = "int or name",
-		[FIELD_MAP] = "map",	     [FIELD_ARRAY] = "array",	    [FIELD_NAMES] = "array of name",
-		[FIELD_INTS] = "array of int", [FIELD_BYTESV] = "array of bytes without NUL", [FIELD_ENV] = "map str to bytes or nil",
-		[FIELD_META] = "map",	     [FIELD_PUSH] = "array",	    [FIELD_ANY] = "anything",
-		[FIELD_RAW] = "bytes or map", [FIELD_IGNORED] = "anything",
+		[FIELD_BOOL] = "bool",
+		[FIELD_INT] = "int",
+		[FIELD_DURATION] = "duration",
+		[FIELD_UTF8] = "str",
+		[FIELD_NAME] = "name",
+		[FIELD_NAME0] = "name or empty",
+		[FIELD_LABEL] = "label",
+		[FIELD_BYTES] = "bytes",
+		[FIELD_CSTR] = "bytes without NUL",
+		[FIELD_PATH] = "path",
+		[FIELD_ABSPATH] = "absolute path",
+		[FIELD_OCTAL] = "str of octal digits",
+		[FIELD_ENUM] = "one of",
+		[FIELD_ENUMSET] = "one or array of",
+		[FIELD_OPREF] = "int or name",
+		[FIELD_MAP] = "map",
+		[FIELD_ARRAY] = "array",
+		[FIELD_NAMES] = "array of name",
+		[FIELD_INTS] = "array of int",
+		[FIELD_BYTESV] = "array of bytes without NUL",
+		[FIELD_ENV] = "map str to bytes or nil",
+		[FIELD_META] = "map",
+		[FIELD_PUSH] = "array",
+		[FIELD_ANY] = "anything",
+		[FIELD_RAW] = "anything",
+		[FIELD_IGNORED] = "anything",
 	};
 	_Static_assert(ARRAY_SIZE(names) == FIELD_TYPE_MAX, "a name for each type");
 	return names[type];
@@ -22,7 +39,8 @@ const char *field_type_name(enum field_type type)
 
 static const struct field_opts no_opts = { 0 };
 
-/* Keys that look like nothing the table knows are refused; with opts->unknown they are handed over. */
+/* Keys that look like nothing the table knows are refused; with opts->unknown they are handed over.
+ */
 static int field_unknown(const struct field *table, struct slice key, struct slice value,
 			 const struct field_opts *opts, struct err *e)
 {

@@ -42,7 +42,7 @@ enum field_type {
 	FIELD_PUSH,	/* struct slice: raw array [method, args...] that notifications are made of */
 	FIELD_ANY,	/* struct slice: raw value, checked whole */
 	FIELD_RAW,	/* struct slice: raw value, for the caller to look at */
-	FIELD_IGNORED,	/* nothing: accepted and left */
+	FIELD_IGNORED,	/* nothing: checked whole and left */
 	FIELD_TYPE_MAX
 };
 

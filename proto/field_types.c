@@ -32,7 +32,8 @@ static int field_range(const struct field *f, int64_t v, struct err *e)
 		return 0;
 	if (max == LIMIT_INT && v < min)
 		return err_set(e, E_PARAMS, ": must be at least %" PRId64 ", not %" PRId64, min, v);
-	return err_set(e, E_PARAMS, ": must be %" PRId64 " to %" PRId64 ", not %" PRId64, min, max, v);
+	return err_set(e, E_PARAMS, ": must be %" PRId64 " to %" PRId64 ", not %" PRId64, min, max,
+		       v);
 }
 
 /* An int, or a float that is one (Lua and JavaScript have no other). */
@@ -74,7 +75,9 @@ static int field_duration_str(struct slice s, int64_t *ret, struct err *e)
 {
 	char text[VALUE_QUOTE_MAX];
 	if (!duration_parse(s, ret))
-		return err_set(e, E_PARAMS, ": '%s' is no duration: write \"500ms\", \"90s\", \"10m\", \"1h30m\" or \"2d\"",
+		return err_set(e, E_PARAMS,
+			       ": '%s' is no duration: write \"500ms\", \"90s\", \"10m\", "
+			       "\"1h30m\" or \"2d\"",
 			       value_quote(s, text));
 	for (size_t i = 0; i < s.len && *ret == 0; i++)
 		if (s.p[i] >= '1' && s.p[i] <= '9')
@@ -163,10 +166,12 @@ static int field_label(const struct field *f, struct slice raw, void *at, struct
 	if (parse_all_digits(s))
 		return err_set(e, E_PARAMS, ": '%s' must not be a number", value_quote(s, text));
 	if (slice_is(s, "last") || slice_is(s, "all"))
-		return err_set(e, E_PARAMS, ": '%s' has a meaning of its own: choose another", value_quote(s, text));
+		return err_set(e, E_PARAMS, ": '%s' has a meaning of its own: choose another",
+			       value_quote(s, text));
 	for (size_t i = 0; i < s.len; i++)
 		if (strchr("., ", s.p[i]))
-			return err_set(e, E_PARAMS, ": '%s' must not hold '.', ',' or a blank", value_quote(s, text));
+			return err_set(e, E_PARAMS, ": '%s' must not hold '.', ',' or a blank",
+				       value_quote(s, text));
 	*(struct slice *)at = s;
 	return 0;
 }
@@ -221,7 +226,8 @@ static int field_octal(const struct field *f, struct slice raw, void *at, struct
 	if (v.type != MP_STR && v.type != MP_BIN)
 		return value_wrong(raw, "a str of octal digits such as \"022\"", e);
 	if (!parse_octal(v.bytes, max, &octal))
-		return err_set(e, E_PARAMS, ": '%s' must be octal digits up to %o", value_quote(v.bytes, text), max);
+		return err_set(e, E_PARAMS, ": '%s' must be octal digits up to %o",
+			       value_quote(v.bytes, text), max);
 	*(int64_t *)at = octal;
 	return 0;
 }
@@ -232,8 +238,10 @@ static int field_enum_unknown(const struct field *f, struct slice s, struct err 
 	size_t len = 0;
 	list[0] = '\0';
 	for (const char *const *n = f->names; *n && len < sizeof(list); n++)
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s'%s'", len ? ", " : "", *n);
-	return err_set(e, E_PARAMS, ": '%s' is unknown: must be one of %s", value_quote(s, text), list);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s'%s'", len ? ", " : "",
+					*n);
+	return err_set(e, E_PARAMS, ": '%s' is unknown: must be one of %s", value_quote(s, text),
+		       list);
 }
 
 static int field_enum(const struct field *f, struct slice raw, void *at, struct err *e)
@@ -315,7 +323,8 @@ static int field_array(const struct field *f _unused_, struct slice raw, void *a
 }
 
 /* An array whose elements each pass `one`; their values are thrown away. */
-static int field_each(const struct field *f, struct slice raw, void *at, field_fn one, struct err *e)
+static int field_each(const struct field *f, struct slice raw, void *at, field_fn one,
+		      struct err *e)
 {
 	union {
 		struct slice s;
@@ -417,28 +426,34 @@ static int field_push(const struct field *f, struct slice raw, void *at, struct 
 	return 0;
 }
 
-static int field_raw(const struct field *f _unused_, struct slice raw, void *at, struct err *e _unused_)
+static int field_raw(const struct field *f _unused_, struct slice raw, void *at,
+		     struct err *e _unused_)
 {
 	*(struct slice *)at = raw;
 	return 0;
 }
 
-static int field_ignored(const struct field *f _unused_, struct slice raw _unused_, void *at _unused_,
-			 struct err *e _unused_)
+/* Not kept, yet it stays in a batch that is stored: so it must be sound. */
+static int field_ignored(const struct field *f _unused_, struct slice raw, void *at _unused_,
+			 struct err *e)
 {
-	return 0;
+	return value_verify(raw, LIMIT_DEPTH_IN, e);
 }
 
 static const field_fn field_fns[] = {
-	[FIELD_BOOL] = field_bool,     [FIELD_INT] = field_int,	      [FIELD_DURATION] = field_duration,
-	[FIELD_UTF8] = field_utf8,     [FIELD_NAME] = field_name,     [FIELD_LABEL] = field_label,
-	[FIELD_BYTES] = field_bytes,   [FIELD_CSTR] = field_cstr,     [FIELD_PATH] = field_file,
-	[FIELD_ABSPATH] = field_file,  [FIELD_OCTAL] = field_octal,   [FIELD_ENUM] = field_enum,
-	[FIELD_ENUMSET] = field_enumset, [FIELD_OPREF] = field_opref, [FIELD_MAP] = field_map,
-	[FIELD_ARRAY] = field_array,   [FIELD_NAMES] = field_names,   [FIELD_INTS] = field_ints,
-	[FIELD_BYTESV] = field_bytesv, [FIELD_ENV] = field_env,	      [FIELD_META] = field_meta,
-	[FIELD_PUSH] = field_push,     [FIELD_ANY] = field_any,	      [FIELD_NAME0] = field_name0,
-	[FIELD_RAW] = field_raw,       [FIELD_IGNORED] = field_ignored,
+	[FIELD_BOOL] = field_bool,	   [FIELD_INT] = field_int,
+	[FIELD_DURATION] = field_duration, [FIELD_UTF8] = field_utf8,
+	[FIELD_NAME] = field_name,	   [FIELD_LABEL] = field_label,
+	[FIELD_BYTES] = field_bytes,	   [FIELD_CSTR] = field_cstr,
+	[FIELD_PATH] = field_file,	   [FIELD_ABSPATH] = field_file,
+	[FIELD_OCTAL] = field_octal,	   [FIELD_ENUM] = field_enum,
+	[FIELD_ENUMSET] = field_enumset,   [FIELD_OPREF] = field_opref,
+	[FIELD_MAP] = field_map,	   [FIELD_ARRAY] = field_array,
+	[FIELD_NAMES] = field_names,	   [FIELD_INTS] = field_ints,
+	[FIELD_BYTESV] = field_bytesv,	   [FIELD_ENV] = field_env,
+	[FIELD_META] = field_meta,	   [FIELD_PUSH] = field_push,
+	[FIELD_ANY] = field_any,	   [FIELD_NAME0] = field_name0,
+	[FIELD_RAW] = field_raw,	   [FIELD_IGNORED] = field_ignored,
 };
 
 _Static_assert(ARRAY_SIZE(field_fns) == FIELD_TYPE_MAX, "a decoder for each type");

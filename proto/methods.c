@@ -43,7 +43,7 @@ DEFAULTS(rpc_hello) = { 0 };
 
 TABLE(rpc_async) = {
 	{ "method", FIELD_NAME, AT(rpc_async, method), .required = true, .doc = "the method to call" },
-	{ "params", FIELD_ANY, AT(rpc_async, params), .doc = "its params: a map" },
+	{ "params", FIELD_RAW, AT(rpc_async, params), .doc = "its params: a map, or [] or [map]" },
 	{ "push", FIELD_PUSH, AT(rpc_async, push), .required = true,
 	  .doc = "[method, args...] of the notification with {ok} or {error}" },
 	FIELD_END,

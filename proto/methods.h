@@ -60,7 +60,7 @@ struct params_rpc_hello {
 };
 struct params_rpc_async {
 	struct slice method;
-	struct slice params; /* raw value: a map, or the array [] or [map]; absent: SLICE_NONE */
+	struct slice params; /* raw value, not looked at: a map, or the array [] or [map]; absent: SLICE_NONE */
 	struct slice push;   /* raw array */
 };
 struct params_rpc_unsubscribe {

@@ -68,7 +68,9 @@ static int plan_head(struct plan *p, struct err *e)
 	if (n == 0)
 		return err_set(e, E_PARAMS, "messages: a batch needs a message with an op");
 	if (n > LIMIT_OPS)
-		return err_set(e, E_LIMIT, "messages: %" PRIu32 " are more than the %d ops of a batch", n, LIMIT_OPS);
+		return err_set(e, E_LIMIT,
+			       "messages: %" PRIu32 " are more than the %d ops of a batch", n,
+			       LIMIT_OPS);
 	p->messages = calloc(n, sizeof(*p->messages));
 	if (!p->messages)
 		return err_set(e, E_MEMORY, "no memory for %" PRIu32 " messages", n);
@@ -108,7 +110,8 @@ static int plan_messages(struct plan *p, struct err *e)
 }
 
 /* Proves one op. Its place is only written out when something is wrong with it. */
-static int plan_op_prove(const struct plan *p, uint32_t op, struct slice raw, struct batch_op *ret, struct err *e)
+static int plan_op_prove(const struct plan *p, uint32_t op, struct slice raw, struct batch_op *ret,
+			 struct err *e)
 {
 	char path[PLAN_PATH_MAX];
 	if (batch_op_decode(raw, "", ret, NULL) == 0 && ret->kind != KIND_TODOS)
@@ -119,7 +122,8 @@ static int plan_op_prove(const struct plan *p, uint32_t op, struct slice raw, st
 	return plan_check_todos(ret, path, e);
 }
 
-static int plan_op_read(struct plan *p, uint32_t message, uint32_t op, struct slice raw, struct err *e)
+static int plan_op_read(struct plan *p, uint32_t message, uint32_t op, struct slice raw,
+			struct err *e)
 {
 	struct batch_op o;
 	p->ops[op].message = message;

@@ -20,7 +20,8 @@ static uint32_t id_hash(struct slice s)
 static struct plan_id *plan_id_slot(const struct plan *p, struct slice id, uint32_t hash)
 {
 	uint32_t i = hash & p->ids_mask;
-	while (p->ids[i].op && (p->ids[i].hash != hash || !slice_eq(plan_op_id(p, p->ids[i].op - 1), id)))
+	while (p->ids[i].op &&
+	       (p->ids[i].hash != hash || !slice_eq(plan_op_id(p, p->ids[i].op - 1), id)))
 		i = (i + 1) & p->ids_mask;
 	return &p->ids[i];
 }
@@ -44,8 +45,9 @@ int plan_index_ids(struct plan *p, struct err *e)
 		uint32_t hash = id_hash(id);
 		struct plan_id *slot = plan_id_slot(p, id, hash);
 		if (slot->op)
-			return err_set(e, E_PARAMS, "%s.id: '%.*s' is also the id of %s", plan_op_place(p, i, place),
-				       SLICE_FMT(id), plan_op_place(p, slot->op - 1, other));
+			return err_set(e, E_PARAMS, "%s.id: '%.*s' is also the id of %s",
+				       plan_op_place(p, i, place), SLICE_FMT(id),
+				       plan_op_place(p, slot->op - 1, other));
 		*slot = (struct plan_id){ hash, i + 1 };
 	}
 	return 0;
@@ -76,21 +78,26 @@ static int plan_no_such_id(const struct plan *p, struct slice id, const char *pl
 			s.best = best;
 		}
 	}
-	return err_set(e, E_PARAMS, "%s: no op has the id '%s'%s", place, value_quote(id, wrong), suggest_text(&s, hint));
+	return err_set(e, E_PARAMS, "%s: no op has the id '%s'%s", place, value_quote(id, wrong),
+		       suggest_text(&s, hint));
 }
 
 /* Whether `op` may wait for `on` at all; cycles come later. */
-static int plan_dep_check(const struct plan *p, uint32_t op, uint32_t on, const char *place, struct err *e)
+static int plan_dep_check(const struct plan *p, uint32_t op, uint32_t on, const char *place,
+			  struct err *e)
 {
 	const struct plan_message *m = &p->messages[p->ops[op].message];
 	struct slice id = plan_op_id(p, on);
 	if (on == op)
 		return err_set(e, E_PARAMS, "%s: '%.*s' is the op itself", place, SLICE_FMT(id));
 	if (p->ops[on].message > p->ops[op].message)
-		return err_set(e, E_PARAMS, "%s: '%.*s' is in a later message, which starts when this one is over", place,
-			       SLICE_FMT(id));
+		return err_set(
+			e, E_PARAMS,
+			"%s: '%.*s' is in a later message, which starts when this one is over",
+			place, SLICE_FMT(id));
 	if (p->ops[on].message == m->index && on > op && m->m.order != ORDER_PARALLEL)
-		return err_set(e, E_PARAMS, "%s: '%.*s' comes later in a message whose order is '%s'", place,
+		return err_set(e, E_PARAMS,
+			       "%s: '%.*s' comes later in a message whose order is '%s'", place,
 			       SLICE_FMT(id), batch_order_names[m->m.order]);
 	return 0;
 }
@@ -105,7 +112,8 @@ static int plan_link_key(struct plan *p, uint32_t op, const char *key, bool any,
 		struct slice id = mp_next(&at).bytes;
 		uint32_t on = plan_find(p, id);
 		if (on >= op)
-			snprintf(place, sizeof(place), "%s.%s[%" PRIu32 "]", plan_op_place(p, op, op_place), key, i);
+			snprintf(place, sizeof(place), "%s.%s[%" PRIu32 "]",
+				 plan_op_place(p, op, op_place), key, i);
 		if (on == UINT32_MAX)
 			return plan_no_such_id(p, id, place, e);
 		if (on >= op && plan_dep_check(p, op, on, place, e))
@@ -143,7 +151,8 @@ static void plan_link_distinct(struct plan *p, struct plan_op *o)
 #define WALK_OPEN 1
 #define WALK_DONE 2
 
-static int plan_cycle(const struct plan *p, const uint32_t *stack, uint32_t depth, uint32_t back, struct err *e)
+static int plan_cycle(const struct plan *p, const uint32_t *stack, uint32_t depth, uint32_t back,
+		      struct err *e)
 {
 	enum { SHOWN = 8 };
 	char place[PLAN_PATH_MAX], text[700], name[LIMIT_NAME_BYTES + 16];
@@ -153,16 +162,18 @@ static int plan_cycle(const struct plan *p, const uint32_t *stack, uint32_t dept
 		from++;
 	for (uint32_t i = from; i < depth && at < sizeof(text) - LIMIT_NAME_BYTES - 32; i++, len++)
 		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s needs ",
-				       len < SHOWN ? plan_op_name(p, stack[i], name, sizeof(name)) : "...");
+				       len < SHOWN ? plan_op_name(p, stack[i], name, sizeof(name))
+						   : "...");
 	snprintf(text + at, sizeof(text) - at, "%s", plan_op_name(p, back, name, sizeof(name)));
 	return err_set(e, E_PARAMS, "%s: a cycle: %s", plan_op_place(p, back, place), text);
 }
 
 /*
- * Depth first from `root` along what each op waits for; w->order counts ops as they are finished, so that each comes after all it
- * waits for. w->touched holds the next dependency to look at.
+ * Depth first from `root` along what each op waits for; w->order counts ops as they are finished,
+ * so that each comes after all it waits for. w->touched holds the next dependency to look at.
  */
-static int plan_walk_from(const struct plan *p, struct plan_walk *w, uint32_t root, uint32_t *count, struct err *e)
+static int plan_walk_from(const struct plan *p, struct plan_walk *w, uint32_t root, uint32_t *count,
+			  struct err *e)
 {
 	uint32_t depth = 0;
 	w->stack[depth++] = root;
@@ -258,7 +269,8 @@ int plan_link(struct plan *p, struct err *e)
 		o->dep = p->n_deps;
 		if (o->ndeps == 0)
 			continue;
-		if (plan_link_key(p, i, "needs", false, e) || plan_link_key(p, i, "after_any", true, e))
+		if (plan_link_key(p, i, "needs", false, e) ||
+		    plan_link_key(p, i, "after_any", true, e))
 			return 1;
 		plan_link_distinct(p, o);
 		back = back && p->deps[o->dep + o->ndeps - 1].op < i;

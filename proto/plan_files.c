@@ -5,7 +5,8 @@
 #include "proto/plan_impl.h"
 #include "proto/value.h"
 
-/* A file that an op of the message changes; `path` ends in '/', so that a folder is a prefix of all that is in it. */
+/* A file that an op of the message changes; `path` ends in '/', so that a folder is a prefix of all
+ * that is in it. */
 struct plan_file {
 	size_t at; /* of path in plan_files.paths */
 	uint32_t len, op;
@@ -37,17 +38,21 @@ static int file_order(const void *a, const void *b, void *arg)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static int plan_files_clash(const struct plan *p, const struct plan_files *f, const struct plan_file *a,
-			    const struct plan_file *b, struct err *e)
+static int plan_files_clash(const struct plan *p, const struct plan_files *f,
+			    const struct plan_file *a, const struct plan_file *b, struct err *e)
 {
 	char first[PLAN_PATH_MAX], second[PLAN_PATH_MAX], text[VALUE_QUOTE_MAX];
 	const struct plan_file *early = a->op < b->op ? a : b, *late = early == a ? b : a;
 	struct slice path = file_path(f, late);
 	bool same = a->len == b->len;
 	path.len -= path.len > 1;
-	return err_set(e, E_CONFLICT, "%s.path: '%s' is %s %s of the same message: let one need the other, or put them into two messages",
+	return err_set(e, E_CONFLICT,
+		       "%s.path: '%s' is %s %s of the same message: let one need the other, or put "
+		       "them into two messages",
 		       plan_op_place(p, late->op, second), value_quote(path, text),
-		       same ? "changed by" : late->len > early->len ? "below the file changed by" : "a folder of the file changed by",
+		       same			? "changed by"
+		       : late->len > early->len ? "below the file changed by"
+						: "a folder of the file changed by",
 		       plan_op_place(p, early->op, first));
 }
 
@@ -60,7 +65,8 @@ static int plan_files_pair(const struct plan *p, struct plan_files *f, const str
 	if (plan_waits_for(p, &f->walk, a_first ? b->op : a->op, a_first ? a->op : b->op))
 		return 0;
 	if (f->walk.budget <= 0)
-		return err_set(e, E_LIMIT, "too many file ops wait for each other: write them as messages");
+		return err_set(e, E_LIMIT,
+			       "too many file ops wait for each other: write them as messages");
 	return plan_files_clash(p, f, a, b, e);
 }
 
@@ -71,10 +77,11 @@ struct plan_above {
 };
 
 /*
- * The ops on one file must form a chain, and stand next to each other in its order: `now` need only wait for the one before. With
- * files above, each pair is looked at.
+ * The ops on one file must form a chain, and stand next to each other in its order: `now` need only
+ * wait for the one before. With files above, each pair is looked at.
  */
-static int plan_files_against(const struct plan *p, struct plan_files *f, const struct plan_above *stack, uint32_t above,
+static int plan_files_against(const struct plan *p, struct plan_files *f,
+			      const struct plan_above *stack, uint32_t above,
 			      const struct plan_file *now, struct err *e)
 {
 	uint32_t k = above;
@@ -89,9 +96,11 @@ static int plan_files_against(const struct plan *p, struct plan_files *f, const 
 	return 0;
 }
 
-static bool plan_file_within(const struct plan_files *f, const struct plan_file *up, const struct plan_file *now)
+static bool plan_file_within(const struct plan_files *f, const struct plan_file *up,
+			     const struct plan_file *now)
 {
-	return up->len <= now->len && memcmp(f->paths.p + up->at, f->paths.p + now->at, up->len) == 0;
+	return up->len <= now->len &&
+	       memcmp(f->paths.p + up->at, f->paths.p + now->at, up->len) == 0;
 }
 
 /* The files are sorted by path, then order: what is on one file or below it follows it. */
@@ -100,7 +109,8 @@ static int plan_files_compare(const struct plan *p, struct plan_files *f, struct
 	uint32_t above = 0;
 	_cleanup_free_ struct plan_above *stack = calloc(f->n, sizeof(*stack));
 	if (!stack)
-		return err_set(e, E_MEMORY, "no memory for the paths of %" PRIu32 " file ops", f->n);
+		return err_set(e, E_MEMORY, "no memory for the paths of %" PRIu32 " file ops",
+			       f->n);
 	for (uint32_t i = 0; i < f->n; i++) {
 		struct plan_file *now = &f->files[i];
 		while (above > 0 && !plan_file_within(f, &f->files[stack[above - 1].file], now))
@@ -119,7 +129,8 @@ static bool plan_file_kind(const struct plan_op *o)
 	return o->kind == KIND_WRITE || o->kind == KIND_EDIT;
 }
 
-static void plan_files_collect(const struct plan *p, const struct plan_message *m, struct plan_files *f)
+static void plan_files_collect(const struct plan *p, const struct plan_message *m,
+			       struct plan_files *f)
 {
 	buf_clear(&f->paths);
 	f->n = 0;
@@ -141,7 +152,8 @@ static void plan_files_collect(const struct plan *p, const struct plan_message *
 	}
 }
 
-static int plan_files_message(const struct plan *p, const struct plan_message *m, struct plan_files *f, struct err *e)
+static int plan_files_message(const struct plan *p, const struct plan_message *m,
+			      struct plan_files *f, struct err *e)
 {
 	uint32_t n = 0;
 	bool deps = false;

@@ -27,8 +27,10 @@ static int plan_todo_ids(struct todo_id *ids, uint32_t n, const char *path, stru
 	qsort(ids, n, sizeof(*ids), todo_id_order);
 	for (uint32_t i = 1; i < n; i++)
 		if (slice_eq(ids[i - 1].id, ids[i].id))
-			return err_set(e, E_PARAMS, "%s.todos[%" PRIu32 "].id: '%s' is also that of todos[%" PRIu32 "]",
-				       path, ids[i].index, value_quote(ids[i].id, text), ids[i - 1].index);
+			return err_set(
+				e, E_PARAMS,
+				"%s.todos[%" PRIu32 "].id: '%s' is also that of todos[%" PRIu32 "]",
+				path, ids[i].index, value_quote(ids[i].id, text), ids[i - 1].index);
 	return 0;
 }
 

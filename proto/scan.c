@@ -21,7 +21,8 @@ static enum scan_result scan_refuse(struct scan *s, const char *why)
 	return SCAN_REFUSED;
 }
 
-/* One value has ended: so have the containers whose last it was. True when that was the outermost. */
+/* One value has ended: so have the containers whose last it was. True when that was the outermost.
+ */
 static bool scan_pop(struct scan *s)
 {
 	while (s->depth > 0 && --s->left[s->depth - 1] == 0)
@@ -46,8 +47,8 @@ static enum scan_result scan_open(struct scan *s, uint64_t n)
 }
 
 /*
- * A whole head at p, its bytes counted in s->bytes. MORE: a container was opened or s->skip set, or the value has ended and more
- * are to come.
+ * A whole head at p, its bytes counted in s->bytes. MORE: a container was opened or s->skip set, or
+ * the value has ended and more are to come.
  */
 static enum scan_result scan_head(struct scan *s, const struct mp_shape *shape, const char *p)
 {
@@ -94,7 +95,8 @@ static enum scan_result scan_gather(struct scan *s, const char **p, const char *
 	while (*p < end) {
 		if (s->bytes >= s->max_bytes)
 			return scan_refuse(s, "too long");
-		s->head[s->head_len++] = (uint8_t) * (*p)++;
+		s->head[s->head_len++] = (uint8_t) * *p;
+		++*p;
 		s->bytes++;
 		const struct mp_shape *shape = &mp_shapes[s->head[0]];
 		if (s->head_len < shape->head && shape->type != MP_EXT)

@@ -4,7 +4,8 @@
 #include "proto/value.h"
 
 /* stored, never renumber */
-const char *const wire_todo_statuses[] = { "pending", "in_progress", "completed", "cancelled", NULL };
+const char *const wire_todo_statuses[] = { "pending", "in_progress", "completed", "cancelled",
+					   NULL };
 const char *const wire_todo_priorities[] = { "high", "medium", "low", "critical", NULL };
 
 /* The item is all there is. */
@@ -74,21 +75,26 @@ static void todo_merge_meta(struct slice extra, struct slice own, struct buf *b)
 	pk_end(&pk);
 }
 
-int todo_item_check(const struct field *table, uint64_t seen, const struct todo_item *item, struct err *e)
+int todo_item_check(const struct field *table, uint64_t seen, const struct todo_item *item,
+		    struct err *e)
 {
 	for (const struct field *f = table; f->name; f++)
 		for (const struct field *g = table; g < f; g++)
-			if (f->type != FIELD_IGNORED && g->type != FIELD_IGNORED && f->offset == g->offset &&
-			    (seen >> (f - table) & 1) && (seen >> (g - table) & 1))
-				return err_set(e, E_PARAMS, ".%s: given twice, as '%s' too", f->name, g->name);
+			if (f->type != FIELD_IGNORED && g->type != FIELD_IGNORED &&
+			    f->offset == g->offset && (seen >> (f - table) & 1) &&
+			    (seen >> (g - table) & 1))
+				return err_set(e, E_PARAMS, ".%s: given twice, as '%s' too",
+					       f->name, g->name);
 	if (item->content.p && item->content.len == 0)
 		return err_set(e, E_PARAMS, ".content: must not be empty");
 	if (!item->id.p && !item->content.p)
-		return err_set(e, E_PARAMS, ": an item needs 'content', or the 'id' of one that is there");
+		return err_set(e, E_PARAMS,
+			       ": an item needs 'content', or the 'id' of one that is there");
 	return 0;
 }
 
-static int todo_item_meta(struct todo_item *item, struct todo_extra *x, struct buf *storage, struct err *e)
+static int todo_item_meta(struct todo_item *item, struct todo_extra *x, struct buf *storage,
+			  struct err *e)
 {
 	struct pk pk = PK_INIT(&x->pairs);
 	_cleanup_buf_ struct buf map = BUF_INIT;
@@ -110,8 +116,8 @@ static int todo_item_meta(struct todo_item *item, struct todo_extra *x, struct b
 	return 0;
 }
 
-int todo_item_decode(struct slice raw, const char *path, struct todo_item *ret, struct buf *meta_storage,
-		     struct err *e)
+int todo_item_decode(struct slice raw, const char *path, struct todo_item *ret,
+		     struct buf *meta_storage, struct err *e)
 {
 	struct todo_extra x = { BUF_INIT, 0 };
 	struct field_opts opts = { .unknown = todo_unknown, .arg = &x };

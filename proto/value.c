@@ -40,10 +40,12 @@ int value_key(struct mp *m, struct slice *ret, struct err *e)
 	struct mp at = *m;
 	struct mp_value k = mp_next(m);
 	if (k.type != MP_STR)
-		return err_set(e, E_PARAMS, ": keys must be str, not %s", mp_type_name(mp_peek(&at)));
+		return err_set(e, E_PARAMS, ": keys must be str, not %s",
+			       mp_type_name(mp_peek(&at)));
 	if (!utf8_valid(k.bytes)) {
 		char text[VALUE_QUOTE_MAX];
-		return err_set(e, E_UTF8, ": key '%s' is not valid UTF-8", value_quote(k.bytes, text));
+		return err_set(e, E_UTF8, ": key '%s' is not valid UTF-8",
+			       value_quote(k.bytes, text));
 	}
 	*ret = k.bytes;
 	return 0;

@@ -11,11 +11,10 @@
 #ifndef DAEMON_RPC_RPC_H
 #define DAEMON_RPC_RPC_H
 
-#include <uthash.h>
-
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/list.h"
+#include "common/table.h"
 #include "daemon/rpc/peer.h"
 #include "daemon/rpc/server.h"
 #include "proto/errors.h"

@@ -176,7 +176,7 @@ class Box:
         self.runtime = os.path.join(self.dir, 'run')
         self.socket = os.path.join(self.runtime, 'batchd', 'socket')
         self.log = os.path.join(self.dir, 'batchd.out')
-        for d in ('home', 'run', 'work', 'work/.batchd', 'tmp'):
+        for d in ('home', 'run', 'run/batchd', 'work', 'work/.batchd', 'tmp'):
             os.mkdir(os.path.join(self.dir, d), 0o700)
         self.daemon = None
         self.connection = None

@@ -457,6 +457,13 @@ class Socket(Case):
         self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(self.box.socket)).st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(os.stat(self.box.state).st_mode) & 0o077, 0)
 
+    def test_the_folder_of_the_socket_is_made(self):
+        b = self.box
+        b.stop_quietly()
+        b.socket = os.path.join(b.runtime, 'not', 'socket')
+        b.start()
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(b.socket)).st_mode), 0o700)
+
     def test_another_user_is_refused(self):
         if os.getuid() != 0:
             self.skipTest('needs root to become somebody else')

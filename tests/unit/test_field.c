@@ -1,6 +1,7 @@
 /* Field tables: every type, right and wrong, with the words of the refusal; whole values; suggestions. */
 #include <check.h>
 
+#include "common/text.h"
 #include "proto/errors.h"
 #include "proto/field.h"
 #include "proto/limits.h"
@@ -268,6 +269,29 @@ START_TEST(test_many_keys)
 }
 END_TEST
 
+/* However deep the place, what is left of the text is text. */
+START_TEST(test_long_place)
+{
+	struct buf b = BUF_INIT;
+	struct pk pk = PK_INIT(&b);
+	struct err e;
+	for (int i = 0; i < 30; i++) {
+		pk_map(&pk);
+		pk_keyslice(&pk, slice_str("x\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
+					   "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"));
+	}
+	pk_int(&pk, INT64_MAX);
+	for (int i = 0; i < 30; i++)
+		pk_end(&pk);
+	for (size_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(value_check(buf_slice(&b), 32, &"...."[i], &e), 1);
+		ck_assert(utf8_valid(slice_str(e.text)));
+		ck_assert_uint_gt(strlen(e.text), sizeof(e.text) - 8);
+	}
+	buf_done(&b);
+}
+END_TEST
+
 START_TEST(test_check_raw)
 {
 	struct err e;
@@ -292,6 +316,7 @@ int main(void)
 	tcase_add_test(t, test_sizes);
 	tcase_add_test(t, test_many_keys);
 	tcase_add_test(t, test_check_raw);
+	tcase_add_test(t, test_long_place);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -121,6 +121,29 @@ START_TEST(test_defaults)
 }
 END_TEST
 
+/* What is kept of an item is sound, and so is what is not: a batch that holds it is walked again and again. */
+START_TEST(test_item_keys)
+{
+	static const char rev[] = "\x82\xa7" "content\xa1x\xa3rev\x81\x01\x02";
+	struct todo_item item;
+	struct err e;
+	ck_assert_int_eq(todo_item_decode(slice_of(rev, sizeof(rev) - 1), "", &item, NULL, &e), 1);
+	ck_assert_str_eq(e.text, "rev: keys must be str, not int");
+}
+END_TEST
+
+/* Bytes that are no UTF-8 are fine in the batch of an rpc.async, as in any. */
+START_TEST(test_async_bytes)
+{
+	struct buf b = BUF_INIT;
+	struct params_rpc_async p;
+	struct err e;
+	mp_text(&b, "[{'method': 'batch.submit', 'params': {'batch': {'x': '\\xff'}}, 'push': ['x']}]");
+	ck_assert_int_eq(method_decode(&methods[METHOD_RPC_ASYNC], buf_slice(&b), &p, &e), 0);
+	buf_done(&b);
+}
+END_TEST
+
 /* --- todo items --- */
 
 static const struct {
@@ -137,6 +160,7 @@ static const struct {
 	  "todos[0].dependencies: given twice, as 'blockedBy' too" },
 	{ "{'content': 'x', 'foo': 1, 'foo': 2}", "todos[0].foo: given twice" },
 	{ "{'content': 'x', 'foo': {'a': 1, 'a': 2}}", "todos[0].foo.a: given twice" },
+	{ "{'content': 'x', 'rev': {'a': 1, 'a': 2}}", "todos[0].rev.a: given twice" },
 	{ "{'content': 'x', 'content': 'y'}", "todos[0].content: given twice" },
 };
 
@@ -191,6 +215,8 @@ int main(void)
 	tcase_add_test(t, test_defaults);
 	tcase_add_loop_test(t, test_item_refused, 0, (int)ARRAY_SIZE(items));
 	tcase_add_test(t, test_item);
+	tcase_add_test(t, test_item_keys);
+	tcase_add_test(t, test_async_bytes);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

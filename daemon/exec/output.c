@@ -1,0 +1,268 @@
+#include "daemon/exec/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "common/xalloc.h"
+#include "daemon/exec/executor.h"
+#include "daemon/exec/idmap.h"
+#include "daemon/exec/output_pump.h"
+
+struct output {
+	struct output_events events;
+	char *dir;
+	struct mailbox in; /* from the pumps */
+	struct event *event;
+	struct idmap attempts; /* by token, until drained was said */
+	struct idmap runs;     /* by id */
+	struct list all;       /* every attempt that is not freed */
+	unsigned n_pumps;
+	struct pump *pumps;
+};
+
+static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
+{
+	m->kind = kind;
+	m->next = NULL;
+	mailbox_post(&p->in, m, &m->next);
+}
+
+/* --- runs --- */
+
+static struct output_run *run_get(struct output *o, uint64_t id)
+{
+	struct output_run *run = idmap_ptr(&o->runs, id);
+	if (run)
+		return run;
+	run = xcalloc(1, sizeof(*run));
+	run->id = id;
+	run->pump = &o->pumps[id % o->n_pumps];
+	list_init(&run->open);
+	list_init(&run->node);
+	idmap_put(&o->runs, id, (uintptr_t)run);
+	return run;
+}
+
+/* Lets go of what nobody needs: its files when it is over, itself when nobody watches either. */
+static void run_settle(struct output *o, struct output_run *run)
+{
+	if (run->attempts > 0 || run->used)
+		return;
+	bool forget = run->watch <= 0;
+	if (!forget && !run->opened)
+		return;
+	if (forget)
+		idmap_del(&o->runs, run->id);
+	if (!run->opened) {
+		free(run);
+		return;
+	}
+	struct close_run *c = xcalloc(1, sizeof(*c));
+	c->run = run;
+	c->free = forget;
+	run->opened = false;
+	output_post(run->pump, &c->msg, MSG_CLOSE_RUN);
+}
+
+void output_run_done(struct output *o, uint64_t id)
+{
+	struct output_run *run = idmap_ptr(&o->runs, id);
+	if (!run)
+		return;
+	run->used = false;
+	run_settle(o, run);
+}
+
+void output_watch(struct output *o, uint64_t id, int delta)
+{
+	if (delta < 0 && !idmap_ptr(&o->runs, id))
+		return;
+	struct output_run *run = run_get(o, id);
+	run->watch += delta;
+	atomic_store_explicit(&run->watched, run->watch, memory_order_relaxed);
+	run_settle(o, run);
+}
+
+/* --- attempts --- */
+
+void output_attach_to(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap, bool again,
+		      output_drained_fn drained, void *arg)
+{
+	if (idmap_ptr(&o->attempts, token)) {
+		if (stdout_fd >= 0)
+			close(stdout_fd);
+		if (stderr_fd >= 0)
+			close(stderr_fd);
+		return;
+	}
+	struct output_attempt *a = xcalloc(1, sizeof(*a));
+	a->token = token;
+	a->cap = cap;
+	a->again = again;
+	a->on_drained = drained;
+	a->arg = arg;
+	a->fds[0] = (struct output_fd){ .attempt = a, .fd = stdout_fd, .stream = STREAM_STDOUT };
+	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
+	a->run = run_get(o, token_run(token));
+	a->run->attempts++;
+	a->run->used = a->run->opened = true;
+	idmap_put(&o->attempts, token, (uintptr_t)a);
+	list_add_tail(&o->all, &a->all);
+	output_post(a->run->pump, &a->attach, MSG_ATTACH);
+}
+
+void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
+{
+	output_attach_to(o, token, stdout_fd, stderr_fd, cap, false, o->events.drained, o->events.arg);
+}
+
+void output_finish(struct output *o, uint64_t token)
+{
+	struct output_attempt *a = idmap_ptr(&o->attempts, token);
+	if (!a) {
+		output_attach(o, token, -1, -1, 0);
+		return;
+	}
+	if (a->finish_sent)
+		return;
+	a->finish_sent = true;
+	output_post(a->run->pump, &a->finish, MSG_FINISH);
+}
+
+static void attempt_free(struct output_attempt *a)
+{
+	for (int i = 0; i < 2; i++) {
+		if (a->fds[i].fd >= 0)
+			close(a->fds[i].fd);
+		free(a->fds[i].held);
+	}
+	runlog_attempt_forget(&a->log);
+	list_del(&a->all);
+	free(a);
+}
+
+static void output_on_drained(struct output *o, struct output_attempt *a)
+{
+	uint64_t token = a->token;
+	output_drained_fn drained = a->on_drained;
+	void *arg = a->arg;
+	struct output_run *run = a->run;
+	struct output_totals totals = {
+		.stdout_bytes = a->log.stream_pos[0],
+		.stderr_bytes = a->log.stream_pos[1],
+		.dropped_bytes = a->log.stream_drop[0] + a->log.stream_drop[1],
+	};
+	idmap_del(&o->attempts, token);
+	if (!a->finish_sent || a->finish_met)
+		attempt_free(a);
+	run->attempts--;
+	run_settle(o, run);
+	if (drained)
+		drained(arg, token, &totals);
+}
+
+static void output_on_message(struct output *o, struct msg *m)
+{
+	struct output_attempt *a;
+	switch (m->kind) {
+	case MSG_GREW:
+		a = list_entry(m, struct output_attempt, grew);
+		atomic_store(&a->grew_posted, false);
+		if (o->events.grew)
+			o->events.grew(o->events.arg, a->token);
+		break;
+	case MSG_DRAINED:
+		output_on_drained(o, list_entry(m, struct output_attempt, drained));
+		break;
+	case MSG_RELEASED:
+		attempt_free(list_entry(m, struct output_attempt, finish));
+		break;
+	case MSG_ATTACH:
+	case MSG_FINISH:
+	case MSG_CLOSE_RUN:
+		break; /* not to us */
+	}
+}
+
+static void output_on_event(evutil_socket_t fd _unused_, short what _unused_, void *arg)
+{
+	struct output *o = arg;
+	struct msg *next;
+	for (struct msg *m = mailbox_take(&o->in); m; m = next) {
+		next = m->next;
+		output_on_message(o, m);
+	}
+}
+
+/* --- the whole --- */
+
+struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps, const struct output_events *events)
+{
+	struct output *o = xcalloc(1, sizeof(*o));
+	o->events = *events;
+	o->dir = xstrdup(runs_dir);
+	list_init(&o->all);
+	o->pumps = xcalloc(MAX2(pumps, 1), sizeof(*o->pumps));
+	int r = mailbox_init(&o->in);
+	if (r == 0) {
+		o->event = event_new(base, o->in.wake_fd, EV_READ | EV_PERSIST, output_on_event, o);
+		if (!o->event || event_priority_set(o->event, 0) < 0 || event_add(o->event, NULL) < 0)
+			r = -ENOMEM;
+	}
+	while (r == 0 && o->n_pumps < MAX2(pumps, 1)) {
+		r = pump_start(&o->pumps[o->n_pumps], o->dir, &o->in);
+		o->n_pumps += r == 0;
+	}
+	if (o->n_pumps == 0) {
+		log_error("cannot start the output threads: %s", strerror(-r));
+		abort();
+	}
+	return o;
+}
+
+/* Messages that nobody will read any more; only these own anything. */
+static void output_discard(struct msg *m)
+{
+	struct msg *next;
+	for (; m; m = next) {
+		next = m->next;
+		if (m->kind != MSG_CLOSE_RUN)
+			continue;
+		struct close_run *c = list_entry(m, struct close_run, msg);
+		if (c->free) {
+			runlog_writer_free(c->run->writer);
+			free(c->run);
+		}
+		free(c);
+	}
+}
+
+struct output *output_free(struct output *o)
+{
+	if (!o)
+		return NULL;
+	for (unsigned i = 0; i < o->n_pumps; i++) {
+		pump_stop(&o->pumps[i]);
+		output_discard(o->pumps[i].in.first);
+	}
+	event_free(o->event);
+	mailbox_done(&o->in);
+	list_for_safe(&o->all, node)
+		attempt_free(list_entry(node, struct output_attempt, all));
+	idmap_for(&o->runs, slot) {
+		struct output_run *run = (struct output_run *)slot->word;
+		runlog_writer_free(run->writer);
+		free(run);
+	}
+	idmap_done(&o->runs);
+	idmap_done(&o->attempts);
+	free(o->pumps);
+	free(o->dir);
+	free(o);
+	return NULL;
+}

@@ -19,6 +19,7 @@
 
 struct arena_chunk {
 	struct arena_chunk *next;
+	size_t room;
 	max_align_t data[];
 };
 
@@ -29,6 +30,7 @@ void *arena_alloc(struct arena *a, size_t size)
 		size_t room = MAX2(size, ARENA_CHUNK);
 		struct arena_chunk *chunk = xmalloc(sizeof(*chunk) + room);
 		chunk->next = a->chunks;
+		chunk->room = room;
 		a->chunks = chunk;
 		a->at = (char *)chunk->data;
 		a->left = room;
@@ -48,14 +50,30 @@ struct slice arena_copy(struct arena *a, struct slice s)
 	return slice_of(p, s.len);
 }
 
+static void arena_free_after(struct arena_chunk *first)
+{
+	while (first) {
+		struct arena_chunk *next = first->next;
+		free(first);
+		first = next;
+	}
+}
+
 void arena_reset(struct arena *a)
 {
-	while (a->chunks) {
-		struct arena_chunk *next = a->chunks->next;
-		free(a->chunks);
-		a->chunks = next;
-	}
-	a->left = 0;
+	struct arena_chunk *kept = a->chunks;
+	if (!kept)
+		return;
+	arena_free_after(kept->next);
+	kept->next = NULL;
+	a->at = (char *)kept->data;
+	a->left = kept->room;
+}
+
+void arena_done(struct arena *a)
+{
+	arena_free_after(a->chunks);
+	*a = (struct arena){ .chunks = NULL };
 }
 
 void nv_scope_init(struct nv_scope *sc, const char *name, struct slice text, const struct notation_options *options,
@@ -75,8 +93,8 @@ void nv_scope_done(struct nv_scope *sc)
 	free(sc->bound);
 	json_decref(sc->names);
 	json_decref(sc->unbound_names);
-	arena_reset(&sc->kept);
-	arena_reset(&sc->passing);
+	arena_done(&sc->kept);
+	arena_done(&sc->passing);
 	buf_done(&sc->text);
 }
 

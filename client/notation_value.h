@@ -64,7 +64,8 @@ struct arena {
 
 void *arena_alloc(struct arena *a, size_t size); /* zeroed, aligned */
 struct slice arena_copy(struct arena *a, struct slice s);
-void arena_reset(struct arena *a); /* frees all */
+void arena_reset(struct arena *a); /* forgets all, keeps some memory for what comes */
+void arena_done(struct arena *a);  /* frees all */
 
 struct nv_unbound {
 	const char *name; /* owned */

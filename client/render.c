@@ -168,8 +168,10 @@ int render_run(const struct render *r, struct run_view *v, struct buf *b)
 		buf_addf(&line, "  \xe2\x9c\x93 %u earlier messages", first);
 		block_line(&k, &line, COLOR_DIM);
 	}
+	bool lone = v->n_messages == 1 && !v->messages[0].name;
 	for (uint32_t i = first; i < last && !block_full(&k); i++) {
-		block_message(&k, i);
+		if (!lone)
+			block_message(&k, i);
 		int room = r->rows - k.lines - (int)(last - i - 1) - (last < v->n_messages);
 		bool open = v->messages[i].running || (i == current && v->messages[i].failed);
 		if (open && room > 0)

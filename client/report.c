@@ -14,25 +14,36 @@
 #define REPORT_LINES 10
 #define REPORT_LINE_BYTES 400
 
+/* What a cause alone says; those with a number or a name are told by report_cause. */
+static const struct {
+	const char *cause, *text;
+} cause_texts[] = {
+	{ "timeout", "timed out" },
+	{ "start", "could not start" },
+	{ "conflict", "conflict" },
+	{ "io", "could not read or write" },
+	{ "dependency", "something it needs did not succeed" },
+	{ "limit", "over a limit" },
+	{ "cancel", "cancelled" },
+	{ "lost", "nobody can know how it ended" },
+	{ "reused", "taken over from an earlier run" },
+};
+
 void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit,
 		  struct slice signal, struct slice error)
 {
+	const char *text = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(cause_texts); i++)
+		if (slice_is(cause, cause_texts[i].cause))
+			text = cause_texts[i].text;
 	if (slice_is(cause, "exit") && exit >= 0)
 		buf_addf(b, "exit %" PRId64, exit);
 	else if (slice_is(cause, "signal") && signal.p)
 		buf_addf(b, "killed by %.*s", SLICE_FMT(signal));
-	else if (slice_is(cause, "timeout"))
-		buf_adds(b, "timed out");
-	else if (slice_is(cause, "start"))
-		buf_adds(b, "could not start");
-	else if (slice_is(cause, "lost"))
-		buf_adds(b, "nobody can know how it ended");
-	else if (slice_is(cause, "dependency"))
-		buf_adds(b, "something it needs failed");
-	else if (cause.p)
-		text_one_line(b, cause, 40);
+	else if (text)
+		buf_adds(b, text);
 	else
-		text_one_line(b, state, 40);
+		text_one_line(b, cause.p ? cause : state, 40);
 	if (error.len) {
 		buf_adds(b, ": ");
 		text_one_line(b, error, 300);

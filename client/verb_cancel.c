@@ -38,7 +38,7 @@ struct act {
 static void act_line(struct buf *b, const struct act *a, const struct selected *s,
 		     struct slice result)
 {
-	struct slice state = mp_get_str(result, "state"), name = mp_get_str(result, "name");
+	struct slice name = mp_get_str(result, "name");
 	if (a->new_run) {
 		buf_addf(b, "%" PRId64 "\n", mp_get_int(result, "run", 0));
 		return;
@@ -50,10 +50,6 @@ static void act_line(struct buf *b, const struct act *a, const struct selected *
 		buf_adds(b, " (");
 		text_one_line(b, name, 200);
 		buf_addc(b, ')');
-	}
-	if (state.len && !s->op) {
-		buf_adds(b, ": ");
-		text_one_line(b, state, 20);
 	}
 	buf_addc(b, '\n');
 }

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/ctx.h"
@@ -23,6 +24,16 @@ static const struct opt stop_opts[] = {
 
 /* ---- status ---- */
 
+static void status_time(struct buf *b, int64_t ms)
+{
+	time_t t = ms / 1000;
+	struct tm tm;
+	char text[32] = "";
+	if (localtime_r(&t, &tm))
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+	buf_adds(b, text);
+}
+
 static void status_line(struct buf *b, struct slice key, struct mp_value v)
 {
 	buf_addf(b, "%-14.*s", SLICE_FMT(key));
@@ -31,8 +42,8 @@ static void status_line(struct buf *b, struct slice key, struct mp_value v)
 		buf_adds(b, v.b ? "yes" : "no");
 		break;
 	case MP_INT:
-		if (key.len > 3 && memcmp(key.p + key.len - 3, "_ms", 3) == 0)
-			duration_human(b, v.i);
+		if (slice_is(key, "started"))
+			status_time(b, v.i);
 		else
 			buf_addf(b, "%" PRId64, v.i);
 		break;

@@ -11,6 +11,7 @@
 #include "client/signals.h"
 #include "client/submit.h"
 #include "common/fd.h"
+#include "common/text.h"
 #include "proto/limits.h"
 #include "proto/pack.h"
 
@@ -143,6 +144,14 @@ static bool foreground_no_file(const struct op_view *o)
 	return strcasestr(text, strerror(ENOENT)) || strcasestr(text, "not found");
 }
 
+static int foreground_not_started(struct foreground *g, const struct op_view *o)
+{
+	_cleanup_buf_ struct buf program = BUF_INIT;
+	text_one_line(&program, slice_str(g->c->argv[0]), 200);
+	return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "'%s': %s",
+		    buf_str(&program), o->error ? o->error : "could not be started");
+}
+
 /* The status a shell would give. */
 static int foreground_status(struct foreground *g)
 {
@@ -154,8 +163,7 @@ static int foreground_status(struct foreground *g)
 	if (strcmp(cause, "timeout") == 0)
 		return fail(g->c, EXIT_TIMED_OUT, "run %" PRId64 " timed out", v->run);
 	if (strcmp(cause, "start") == 0)
-		return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE,
-			    "%s", o->error ? o->error : "the command could not be started");
+		return foreground_not_started(g, o);
 	if (g->stdout_gone)
 		return EXIT_SIGNAL + SIGPIPE;
 	if (o->signal && signals_number(o->signal))

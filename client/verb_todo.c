@@ -99,8 +99,10 @@ int todo_id_columns(struct slice todos)
 	struct mp m = mp_of(todos);
 	struct mp_value list = mp_next(&m);
 	int widest = 2;
-	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++)
-		widest = MAX2(widest, term_width(mp_get_str(mp_skip(&m), "id")));
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		int width = term_width(mp_get_str(mp_skip(&m), "id"));
+		widest = MAX2(widest, width);
+	}
 	return MIN2(widest, 24);
 }
 

@@ -90,7 +90,8 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 
 void buf_consume(struct buf *b, size_t n)
 {
-	memmove(b->p, b->p + n, b->len - n);
+	if (n)
+		memmove(b->p, b->p + n, b->len - n);
 	b->len -= n;
 }
 

@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -16,11 +17,19 @@ static struct todo_by drive_by(const struct live_run *r, const char *list)
 	return (struct todo_by){ .list = list, .source = TODOS_OP_SOURCE, .run = r->id, .now_ms = time_wall_ms() };
 }
 
-static void drive_post(struct live_run *r, const struct todo_change *c)
+static void told(void *arg, const struct err *err)
+{
+	(void)arg;
+	if (err)
+		log_warn("a todo was not moved: %s", err->text);
+}
+
+/* A transaction of its own, so that it stands in line with what clients write to the list. */
+static void drive_commit(struct live_run *r, struct txn *t, const struct todo_change *c, engine_todo_fn done, void *arg)
 {
 	struct todo_change *kept = xmalloc(sizeof(*kept));
 	*kept = *c;
-	turn_post_todo(r->e, kept);
+	engine_todo_commit(r->e, t, kept, done, arg);
 }
 
 /* --- acceptance: every `todo: ID` must name an item that is in the list, or that this or an earlier message sets --- */
@@ -121,10 +130,13 @@ void drive_started(struct live_run *r, uint32_t op)
 	const struct drive *d = &r->drives[r->ops[op].drive - 1];
 	struct todo_by by = drive_by(r, r->list);
 	struct todo_change c = TODO_CHANGE_INIT;
-	if (todos_op_started(r->e->todos, &by, slice_str(d->id), turn_txn(r->e), &c))
-		drive_post(r, &c);
-	else
-		todo_change_done(&c);
+	struct txn *t = txn_new(NULL, NULL);
+	if (todos_op_started(r->e->todos, &by, slice_str(d->id), t, &c)) {
+		drive_commit(r, t, &c, told, NULL);
+		return;
+	}
+	txn_free(t);
+	todo_change_done(&c);
 }
 
 /* Why an op's todo is not done, in one line. */
@@ -158,29 +170,75 @@ void drive_settled(struct live_run *r, uint32_t op)
 		drive_error(r, op, &error);
 	struct todo_by by = drive_by(r, r->list);
 	struct todo_change c = TODO_CHANGE_INIT;
-	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), turn_txn(r->e), &c))
-		drive_post(r, &c);
-	else
-		todo_change_done(&c);
+	struct txn *t = txn_new(NULL, NULL);
+	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), t, &c)) {
+		drive_commit(r, t, &c, told, NULL);
+		return;
+	}
+	txn_free(t);
+	todo_change_done(&c);
+}
+
+/* --- the `todos` op: it has ended when its write is durable, and its row is part of that write --- */
+
+struct todos_op {
+	struct engine *e;
+	struct exec_result result;
+};
+
+static void todos_op_done(void *arg, const struct err *err)
+{
+	struct todos_op *x = arg;
+	if (err) {
+		x->result.cause = CAUSE_IO;
+		x->result.error = *err;
+	}
+	x->result.ended = time_wall_ms();
+	x->result.duration_ms = x->result.ended - x->result.started;
+	engine_op_ended(x->e, &x->result);
+	free(x);
+}
+
+/* As the op's row will be when the transaction it stands in is stored. */
+static void todos_op_row(struct live_run *r, uint32_t op, struct txn *t)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	live_fill_op(r, op, &text, &row);
+	row.state = OP_SUCCEEDED;
+	row.ended = time_wall_ms();
+	row.duration_ms = 0;
+	txn_op(t, &row);
+}
+
+static void refused_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct todos_op *x = arg;
+	(void)status;
+	(void)existing;
+	(void)err;
+	engine_op_ended(x->e, &x->result);
+	free(x);
 }
 
 void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec)
 {
-	struct exec_result result = {
-		.token = token_make(r->id, op + 1, r->ops[op].attempts),
-		.is_file_op = true,
-		.started = time_wall_ms(),
-	};
+	struct todos_op *x = xcalloc(1, sizeof(*x));
+	x->e = r->e;
+	x->result.token = token_make(r->id, op + 1, r->ops[op].attempts);
+	x->result.is_file_op = true;
+	x->result.started = r->ops[op].started = time_wall_ms();
 	_cleanup_free_ char *list = spec->list.p ? xslicedup(spec->list) : xstrdup(r->list);
 	struct todo_by by = drive_by(r, list);
 	struct todo_change c = TODO_CHANGE_INIT;
-	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, turn_txn(r->e), &c,
-			&result.error) == 0) {
-		drive_post(r, &c);
-	} else {
-		todo_change_done(&c);
-		result.cause = CAUSE_CONFLICT;
+	struct txn *t = txn_new(NULL, NULL);
+	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, t, &c, &x->result.error) == 0) {
+		todos_op_row(r, op, t);
+		drive_commit(r, t, &c, todos_op_done, x);
+		return;
 	}
-	result.ended = time_wall_ms();
-	engine_op_ended(r->e, &result);
+	txn_free(t);
+	todo_change_done(&c);
+	x->result.cause = CAUSE_CONFLICT;
+	r->e->ports.commit(r->e->ports.arg, txn_new(refused_done, x)); /* answered after start() has returned */
 }

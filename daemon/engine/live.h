@@ -126,12 +126,11 @@ struct live_run {
 };
 
 /* What waits for a commit. */
-enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_TODO_EVENT };
+enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE };
 struct post {
 	enum post_kind kind;
 	uint64_t id; /* run, or token */
 	uint32_t op;
-	struct todo_change *change; /* POST_TODO_EVENT: owned */
 };
 
 /* One loop turn's records and what follows their commit. */
@@ -178,7 +177,6 @@ struct plan_message *live_message_of(struct live_run *r, uint32_t op);
 /* --- turn.c: the transaction of a loop turn and what follows it --- */
 struct txn *turn_txn(struct engine *e);
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op);
-void turn_post_todo(struct engine *e, struct todo_change *change);
 void turn_emit_op(struct live_run *r, uint32_t op);
 void turn_emit_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);

@@ -163,6 +163,7 @@ int start_op(struct live_run *r, uint32_t op)
 	claims_started(r, op);
 	if (spec.kind == KIND_TODOS) {
 		drive_todos_op(r, op, &spec);
+		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0, time_wall_ms());
 		return 0;
 	}
 	if (spec.kind != KIND_BASH && spec.kind != KIND_EXEC) {

@@ -27,8 +27,6 @@ static void todo_change_drop(struct todo_change *c)
 
 static void turn_free(struct turn *t)
 {
-	for (size_t i = 0; i < t->n_posts; i++)
-		todo_change_drop(t->posts[i].change);
 	free(t->posts);
 	free(t);
 }
@@ -90,7 +88,7 @@ static void turn_run_gone(struct live_run *r)
 
 static void turn_deliver(struct engine *e, const struct post *p)
 {
-	struct live_run *r = p->kind == POST_ACK || p->kind == POST_TODO_EVENT ? NULL : live_find(e, p->id);
+	struct live_run *r = p->kind == POST_ACK ? NULL : live_find(e, p->id);
 	switch (p->kind) {
 	case POST_ACK:
 		e->ports.ack(e->ports.arg, p->id);
@@ -110,9 +108,6 @@ static void turn_deliver(struct engine *e, const struct post *p)
 	case POST_GONE:
 		if (r)
 			turn_run_gone(r);
-		break;
-	case POST_TODO_EVENT:
-		turn_emit_todo(e, p->change);
 		break;
 	}
 }
@@ -163,11 +158,6 @@ static struct post *turn_add_post(struct engine *e)
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op)
 {
 	*turn_add_post(e) = (struct post){ .kind = kind, .id = id, .op = op };
-}
-
-void turn_post_todo(struct engine *e, struct todo_change *change)
-{
-	*turn_add_post(e) = (struct post){ .kind = POST_TODO_EVENT, .change = change };
 }
 
 void turn_store_op(struct live_run *r, uint32_t op)

@@ -90,8 +90,7 @@ void output_watch(struct output *o, uint64_t id, int delta)
 
 /* --- attempts --- */
 
-void output_attach_to(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap, bool again,
-		      output_drained_fn drained, void *arg)
+static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap, bool again)
 {
 	if (idmap_ptr(&o->attempts, token)) {
 		if (stdout_fd >= 0)
@@ -104,8 +103,6 @@ void output_attach_to(struct output *o, uint64_t token, int stdout_fd, int stder
 	a->token = token;
 	a->cap = cap;
 	a->again = again;
-	a->on_drained = drained;
-	a->arg = arg;
 	a->fds[0] = (struct output_fd){ .attempt = a, .fd = stdout_fd, .stream = STREAM_STDOUT };
 	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
 	a->run = run_get(o, token_run(token));
@@ -118,7 +115,12 @@ void output_attach_to(struct output *o, uint64_t token, int stdout_fd, int stder
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
 {
-	output_attach_to(o, token, stdout_fd, stderr_fd, cap, false, o->events.drained, o->events.arg);
+	output_take_in(o, token, stdout_fd, stderr_fd, cap, false);
+}
+
+void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_t cap)
+{
+	output_take_in(o, token, stdout_fd, -1, cap, true);
 }
 
 void output_finish(struct output *o, uint64_t token)
@@ -149,8 +151,6 @@ static void attempt_free(struct output_attempt *a)
 static void output_on_drained(struct output *o, struct output_attempt *a)
 {
 	uint64_t token = a->token;
-	output_drained_fn drained = a->on_drained;
-	void *arg = a->arg;
 	struct output_run *run = a->run;
 	struct output_totals totals = {
 		.stdout_bytes = a->log.stream_pos[0],
@@ -162,8 +162,7 @@ static void output_on_drained(struct output *o, struct output_attempt *a)
 		attempt_free(a);
 	run->attempts--;
 	run_settle(o, run);
-	if (drained)
-		drained(arg, token, &totals);
+	o->events.drained(o->events.arg, token, &totals);
 }
 
 static void output_on_message(struct output *o, struct msg *m)

@@ -11,7 +11,6 @@
 #ifndef DAEMON_EXEC_OUTPUT_H
 #define DAEMON_EXEC_OUTPUT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct event_base;
@@ -22,11 +21,9 @@ struct output_totals {
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
 };
 
-typedef void (*output_drained_fn)(void *arg, uint64_t token, const struct output_totals *totals);
-
 struct output_events {
 	/* Both pipes of the attempt are at their end (or given up after output_finish) and all bytes are in the log. Once an attach. */
-	output_drained_fn drained;
+	void (*drained)(void *arg, uint64_t token, const struct output_totals *totals);
 	/* The attempt's output grew; coalesced: at most one such call a token and loop turn. Only for watched runs. */
 	void (*grew)(void *arg, uint64_t token);
 	void *arg;
@@ -43,11 +40,10 @@ struct output *output_free(struct output *o);
  */
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap);
 /*
- * The same with a `drained` of one's own instead of output_events', for output that does not come from a process. `again`: all of it
- * comes from the beginning, so as many bytes of stdout_fd as the log has already are thrown away.
+ * The same for an attempt whose whole stdout comes from the beginning again after a restart (a read op): as many bytes as the log has
+ * already are thrown away.
  */
-void output_attach_to(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap, bool again,
-		      output_drained_fn drained, void *arg);
+void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_t cap);
 /*
  * The op's process tree has ended (or what lives on was let go): take what the pipes hold now, do not wait for their end, and say
  * drained. Calling it for an attempt without pipes also says drained. Not to be called after drained.

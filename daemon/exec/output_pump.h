@@ -93,8 +93,6 @@ struct output_attempt {
 	int64_t cap;
 	/* the loop's */
 	struct list all;
-	output_drained_fn on_drained;
-	void *arg;
 	bool finish_sent;
 	/* shared */
 	atomic_bool grew_posted;

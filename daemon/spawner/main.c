@@ -18,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -146,6 +147,14 @@ static int main_lock(struct spawner *s)
 	return r < 0 ? main_fail("lock the socket", r) : 0;
 }
 
+/* Past glibc, which keeps two signals to itself and would leave them as the starter had them: all zero is the default action. */
+static void main_default_signals(void)
+{
+	static const uint64_t dflt[4];
+	for (int sig = 1; sig < NSIG; sig++)
+		syscall(SYS_rt_sigaction, sig, dflt, NULL, (size_t)NSIG / 8);
+}
+
 /*
  * A session of its own, no terminal, nothing of the starter's fds. Signals: all blocked for good, so that none need be blocked around
  * a spawn, and every disposition at its default, as ops inherit it.
@@ -157,8 +166,7 @@ static int main_detach(struct spawner *s)
 	umask(077);
 	if (chdir("/") < 0)
 		return main_fail("enter /", -errno);
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
+	main_default_signals();
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)

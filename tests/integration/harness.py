@@ -176,7 +176,7 @@ class Box:
         self.runtime = os.path.join(self.dir, 'run')
         self.socket = os.path.join(self.runtime, 'batchd', 'socket')
         self.log = os.path.join(self.dir, 'batchd.out')
-        for d in ('home', 'run', 'run/batchd', 'work', 'work/.batchd', 'tmp'):
+        for d in ('home', 'run', 'work', 'work/.batchd', 'tmp'):
             os.mkdir(os.path.join(self.dir, d), 0o700)
         self.daemon = None
         self.connection = None
@@ -231,6 +231,7 @@ class Box:
     def start(self, *args, **env):
         """Starts batchd --foreground and waits until it answers."""
         assert self.daemon is None or self.daemon.poll() is not None
+        os.makedirs(os.path.dirname(self.socket), 0o700, exist_ok=True)
         with open(self.log, 'ab') as log:
             self.daemon = subprocess.Popen(
                 [BATCHD, '--foreground', '--socket', self.socket, '--state-dir', self.state, *args],

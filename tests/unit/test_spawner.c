@@ -140,10 +140,14 @@ START_TEST(environment_is_laid_over)
 	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nLC_ALL=C\nBASE=mine\nNEW=2\nEMPTY=\n");
 	spec = world_spec(&w, 2, ARGV("/usr/bin/env"));
 	spec.env_file = NULL;
+	assert_out(world_run_spec(&w, &spec), "");
+	/* The file is read once a run, until the run has ended. */
+	unlink(w.env_file);
+	spec = world_spec(&w, 3, ARGV("env"));
 	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
 	exec_local_env_done(w.x, 1);
-	spec.token = token_make(1, 3, 1);
-	assert_out(world_run_spec(&w, &spec), "");
+	spec.token = token_make(1, 4, 1);
+	ck_assert_str_eq(world_run_spec(&w, &spec)->result.start_step, "environment");
 }
 END_TEST
 
@@ -189,12 +193,13 @@ END_TEST
 
 START_TEST(the_process_is_clean)
 {
-	assert_out(world_run(&w, 1, "exec 3</proc/self/fd; ls /proc/$$/fd | tr '\\n' ' '"), "0 1 2 3 ");
+	struct exec_spec spec = world_spec(&w, 1, ARGV("ls\0/proc/self/fd"));
+	assert_out(world_run_spec(&w, &spec), "0\n1\n2\n3\n"); /* 3 is the folder it reads */
 	assert_out(world_run(&w, 2, "umask; grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'"),
 		   "0022\nSigBlk:0000000000000000SigIgn:0000000000000000");
 	assert_out(world_run(&w, 3, "read -r p c s pp g sid r </proc/$$/stat; [ $p = $g ] && [ $p = $sid ] && echo own"), "own\n");
 	char want[64];
-	struct exec_spec spec = world_spec(&w, 4, ARGV("sh\0-c\0ulimit -Sn"));
+	spec = world_spec(&w, 4, ARGV("sh\0-c\0ulimit -Sn"));
 	snprintf(want, sizeof(want), "%ld\n", sysconf(_SC_OPEN_MAX));
 	assert_out(world_run_spec(&w, &spec), want);
 }

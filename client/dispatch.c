@@ -152,16 +152,16 @@ static int line_parse(struct line *l)
 static int line_check_operands(const struct line *l)
 {
 	const struct verb *v = l->verb;
+	const char *blank = v->usage ? " " : "", *usage = v->usage ? v->usage : "";
 	int n = (int)l->operands.n;
 	if (n < v->min_args)
-		return fail(&l->ctx, EXIT_USAGE, "%s missing: usage: %s %s",
-			    n ? "an operand is" : "operands are", l->ctx.command,
-			    v->usage ? v->usage : "");
+		return fail(&l->ctx, EXIT_USAGE, "%s missing: usage: %s%s%s",
+			    n ? "an operand is" : "operands are", l->ctx.command, blank, usage);
 	if (v->max_args >= 0 && n > v->max_args) {
 		_cleanup_buf_ struct buf shown = BUF_INIT;
 		text_one_line(&shown, slice_str(l->operands.v[v->max_args]), 60);
-		return fail(&l->ctx, EXIT_USAGE, "'%s' is one operand too many: usage: %s %s",
-			    buf_str(&shown), l->ctx.command, v->usage ? v->usage : "");
+		return fail(&l->ctx, EXIT_USAGE, "'%s' is one operand too many: usage: %s%s%s",
+			    buf_str(&shown), l->ctx.command, blank, usage);
 	}
 	return EXIT_OK;
 }

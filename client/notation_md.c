@@ -156,8 +156,8 @@ static void md_add_block(struct md *md, const struct src *s, struct md_block *b)
 	md_survey(s, b);
 	if (b->ops == 0 || !b->sure)
 		return;
-	if (md->n % 16 == 0)
-		md->blocks = xrealloc(md->blocks, md->n + 16, sizeof(*md->blocks));
+	if ((md->n & (md->n - 1)) == 0)
+		md->blocks = xrealloc(md->blocks, md->n ? 2 * md->n : 1, sizeof(*md->blocks));
 	md->blocks[md->n++] = *b;
 }
 

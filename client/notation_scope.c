@@ -98,10 +98,15 @@ void nv_scope_done(struct nv_scope *sc)
 	buf_done(&sc->text);
 }
 
+/* Room for one more than n, doubling. */
+static void *nv_grow(void *p, size_t n, size_t size)
+{
+	return n & (n - 1) ? p : xrealloc(p, n ? 2 * n : 1, size);
+}
+
 static void nv_bind_at(struct nv_scope *sc, struct slice name, struct nv *v)
 {
-	if (sc->n_bound % 64 == 0)
-		sc->bound = xrealloc(sc->bound, sc->n_bound + 64, sizeof(struct nv *));
+	sc->bound = nv_grow(sc->bound, sc->n_bound, sizeof(struct nv *));
 	json_object_setn_new_nocheck(sc->names, name.p, name.len, json_integer((json_int_t)sc->n_bound));
 	sc->bound[sc->n_bound++] = v;
 }
@@ -183,8 +188,7 @@ static void nv_note_unbound(struct nv_scope *sc, struct slice name, const char *
 	if (json_object_getn(sc->unbound_names, name.p, name.len))
 		return;
 	json_object_setn_new_nocheck(sc->unbound_names, name.p, name.len, json_true());
-	if (sc->n_unbound % 64 == 0)
-		sc->unbound = xrealloc(sc->unbound, sc->n_unbound + 64, sizeof(*sc->unbound));
+	sc->unbound = nv_grow(sc->unbound, sc->n_unbound, sizeof(*sc->unbound));
 	sc->unbound[sc->n_unbound++] =
 		(struct nv_unbound){ .name = xslicedup(name), .at = at, .const_at = const_at, .template = template };
 }

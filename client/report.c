@@ -119,9 +119,9 @@ static void report_longest(struct report *r, struct run_view *v)
 		most = o->ended - o->started;
 		longest = o;
 	}
-	if (!longest || v->n_ops < 2 || report_int(r, "wall_ms") < 100)
+	if (!longest || v->n_ops < 2 || most * 10 < report_int(r, "wall_ms") || most < 100)
 		return;
-	buf_addf(&r->b, "most of it: op %s, ", op_view_label(longest, number));
+	buf_addf(&r->b, "longest: op %s, ", op_view_label(longest, number));
 	duration_human(&r->b, most);
 	buf_adds(&r->b, ": ");
 	text_one_line(&r->b, slice_str(longest->text ? longest->text : ""), 100);

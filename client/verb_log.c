@@ -145,6 +145,51 @@ static int log_now(struct logging *l, struct run_view *v, const char *op)
 			    : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
 }
 
+/* --json: the result of run.output for each op, one object a line, with `run` and `op` added. */
+static int log_json_op(struct logging *l, struct run_view *v, struct op_view *o)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, out = BUF_INIT;
+	struct pk pk = PK_INIT(&params), res = PK_INIT(&out);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kint(&pk, "op", o->index);
+	if (log_wants(l, 0) != log_wants(l, 1))
+		pk_kstr(&pk, "stream", slice_str(log_wants(l, 1) ? "stderr" : "stdout"));
+	if (l->o->lines.set)
+		pk_kint(&pk, "lines", l->o->lines.v);
+	pk_end(&pk);
+	int status = ctx_call(l->c, "run.output", &params, &reply);
+	if (status)
+		return status;
+	struct mp m = mp_of(buf_slice(&reply));
+	struct mp_value map = mp_next(&m);
+	pk_map(&res);
+	pk_kint(&res, "run", v->run);
+	pk_kint(&res, "op", o->index);
+	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
+		pk_keyslice(&res, mp_next(&m).bytes);
+		pk_raw(&res, mp_skip(&m));
+	}
+	pk_end(&res);
+	return ctx_print_json(l->c, buf_slice(&out));
+}
+
+static int log_json(struct logging *l, struct run_view *v, const char *op)
+{
+	bool found = false;
+	for (uint32_t i = 1; i <= v->n_ops; i++) {
+		struct op_view *o = run_view_op(v, i);
+		if (!o || !log_is_op(o, op))
+			continue;
+		found = true;
+		int status = log_json_op(l, v, o);
+		if (status)
+			return status;
+	}
+	return found || !op ? EXIT_OK
+			    : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
+}
+
 static int log_run(struct ctx *c, const struct log_options *o, const struct selected *s, bool raw,
 		   bool with_run)
 {
@@ -161,8 +206,8 @@ static int log_run(struct ctx *c, const struct log_options *o, const struct sele
 	if (status == EXIT_OK && !s->op && view.ops_total == 1)
 		l.lines.raw = raw = !with_run;
 	if (status == EXIT_OK)
-		status = log_now(&l, &view, s->op);
-	if (status == EXIT_OK && o->follow && !view_ended(view.state)) {
+		status = c->json ? log_json(&l, &view, s->op) : log_now(&l, &view, s->op);
+	if (status == EXIT_OK && !c->json && o->follow && !view_ended(view.state)) {
 		f.signal_fd = signal_fd = signals_watch(0);
 		status = follow_runs(&f);
 	}

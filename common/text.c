@@ -1,5 +1,8 @@
 #include "common/text.h"
 
+#include <stdio.h>
+#include <string.h>
+
 bool parse_all_digits(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -113,4 +116,18 @@ void text_one_line(struct buf *b, struct slice s, size_t max)
 			buf_add(b, s.p + i, n);
 		i += n ? n : 1;
 	}
+}
+
+const char *errno_text(int error)
+{
+	static _Thread_local char text[96];
+	const char *name = strerrordesc_np(error);
+	if (!name)
+		snprintf(text, sizeof(text), "error %d", error);
+	else
+		snprintf(text, sizeof(text), "%s", name);
+	/* "No space left", but not "RPC ..." */
+	if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z'))
+		text[0] = (char)(text[0] - 'A' + 'a');
+	return text;
 }

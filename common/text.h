@@ -26,4 +26,7 @@ size_t utf8_len(struct slice s);
  */
 void text_one_line(struct buf *b, struct slice s, size_t max);
 
+/* strerror(3) as it stands within a line of ours: "permission denied". Valid until the thread's next call. */
+const char *errno_text(int error);
+
 #endif

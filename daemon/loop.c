@@ -103,6 +103,11 @@ static void port_event(void *arg, const struct event *e)
 		rpc_server_event(b->rpc, e);
 }
 
+static int port_run_state(void *arg, uint64_t run, enum run_state *ret)
+{
+	return store_run_state(((struct batchd *)arg)->store, run, ret);
+}
+
 static void port_todos_lost(void *arg, const char *list)
 {
 	struct batchd *b = arg;
@@ -228,6 +233,7 @@ static void make_engine(struct batchd *b)
 		.ack = port_ack,
 		.run_done = port_run_done,
 		.event = port_event,
+		.run_state = port_run_state,
 		.todos_lost = port_todos_lost,
 		.arg = b,
 	};

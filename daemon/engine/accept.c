@@ -67,13 +67,98 @@ static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice
 	return r;
 }
 
+/* The run it needed did not succeed: nothing of it runs, not even what would clean up. */
+static void needs_failed(struct live_run *r)
+{
+	r->failed = r->stopping = r->now = true;
+}
+
+static int need_run(struct live_run *r, const char *field, int64_t id, bool any, struct err *err)
+{
+	struct engine *e = r->e;
+	struct live_run *other = live_find(e, (uint64_t)id);
+	enum run_state state;
+	if (other && other != r && other->accepted) {
+		r->run_waits++;
+		return 0;
+	}
+	if (other == r || e->ports.run_state(e->ports.arg, (uint64_t)id, &state))
+		return err_set(err, E_NOT_FOUND, "%s: there is no run %" PRId64, field, id);
+	if (!any && state != RUN_SUCCEEDED)
+		needs_failed(r);
+	return 0;
+}
+
+static int each_need(struct live_run *r, struct slice ids, const char *field, bool any, struct err *err)
+{
+	if (!ids.p)
+		return 0;
+	struct mp m = mp_of(ids);
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; i < array.count; i++) {
+		struct mp_value v = mp_next(&m);
+		if (need_run(r, field, v.type == MP_FLOAT ? (int64_t)v.f : v.i, any, err))
+			return 1;
+	}
+	return 0;
+}
+
+int accept_needs(struct live_run *r, struct err *err)
+{
+	const struct batch_head *h = &r->plan->head;
+	return each_need(r, h->needs_runs, "needs_runs", false, err) ||
+	       each_need(r, h->after_any_runs, "after_any_runs", true, err);
+}
+
+static uint32_t count_need(struct slice ids, uint64_t run)
+{
+	uint32_t n = 0;
+	if (!ids.p)
+		return 0;
+	struct mp m = mp_of(ids);
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; i < array.count; i++) {
+		struct mp_value v = mp_next(&m);
+		n += (v.type == MP_FLOAT ? (uint64_t)v.f : (uint64_t)v.i) == run;
+	}
+	return n;
+}
+
+void accept_run_ended(struct engine *e, uint64_t run, enum run_state state)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+	{
+		if (r->run_waits == 0)
+			continue;
+		uint32_t needs = count_need(r->plan->head.needs_runs, run);
+		uint32_t n = needs + count_need(r->plan->head.after_any_runs, run);
+		if (n == 0)
+			continue;
+		if (needs && state != RUN_SUCCEEDED)
+			needs_failed(r);
+		r->run_waits -= MIN2(n, r->run_waits);
+		if (r->run_waits == 0 && r->accepted && !r->held && !r->paused)
+			accept_begin(r);
+	}
+}
+
+/* Ops taken over from the run this one repeats have succeeded before it begins. */
+static void settle_reused(struct live_run *r)
+{
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
+		if (r->ops[op].reused)
+			flow_reuse(r, op);
+}
+
 void accept_begin(struct live_run *r)
 {
 	int64_t wait_ms = r->plan->head.not_before - time_wall_ms();
 	r->accepted = true;
 	for (uint32_t i = 0; i < r->n_claimed; i++)
 		r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
-	if (r->held)
+	settle_reused(r);
+	if (r->held || r->run_waits > 0)
 		return;
 	if (wait_ms > 0) {
 		timer_arm(&r->e->timers, &r->begin_timer, r->e->now_ms + wait_ms);
@@ -123,7 +208,7 @@ static void accept_first_claims(struct live_run *r)
 {
 	const struct batch_head *h = &r->plan->head;
 	uint32_t want = MIN2(r->pool->slots, r->jobs);
-	if (h->held || h->not_before > time_wall_ms())
+	if (h->held || h->not_before > time_wall_ms() || r->run_waits > 0)
 		return;
 	const struct plan_message *pm = &r->plan->messages[0];
 	for (int stage = STAGE_TODOS; stage < STAGE_MAX; stage++) {
@@ -186,7 +271,7 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 {
 	struct err err = ERR_INIT;
 	struct live_run *r = accept_build(e, e->next_run, s->batch, &err);
-	if (r && drive_prepare(r, &err))
+	if (r && (accept_needs(r, &err) || drive_prepare(r, &err)))
 		r = live_free(r);
 	if (!r) {
 		refuse(e, s, &err);
@@ -225,7 +310,7 @@ static void check_plan(const struct live_run *r, struct buf *b)
 int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings, struct err *err)
 {
 	struct live_run *r = accept_build(e, 0, batch, err);
-	if (r && drive_prepare(r, err))
+	if (r && (accept_needs(r, err) || drive_prepare(r, err)))
 		r = live_free(r);
 	if (!r)
 		return 1;

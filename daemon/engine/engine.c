@@ -3,11 +3,13 @@
  */
 #include "daemon/engine/engine.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -278,14 +280,48 @@ static void take_facts(struct live_op *o, const struct exec_result *x)
 	o->error = x->error.text[0] ? xstrdup(x->error.text) : NULL;
 }
 
+/* "cannot enter '/data': permission denied": which step of starting failed, on what, and why. */
+static char *start_error(const struct live_run *r, const struct batch_op *spec, const struct exec_result *x)
+{
+	static const struct {
+		const char *step, *text;
+	} steps[] = { { "chdir", "enter" }, { "exec", "run" }, { "stdin", "open stdin" } };
+	struct slice what = SLICE_NONE;
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	const char *verb = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
+		if (strcmp(x->start_step, steps[i].step) == 0)
+			verb = steps[i].text;
+	if (strcmp(x->start_step, "chdir") == 0)
+		what = spec->cwd.p ? spec->cwd : slice_str(r->cwd);
+	else if (strcmp(x->start_step, "exec") == 0)
+		what = start_program(r, spec);
+	else if (strcmp(x->start_step, "stdin") == 0)
+		what = spec->stdin_file;
+	if (verb)
+		buf_addf(&b, "cannot %s '", verb);
+	else
+		buf_addf(&b, "cannot start: %s", x->start_step);
+	if (verb) {
+		text_one_line(&b, what, 200);
+		buf_addc(&b, '\'');
+	}
+	buf_adds(&b, ": ");
+	size_t at = b.len;
+	buf_adds(&b, strerror(x->start_errno));
+	b.p[at] = (char)tolower((unsigned char)b.p[at]);
+	return buf_steal(&b);
+}
+
 /* Which words describe the end, apart from what we did to it. */
-static enum op_cause result_cause(struct live_op *o, const struct batch_op *spec, const struct exec_result *x)
+static enum op_cause result_cause(const struct live_run *r, struct live_op *o, const struct batch_op *spec,
+				   const struct exec_result *x)
 {
 	if (x->is_file_op)
 		return (enum op_cause)x->cause;
 	if (x->start_errno) {
 		if (!o->error)
-			o->error = xasprintf("cannot start: %s: %s", x->start_step, strerror(x->start_errno));
+			o->error = start_error(r, spec, x);
 		return CAUSE_START;
 	}
 	if (WIFSIGNALED(x->wait_status)) {
@@ -312,7 +348,7 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 		flow_input(r, op, INPUT_LOST, CAUSE_LOST);
 		return;
 	}
-	enum op_cause cause = result_cause(o, &spec, x);
+	enum op_cause cause = result_cause(r, o, &spec, x);
 	if (x->is_file_op && cause == CAUSE_NONE)
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else if (stop == CAUSE_TIMEOUT) {

@@ -49,6 +49,8 @@ struct engine_ports {
 	void (*ack)(void *arg, uint64_t token);	  /* the attempt's result is durable */
 	void (*run_done)(void *arg, uint64_t run); /* the run's end is durable: its files can be closed */
 	void (*event)(void *arg, const struct event *e);
+	/* The state of a run that is not live: 0, or 1 when there is no such run. */
+	int (*run_state)(void *arg, uint64_t run, enum run_state *ret);
 	void (*todos_lost)(void *arg, const char *list); /* a write was not stored: load the list anew */
 	void *arg;
 };

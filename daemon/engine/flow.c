@@ -294,6 +294,15 @@ void flow_begin(struct live_run *r)
 	flow_settle_pending(r);
 }
 
+void flow_reuse(struct live_run *r, uint32_t op)
+{
+	if (op_phase_ended(r->ops[op].phase))
+		return;
+	r->ops[op].phase = PHASE_SUCCEEDED;
+	r->ops[op].cause = CAUSE_REUSED;
+	settled_push(r, op);
+}
+
 /* --- settling --- */
 
 static void tell_dependants(struct live_run *r, uint32_t op)

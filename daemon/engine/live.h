@@ -117,6 +117,7 @@ struct live_run {
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
 	bool accepted;	/* its row is durable */
+	uint32_t run_waits; /* runs it needs that have not ended */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
 	bool end_sent;	/* its end is on its way to the store */
@@ -196,6 +197,8 @@ void sched_run(struct engine *e);			/* starts what can start */
 
 /* --- start.c: from ready to the executor --- */
 int start_op(struct live_run *r, uint32_t op);
+/* What a command op executes: its shell, or the first of argv. */
+struct slice start_program(const struct live_run *r, const struct batch_op *spec);
 
 /* --- claims.c --- */
 /* Whether doing the op twice would differ from doing it once. */
@@ -210,6 +213,8 @@ void claims_withdraw(struct live_run *r);
 
 /* --- flow.c: messages, dependencies, outcomes --- */
 void flow_begin(struct live_run *r);
+/* The op counts as succeeded: its outcome is another run's. */
+void flow_reuse(struct live_run *r, uint32_t op);
 /* Feeds the op's table; `cause` is noted where the input ends or stops it. */
 void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
 /* `input` to all ops of the current message that have not ended. */
@@ -229,6 +234,10 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 /* --- accept.c --- */
 void accept_project(struct live_run *r);
 void accept_begin(struct live_run *r);
+/* Counts the runs it has to wait for; 1 with err for one that does not exist. */
+int accept_needs(struct live_run *r, struct err *err);
+/* A run's end is durable: those that waited for it may begin. */
+void accept_run_ended(struct engine *e, uint64_t run, enum run_state state);
 
 /* --- outcome.c --- */
 void outcome_finish_run(struct live_run *r);

@@ -76,6 +76,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	for (uint32_t i = 0; i < plan->n_messages; i++)
 		r->messages[i].begun = r->messages[i].left == 0;
 	recover_claims(r, s->claims);
+	r->accepted = true; /* for the runs that need it */
 	r->settling = false;
 	return 0;
 }
@@ -176,7 +177,8 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		r->settling = true;
 		recover_lost(r, rebooted);
 		r->settling = false;
-		r->accepted = true;
+		if (accept_needs(r, NULL))
+			r->failed = r->stopping = true; /* what it needs was forgotten */
 		if (!r->held && !r->paused)
 			accept_begin(r);
 	}

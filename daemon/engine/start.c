@@ -67,11 +67,20 @@ static void argv_put(struct buf *b, uint32_t *argc, struct slice arg)
 	++*argc;
 }
 
+struct slice start_program(const struct live_run *r, const struct batch_op *spec)
+{
+	if (spec->kind == KIND_BASH)
+		return spec->shell.p ? spec->shell : slice_str(r->e->config.shell);
+	struct mp m = mp_of(spec->argv);
+	mp_next(&m);
+	return mp_next(&m).bytes;
+}
+
 static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec, struct buf *b)
 {
 	uint32_t argc = 0;
 	if (spec->kind == KIND_BASH) {
-		argv_put(b, &argc, spec->shell.p ? spec->shell : slice_str(r->e->config.shell));
+		argv_put(b, &argc, start_program(r, spec));
 		argv_put(b, &argc, slice_str("-c"));
 		argv_put(b, &argc, spec->command);
 		return argc;

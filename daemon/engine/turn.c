@@ -81,9 +81,11 @@ static void turn_run_gone(struct live_run *r)
 {
 	struct engine *e = r->e;
 	uint64_t id = r->id;
+	enum run_state state = r->state;
 	turn_emit_run(r);
 	live_free(r);
 	e->ports.run_done(e->ports.arg, id);
+	accept_run_ended(e, id, state);
 }
 
 static void turn_deliver(struct engine *e, const struct post *p)

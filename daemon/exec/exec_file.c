@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <uthash.h>
 
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/exec/exec.h"
@@ -21,6 +23,8 @@ struct exec_file {
 	struct work *work;
 	struct output *output;
 	struct exec_events events;
+	int root_fd;
+	uint32_t store;	       /* of the runs folder's name: see file_op */
 	struct file_job *jobs; /* by token */
 };
 
@@ -29,10 +33,11 @@ struct file_job {
 	struct exec_file *x;
 	struct file_op op;
 	char *bytes; /* what op borrows from */
+	int unable;  /* -errno: it cannot even be tried */
 	struct exec_result result;
 	int64_t begun_ns;
-	_Atomic int begun, cancelled; /* whichever comes first wins */
-	bool worked, drained;	      /* read: both are needed */
+	atomic_bool cancelled; /* looked at when it begins */
+	bool worked, drained;  /* read: both are needed; others are drained from the start */
 };
 
 struct exec_file *exec_file_new(struct work *work, struct output *output, const struct exec_events *events)
@@ -41,6 +46,10 @@ struct exec_file *exec_file_new(struct work *work, struct output *output, const 
 	x->work = work;
 	x->output = output;
 	x->events = *events;
+	x->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	x->store = 2166136261u; /* FNV-1a */
+	for (const char *p = output_dir(output); *p; p++)
+		x->store = (x->store ^ (unsigned char)*p) * 16777619u;
 	return x;
 }
 
@@ -62,19 +71,23 @@ struct exec_file *exec_file_free(struct exec_file *x)
 		HASH_DEL(x->jobs, j);
 		job_free(j);
 	}
+	if (x->root_fd >= 0)
+		close(x->root_fd);
 	free(x);
 	return NULL;
 }
 
-/* On a worker thread. A job is begun or cancelled, never both. */
+/* On a worker thread. */
 static void job_run(void *arg)
 {
 	struct file_job *j = arg;
-	int expected = 0;
 	j->begun_ns = time_mono_ns();
 	j->result.started = time_wall_ms();
-	if (atomic_load(&j->cancelled) || !atomic_compare_exchange_strong(&j->begun, &expected, 1)) {
+	if (atomic_load(&j->cancelled)) {
 		j->result.cause = CAUSE_CANCEL;
+	} else if (j->unable < 0) {
+		j->result.cause = CAUSE_IO;
+		err_set(&j->result.error, 0, "cannot start: %s", errno_text(-j->unable));
 	} else {
 		j->result.cause = file_op_run(&j->op, &j->result.error);
 	}
@@ -96,10 +109,9 @@ static void job_done(void *arg)
 {
 	struct file_job *j = arg;
 	j->worked = true;
-	if (j->op.kind != KIND_READ || j->drained)
+	/* A read's pipe is at its end by now: drained will come if it has not. */
+	if (j->drained)
 		job_end(j);
-	else
-		output_finish(j->x->output, j->result.token);
 }
 
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals)
@@ -116,15 +128,17 @@ bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_
 	return true;
 }
 
-/* Copies what the op borrows, in one piece. */
-static void job_own(struct file_job *j, const struct batch_op *op, const char *path)
+/* Copies what the op borrows, in one piece. 0 or -ENOMEM. */
+static int job_own(struct file_job *j, const struct batch_op *op, const char *path)
 {
 	const struct slice parts[] = { slice_str(path), op->content, op->expect, op->old_text, op->new_text };
 	struct slice *const into[] = { &j->op.path, &j->op.content, &j->op.expect, &j->op.old_text, &j->op.new_text };
 	size_t size = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		size += parts[i].len + 1;
-	char *at = j->bytes = xmalloc(size);
+	char *at = j->bytes = malloc(size);
+	if (!at)
+		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		if (parts[i].len)
 			memcpy(at, parts[i].p, parts[i].len);
@@ -132,6 +146,7 @@ static void job_own(struct file_job *j, const struct batch_op *op, const char *p
 		*into[i] = parts[i].p ? slice_of(at, parts[i].len) : SLICE_NONE;
 		at += parts[i].len + 1;
 	}
+	return 0;
 }
 
 static int job_pipe(struct file_job *j, int64_t output_cap)
@@ -140,7 +155,8 @@ static int job_pipe(struct file_job *j, int64_t output_cap)
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	j->op.pipe_fd = fds[1];
-	output_attach(j->x->output, j->result.token, fds[0], -1, output_cap);
+	/* Done again after a crash, it reads from the beginning again. */
+	output_attach_again(j->x->output, j->result.token, fds[0], output_cap);
 	return 0;
 }
 
@@ -153,6 +169,9 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 	j->result.is_file_op = true;
 	j->op = (struct file_op){
 		.kind = op->kind,
+		.root_fd = x->root_fd,
+		.token = token,
+		.store = x->store,
 		.umask = mask,
 		.mode = op->mode,
 		.offset = op->offset,
@@ -162,11 +181,11 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 		.all = op->all,
 		.pipe_fd = -1,
 	};
-	job_own(j, op, path);
+	j->unable = job_own(j, op, path);
 	HASH_ADD(hh, x->jobs, result.token, sizeof(token), j);
-	if (op->kind == KIND_READ)
-		j->op.pipe_error = job_pipe(j, output_cap);
-	j->drained = op->kind == KIND_READ && j->op.pipe_error < 0;
+	if (op->kind == KIND_READ && j->unable == 0)
+		j->unable = job_pipe(j, output_cap);
+	j->drained = op->kind != KIND_READ || j->unable < 0;
 	work_submit(x->work, job_run, job_done, j);
 }
 
@@ -175,5 +194,5 @@ void exec_file_cancel(struct exec_file *x, uint64_t token)
 	struct file_job *j;
 	HASH_FIND(hh, x->jobs, &token, sizeof(token), j);
 	if (j)
-		atomic_store(&j->cancelled, 1);
+		atomic_store(&j->cancelled, true);
 }

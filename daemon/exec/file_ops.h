@@ -1,6 +1,14 @@
 /*
- * What write, edit and read ops do to files; worker threads only. Paths are absolute; the process's own cwd and umask are never
- * used. A file is replaced by a temporary beside it, synced and renamed over it, so that nobody ever sees half of one.
+ * What write, edit and read ops do to files; worker threads only (a thread that runs one gets a umask of its own). The process's cwd
+ * and umask are never used.
+ *
+ * write and edit never leave half a file: the content goes to a temporary beside the target, which is synced, renamed over it, and
+ * the folder synced. A final symbolic link is followed and stays. A temporary has its name from the attempt, so that the same op done
+ * again after a crash sweeps up. What a plain write, or one with create_only or expect, finds done already it is content with.
+ *
+ * append adds to the file in place, since others may have it open: in one go for those who append too, taken back when the disk
+ * is full; a crash in the middle of it may leave a part. Neither append nor edit can be told apart from not done when done again:
+ * the caller does not do that (it says `interrupted`).
  */
 #ifndef DAEMON_EXEC_FILE_OPS_H
 #define DAEMON_EXEC_FILE_OPS_H
@@ -12,14 +20,16 @@
 #include "common/slice.h"
 
 struct file_op {
-	int kind; /* enum op_kind: write, edit, read */
-	struct slice path; /* all slices are NUL-terminated */
+	int kind;	   /* enum op_kind: write, edit, read */
+	int root_fd;	   /* the folder that is '/' for it */
+	uint64_t token;	   /* of the attempt */
+	uint32_t store;	   /* tells the temporaries of one batchd from another's */
+	struct slice path; /* absolute; all slices are NUL-terminated */
 	struct slice content, expect, old_text, new_text;
 	int64_t mode, offset, limit; /* -1: not given */
 	uint32_t umask;
 	bool create_only, append, all;
-	int pipe_fd;	/* read: where the bytes go; -1: none */
-	int pipe_error; /* read: why there is none */
+	int pipe_fd; /* read: where the bytes go; -1: none */
 };
 
 /* 0, or CAUSE_CONFLICT or CAUSE_IO with e: "cannot write '/x': permission denied". */

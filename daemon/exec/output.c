@@ -8,6 +8,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 #include "daemon/exec/executor.h"
 #include "daemon/exec/idmap.h"
@@ -218,10 +219,15 @@ struct output *output_new(struct event_base *base, const char *runs_dir, unsigne
 		o->n_pumps += r == 0;
 	}
 	if (o->n_pumps == 0) {
-		log_error("cannot start the output threads: %s", strerror(-r));
+		log_error("cannot start the output threads: %s", errno_text(-r));
 		abort();
 	}
 	return o;
+}
+
+const char *output_dir(const struct output *o)
+{
+	return o->dir;
 }
 
 /* Messages that nobody will read any more; only these own anything. */

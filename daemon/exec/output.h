@@ -33,6 +33,7 @@ struct output_events {
 struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps, const struct output_events *events);
 /* Ends the threads and closes all pipes; what is still in them stays there (the spawner has them too). No callback. NULL is fine. */
 struct output *output_free(struct output *o);
+const char *output_dir(const struct output *o);
 
 /*
  * Takes both fds (-1: none; both: drained follows). cap 0: none. Also after a restart: goes on where the log ends. A token that is

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/exec/executor.h"
@@ -43,14 +44,14 @@ void mailbox_post(struct mailbox *box, struct msg *first, struct msg **end)
 	box->end = end;
 	pthread_mutex_unlock(&box->lock);
 	if (wake && eventfd_write(box->wake_fd, 1) < 0)
-		log_error("cannot wake a thread: %s", strerror(errno));
+		log_error("cannot wake a thread: %s", errno_text(errno));
 }
 
 struct msg *mailbox_take(struct mailbox *box)
 {
 	eventfd_t count;
 	if (eventfd_read(box->wake_fd, &count) < 0 && errno != EAGAIN)
-		log_error("cannot read an eventfd: %s", strerror(errno));
+		log_error("cannot read an eventfd: %s", errno_text(errno));
 	pthread_mutex_lock(&box->lock);
 	struct msg *first = box->first;
 	box->first = NULL;
@@ -91,7 +92,7 @@ static void run_stall(struct pump *p, struct output_run *run, int error)
 {
 	if (!run->complained)
 		log_warn("cannot write output of run %" PRIu64 " in '%s': %s; its ops wait until that is mended", run->id, p->dir,
-			 strerror(-error));
+			 errno_text(-error));
 	run->complained = true;
 	if (run->stalled)
 		return;
@@ -316,7 +317,7 @@ static void *pump_thread(void *arg)
 		bool mail = false;
 		int n = epoll_wait(p->epoll_fd, events, PUMP_EVENTS, pump_timeout(p));
 		if (n < 0 && errno != EINTR) {
-			log_error("cannot wait for output: %s", strerror(errno));
+			log_error("cannot wait for output: %s", errno_text(errno));
 			abort();
 		}
 		for (int i = 0; i < n; i++) {
@@ -372,7 +373,7 @@ void pump_stop(struct pump *p)
 {
 	atomic_store(&p->stop, true);
 	if (eventfd_write(p->in.wake_fd, 1) < 0)
-		log_error("cannot wake a thread: %s", strerror(errno));
+		log_error("cannot wake a thread: %s", errno_text(errno));
 	pthread_join(p->thread, NULL);
 	close(p->epoll_fd);
 	mailbox_done(&p->in);

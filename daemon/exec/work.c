@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 
 struct work_item {
@@ -80,7 +81,7 @@ static void work_finish(struct work *w, struct work_item *item)
 	work_queue_add(&w->finished, item);
 	pthread_mutex_unlock(&w->lock);
 	if (wake && eventfd_write(w->fd, 1) < 0)
-		log_error("cannot wake the loop: %s", strerror(errno));
+		log_error("cannot wake the loop: %s", errno_text(errno));
 }
 
 static void *work_thread(void *arg)
@@ -140,7 +141,7 @@ struct work *work_new(struct event_base *base, unsigned threads)
 	if (w->fd >= 0)
 		w->event = event_new(base, w->fd, EV_READ | EV_PERSIST, work_on_event, w);
 	if (!w->event || event_add(w->event, NULL) < 0) {
-		log_error("cannot make an eventfd: %s", strerror(errno));
+		log_error("cannot make an eventfd: %s", errno_text(errno));
 		abort();
 	}
 	work_start_threads(w, threads);

@@ -131,6 +131,23 @@ int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run
 	return failed;
 }
 
+int store_run_state(struct store *s, uint64_t run, enum run_state *ret)
+{
+	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	struct err e = ERR_INIT;
+	bool failed = false;
+
+	stmt = sql_reader_prepare(&r, "SELECT state FROM run WHERE run = ?", &e);
+	if (!stmt)
+		return 1;
+	sqlite3_bind_int64(stmt, 1, (int64_t)run);
+	if (!sql_reader_step(&r, stmt, &failed, &e))
+		return 1;
+	*ret = (enum run_state)sqlite3_column_int(stmt, 0);
+	return 0;
+}
+
 /* --- todos --- */
 
 static int load_lists(struct sql_reader *r, const char *list, const struct store_todo_sink *sink, struct err *e)

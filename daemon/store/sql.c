@@ -21,15 +21,16 @@ static int sql_open(struct sql *s, const char *path, const char *const *texts, i
 
 /*
  * FULL: a commit that was answered survives a power cut (with NORMAL the WAL is not synced at a commit). secure_delete: what a
- * forgotten run held is overwritten. auto_vacuum only takes effect in a database without tables.
+ * forgotten run held is overwritten. auto_vacuum takes effect only before the first page is written, and is a write of its own.
  */
 int sql_open_writer(struct sql *s, const char *path, const char *const *texts)
 {
 	int r = sql_open(s, path, texts, SQLITE_OPEN_READWRITE);
 
+	if (r == SQLITE_OK && sql_int(s, "PRAGMA page_count", 1) == 0)
+		r = sql_exec(s, "PRAGMA auto_vacuum = INCREMENTAL");
 	if (r == SQLITE_OK)
-		r = sql_exec(s, "PRAGMA auto_vacuum = INCREMENTAL;"
-				"PRAGMA journal_mode = WAL;"
+		r = sql_exec(s, "PRAGMA journal_mode = WAL;"
 				"PRAGMA synchronous = FULL;"
 				"PRAGMA foreign_keys = OFF;"
 				"PRAGMA secure_delete = ON;"

@@ -85,6 +85,12 @@ struct store_run {
 int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
 		    struct err *e) _must_check_;
 
+/*
+ * The state of one run: 0, or 1 when there is none. On the loop thread, with a connection of its own: one look-up by primary key. For
+ * batches that name ended runs, which are few.
+ */
+int store_run_state(struct store *s, uint64_t run, enum run_state *ret) _must_check_;
+
 struct store_todo_sink {
 	/* Each item, removed ones too. */
 	void (*item)(void *arg, const struct todo_row *row);

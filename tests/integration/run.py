@@ -101,6 +101,10 @@ def main():
     if args.list:
         print('\n'.join(names))
         return 0
+    if not os.access(harness.BATCHCTL, os.X_OK):
+        print('%s is not built: build first, or set BATCHD_BUILD to the build folder' % harness.BATCHCTL)
+        print('0 passed, 1 failed, 0 skipped')
+        return 1
     count = {'passed': 0, 'failed': len(loader.errors), 'skipped': 0}
     names = [n for n in names if not n.startswith('unittest.loader')]
     with multiprocessing.get_context('fork').Pool(max(1, args.jobs)) as pool:

@@ -118,6 +118,14 @@ static void w_event(void *arg, const struct event *e)
 		w->end = *e->row;
 }
 
+static int w_run_state(void *arg, uint64_t run, enum run_state *ret)
+{
+	(void)arg;
+	(void)run;
+	(void)ret;
+	return 1;
+}
+
 static void w_lost(void *arg, const char *list)
 {
 	(void)arg;
@@ -182,7 +190,7 @@ static void w_init(struct world *w, unsigned seed, int commit_fails)
 	static char *no_env[] = { NULL };
 	config.environ_dflt = no_env;
 	struct engine_ports ports = { w_commit, w_start, w_start_file, w_token, w_stop,	 w_signal,
-				      w_token,	w_run_done, w_event,	  w_lost,  w };
+				      w_token,	w_run_done, w_event,	  w_run_state, w_lost, w };
 	w->e = engine_new(&config, &ports, 1, 0);
 }
 

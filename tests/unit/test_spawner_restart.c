@@ -39,6 +39,14 @@ static bool file_is_there(const char *name)
 	return access(path, F_OK) == 0;
 }
 
+/* For scripts that wait for $DIR/go. */
+static void let_go(void)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/go", w.dir);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+}
+
 START_TEST(ops_outlive_batchd)
 {
 	struct seen *ran = &w.seen[0], *ended = &w.seen[1], *failed = &w.seen[2];
@@ -59,10 +67,7 @@ START_TEST(ops_outlive_batchd)
 	ck_assert_int_eq(ended->result.wait_status, 4 << 8);
 	ck_assert_str_eq(failed->result.start_step, "exec");
 	ck_assert(!ran->ended);
-	close(open(w.env_file, O_RDONLY | O_CLOEXEC));
-	char path[128];
-	snprintf(path, sizeof(path), "%s/go", w.dir);
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	let_go();
 	world_until(&w, ran->ended);
 	ck_assert_str_eq(buf_str(&ran->out), "before\nafter\n");
 	ck_assert_int_eq(ran->result.wait_status, 3 << 8);
@@ -123,9 +128,7 @@ START_TEST(statuses_survive_the_spawner)
 	world_until(&w, stopped->ended);
 	ck_assert(!stopped->result.lost);
 	ck_assert_int_eq(stopped->result.wait_status, SIGKILL);
-	char path[128];
-	snprintf(path, sizeof(path), "%s/go", w.dir);
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	let_go();
 	world_until(&w, runs->ended);
 	ck_assert(!runs->result.lost);
 	ck_assert_int_eq(runs->result.wait_status, 3 << 8);
@@ -267,6 +270,9 @@ START_TEST(broken_packets_end_their_connection)
 	char b[4096] __attribute__((aligned(8))) = { 0 };
 	struct sw_head head = { broken[_i].size, broken[_i].type, broken[_i].version, 5 };
 	struct sw_hello_ok ok;
+	/* With nothing to keep it would rather end than wait for the one it pushes out. */
+	world_sh(&w, 2, "echo up; while [ ! -e $DIR/go ]; do sleep 0.02; done", false);
+	world_until(&w, w.seen[1].out.len > 0);
 	int fd = wire_connect();
 	wire_hello(fd, SW_PROTOCOL, 7);
 	ck_assert_uint_eq(wire_next(fd, &ok, sizeof(ok)), SW_HELLO_OK);
@@ -276,9 +282,14 @@ START_TEST(broken_packets_end_their_connection)
 	close(fd);
 	/* The one who was pushed out comes back by itself. */
 	struct exec_spec spec = world_spec(&w, 1, ARGV("true"));
-	world_until(&w, exec_local_start(w.x, &spec) == 0);
+	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
+	world_until(&w, w.seen[0].busy); /* was on its way as the connection broke */
+	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
 	world_until(&w, w.seen[0].ended);
 	ck_assert_uint_eq(w.n_respawned, 0);
+	let_go();
+	world_until(&w, w.seen[1].ended);
+	ck_assert_int_eq(w.seen[1].result.wait_status, 0);
 }
 END_TEST
 
@@ -291,9 +302,7 @@ START_TEST(told_to_end_it_minds_its_ops)
 	kill(spawner, SIGTERM);
 	world_run(&w, 2, "exit 0");
 	ck_assert_int_eq(exec_local_pid(w.x), spawner);
-	char path[128];
-	snprintf(path, sizeof(path), "%s/go", w.dir);
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	let_go();
 	world_until(&w, s->ended);
 	ck_assert_int_eq(s->result.wait_status, 3 << 8);
 }

@@ -62,6 +62,7 @@ static void check_stored(struct world *of, const struct answer *a, int n, const 
 /* The folder as it is now, opened by another batchd after a crash. */
 static void check_after_crash(const struct answer *a, int n, int at, bool may)
 {
+	int armed = atomic_exchange(&fault.at, 0), calls = atomic_load(&fault.calls);
 	struct world crashed;
 
 	world_make_dir(&crashed, FAST_DIR);
@@ -71,25 +72,32 @@ static void check_after_crash(const struct answer *a, int n, int at, bool may)
 	world_open(&crashed);
 	check_stored(&crashed, a, n, "after a crash", at, may);
 	world_done(&crashed);
+	atomic_store(&fault.calls, calls);
+	atomic_store(&fault.at, armed);
 }
 
 /* Runs in groups of one to three; false when the fault came no more. */
 static bool one_fault(int at, int code, bool stays)
 {
 	struct answer a[RUNS];
-	bool hit;
+	bool hit = false, crashed = false;
 
 	memset(a, 0, sizeof(a));
 	fault_arm(at, code, stays);
 	for (int i = 0; i < RUNS; i++) {
 		commit(&w, txn_of_run(&a[i], (uint64_t)i + 1, NULL, 1));
-		if (i % 3 == 2 || i % 5 == 0)
-			store_drain(w.store);
+		if (i % 3 != 2 && i % 5 != 0 && i + 1 < RUNS)
+			continue;
+		store_drain(w.store);
+		/* At once after the first refusal: a later commit would hide what it left behind. */
+		if (!crashed && (a[i].status == TXN_FAILED || i + 1 == RUNS)) {
+			hit = atomic_load(&fault.calls) >= at;
+			crashed = true;
+			check_after_crash(a, i + 1, at, stays && code == SQLITE_IOERR_FSYNC);
+		}
 	}
-	store_drain(w.store);
-	hit = atomic_load(&fault.calls) >= at;
+	hit = hit || atomic_load(&fault.calls) >= at;
 	fault_arm(0, 0, false);
-	check_after_crash(a, RUNS, at, stays && code == SQLITE_IOERR_FSYNC);
 	for (int i = 0; i < RUNS; i++) {
 		_cleanup_free_ char *env = xasprintf("runs/%d.env", i + 1);
 

@@ -162,6 +162,10 @@ START_TEST(an_op_leaves_what_others_changed)
 	ck_assert(!op_started(7, "a"));
 	ck_assert(!op_ended(7, "a", "x"));
 	ck_assert_int_eq(row("a")->status, TODO_CANCELLED);
+	ck_assert(op_started(8, "b"));
+	ck_assert_int_eq(update("b", "{'id':'b','content':'B2'}"), 0);
+	ck_assert_msg(!op_ended(8, "b", NULL), "also when he changed something else");
+	ck_assert_msg(!op_ended(8, "b", "x"), "the same on failure");
 	/* Writing the list again as it is changes nothing, so it is nobody's change. */
 	ck_assert(op_started(7, "b"));
 	ck_assert_int_eq(replace("[{'id':'a'},{'id':'b'}]"), 0);

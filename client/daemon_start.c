@@ -35,28 +35,22 @@ static bool daemon_lock_held(void)
 	return flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-/* The inode of the socket listening at that path, from /proc/net/unix (proc(5)); 0: nobody listens
- * there. */
-static uint64_t daemon_listener_inode(const char *socket)
+/*
+ * Is that how the kernel knows the socket? unix_listen() binds "PATH.PID" and renames it, and goes
+ * by way of its folder's fd where PATH is long; the kernel keeps the name it was bound to.
+ */
+static bool daemon_bound_as(const char *bound, const char *socket)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
-	uint64_t found = 0;
-	while (f && !found && getline(&line, &size, f) > 0) {
-		unsigned flags;
-		uint64_t inode;
-		int path = -1;
-		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) <
-			    2 ||
-		    path < 0)
-			continue;
-		const unsigned listening = 1u << 16; /* __SO_ACCEPTCON */
-		if ((flags & listening) && strcmp(line + path, socket) == 0)
-			found = inode;
+	const char *base = strrchr(socket, '/');
+	if (base && strncmp(bound, "/proc/self/fd/", 14) == 0) {
+		bound = strrchr(bound, '/');
+		socket = base;
 	}
-	return found;
+	size_t len = strlen(socket);
+	if (strncmp(bound, socket, len) != 0)
+		return false;
+	return bound[len] == '\0' ||
+	       (bound[len] == '.' && parse_all_digits(slice_str(bound + len + 1)));
 }
 
 static bool daemon_is_batchd(int proc, const char *pid)
@@ -89,11 +83,9 @@ static bool daemon_holds_socket(int proc, const char *pid, uint64_t inode)
 	return found;
 }
 
-/* A batchd whose state folder is not the one we know (batchd --state-dir). */
-static bool daemon_listens(const char *socket)
+static bool daemon_any_holds(uint64_t inode)
 {
-	uint64_t inode = daemon_listener_inode(socket);
-	DIR *dir = inode ? opendir("/proc") : NULL;
+	DIR *dir = opendir("/proc");
 	bool found = false;
 	for (struct dirent *d; dir && !found && (d = readdir(dir));)
 		found = parse_all_digits(slice_str(d->d_name)) &&
@@ -101,6 +93,30 @@ static bool daemon_listens(const char *socket)
 			daemon_holds_socket(dirfd(dir), d->d_name, inode);
 	if (dir)
 		closedir(dir);
+	return found;
+}
+
+/* A batchd whose state folder is not the one we know (batchd --state-dir), found by the socket it
+ * listens on: proc(5). */
+static bool daemon_listens(const char *socket)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+	while (f && !found && getline(&line, &size, f) > 0) {
+		const unsigned listening = 1u << 16; /* __SO_ACCEPTCON */
+		unsigned flags;
+		uint64_t inode;
+		int path = -1;
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) <
+			    2 ||
+		    path < 0)
+			continue;
+		found = (flags & listening) && daemon_bound_as(line + path, socket) &&
+			daemon_any_holds(inode);
+	}
 	return found;
 }
 

@@ -180,8 +180,6 @@ static char *line_socket(const char *named)
 static void line_fill_ctx(struct line *l)
 {
 	struct ctx *c = &l->ctx;
-	const char *env = getenv("BATCHD_SOCKET");
-	c->socket_named = l->globals.socket || (env && *env);
 	c->socket = line_socket(l->globals.socket);
 	c->color = l->globals.color;
 	c->json = l->globals.json;

@@ -211,6 +211,15 @@ static enum note notation_ops(struct notation *n, struct op_look *look)
 	}
 }
 
+/* A comment at the end of a line is never a header. */
+static enum note notation_end_comment(struct notation *n)
+{
+	src_skip_blanks(&n->sc.src);
+	if (!src_at_comment(&n->sc.src))
+		return NOTE_OK;
+	return src_skip_comment(&n->sc.src, n->sc.e) ? NOTE_ERROR : NOTE_OK;
+}
+
 /* ---- preamble ---- */
 
 bool notation_at_const(const struct src *at)
@@ -286,9 +295,10 @@ static enum note notation_const(struct notation *n)
 	enum note r = notation_const_value(n, &v);
 	if (r == NOTE_SOFT)
 		return notation_const_odd(n, at, name, unbound);
-	if (r == NOTE_OK)
-		nv_bind(&n->sc, name, v);
-	return r;
+	if (r)
+		return r;
+	nv_bind(&n->sc, name, v);
+	return notation_end_comment(n);
 }
 
 bool notation_at_batch(const struct src *at)
@@ -320,7 +330,7 @@ static enum note notation_batch(struct notation *n)
 		r = map_batch_keys(sc, keys, n->batch);
 	n->batch_at = at;
 	arena_reset(&sc->passing);
-	return r;
+	return r ? r : notation_end_comment(n);
 }
 
 /* ---- lines ---- */
@@ -333,8 +343,10 @@ static enum note notation_header(struct notation *n, const struct head *head)
 		return notation_stray(n, head->at, "a placeholder stands here: write out what it stands for");
 	notation_begin(n, head);
 	src_skip_blanks(s);
-	if (src_at_eol(s) || src_at_comment(s))
-		return NOTE_OK;
+	enum note r = notation_end_comment(n);
+	src_skip_blanks(s);
+	if (r || src_at_eol(s))
+		return r;
 	const char *at = s->p;
 	if (op_look(s, true, &look) != LOOK_NONE)
 		return notation_ops(n, &look);

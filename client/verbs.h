@@ -34,7 +34,6 @@ struct ctx {
 	const char *color;    /* "auto", "always", "never" or NULL: auto */
 	bool json, quiet, verbose;
 	bool color_out, color_err; /* decided: may stdout, stderr be coloured */
-	bool socket_named;    /* by --socket or BATCHD_SOCKET */
 	const char *command;  /* "batchctl todo add", for messages */
 	const char *const *argv; /* operands */
 	int argc;

@@ -440,7 +440,7 @@ static void timer_due(struct engine *e, struct timer *t)
 		flow_run_timeout(t->owner);
 		break;
 	case TIMER_BEGIN:
-		flow_begin(t->owner);
+		accept_begin(t->owner);
 		break;
 	case TIMER_CLAIMS:
 		claims_withdraw(t->owner);

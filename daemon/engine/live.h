@@ -8,7 +8,7 @@
 #ifndef ENGINE_LIVE_H
 #define ENGINE_LIVE_H
 
-#include <uthash.h>
+#include "common/table.h"
 
 #include "common/list.h"
 #include "daemon/engine/engine.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <uthash.h>
+#include "common/table.h"
 
 #include "common/text.h"
 #include "common/timeutil.h"

@@ -297,7 +297,7 @@ static void peer_eof(struct peer *p)
 	bool gone = poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
 	p->eof = true;
 	if (gone || p->in.len || (evbuffer_get_length(p->out) == 0 && !p->hub->expects(p->user)))
-		peer_close(p, p->in.len && !p->proved ? "it ended within a frame" : NULL);
+		peer_close(p, NULL);
 	else
 		peer_arm_read(p);
 }

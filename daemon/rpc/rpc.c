@@ -8,10 +8,13 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/subs.h"
 #include "proto/mp.h"
 #include "proto/suggest.h"
+
+#define LOG_LINES_PER_S 20
 
 enum frame_type { FRAME_REQUEST, FRAME_RESPONSE, FRAME_NOTIFICATION };
 
@@ -69,13 +72,28 @@ struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
 	return c;
 }
 
+/* A line for each connection that misbehaves, but whoever makes them by the thousand does not fill the disk. */
+static void conn_log(struct rpc_conn *c, const char *why)
+{
+	struct rpc_server *s = c->s;
+	int64_t now_s = time_mono_ms() / 1000;
+	if (now_s != s->log_s) {
+		s->log_s = now_s;
+		s->log_n = 0;
+	}
+	if (++s->log_n <= LOG_LINES_PER_S)
+		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid, c->client ? ", " : "",
+			 c->client ? c->client : "", why);
+	else if (s->log_n == LOG_LINES_PER_S + 1)
+		log_info("more connections were closed for such reasons");
+}
+
 void rpc_closed(void *user, const char *why)
 {
 	struct rpc_conn *c = user;
 	struct rpc_server *s = c->s;
 	if (why)
-		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid, c->client ? ", " : "",
-			 c->client ? c->client : "", why);
+		conn_log(c, why);
 	HASH_DEL(s->conns, c);
 	s->n_conns--;
 	subs_conn_gone(s->subs, c);

@@ -49,6 +49,8 @@ struct rpc_server {
 	uint32_t n_conns, max_conns;
 	uint32_t n_calls;
 	bool freed;
+	int64_t log_s;	/* the second in which the lines below were logged */
+	unsigned log_n; /* lines about connections in it */
 	struct event *ev_accept, *ev_accept_again;
 	bool quiet;
 	struct subs *subs;

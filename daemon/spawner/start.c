@@ -173,5 +173,11 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 		return start_failed(r, SW_STEP_PIPE, ret);
 	spec.stdout_fd = out;
 	spec.stderr_fd = spec.tty ? out : err;
+	if (spec.tty && spec.stdin_fd == null_fd) {
+		/* A terminal at its end (termios(3) VEOF): isatty(3) holds for stdin too, and who reads it does not hang. */
+		spec.stdin_fd = out;
+		if (write(op->stdout_fd, "\4", 1) < 0)
+			return start_failed(-errno, SW_STEP_PIPE, ret);
+	}
 	return start_child(op, s, &t, &spec, ret);
 }

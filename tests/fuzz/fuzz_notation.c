@@ -2,17 +2,13 @@
  * Any bytes as a batch file: reading must not crash, and a batch that is read survives being printed in the notation, as JSON and
  * as MessagePack. The first byte chooses the options.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "client/batchfile.h"
 #include "client/json.h"
 #include "client/notation.h"
+#include "proto/batch.h"
+#include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void fuzz_read_back(const char *how, const json_t *batch, struct buf *text)
+static json_t *fuzz_read(const char *how, struct buf *text)
 {
 	static const struct reading plain;
 	struct err e = ERR_INIT;
@@ -21,6 +17,12 @@ static void fuzz_read_back(const char *how, const json_t *batch, struct buf *tex
 		fprintf(stderr, "%s is refused: %s\n%s\n", how, e.text, buf_str(text));
 		abort();
 	}
+	return again;
+}
+
+static void fuzz_equal(const char *how, const json_t *batch, struct buf *text)
+{
+	json_t *again = fuzz_read(how, text);
 	if (!json_equal(batch, again)) {
 		struct buf b = BUF_INIT;
 		json_print(batch, JSON_PRETTY, &b);
@@ -31,16 +33,30 @@ static void fuzz_read_back(const char *how, const json_t *batch, struct buf *tex
 	buf_done(text);
 }
 
+/* In MessagePack {$bin: ...} that is UTF-8 is the same as the string. */
+static void fuzz_same_meaning(const json_t *batch)
+{
+	struct buf packed = BUF_INIT, repacked = BUF_INIT;
+	uint8_t digests[2][32];
+	HOLDS(json_to_mp(batch, &packed, NULL) == 0);
+	json_t *again = fuzz_read("MessagePack", &packed);
+	HOLDS(json_to_mp(again, &repacked, NULL) == 0);
+	batch_digest(buf_slice(&packed), digests[0]);
+	batch_digest(buf_slice(&repacked), digests[1]);
+	HOLDS(memcmp(digests[0], digests[1], sizeof(digests[0])) == 0);
+	json_decref(again);
+	buf_done(&packed);
+	buf_done(&repacked);
+}
+
 static void fuzz_forms(const json_t *batch)
 {
-	struct buf notation = BUF_INIT, json = BUF_INIT, packed = BUF_INIT;
+	struct buf notation = BUF_INIT, json = BUF_INIT;
 	notation_print(batch, &notation);
-	fuzz_read_back("notation", batch, &notation);
+	fuzz_equal("notation", batch, &notation);
 	json_print(batch, JSON_PRETTY, &json);
-	fuzz_read_back("JSON", batch, &json);
-	if (json_to_mp(batch, &packed, NULL))
-		abort();
-	fuzz_read_back("MessagePack", batch, &packed);
+	fuzz_equal("JSON", batch, &json);
+	fuzz_same_meaning(batch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -27,7 +27,7 @@ LIBRARIES = {
 
 # Folder: project headers it may include (prefixes), libraries it may use. The longest prefix that fits a file decides.
 ARROWS = {
-    'common': (['common/'], ['sockets']),
+    'common': (['common/'], ['sockets', 'uthash']),
     'proto': (['common/', 'proto/'], ['msgpack', 'md', 'uthash']),
     'client': (['common/', 'proto/', 'client/'], ['jansson', 'uthash', 'sockets']),
     'daemon': (['common/', 'proto/', 'daemon/'], ['event', 'sockets']),
@@ -38,7 +38,7 @@ ARROWS = {
     'daemon/store': (['common/', 'proto/', 'daemon/record.h', 'daemon/txn.h', 'daemon/store/', 'daemon/exec/runlog.h'],
                      ['sqlite', 'event', 'uthash']),
     'daemon/exec': (['common/', 'proto/', 'daemon/record.h', 'daemon/exec/'], ['event', 'md', 'uthash', 'sockets']),
-    'daemon/rpc': (['common/', 'proto/', 'daemon/record.h', 'daemon/txn.h', 'daemon/rpc/', 'daemon/engine/',
+    'daemon/rpc': (['common/', 'proto/', 'daemon/record.h', 'daemon/txn.h', 'daemon/rpc/', 'daemon/engine/', 'daemon/exec/work.h', 'daemon/exec/output.h', 'daemon/store/store.h',
                     'daemon/store/sql_read.h', 'daemon/exec/runlog.h'], ['event', 'uthash', 'sockets']),
     'daemon/spawner': (['common/', 'proto/spawn_wire.h', 'proto/limits.h', 'daemon/spawner/'], ['sockets']),
 }

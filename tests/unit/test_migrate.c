@@ -111,6 +111,7 @@ START_TEST(the_real_history_ends_at_its_length)
 
 	ck_assert_msg(migrate(&sql, path, migrations, n_migrations, &e) == 0, "%s", e.text);
 	ck_assert_int_eq(version(), n_migrations);
+	ck_assert_msg(sql_int(&sql, "PRAGMA auto_vacuum", -1) == 2, "forgotten pages can be given back");
 	ck_assert_int_eq(sql_int(&sql, "SELECT value FROM meta WHERE key = 'next_run'", -1), 1);
 }
 END_TEST

@@ -129,6 +129,15 @@ static bool nv_at_number(const struct src *s)
 
 /* ---- containers ---- */
 
+/* "[multiple todos at once]": the first word looked like a name, but the next one shows that it is prose. */
+static enum note nv_prose(struct nv_scope *sc, const struct nv *last)
+{
+	size_t n = sc->n_unbound;
+	if (n > 0 && sc->unbound[n - 1].at == last->at)
+		nv_forget_unbound(sc, n - 1);
+	return nv_placeholder(sc, last->at);
+}
+
 enum note nv_separator(struct nv_scope *sc, const struct nv *last, char close, bool *ret_comment)
 {
 	struct src *s = &sc->src;
@@ -150,6 +159,8 @@ enum note nv_separator(struct nv_scope *sc, const struct nv *last, char close, b
 		return NOTE_OK;
 	if (c == ')' || c == ']' || c == '}')
 		return nv_error(sc, s->p, "'%c' where '%c' was expected", c, close);
+	if (last && last->type == NV_UNBOUND && char_is_ident(c))
+		return nv_prose(sc, last);
 	if (src_ellipsis(s))
 		return nv_placeholder(sc, s->p);
 	return two_strings || nv_at_string(s) ? nv_error(sc, s->p, "a comma is missing before this")

@@ -16,6 +16,7 @@
 #include "common/xalloc.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/file_ops.h"
+#include "daemon/exec/idmap.h"
 #include "daemon/record.h"
 #include "proto/batch.h"
 
@@ -25,11 +26,10 @@ struct exec_file {
 	struct exec_events events;
 	int root_fd;
 	uint32_t store;	       /* of the runs folder's name: see file_op */
-	struct file_job *jobs; /* by token */
+	struct idmap jobs;     /* by token */
 };
 
 struct file_job {
-	UT_hash_handle hh;
 	struct exec_file *x;
 	struct file_op op;
 	char *bytes; /* what op borrows from */
@@ -63,14 +63,11 @@ static void job_free(struct file_job *j)
 
 struct exec_file *exec_file_free(struct exec_file *x)
 {
-	struct file_job *j, *next;
 	if (!x)
 		return NULL;
-	HASH_ITER(hh, x->jobs, j, next)
-	{
-		HASH_DEL(x->jobs, j);
-		job_free(j);
-	}
+	idmap_for(&x->jobs, slot)
+		job_free((struct file_job *)slot->word);
+	idmap_done(&x->jobs);
 	if (x->root_fd >= 0)
 		close(x->root_fd);
 	free(x);
@@ -100,7 +97,7 @@ static void job_run(void *arg)
 static void job_end(struct file_job *j)
 {
 	struct exec_file *x = j->x;
-	HASH_DEL(x->jobs, j);
+	idmap_del(&x->jobs, j->result.token);
 	x->events.ended(x->events.arg, &j->result);
 	job_free(j);
 }
@@ -116,8 +113,7 @@ static void job_done(void *arg)
 
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals)
 {
-	struct file_job *j;
-	HASH_FIND(hh, x->jobs, &token, sizeof(token), j);
+	struct file_job *j = idmap_ptr(&x->jobs, token);
 	if (!j)
 		return false;
 	j->result.stdout_bytes = totals->stdout_bytes;
@@ -182,7 +178,7 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 		.pipe_fd = -1,
 	};
 	j->unable = job_own(j, op, path);
-	HASH_ADD(hh, x->jobs, result.token, sizeof(token), j);
+	idmap_put(&x->jobs, token, (uintptr_t)j);
 	if (op->kind == KIND_READ && j->unable == 0)
 		j->unable = job_pipe(j, output_cap);
 	j->drained = op->kind != KIND_READ || j->unable < 0;
@@ -191,8 +187,7 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 
 void exec_file_cancel(struct exec_file *x, uint64_t token)
 {
-	struct file_job *j;
-	HASH_FIND(hh, x->jobs, &token, sizeof(token), j);
+	struct file_job *j = idmap_ptr(&x->jobs, token);
 	if (j)
 		atomic_store(&j->cancelled, true);
 }

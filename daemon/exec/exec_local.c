@@ -219,12 +219,22 @@ static struct attempt *local_child(struct exec_local *x, int32_t pid)
 }
 
 /*
- * Children are the spawner, what it held when it died, and orphans of those. While the connection is down nothing is reaped: whose
- * a child is will be known when the new spawner has read the table.
+ * Has the spawner ended? Its children come to us in the same moment; the end of the connection may come later, held open by a child
+ * between fork and exec.
+ */
+static bool local_spawner_is_dead(const struct exec_local *x)
+{
+	siginfo_t si = { 0 };
+	return waitid(P_PID, (id_t)spawner_link_pid(x->link), &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid != 0;
+}
+
+/*
+ * Children are the spawner, what it held when it died, and orphans of those. From its death until a new one has read the table and
+ * told whose the children are, none is reaped.
  */
 static void local_reap(struct exec_local *x)
 {
-	while (spawner_link_is_up(x->link) && spawner_link_is_alive(x->link)) {
+	while (spawner_link_is_up(x->link) && !local_spawner_is_dead(x)) {
 		siginfo_t si = { 0 };
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
 			return;

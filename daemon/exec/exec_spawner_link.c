@@ -475,13 +475,6 @@ bool spawner_link_is_up(const struct spawner_link *l)
 	return l->state == LINK_UP;
 }
 
-bool spawner_link_is_alive(const struct spawner_link *l)
-{
-	char c;
-	ssize_t n = l->fd < 0 ? 0 : recv(l->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
-}
-
 uint32_t spawner_link_capacity(const struct spawner_link *l)
 {
 	return l->capacity;

@@ -39,8 +39,6 @@ int spawner_link_sync(struct spawner_link *l) _must_check_;
 
 /* Connected and synced. */
 bool spawner_link_is_up(const struct spawner_link *l);
-/* False: the connection has ended although nobody has noticed yet (looks at the socket). */
-bool spawner_link_is_alive(const struct spawner_link *l);
 /* As HELLO_OK told. */
 uint32_t spawner_link_capacity(const struct spawner_link *l);
 int32_t spawner_link_pid(const struct spawner_link *l);

@@ -111,9 +111,16 @@ static void index_take_data(struct runlog_reader *r, uint32_t number, const stru
 	/* Nothing of it in the log yet, or ever (a crash): it says nothing about positions either. */
 	if (len > 0 && !chain_dropped(&r->chains[i], &x))
 		extents_add(row, &x);
+	/*
+	 * Reading goes on from the newest record, which may have grown; or from the first that the log did not cover yet when its size
+	 * was taken: those after it have no bytes either, and must not be passed over for good.
+	 */
+	if (r->last_cut)
+		return;
 	r->last_record = number;
 	r->last_chain = i;
 	r->last_row = rec->type == RECORD_STDERR;
+	r->last_cut = rec->len > len;
 }
 
 /* Takes out what the drop covers: all of it lies behind the extents of the head. */
@@ -172,6 +179,7 @@ static void index_rewind(struct runlog_reader *r)
 		r->chains[r->last_chain].rows[r->last_row].n--;
 	r->n_records = r->last_record;
 	r->last_record = RECORD_NONE;
+	r->last_cut = false;
 }
 
 int runlog_refresh(struct runlog_reader *r)

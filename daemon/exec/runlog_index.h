@@ -37,6 +37,7 @@ struct runlog_reader {
 	uint32_t last_record; /* RECORD_NONE: there is none */
 	uint32_t last_chain;
 	int last_row;
+	bool last_cut; /* it reaches beyond log_size: what comes after it is read again too */
 	struct chain *chains;
 	uint32_t n_chains, size_chains;
 	struct idmap by_key; /* runlog_key: index into chains + 1 */

@@ -172,12 +172,23 @@ static inline void world_on_busy(void *arg, uint64_t token)
 	world_seen(arg, token)->busy = true;
 }
 
+static int32_t world_spawner;
+
 static inline void world_on_respawned(void *arg)
 {
-	((struct world *)arg)->n_respawned++;
+	struct world *w = arg;
+	w->n_respawned++;
+	world_spawner = exec_local_pid(w->x);
 }
 
 /* --- making and ending --- */
+
+/* A test that fails leaves no spawner behind, which would hold the test's output open. */
+static inline void world_at_exit(void)
+{
+	if (world_spawner > 0)
+		kill(world_spawner, SIGKILL);
+}
 
 static inline void world_connect(struct world *w)
 {
@@ -193,6 +204,9 @@ static inline void world_connect(struct world *w)
 		.respawned = world_on_respawned,
 	};
 	ck_assert_msg(exec_local_new(&c, &w->x, &e) == 0, "%s", e.text);
+	if (world_spawner == 0)
+		atexit(world_at_exit);
+	world_spawner = exec_local_pid(w->x);
 }
 
 static inline void world_on_known(void *arg, const struct exec_known *k)
@@ -242,6 +256,7 @@ static inline void world_end(struct world *w)
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
+	world_spawner = -1;
 	output_forget(&w->output);
 	event_base_free(w->base);
 	for (uint32_t op = 0; op < WORLD_OPS; op++) {

@@ -520,8 +520,8 @@ START_TEST(test_edit_missing)
 	free(path);
 	ck_assert_int_eq(edit_text("f", "a", "b", false), CAUSE_IO);
 	/* So many that the result would be huge. */
-	char *many = xcalloc(1, 1 << 20), *with = xcalloc(1, 1 << 20);
-	memset(many, 'a', (1 << 20) - 1);
+	char *many = xcalloc(1, 4097), *with = xcalloc(1, 1 << 20);
+	memset(many, 'a', 4096);
 	memset(with, 'b', (1 << 20) - 1);
 	put("f", many, 0644);
 	ck_assert_int_eq(edit_text("f", "a", with, true), CAUSE_IO);

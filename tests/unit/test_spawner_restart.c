@@ -178,7 +178,11 @@ START_TEST(starts_under_way_come_back_as_busy_or_run)
 	for (uint32_t i = 0; i < OPS; i++)
 		world_until(&w, w.seen[i].busy || w.seen[i].ended);
 	for (uint32_t i = 0; i < OPS; i++)
-		ck_assert(w.seen[i].busy || w.seen[i].result.wait_status == 9 << 8);
+		ck_assert_msg(w.seen[i].busy || w.seen[i].result.wait_status == 9 << 8,
+			      "op %u: started %d lost %d status %#x errno %d %s pid %d, ended %ld", i + 1, w.seen[i].started,
+			      w.seen[i].result.lost, (unsigned)w.seen[i].result.wait_status, w.seen[i].result.start_errno,
+			      w.seen[i].result.start_step ? w.seen[i].result.start_step : "", (int)w.seen[i].result.pid,
+			      (long)w.seen[i].result.ended);
 	uint32_t again = 0;
 	for (uint32_t i = 0; i < OPS; i++)
 		if (w.seen[i].busy) {

@@ -130,14 +130,14 @@ static void op_skip_await(struct src *s)
 	}
 }
 
-/* A name; those of mcp tools have hyphens, those of others points. */
+/* A name, perhaps with points; those of mcp tools have hyphens too. */
 static struct slice op_name(struct src *s)
 {
 	const char *from = s->p;
 	if (!src_ident(s).p)
 		return SLICE_NONE;
 	bool mcp = op_is_mcp(slice_of(from, (size_t)(s->p - from)));
-	while ((src_peek(s) == '.' || (mcp && src_peek(s) == '-')) && char_is_ident(src_peek_at(s, 1)) && !src_ellipsis(s)) {
+	while (src_peek(s) && strchr(mcp ? ".-@" : ".", src_peek(s)) && char_is_ident(src_peek_at(s, 1)) && !src_ellipsis(s)) {
 		s->p++;
 		if (!src_ident(s).p)
 			while (char_is_digit(src_peek(s)))

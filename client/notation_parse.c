@@ -144,6 +144,22 @@ static enum note notation_stray(struct notation *n, const char *at, const char *
 	return notation_skipped(n, at, text.p + text.len, n->sc.n_unbound);
 }
 
+/* Text with an op in it: none of the op may be read as lines of their own, so that it is stepped over whole. */
+static enum note notation_buried(struct notation *n, const char *op)
+{
+	struct src *s = &n->sc.src;
+	const char *line = s->p;
+	nv_soft(&n->sc, op, "an op inside other text: write it on a line of its own, or make the text a comment (--skip-unknown "
+			    "skips it)");
+	s->p = op;
+	src_ident(s);
+	op_skip(s);
+	struct slice rest = src_line(s);
+	src_skip_line(s);
+	n->started = true;
+	return notation_skipped(n, line, rest.p + rest.len, n->sc.n_unbound);
+}
+
 /* ---- ops ---- */
 
 static enum note notation_known_op(struct notation *n, const struct op_look *look)
@@ -270,8 +286,10 @@ static enum note notation_const_odd(struct notation *n, const char *at, struct s
 	line.p = at;
 	const char *op = op_inside_line(&line);
 	nv_forget_unbound(&n->sc, unbound);
-	if (op)
-		return nv_soft(&n->sc, op, "the result of an op cannot be used by another: write the op on a line of its own");
+	if (op) {
+		s->p = at;
+		return notation_buried(n, op);
+	}
 	nv_bind(&n->sc, name, &v);
 	if (n->started)
 		return notation_stray(n, at, "this value is not worked out: a const is a literal, \"a\" + \"b\", [...].join() or "
@@ -365,15 +383,15 @@ static bool notation_is_prose_header(const struct notation *n, const struct head
 static enum note notation_prose(struct notation *n)
 {
 	struct src *s = &n->sc.src;
-	if (n->started && src_ellipsis(s))
-		return notation_stray(n, s->p, "a placeholder stands here: write out what it stands for");
-	if (n->started)
-		return notation_stray(n, s->p, "neither op, header nor comment: put // before it if it is a comment");
 	const char *op = op_inside_line(s);
 	if (op)
-		return notation_stray(n, op, "an op inside other text: write it on a line of its own, or make the text a comment");
-	src_skip_line(s);
-	return NOTE_OK;
+		return notation_buried(n, op);
+	if (!n->started) {
+		src_skip_line(s);
+		return NOTE_OK;
+	}
+	return notation_stray(n, s->p, src_ellipsis(s) ? "a placeholder stands here: write out what it stands for"
+						       : "neither op, header nor comment: put // before it if it is a comment");
 }
 
 static enum note notation_comment(struct notation *n)

@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -17,7 +18,7 @@
 
 #define LINK_ANSWER_MS 15000 /* for a spawner to come up or to say what it knows */
 #define LINK_TRIES 4
-#define LINK_RETRY_MIN_MS 50
+#define LINK_RETRY_MIN_MS 10
 #define LINK_RETRY_MAX_MS 5000
 #define LINK_PACKETS_A_TURN 16
 
@@ -46,7 +47,8 @@ struct spawner_link {
 	struct event *readable, *writable, *flush, *retry;
 	int retry_ms;
 	uint32_t capacity;
-	int32_t pid;
+	int32_t pid;	  /* of the spawner served by, 0: none now */
+	int32_t last_pid; /* of the one before */
 	char refused[240]; /* why; "" when it was not */
 	struct link_packet *first, *last, *spare;
 	/* Where a packet that came in is taken apart. */
@@ -236,6 +238,9 @@ static int link_receive(struct spawner_link *l)
 	struct iovec iov = { l->in, sizeof(l->in) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	/* The spawner died with something of ours unread: said once, before what it had sent, and that may hold pipes. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0)
@@ -270,6 +275,8 @@ static void link_close(struct spawner_link *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
+	if (l->pid > 0)
+		l->last_pid = l->pid;
 	l->pid = 0;
 	l->state = LINK_DOWN;
 	link_drop_queue(l);
@@ -305,7 +312,17 @@ static int link_start_spawner(struct spawner_link *l)
 	return pair[0];
 }
 
-/* Connects or starts, and says HELLO. 0 or -errno. */
+/*
+ * Is the last spawner, our child, on its way out? Its files close a moment before its children come to us: a new one would be asked
+ * too early whose they are.
+ */
+static bool link_last_is_dying(const struct spawner_link *l)
+{
+	siginfo_t si = { 0 };
+	return l->last_pid > 0 && waitid(P_PID, (id_t)l->last_pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0;
+}
+
+/* Connects or starts, and says HELLO. 0 or -errno; -EBUSY: in a moment. */
 static int link_begin(struct spawner_link *l)
 {
 	struct sw_hello hello = { .head = { sizeof(hello), SW_HELLO, SW_VERSION, 0 },
@@ -314,7 +331,7 @@ static int link_begin(struct spawner_link *l)
 	int size = 2 * SW_PACKET_BYTES;
 	l->fd = unix_connect(l->socket, SOCK_SEQPACKET);
 	if (l->fd < 0 && l->config.can_start)
-		l->fd = link_start_spawner(l);
+		l->fd = link_last_is_dying(l) ? -EBUSY : link_start_spawner(l);
 	if (l->fd < 0)
 		return l->fd;
 	fd_set_nonblock(l->fd, true);
@@ -358,7 +375,8 @@ static void link_on_retry(evutil_socket_t fd, short what, void *arg)
 	struct spawner_link *l = arg;
 	int r = l->fd >= 0 ? 0 : link_begin(l);
 	if (r < 0) {
-		log_error("cannot reach or start the spawner '%s': %s", l->program, strerror(-r));
+		if (r != -EBUSY)
+			log_error("cannot reach or start the spawner '%s': %s", l->program, strerror(-r));
 		link_try_later(l);
 	}
 }

@@ -11,7 +11,7 @@
 #include "common/xalloc.h"
 #include "daemon/exec/runlog_write.h"
 
-enum { INDEX_BLOCK_RECORDS = 1024 };
+enum { INDEX_BLOCK_RECORDS = 1024, BLOCK_TRIES = 3 };
 
 int runlog_open(const char *dir, uint64_t run, struct runlog_reader **ret)
 {
@@ -182,10 +182,57 @@ static void index_rewind(struct runlog_reader *r)
 	r->last_cut = false;
 }
 
+/* Each data record's bytes end where the next one's begin: where they do not, the writer was at work between the two. */
+static bool block_is_whole(const struct runlog_record *block, uint32_t count)
+{
+	const struct runlog_record *before = NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		if (!record_ok(&block[i])) {
+			before = NULL;
+		} else if (record_is_data(&block[i])) {
+			if (before && before->off + before->len != block[i].off)
+				return false;
+			before = &block[i];
+		}
+	}
+	return true;
+}
+
+/*
+ * Reads records from n_records on. The writer may lengthen the newest and add one while we copy, so that we would have the short one
+ * and its follower: then again. What is not whole the third time is damage, and taken as it is.
+ */
+static int block_read(const struct runlog_reader *r, struct runlog_record *block, uint32_t *ret_count)
+{
+	for (int i = 0; i < BLOCK_TRIES; i++) {
+		ssize_t n = fd_pread_all(r->idx_fd, block, INDEX_BLOCK_RECORDS * sizeof(block[0]), record_at(r->n_records));
+		if (n < 0)
+			return (int)n;
+		*ret_count = (uint32_t)((size_t)n / sizeof(block[0]));
+		if (block_is_whole(block, *ret_count))
+			break;
+	}
+	return 0;
+}
+
+static void block_take(struct runlog_reader *r, const struct runlog_record *block, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!record_ok(&block[i]))
+			continue;
+		if (record_is_data(&block[i]))
+			index_take_data(r, r->n_records + i, &block[i]);
+		else
+			index_take_drop(r, &block[i]);
+	}
+	r->n_records += count;
+}
+
 int runlog_refresh(struct runlog_reader *r)
 {
 	struct runlog_record block[INDEX_BLOCK_RECORDS];
 	struct stat st;
+	uint32_t count;
 	int e = r->idx_fd < 0 ? index_open(r) : 0;
 	if (e < 0)
 		return e == -ENOENT ? 0 : e;
@@ -194,24 +241,14 @@ int runlog_refresh(struct runlog_reader *r)
 		return -errno;
 	r->log_size = st.st_size;
 	index_rewind(r);
-	for (;;) {
-		ssize_t n = fd_pread_all(r->idx_fd, block, sizeof(block), record_at(r->n_records));
-		if (n < 0)
-			return (int)n;
-		uint32_t count = (uint32_t)((size_t)n / sizeof(block[0]));
-		for (uint32_t i = 0; i < count; i++) {
-			uint32_t number = r->n_records + i;
-			if (!record_ok(&block[i]))
-				continue;
-			if (record_is_data(&block[i]))
-				index_take_data(r, number, &block[i]);
-			else
-				index_take_drop(r, &block[i]);
-		}
-		r->n_records += count;
-		if (count < INDEX_BLOCK_RECORDS)
-			return 0;
-	}
+	do {
+		e = block_read(r, block, &count);
+		if (e < 0)
+			return e;
+		/* A full block's last record is read with the next one, which proves it. */
+		block_take(r, block, count < INDEX_BLOCK_RECORDS ? count : count - 1);
+	} while (count == INDEX_BLOCK_RECORDS);
+	return 0;
 }
 
 bool runlog_restore(const struct runlog_reader *r, struct runlog_attempt *a)

@@ -25,6 +25,7 @@ static const struct notation_case notation_cases[] = {
 	{ "md-block-all", { .block = "all" } },
 	{ "md-block-9", { .block = "9" } },
 	{ "calls-skip", { .skip_unknown = true } },
+	{ "buried-op-skipped", { .skip_unknown = true } },
 };
 
 static inline const struct reading *notation_case_reading(const char *name)

@@ -239,7 +239,8 @@ static void make_engine(struct batchd *b)
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
 	for (size_t i = 0; i < b->config->n_groups; i++)
-		engine_set_group(b->engine, b->config->groups[i].name, (uint32_t)b->config->groups[i].slots);
+		engine_load_group(b->engine, &(struct group_row){ .group = b->config->groups[i].name,
+								  .slots = (uint32_t)b->config->groups[i].slots });
 }
 
 static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
@@ -264,9 +265,15 @@ static int make_executors(struct batchd *b, const struct batchd_options *o, stru
 	return exec_local_new(&lc, &b->local, e);
 }
 
+/* What was set by hand holds over what batchd.conf says. */
+static void load_group(void *arg, const struct group_row *row)
+{
+	engine_load_group(((struct batchd *)arg)->engine, row);
+}
+
 static int recover(struct batchd *b, struct err *e)
 {
-	if (load_todos(b, NULL, e) || store_load_runs(b->store, recover_run, b, e))
+	if (store_load_groups(b->store, load_group, b, e) || load_todos(b, NULL, e) || store_load_runs(b->store, recover_run, b, e))
 		return 1;
 	exec_local_recover(b->local, recover_attempt, recover_cap, b);
 	engine_recover_done(b->engine, store_rebooted(b->store));

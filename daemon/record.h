@@ -105,6 +105,13 @@ struct todo_row {
 	bool removed;	     /* softly: restorable */
 };
 
+/* A pool of slots that was set by hand. */
+struct group_row {
+	const char *group;
+	uint32_t slots;
+	bool paused;
+};
+
 /* One write to a list: a revision. before and after: packed arrays of the changed items as on the wire. */
 struct todo_event_row {
 	const char *list, *source;

@@ -238,6 +238,14 @@ void txn_forget(struct txn *t, uint64_t run)
 	txn_add(t, TXN_FORGET)->forget = run;
 }
 
+void txn_group(struct txn *t, const struct group_row *row)
+{
+	struct txn_record *r = txn_add(t, TXN_GROUP);
+
+	r->group = *row;
+	txn_own_str(t, &r->group.group);
+}
+
 void txn_rev(struct txn *t, int64_t rev)
 {
 	txn_add(t, TXN_REV)->rev = rev;

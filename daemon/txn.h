@@ -49,12 +49,14 @@ void txn_todo(struct txn *t, const struct todo_row *row);
 void txn_todo_event(struct txn *t, const struct todo_event_row *row);
 /* Removes a run with its ops, claims, env file and run log. */
 void txn_forget(struct txn *t, uint64_t run);
+void txn_group(struct txn *t, const struct group_row *row);
 /* The store-wide event revision up to which events may have been sent after this commit. */
 void txn_rev(struct txn *t, int64_t rev);
 
 /* For the store: the records in the order they were added. */
 enum txn_kind {
-	TXN_RUN_NEW, TXN_RUN_UPDATE, TXN_OP, TXN_CLAIM, TXN_ATTEMPT, TXN_TODO, TXN_TODO_EVENT, TXN_FORGET, TXN_REV, TXN_KIND_MAX
+	TXN_RUN_NEW, TXN_RUN_UPDATE, TXN_OP, TXN_CLAIM, TXN_ATTEMPT, TXN_TODO, TXN_TODO_EVENT, TXN_FORGET, TXN_REV, TXN_GROUP,
+	TXN_KIND_MAX
 };
 struct txn_record {
 	enum txn_kind kind;
@@ -71,6 +73,7 @@ struct txn_record {
 		struct todo_event_row todo_event;
 		uint64_t forget;
 		int64_t rev;
+		struct group_row group;
 	};
 };
 const struct txn_record *txn_first(const struct txn *t);

@@ -117,8 +117,24 @@ int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *e
 int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err) _must_check_;
 int engine_resume(struct engine *e, uint64_t run, struct err *err) _must_check_;
 
-/* Slots of a pool, made if there is none of that name. */
-void engine_set_group(struct engine *e, const char *name, uint32_t slots);
+/* What was asked for is durable (err NULL), or was not stored. */
+typedef void (*engine_todo_fn)(void *arg, const struct err *err);
+
+/* --- pools of slots --- */
+
+/* As batchd.conf or the store say, at start-up. Makes the pool if there is none of that name. */
+void engine_load_group(struct engine *e, const struct group_row *row);
+/* Changes a pool (slots 0: as they are) and stores it; done as for engine_todo_commit. */
+void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused, engine_todo_fn done, void *arg);
+
+struct engine_group {
+	const char *group;
+	uint32_t slots, used, runs; /* runs: with ops that could start */
+	bool paused;
+};
+void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g), void *arg);
+/* One by name; false: there is none. */
+bool engine_get_group(struct engine *e, const char *name, struct engine_group *ret);
 
 /* --- todos through the engine: it adds the event and commits --- */
 
@@ -127,7 +143,6 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots);
  * NULL when it is durable. `change` is malloced and the engine's from here on: valid until done returns, then freed. Not for a change
  * with `nothing` set.
  */
-typedef void (*engine_todo_fn)(void *arg, const struct err *err);
 void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg);
 
 /* --- what happened --- */

@@ -178,6 +178,7 @@ void sched_update(struct live_run *r)
 void sched_adopt(struct live_run *r, uint32_t op)
 {
 	uint32_t weight = op_weight(r, op);
+	r->ops[op].taken = (uint16_t)weight;
 	r->running++;
 	r->running_weight += weight;
 	r->exclusive_running = r->plan->ops[op].exclusive;
@@ -197,12 +198,13 @@ static void sched_take(struct live_run *r, uint32_t op)
 
 void sched_release(struct live_run *r, uint32_t op)
 {
-	uint32_t weight = op_weight(r, op);
+	uint32_t weight = r->ops[op].taken;
+	r->ops[op].taken = 0;
 	r->running--;
 	r->running_weight -= weight;
 	if (r->plan->ops[op].exclusive)
 		r->exclusive_running = false;
-	r->pool->used -= MIN2(r->pool->used, weight);
+	r->pool->used -= weight;
 	r->e->running--;
 	sched_update(r);
 }
@@ -239,8 +241,86 @@ void sched_run(struct engine *e)
 	e->scheduling = false;
 }
 
-void engine_set_group(struct engine *e, const char *name, uint32_t slots)
+/* --- what people set --- */
+
+void engine_load_group(struct engine *e, const struct group_row *row)
 {
-	pool_get(e, name)->slots = slots;
+	struct pool *p = pool_get(e, row->group);
+	p->slots = row->slots;
+	p->paused = row->paused;
+}
+
+struct group_set {
+	struct engine *e;
+	struct pool *pool;
+	uint32_t slots; /* as they were */
+	bool paused;
+	engine_todo_fn done;
+	void *arg;
+};
+
+static void group_set_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+{
+	struct group_set *g = arg;
+	(void)existing;
+	if (status != TXN_DONE) {
+		g->pool->slots = g->slots;
+		g->pool->paused = g->paused;
+	}
+	g->done(g->arg, status == TXN_DONE ? NULL : err);
+	sched_run(g->e);
+	free(g);
+}
+
+/* More slots or none paused may let runs start that fit now: their place in the heap depends on the pool's slots. */
+static void pool_changed(struct engine *e, struct pool *p)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+		if (r->pool == p)
+			sched_update(r);
+}
+
+void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused, engine_todo_fn done, void *arg)
+{
+	struct pool *p = pool_get(e, name);
+	struct group_set *g = xmalloc(sizeof(*g));
+	*g = (struct group_set){ .e = e, .pool = p, .slots = p->slots, .paused = p->paused, .done = done, .arg = arg };
+	if (slots)
+		p->slots = slots;
+	if (paused)
+		p->paused = *paused;
+	struct txn *t = txn_new(group_set_done, g);
+	txn_group(t, &(struct group_row){ .group = p->name, .slots = p->slots, .paused = p->paused });
+	e->ports.commit(e->ports.arg, t);
+	pool_changed(e, p);
 	sched_run(e);
+}
+
+static void pool_show(const struct pool *p, struct engine_group *ret)
+{
+	*ret = (struct engine_group){
+		.group = p->name, .slots = p->slots, .used = p->used, .runs = (uint32_t)p->len, .paused = p->paused
+	};
+}
+
+void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g), void *arg)
+{
+	struct pool *p, *next;
+	struct engine_group g;
+	pool_get(e, DEFAULT_POOL);
+	HASH_ITER(hh, e->pools, p, next)
+	{
+		pool_show(p, &g);
+		fn(arg, &g);
+	}
+}
+
+bool engine_get_group(struct engine *e, const char *name, struct engine_group *ret)
+{
+	struct pool *p;
+	HASH_FIND_STR(e->pools, name, p);
+	if (p)
+		pool_show(p, ret);
+	return p;
 }

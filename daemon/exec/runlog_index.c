@@ -11,7 +11,7 @@
 #include "common/xalloc.h"
 #include "daemon/exec/runlog_write.h"
 
-enum { INDEX_BLOCK_RECORDS = 1024, BLOCK_TRIES = 3 };
+enum { INDEX_BLOCK_RECORDS = 1024 };
 
 int runlog_open(const char *dir, uint64_t run, struct runlog_reader **ret)
 {
@@ -93,12 +93,28 @@ static bool chain_dropped(const struct chain *c, const struct extent *x)
 	return x->pos >= c->drop_from && x->pos + x->len <= c->drop_to;
 }
 
+/*
+ * A data record's bytes end where the next one's begin, whatever its length says: it may be one that was too great (a crash), or one
+ * from before the writer lengthened it (we read while it wrote). Only what is between them can have been punched out.
+ */
+static void index_join(struct runlog_reader *r, int64_t off)
+{
+	struct extent *last = index_last(r);
+	if (!last)
+		return;
+	int64_t len = off - last->off;
+	if (len < last->len) {
+		last->len = (uint32_t)MAX2(len, 0);
+	} else if (!r->last_cut && !r->last_apart) {
+		last->len = (uint32_t)MIN2(MIN2(len, r->log_size - last->off), RECORD_MAX_BYTES);
+		r->last_cut = last->len < len;
+	}
+}
+
 static void index_take_data(struct runlog_reader *r, uint32_t number, const struct runlog_record *rec)
 {
-	/* A record's bytes end where the next one's begin, at the latest. */
-	struct extent *last = index_last(r);
-	if (last && last->off + last->len > rec->off)
-		last->len = (uint32_t)MAX2(rec->off - last->off, 0);
+	index_join(r, rec->off);
+	r->last_apart = true;
 	int64_t len = MAX2(MIN2(rec->len, r->log_size - rec->off), 0);
 	struct extent x = { .off = rec->off, .pos = rec->pos, .stream_pos = rec->stream_pos, .time_ms = rec->time_ms,
 			    .len = (uint32_t)len, .record = number };
@@ -121,6 +137,7 @@ static void index_take_data(struct runlog_reader *r, uint32_t number, const stru
 	r->last_chain = i;
 	r->last_row = rec->type == RECORD_STDERR;
 	r->last_cut = rec->len > len;
+	r->last_apart = false;
 }
 
 /* Takes out what the drop covers: all of it lies behind the extents of the head. */
@@ -182,45 +199,12 @@ static void index_rewind(struct runlog_reader *r)
 	r->last_cut = false;
 }
 
-/* Each data record's bytes end where the next one's begin: where they do not, the writer was at work between the two. */
-static bool block_is_whole(const struct runlog_record *block, uint32_t count)
-{
-	const struct runlog_record *before = NULL;
-	for (uint32_t i = 0; i < count; i++) {
-		if (!record_ok(&block[i])) {
-			before = NULL;
-		} else if (record_is_data(&block[i])) {
-			if (before && before->off + before->len != block[i].off)
-				return false;
-			before = &block[i];
-		}
-	}
-	return true;
-}
-
-/*
- * Reads records from n_records on. The writer may lengthen the newest and add one while we copy, so that we would have the short one
- * and its follower: then again. What is not whole the third time is damage, and taken as it is.
- */
-static int block_read(const struct runlog_reader *r, struct runlog_record *block, uint32_t *ret_count)
-{
-	for (int i = 0; i < BLOCK_TRIES; i++) {
-		ssize_t n = fd_pread_all(r->idx_fd, block, INDEX_BLOCK_RECORDS * sizeof(block[0]), record_at(r->n_records));
-		if (n < 0)
-			return (int)n;
-		*ret_count = (uint32_t)((size_t)n / sizeof(block[0]));
-		if (block_is_whole(block, *ret_count))
-			break;
-	}
-	return 0;
-}
-
 static void block_take(struct runlog_reader *r, const struct runlog_record *block, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		if (!record_ok(&block[i]))
-			continue;
-		if (record_is_data(&block[i]))
+			r->last_apart = true;
+		else if (record_is_data(&block[i]))
 			index_take_data(r, r->n_records + i, &block[i]);
 		else
 			index_take_drop(r, &block[i]);
@@ -242,11 +226,11 @@ int runlog_refresh(struct runlog_reader *r)
 	r->log_size = st.st_size;
 	index_rewind(r);
 	do {
-		e = block_read(r, block, &count);
-		if (e < 0)
-			return e;
-		/* A full block's last record is read with the next one, which proves it. */
-		block_take(r, block, count < INDEX_BLOCK_RECORDS ? count : count - 1);
+		ssize_t n = fd_pread_all(r->idx_fd, block, sizeof(block), record_at(r->n_records));
+		if (n < 0)
+			return (int)n;
+		count = (uint32_t)((size_t)n / sizeof(block[0]));
+		block_take(r, block, count);
 	} while (count == INDEX_BLOCK_RECORDS);
 	return 0;
 }

@@ -37,7 +37,8 @@ struct runlog_reader {
 	uint32_t last_record; /* RECORD_NONE: there is none */
 	uint32_t last_chain;
 	int last_row;
-	bool last_cut; /* it reaches beyond log_size: what comes after it is read again too */
+	bool last_cut;	 /* it reaches beyond log_size: what comes after it is read again too */
+	bool last_apart; /* records that are none came after it: the next one need not be its neighbour */
 	struct chain *chains;
 	uint32_t n_chains, size_chains;
 	struct idmap by_key; /* runlog_key: index into chains + 1 */

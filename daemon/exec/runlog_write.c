@@ -58,12 +58,22 @@ static int writer_check_header(struct runlog_writer *w)
 	return fd_pwrite_all(w->idx_fd, &h, sizeof(h), 0);
 }
 
+/* A record that reaches beyond the end of the log, made true. */
+static int writer_cut_record(struct runlog_writer *w, struct runlog_record *rec, uint32_t number)
+{
+	rec->off = MIN2(rec->off, w->end);
+	rec->len = MIN2(rec->len, w->end - rec->off);
+	return fd_pwrite_all(w->idx_fd, rec, sizeof(*rec), record_at(number));
+}
+
 /*
  * A crash may have left records longer than the log. They must be true before the log grows again, or they would take in what
- * comes next. Offsets only grow, so the first good one from the end ends the search.
+ * comes next. A power cut may also have left bytes without a record: then the log is cut. Offsets only grow, so the first good
+ * record from the end ends the search.
  */
-static int writer_cut_records(struct runlog_writer *w)
+static int writer_repair(struct runlog_writer *w)
 {
+	int64_t described = 0;
 	for (uint32_t i = w->n_records; i-- > 0;) {
 		struct runlog_record rec;
 		ssize_t n = fd_pread_all(w->idx_fd, &rec, sizeof(rec), record_at(i));
@@ -71,13 +81,17 @@ static int writer_cut_records(struct runlog_writer *w)
 			return (int)n;
 		if (n != sizeof(rec) || !record_ok(&rec) || !record_is_data(&rec))
 			continue;
-		if (rec.off + rec.len <= w->end)
-			break;
-		rec.len = MAX2(w->end - rec.off, 0);
-		int r = fd_pwrite_all(w->idx_fd, &rec, sizeof(rec), record_at(i));
+		bool whole = rec.off + rec.len <= w->end;
+		int r = whole ? 0 : writer_cut_record(w, &rec, i);
 		if (r < 0)
 			return r;
+		described = MAX2(described, rec.off + rec.len);
+		if (whole)
+			break;
 	}
+	if (described < w->end && ftruncate(w->log_fd, described) < 0)
+		return -errno;
+	w->end = described;
 	return 0;
 }
 
@@ -97,7 +111,7 @@ static int writer_measure(struct runlog_writer *w)
 	w->n_records = (uint32_t)MAX2(records, 0);
 	w->last_valid = false;
 	w->last_claim = w->last.len = 0;
-	return writer_cut_records(w);
+	return writer_repair(w);
 }
 
 static int writer_open_files(struct runlog_writer *w, int flags)

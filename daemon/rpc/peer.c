@@ -1,6 +1,7 @@
 #include "daemon/rpc/peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ struct peer {
 	void *user;
 	int fd;
 	struct event *ev_read, *ev_write, *ev_more;
+	struct event *ev_gone; /* after a half close: the other half; NULL: not needed */
+	int gone_fd;	       /* ours again, since epoll knows edge and level for different descriptors only */
 	struct buf in;	    /* from the first byte of the frame at hand */
 	size_t scanned;	    /* bytes of `in` that the scanner has seen */
 	size_t proved;	    /* length of the frame at the beginning of `in` when it is whole, else 0 */
@@ -56,6 +59,8 @@ static void peer_free(struct peer *p)
 	event_free(p->ev_read);
 	event_free(p->ev_write);
 	event_free(p->ev_more);
+	if (p->ev_gone)
+		event_free(p->ev_gone);
 	evbuffer_free(p->out);
 	buf_done(&p->in);
 	free(p);
@@ -155,6 +160,10 @@ void peer_close(struct peer *p, const char *why)
 	event_del(p->ev_read);
 	event_del(p->ev_write);
 	event_del(p->ev_more);
+	if (p->ev_gone) {
+		event_del(p->ev_gone);
+		close(p->gone_fd);
+	}
 	close(p->fd);
 	p->fd = -1;
 	list_del(&p->list);
@@ -291,15 +300,45 @@ static void peer_process_kept(struct peer *p)
 		peer_arm_read(p);
 }
 
-static void peer_eof(struct peer *p)
+static bool peer_gone(const struct peer *p)
 {
 	struct pollfd pfd = { .fd = p->fd };
-	bool gone = poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
-	p->eof = true;
-	if (gone || p->in.len || (evbuffer_get_length(p->out) == 0 && !p->hub->expects(p->user)))
+	return poll(&pfd, 1, 0) > 0 && (pfd.revents & (POLLHUP | POLLERR));
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct peer *p = arg;
+	(void)fd;
+	(void)what;
+	if (peer_gone(p))
 		peer_close(p, NULL);
-	else
-		peer_arm_read(p);
+}
+
+/*
+ * The peer sends no more, but replies and events may still be read: `printf REQUEST | nc -N` does that. Nothing but the edge tells
+ * when it closes for good: a level-triggered read would be ready all the time from now on.
+ */
+static void peer_watch_gone(struct peer *p)
+{
+	p->gone_fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
+	if (p->gone_fd < 0) {
+		peer_close(p, NULL);
+		return;
+	}
+	p->ev_gone = event_new(p->hub->base, p->gone_fd, EV_READ | EV_ET | EV_PERSIST, on_gone, p);
+	event_add(p->ev_gone, NULL);
+}
+
+static void peer_eof(struct peer *p)
+{
+	p->eof = true;
+	if (peer_gone(p) || p->in.len || (evbuffer_get_length(p->out) == 0 && !p->hub->expects(p->user))) {
+		peer_close(p, NULL);
+		return;
+	}
+	peer_arm_read(p);
+	peer_watch_gone(p);
 }
 
 /* Reads once: into the scratch buffer where nothing is kept, so that an idle connection owns no buffer; else behind what is kept. */

@@ -45,6 +45,8 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_TODO_RESTORE] = { rpc_todo_restore, 0 },
 	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
 	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
+	[METHOD_GROUP_LIST] = { rpc_group_list, 0 },
+	[METHOD_GROUP_SET] = { rpc_group_set, 0 },
 	[METHOD_DAEMON_STATUS] = { rpc_daemon_status, 0 },
 	[METHOD_DAEMON_STOP] = { rpc_daemon_stop, 0 },
 };

@@ -151,6 +151,8 @@ void rpc_todo_history(struct rpc_call *call, const void *params);
 void rpc_todo_restore(struct rpc_call *call, const void *params);
 void rpc_todo_lists(struct rpc_call *call, const void *params);
 void rpc_todo_subscribe(struct rpc_call *call, const void *params);
+void rpc_group_list(struct rpc_call *call, const void *params);
+void rpc_group_set(struct rpc_call *call, const void *params);
 void rpc_daemon_status(struct rpc_call *call, const void *params);
 void rpc_daemon_stop(struct rpc_call *call, const void *params);
 

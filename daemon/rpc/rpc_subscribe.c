@@ -227,5 +227,7 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 	else
 		pack_lists(&pk, t);
 	pk_end(&pk);
+	if (b.len > LIMIT_REPLY_BYTES)
+		subs_end(sub->conn, sub->id); /* what cannot be answered has not begun */
 	rpc_reply(call, &b);
 }

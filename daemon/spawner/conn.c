@@ -366,7 +366,12 @@ void conn_flush(void)
 			blocked = true;
 		} else if (r == -ETOOMANYREFS || r == -ENOMEM) {
 			retry_ms = time_mono_ms() + CONN_RETRY_MS;
+		} else if (r == -EPIPE || r == -ECONNRESET) {
+			/* Nobody hears more; what the peer sent before it left, acknowledgements perhaps, is still to be read. */
+			report_clear();
+			blocked = true;
 		} else {
+			log_error("cannot answer batchd: %s", strerror(-r));
 			conn_close(active);
 			return;
 		}

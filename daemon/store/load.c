@@ -131,6 +131,25 @@ int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run
 	return failed;
 }
 
+int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row), void *arg, struct err *e)
+{
+	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
+	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(&r, "SELECT name, slots, paused FROM grp ORDER BY name", e);
+	bool failed = false;
+
+	if (!stmt)
+		return 1;
+	while (sql_reader_step(&r, stmt, &failed, e)) {
+		struct sql_column c = { stmt, 0 };
+		struct group_row row = { .group = sql_get_text(&c) };
+
+		row.slots = (uint32_t)sql_get_int(&c);
+		row.paused = sql_get_int(&c) != 0;
+		fn(arg, &row);
+	}
+	return failed;
+}
+
 int store_run_state(struct store *s, uint64_t run, enum run_state *ret)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };

@@ -27,6 +27,8 @@ static const char schema_1[] =
 	"CREATE INDEX run_live ON run(run) WHERE state < 3;"
 	"CREATE INDEX run_ended ON run(ended) WHERE state >= 3;"
 
+	"CREATE TABLE grp(name TEXT PRIMARY KEY, slots INTEGER NOT NULL, paused INTEGER NOT NULL) WITHOUT ROWID;"
+
 	"CREATE TABLE batch(run INTEGER PRIMARY KEY, body BLOB NOT NULL);"
 
 	"CREATE TABLE op("

@@ -15,6 +15,7 @@ enum statement {
 	W_SEQ,
 	W_BOOT,
 	W_REV,
+	W_GROUP,
 	W_NEXT_RUN,
 	W_KEY,
 	W_RUN_NEW,
@@ -39,6 +40,7 @@ const char *const writer_statements[] = {
 	[W_COMMIT] = "COMMIT",
 	[W_SEQ] = "UPDATE meta SET value = ? WHERE key = 'seq'",
 	[W_BOOT] = "UPDATE meta SET value = ? WHERE key = 'boot'",
+	[W_GROUP] = "INSERT OR REPLACE INTO grp(name, slots, paused) VALUES(?, ?, ?)",
 	[W_REV] = "UPDATE meta SET value = max(value, ?) WHERE key = 'rev'",
 	[W_NEXT_RUN] = "UPDATE meta SET value = max(value, ?) WHERE key = 'next_run'",
 	[W_KEY] = "SELECT run, digest FROM run WHERE key = ?",
@@ -194,6 +196,18 @@ static int writer_forget(struct writer *w, const struct txn_record *r)
 	return SQLITE_OK;
 }
 
+static int writer_set_group(struct writer *w, const struct txn_record *r)
+{
+	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_GROUP) };
+
+	if (!b.stmt)
+		return sql_code(&w->sql);
+	sql_put_text(&b, r->group.group);
+	sql_put_int(&b, r->group.slots);
+	sql_put_int(&b, r->group.paused);
+	return sql_run(b.stmt);
+}
+
 static int writer_rev(struct writer *w, const struct txn_record *r)
 {
 	return writer_ints(w, W_REV, r->rev);
@@ -203,6 +217,7 @@ static int (*const writer_record[])(struct writer *w, const struct txn_record *r
 	[TXN_RUN_NEW] = writer_run_new, [TXN_RUN_UPDATE] = writer_run_update, [TXN_OP] = writer_op,
 	[TXN_CLAIM] = writer_claim,	[TXN_ATTEMPT] = writer_op,	      [TXN_TODO] = writer_todo,
 	[TXN_TODO_EVENT] = writer_todo_event, [TXN_FORGET] = writer_forget,   [TXN_REV] = writer_rev,
+	[TXN_GROUP] = writer_set_group,
 };
 static_assert(ARRAY_SIZE(writer_record) == TXN_KIND_MAX, "a function for each kind of record");
 

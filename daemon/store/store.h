@@ -85,6 +85,10 @@ struct store_run {
 int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
 		    struct err *e) _must_check_;
 
+/* Each pool that was set by hand. */
+int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row), void *arg, struct err *e)
+	_must_check_;
+
 /*
  * The state of one run: 0, or 1 when there is none. On the loop thread, with a connection of its own: one look-up by primary key. For
  * batches that name ended runs, which are few.

@@ -172,23 +172,12 @@ static inline void world_on_busy(void *arg, uint64_t token)
 	world_seen(arg, token)->busy = true;
 }
 
-static int32_t world_spawner;
-
 static inline void world_on_respawned(void *arg)
 {
-	struct world *w = arg;
-	w->n_respawned++;
-	world_spawner = exec_local_pid(w->x);
+	((struct world *)arg)->n_respawned++;
 }
 
 /* --- making and ending --- */
-
-/* A test that fails leaves no spawner behind, which would hold the test's output open. */
-static inline void world_at_exit(void)
-{
-	if (world_spawner > 0)
-		kill(world_spawner, SIGKILL);
-}
 
 static inline void world_connect(struct world *w)
 {
@@ -204,9 +193,6 @@ static inline void world_connect(struct world *w)
 		.respawned = world_on_respawned,
 	};
 	ck_assert_msg(exec_local_new(&c, &w->x, &e) == 0, "%s", e.text);
-	if (world_spawner == 0)
-		atexit(world_at_exit);
-	world_spawner = exec_local_pid(w->x);
 }
 
 static inline void world_on_known(void *arg, const struct exec_known *k)
@@ -228,8 +214,14 @@ static inline void world_begin(struct world *w)
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
 	w->socket = xasprintf("%s/spawner.sock", w->dir);
 	w->env_file = xasprintf("%s/env", w->dir);
+	/* A spawner that a failed test leaves behind must not hold the test's own stderr open. */
+	char path[128];
+	snprintf(path, sizeof(path), "%s/stderr", w->dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
 	static const char env[] = "PATH=/usr/bin:/bin\0BASE=base\0GONE=gone\0LC_ALL=C";
-	int fd = open(w->env_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(w->env_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ck_assert_int_eq(fd_write_all(fd, env, sizeof(env)), 0);
 	close(fd);
 	w->seen = xcalloc(WORLD_OPS, sizeof(*w->seen));
@@ -256,7 +248,6 @@ static inline void world_end(struct world *w)
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
-	world_spawner = -1;
 	output_forget(&w->output);
 	event_base_free(w->base);
 	for (uint32_t op = 0; op < WORLD_OPS; op++) {

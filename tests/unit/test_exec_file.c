@@ -410,6 +410,8 @@ START_TEST(test_create_only)
 	check_file("f", "theirs");
 	put("f", "mine too", 0644); /* longer, same beginning */
 	ck_assert_int_eq(run(&op, "f"), CAUSE_CONFLICT);
+	put("f", "min", 0644); /* shorter */
+	ck_assert_int_eq(run(&op, "f"), CAUSE_CONFLICT);
 	op.append = true;
 	ck_assert_int_eq(run(&op, "f"), CAUSE_CONFLICT);
 	ck_assert_int_eq(run(&op, "g"), 0);

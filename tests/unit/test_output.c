@@ -204,6 +204,13 @@ START_TEST(test_silent)
 }
 END_TEST
 
+static int64_t cpu_ms(void)
+{
+	struct rusage u;
+	getrusage(RUSAGE_SELF, &u);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+}
+
 /* A dup of the read end elsewhere must not keep the pump busy or the attempt open. */
 START_TEST(test_held_read_end)
 {
@@ -214,13 +221,9 @@ START_TEST(test_held_read_end)
 	say(o[1], "x");
 	close(o[1]);
 	loop_until(&n_drained, 1);
-	struct rusage a, b;
-	getrusage(RUSAGE_SELF, &a);
+	int64_t before = cpu_ms();
 	loop_for(300);
-	getrusage(RUSAGE_SELF, &b);
-	int64_t cpu_ms = (b.ru_utime.tv_sec - a.ru_utime.tv_sec + b.ru_stime.tv_sec - a.ru_stime.tv_sec) * 1000 +
-			 (b.ru_utime.tv_usec - a.ru_utime.tv_usec + b.ru_stime.tv_usec - a.ru_stime.tv_usec) / 1000;
-	ck_assert_int_lt(cpu_ms, 150);
+	ck_assert_int_lt(cpu_ms() - before, 150);
 	close(spawners);
 }
 END_TEST
@@ -365,15 +368,21 @@ START_TEST(test_watch)
 }
 END_TEST
 
-START_TEST(test_pty)
+static int pty_pair(int *ret_slave)
 {
-	uint64_t token = token_make(5, 1, 1);
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	ck_assert_int_ge(master, 0);
 	ck_assert_int_eq(grantpt(master), 0);
 	ck_assert_int_eq(unlockpt(master), 0);
-	int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-	ck_assert_int_ge(slave, 0);
+	*ret_slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ck_assert_int_ge(*ret_slave, 0);
+	return master;
+}
+
+START_TEST(test_pty)
+{
+	uint64_t token = token_make(5, 1, 1);
+	int slave, master = pty_pair(&slave);
 	output_attach(out, token, master, -1, 0);
 	say(slave, "hello\n");
 	loop_for(30);
@@ -426,20 +435,28 @@ START_TEST(test_full)
 	close(fd);
 	struct pipes p = attach(token_make(5, 1, 1), 0), q = attach(token_make(5, 2, 1), 0);
 	struct writer w = { .fd = p.out, .bytes = 600000, .c = 'x' };
+	int slave, master = pty_pair(&slave);
 	pthread_t thread;
 	pthread_create(&thread, NULL, writer_thread, &w);
 	loop_for(300);
 	ck_assert_int_eq(n_drained, 0);
+	output_attach(out, token_make(5, 3, 1), master, -1, 0);
+	say(slave, "from a pty\n");
 	say(q.out, "small");
 	close(q.out);
 	close(q.err);
 	output_finish(out, token_make(5, 2, 1));
+	int64_t before = cpu_ms();
 	loop_for(1500);
+	ck_assert_int_lt(cpu_ms() - before, 700);
 	ck_assert_int_eq(n_drained, 0);
 	unlink(ballast);
 	pthread_join(thread, NULL);
 	close(p.err);
 	loop_until(&n_drained, 2);
+	loop_for(1100);
+	close(slave);
+	loop_until(&n_drained, 3);
 	free(dir);
 	dir = small;
 	for (uint32_t op = 1; op <= 2; op++) {
@@ -448,6 +465,7 @@ START_TEST(test_full)
 		ck_assert_uint_eq(strspn(got, op == 1 ? "x" : "smal"), strlen(got));
 		free(got);
 	}
+	check_output(token_make(5, 3, 1), STREAM_STDOUT, "from a pty\r\n");
 	dir = xslicedup(slice_of(small, strlen(small) - 6));
 	output_free(out);
 	umount2(small, MNT_DETACH);

@@ -185,6 +185,21 @@ START_TEST(a_half_closed_connection_gets_its_replies)
 }
 END_TEST
 
+START_TEST(a_half_closed_connection_that_goes_is_seen)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct client *c = client_new();
+	request(c, 1, "run.wait", map1(&b, "run", 1));
+	shutdown(c->fd, SHUT_WR);
+	turns();
+	ck_assert_uint_eq(w.server->n_conns, 1);
+	ck_assert_uint_eq(w.n_held, 1);
+	client_free(c);
+	ck_assert_uint_eq(w.server->n_conns, 0);
+	ck_assert_uint_eq(w.n_gone, 1);
+}
+END_TEST
+
 START_TEST(reads_are_bounded_and_go_on)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
@@ -470,6 +485,7 @@ int main(void)
 	tcase_add_test(t, replies_in_any_order);
 	tcase_add_test(t, a_call_outlives_its_connection);
 	tcase_add_test(t, a_half_closed_connection_gets_its_replies);
+	tcase_add_test(t, a_half_closed_connection_that_goes_is_seen);
 	tcase_add_test(t, reads_are_bounded_and_go_on);
 	tcase_add_test(t, runs_are_seen_after_what_was_submitted_before);
 	tcase_add_test(t, who_does_not_read_is_not_read);

@@ -208,7 +208,7 @@ END_TEST
 START_TEST(a_terminal_when_asked)
 {
 	struct exec_spec spec =
-		world_spec(&w, 1, ARGV("sh\0-c\0test -t 1 && test -t 2 && test ! -t 0 && stty size <&1 && echo hi >/dev/tty"));
+		world_spec(&w, 1, ARGV("sh\0-c\0test -t 0 && test -t 1 && test -t 2 && cat && stty size && echo hi >/dev/tty"));
 	spec.pty = true;
 	struct seen *s = world_run_spec(&w, &spec);
 	assert_out(s, "24 80\r\nhi\r\n");

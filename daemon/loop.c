@@ -457,16 +457,26 @@ void batchd_run(struct batchd *b)
 	notify_send("STOPPING=1");
 }
 
+/* What has happened is stored and acknowledged: the turn on its way, then the one that gathered meanwhile. */
+static void settle_up(struct batchd *b)
+{
+	if (!b->store)
+		return;
+	for (int i = 0; i < 2 && b->engine; i++) {
+		engine_flush(b->engine);
+		store_drain(b->store);
+	}
+	if (b->local)
+		exec_local_flush(b->local);
+}
+
 struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
 		unlink(b->socket);
 		rpc_server_free(b->rpc);
 	}
-	if (b->store && b->engine)
-		engine_flush(b->engine);
-	if (b->store)
-		store_drain(b->store);
+	settle_up(b);
 	exec_local_free(b->local);
 	output_free(b->output);
 	work_free(b->work);

@@ -145,6 +145,9 @@ bool engine_get_group(struct engine *e, const char *name, struct engine_group *r
  */
 void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg);
 
+/* The op (1-based) begins or ends to wait for another run: its slots are free meanwhile. Counts: lend twice, take back twice. */
+void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend);
+
 /* --- what happened --- */
 
 void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms);

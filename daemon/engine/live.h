@@ -40,6 +40,7 @@ struct live_op {
 	int32_t pid;
 	int16_t exit;	    /* -1: none */
 	uint16_t attempts;
+	uint16_t lent;	    /* how many waits for runs it has under way: its slots are others' meanwhile */
 	uint16_t taken;	    /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause, claim;
 	uint8_t opened : 1; /* its message and stage have begun */

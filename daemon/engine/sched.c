@@ -198,8 +198,8 @@ static void sched_take(struct live_run *r, uint32_t op)
 
 void sched_release(struct live_run *r, uint32_t op)
 {
-	uint32_t weight = r->ops[op].taken;
-	r->ops[op].taken = 0;
+	uint32_t weight = r->ops[op].lent ? 0 : r->ops[op].taken;
+	r->ops[op].taken = r->ops[op].lent = 0;
 	r->running--;
 	r->running_weight -= weight;
 	if (r->plan->ops[op].exclusive)
@@ -207,6 +207,29 @@ void sched_release(struct live_run *r, uint32_t op)
 	r->pool->used -= weight;
 	r->e->running--;
 	sched_update(r);
+}
+
+/*
+ * An op that waits for a run lends its slots, or nested runs would wait for each other for ever. When it goes on it has them back at
+ * once, also beyond the pool's: it runs already.
+ */
+void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend)
+{
+	struct live_run *r = live_find(e, run);
+	if (!r || op == 0 || op > r->plan->n_ops)
+		return;
+	struct live_op *o = &r->ops[op - 1];
+	if (op_phase_ended(o->phase) || !o->attempt || (!lend && o->lent == 0))
+		return;
+	if (lend && o->lent++ == 0) {
+		r->pool->used -= o->taken;
+		r->running_weight -= o->taken;
+	} else if (!lend && --o->lent == 0) {
+		r->pool->used += o->taken;
+		r->running_weight += o->taken;
+	}
+	sched_update(r);
+	sched_run(e);
 }
 
 /* Starts one op of the pool's best run that has its claim; false when nothing can start now. */

@@ -171,7 +171,7 @@ class KilledDaemon(Case):
         run = b.submit(batch([todos({'id': 'a', 'content': 'A'}), bash('touch began; read x < gate', todo='a')]), list='l')
         self.began()
         b.restart()
-        self.assertEqual(b.call('todo.list', list='l')['todos'][0]['status'], 'in_progress')
+        until(lambda: b.call('todo.list', list='l')['todos'][0]['status'] == 'in_progress', 'in_progress', 5 * SLOW)
         with open(gate, 'w') as f:
             f.write('\n')
         b.wait(run)

@@ -52,6 +52,7 @@ struct world {
 	struct output output;
 	struct exec_local *x;
 	unsigned n_respawned, n_ended;
+	bool no_start; /* as under systemd: never the spawner's parent */
 	struct seen *seen; /* by op number */
 };
 
@@ -187,7 +188,7 @@ static inline void world_connect(struct world *w)
 		.spawner_program = TEST_SPAWNER,
 		.socket = w->socket,
 		.store_id = 7,
-		.can_start = true,
+		.can_start = !w->no_start,
 		.output = &w->output,
 		.events = { world_on_started, world_on_ended, world_on_busy, w },
 		.respawned = world_on_respawned,

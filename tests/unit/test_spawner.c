@@ -1,6 +1,7 @@
 /* batchd-spawner and exec_local together: the real program, real processes. */
 #include "tests/unit/spawner_world.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static struct world w;
@@ -130,6 +131,31 @@ START_TEST(stdin_is_null_bytes_or_file)
 	spec.stdin_file = w.env_file;
 	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
 	buf_done(&big);
+}
+END_TEST
+
+/* Opening it hangs until somebody writes: only this op may wait for that. */
+START_TEST(a_fifo_as_stdin_holds_up_nobody)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/fifo", w.dir);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	struct exec_spec spec = world_spec(&w, 1, ARGV("cat"));
+	spec.stdin_file = path;
+	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
+	spec.token = token_make(1, 2, 1);
+	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
+	world_run(&w, 3, "exit 0");
+	ck_assert(!w.seen[0].started && !w.seen[1].started);
+	exec_local_stop(w.x, token_make(1, 2, 1), 5000);
+	world_until(&w, w.seen[1].ended);
+	ck_assert(!w.seen[0].started);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ck_assert_int_eq(fd_write_all(fd, "through\n", 8), 0);
+	close(fd);
+	world_until(&w, w.seen[0].ended);
+	assert_out(&w.seen[0], "through\n");
+	ck_assert_int_eq(w.seen[0].result.wait_status, 0);
 }
 END_TEST
 
@@ -388,6 +414,33 @@ START_TEST(many_quick_ops)
 }
 END_TEST
 
+/* Fewer open files allowed than ops wanted: the rest wait, none fails. */
+START_TEST(a_full_table_says_so)
+{
+	struct rlimit lim = { 600, 600 };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	world_begin(&w);
+	uint32_t n = 0;
+	for (int r = 0; r == 0; n += r == 0) {
+		struct exec_spec spec = world_spec(&w, n + 1, ARGV("sleep\0" "1000"));
+		r = exec_local_start(w.x, &spec);
+		ck_assert(r == 0 || r == -EAGAIN);
+	}
+	ck_assert_uint_eq(n, (600 - 256) / 2);
+	for (uint32_t i = 0; i < n; i++)
+		world_until(&w, w.seen[i].started);
+	for (uint32_t i = 0; i < n; i++)
+		exec_local_stop(w.x, token_make(1, i + 1, 1), 5000);
+	world_until(&w, w.n_ended == n);
+	exec_local_ack(w.x, token_make(1, 1, 1));
+	w.seen[0].ended = false;
+	struct exec_spec spec = world_spec(&w, n + 1, ARGV("true"));
+	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
+	world_until(&w, w.seen[n].ended);
+	world_end(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("spawner");
@@ -399,6 +452,7 @@ int main(void)
 	tcase_add_loop_test(t, failed_starts_say_where, 0, ARRAY_SIZE(failures));
 	tcase_add_test(t, too_long_is_a_failed_start);
 	tcase_add_test(t, stdin_is_null_bytes_or_file);
+	tcase_add_test(t, a_fifo_as_stdin_holds_up_nobody);
 	tcase_add_test(t, environment_is_laid_over);
 	tcase_add_test(t, programs_are_found_in_the_ops_path);
 	tcase_add_test(t, the_process_is_clean);
@@ -413,6 +467,10 @@ int main(void)
 	tcase_add_test(t, siblings_children_are_told_apart);
 	tcase_add_test(t, closed_streams_do_not_end_an_op);
 	tcase_add_test(t, many_quick_ops);
+	suite_add_tcase(s, t);
+	t = tcase_create("limits");
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, a_full_table_says_so);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

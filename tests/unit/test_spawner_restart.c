@@ -163,6 +163,51 @@ START_TEST(what_nobody_can_know_is_lost)
 }
 END_TEST
 
+/* As systemd would start it. */
+static pid_t start_spawner(void)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl(TEST_SPAWNER, "batchd-spawner", "--socket", w.socket, NULL);
+		_exit(99);
+	}
+	world_poll(file_is_there("spawner.sock"));
+	return pid;
+}
+
+START_TEST(an_orphan_is_waited_for_and_then_lost)
+{
+	struct seen *s = &w.seen[0], *t = &w.seen[1];
+	char path[128];
+	int32_t spawner = exec_local_pid(w.x);
+	world_sh(&w, 1, "echo up; while [ ! -e $DIR/go ]; do sleep 0.02; done; exit 3", false);
+	world_sh(&w, 2, "trap '' TERM; echo up; while :; do sleep 1000; done", false);
+	world_until(&w, s->out.len > 0 && t->out.len > 0);
+	kill(spawner, SIGKILL);
+	w.x = exec_local_free(w.x);
+	output_forget(&w.output);
+	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
+	snprintf(path, sizeof(path), "%s/spawner.sock", w.dir);
+	unlink(path);
+	start_spawner();
+	s->started = t->started = false;
+	w.no_start = true;
+	world_connect(&w);
+	exec_local_recover(w.x, world_on_known, world_cap, &w);
+	ck_assert(s->known && !s->known_ended && t->known && !t->known_ended);
+	world_run(&w, 3, "exit 1");
+	ck_assert(!s->ended && !t->ended);
+	let_go();
+	world_until(&w, s->ended);
+	ck_assert(s->result.lost);
+	ck_assert(!t->ended);
+	exec_local_stop(w.x, token_make(1, 2, 1), 200);
+	world_until(&w, t->ended);
+	ck_assert(t->result.lost);
+	ck_assert(process_is_gone(t->result.pid));
+}
+END_TEST
+
 START_TEST(starts_under_way_come_back_as_busy_or_run)
 {
 	enum { OPS = 200 };
@@ -338,12 +383,8 @@ END_TEST
 
 START_TEST(one_spawner_a_socket)
 {
-	pid_t pid = fork();
-	if (pid == 0) {
-		execl(TEST_SPAWNER, "batchd-spawner", "--socket", w.socket, NULL);
-		_exit(99);
-	}
 	int status;
+	pid_t pid = start_spawner();
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(WEXITSTATUS(status), SW_EXIT_RUNNING);
 }
@@ -360,6 +401,7 @@ int main(void)
 	tcase_add_test(t, a_known_token_runs_once);
 	tcase_add_test(t, statuses_survive_the_spawner);
 	tcase_add_test(t, what_nobody_can_know_is_lost);
+	tcase_add_test(t, an_orphan_is_waited_for_and_then_lost);
 	tcase_add_test(t, starts_under_way_come_back_as_busy_or_run);
 	tcase_add_test(t, strangers_are_refused);
 	tcase_add_loop_test(t, broken_packets_end_their_connection, 0, ARRAY_SIZE(broken));

@@ -474,9 +474,10 @@ struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
 		unlink(b->socket);
-		rpc_server_free(b->rpc);
+		rpc_server_quiet(b->rpc);
 	}
 	settle_up(b);
+	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);
 	output_free(b->output);
 	work_free(b->work);

@@ -254,8 +254,8 @@ void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len
 	a->pos += len;
 	a->stream_pos[stream - STREAM_STDOUT] += len;
 	/* If this fails the length stays too great for now; whoever reads cuts it, and the next reserve tries again. */
-	if (runlog_writer_settle(w) < 0)
-		errno = 0;
+	int r = runlog_writer_settle(w);
+	(void)r;
 	if (len > 0 && past_head)
 		runlog_drop_note(w, a, stream, len);
 }

@@ -11,6 +11,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/lend.h"
 #include "daemon/rpc/logcache.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/rundoc.h"
@@ -49,6 +50,7 @@ struct wait {
 	uint32_t n, n_pending; /* not ended yet */
 	int64_t output;
 	struct event *timer;
+	struct lend lend;
 	bool any, one, timed_out, checked;
 	struct err err;
 };
@@ -89,6 +91,7 @@ static void wait_leave(struct wait *w, uint32_t i)
 
 static void wait_free(struct wait *w)
 {
+	lend_end(w->all->s, &w->lend);
 	for (uint32_t i = 0; i < w->n; i++)
 		rundoc_done(&w->docs[i]);
 	if (w->timer)
@@ -319,6 +322,8 @@ void rpc_run_wait(struct rpc_call *call, const void *params)
 	call->user = w;
 	call->gone = wait_gone;
 	wait_runs(w, p);
+	if (w->n_pending > 0)
+		lend_begin(rpc_conn_of(call), &w->lend);
 	wait_arm(w, p->timeout_ms);
 	if (w->n_pending == w->n) {
 		w->checked = true;

@@ -251,6 +251,9 @@ void subs_event(struct subs *all, const struct event *e)
 		HASH_FIND(hh, all->runs, &e->run, sizeof(e->run), of);
 		if (of)
 			tell_run(&of->list, &x);
+		if (of && e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
+			list_for(&of->list, node)
+				lend_end(all->s, &list_entry(node, struct sub, in_subs)->lend);
 		tell_run(&all->all_runs, &x);
 	}
 	body_done(&x.body[0]);
@@ -282,6 +285,7 @@ struct sub *subs_add(struct rpc_call *call, const struct sub *like, struct slice
 	if (!c)
 		return NULL;
 	struct subs *all = c->s->subs;
+	struct run_row row;
 	struct sub *sub = xmalloc(sizeof(*sub));
 	*sub = *like;
 	sub->id = ++all->last;
@@ -290,6 +294,8 @@ struct sub *subs_add(struct rpc_call *call, const struct sub *like, struct slice
 	sub->rev = engine_rev(c->s->config.engine);
 	sub->list = like->list ? xstrdup(like->list) : NULL;
 	rpc_push_prefix(push, &sub->prefix);
+	if (sub->run && engine_run_row(c->s->config.engine, sub->run, &row))
+		lend_begin(c, &sub->lend);
 	list_add_tail(&c->subs, &sub->in_conn);
 	list_add_tail(subs_list_for(all, sub), &sub->in_subs);
 	all->count++;
@@ -300,6 +306,7 @@ static void sub_free(struct subs *all, struct sub *sub)
 {
 	struct subs_of_run *of = NULL;
 	follow_free_all(sub);
+	lend_end(sub->conn->s, &sub->lend);
 	list_del(&sub->in_conn);
 	list_del(&sub->in_subs);
 	all->count--;

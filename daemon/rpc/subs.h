@@ -20,6 +20,7 @@
 #include "common/list.h"
 #include "common/slice.h"
 #include "daemon/record.h"
+#include "daemon/rpc/lend.h"
 
 struct event;
 struct pk;
@@ -44,6 +45,7 @@ struct sub {
 	bool omit_nil, from_now;
 	struct buf prefix; /* the push up to the event */
 	int64_t rev;	   /* of the last event sent, at first of the snapshot */
+	struct lend lend;  /* SUB_RUN of one run: until that has ended */
 	struct follow *follows; /* SUB_RUN with output: by run */
 };
 

@@ -21,11 +21,13 @@
 
 #define KEEP_ROUND_MS 10	/* pause after the first round of KILL, doubled each time */
 #define KEEP_ROUND_MAX_MS 1000
+#define KEEP_RELOOK_MS 5
 #define KEEP_ROUNDS_MAX 12	/* then what lives is counted and let go: nothing more can be done to it */
 #define KEEP_TIME_MAX_MS (INT64_C(1) << 40)
 
 static int epoll_fd;
 static struct list closing, timers;
+static int64_t relook_ms; /* when to look at orphans again that were unclear, 0: none are */
 static int64_t next_ms; /* no later than the first deadline of `timers` */
 static uint32_t live, live_own;
 static bool check; /* something happened that may have emptied a tree */
@@ -383,13 +385,20 @@ static void keep_deadlines(void)
 
 static void keep_settle(void)
 {
-	if (!check || list_empty(&closing))
+	if (relook_ms > 0 && time_mono_ms() >= relook_ms)
+		check = true;
+	if (!check || list_empty(&closing)) {
+		relook_ms = list_empty(&closing) ? 0 : relook_ms;
 		return;
-	tree_look(live_own);
+	}
+	uint32_t unclear = tree_look(live_own);
+	relook_ms = unclear > 0 ? time_mono_ms() + KEEP_RELOOK_MS : 0;
 	list_for_safe(&closing, at) {
 		struct op *op = list_entry(at, struct op, closing);
-		if (op->kin == 0)
+		if (op->kin == 0 && unclear == 0)
 			keep_finish(op, SW_EXITED);
+		else if (op->kin == 0)
+			continue;
 		else if (op->phase == PHASE_TERM || op->phase == PHASE_KILL)
 			tree_signal_new(op, op->phase == PHASE_TERM ? SIGTERM : SIGKILL);
 	}
@@ -405,6 +414,8 @@ void keep_turn(void)
 
 int64_t keep_deadline_ms(void)
 {
+	if (relook_ms > 0 && (next_ms == 0 || relook_ms < next_ms))
+		return relook_ms;
 	return next_ms;
 }
 

@@ -9,11 +9,14 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/timeutil.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/proc.h"
 
 /* A process started within this of the time we noted is the one: its own clock has 10 ms ticks. */
 #define TREE_START_SLACK_MS 2000
+/* In the middle of an exec a process shows no environment for a moment. */
+#define TREE_PATIENCE_MS 50
 
 struct orphan {
 	int32_t pid;
@@ -21,6 +24,8 @@ struct orphan {
 	uint64_t owner; /* token, 0: nobody's */
 	bool settled;	/* owner is final */
 	bool looked;	/* was there when an op ended: too late to be new */
+	bool told;	/* that it is unclear */
+	int64_t seen_ms; /* first */
 	uint32_t next_free;
 };
 
@@ -28,8 +33,8 @@ static struct orphan orphans[PIDS_ORPHANS];
 static uint32_t end, free_nodes; /* as in table.c */
 static int32_t self;
 static const struct list *closing;
-/* Inside tree_look: how many ops are alive; else 0. */
-static uint32_t live_in_look;
+/* Inside tree_look: how many ops are alive; else 0. How many orphans it found unclear that may yet become clear. */
+static uint32_t live_in_look, unclear;
 
 int tree_init(const struct list *closing_ops)
 {
@@ -125,7 +130,12 @@ static void tree_attribute(struct orphan *o)
 		op = list_entry(closing->next, struct op, closing);
 		o->owner = op_record(op)->token;
 		o->settled = true;
-	} else if (first && !proc_is_dead(&st)) {
+	} else if (proc_is_dead(&st)) {
+		return;
+	} else if (time_mono_ms() - o->seen_ms < TREE_PATIENCE_MS) {
+		unclear++;
+	} else if (!o->told) {
+		o->told = true;
 		log_warn("process %d outlived the op that started it and does not say which; left alone", (int)o->pid);
 	}
 }
@@ -143,7 +153,7 @@ static struct orphan *tree_orphan(int32_t pid)
 		} else {
 			return NULL;
 		}
-		orphans[node] = (struct orphan){ .pid = pid };
+		orphans[node] = (struct orphan){ .pid = pid, .seen_ms = time_mono_ms() };
 		pids_add(pid, SW_CAPACITY + node);
 	} else {
 		node -= SW_CAPACITY;
@@ -165,9 +175,10 @@ void tree_reaped(int32_t pid)
 	free_nodes = node - SW_CAPACITY + 1;
 }
 
-void tree_look(uint32_t n_live)
+uint32_t tree_look(uint32_t n_live)
 {
 	const int32_t *pids;
+	unclear = 0;
 	live_in_look = n_live;
 	list_for(closing, at)
 		list_entry(at, struct op, closing)->kin = 0;
@@ -181,6 +192,7 @@ void tree_look(uint32_t n_live)
 			op->kin++;
 	}
 	live_in_look = 0;
+	return unclear;
 }
 
 void tree_signal_new(const struct op *op, int sig)

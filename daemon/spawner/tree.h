@@ -23,9 +23,9 @@ void tree_reaped(int32_t pid);
 void tree_turn(void);
 /*
  * Looks at our children now and counts for every closing op the orphans it has, in `kin`. Costs one read when there is none.
- * `n_live`: ops alive in all.
+ * `n_live`: ops alive in all. Returns how many new orphans do not say yet whose they are: look again in a few milliseconds.
  */
-void tree_look(uint32_t n_live);
+uint32_t tree_look(uint32_t n_live);
 /* Sends the signal to the op's orphans that did not get it (or KILL) yet; those among our children only. */
 void tree_signal_new(const struct op *op, int sig);
 /* Processes of the op that live, its own included; as of this turn. */

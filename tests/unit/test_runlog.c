@@ -387,6 +387,29 @@ START_TEST(test_room)
 }
 END_TEST
 
+/* Each chunk is dropped at once: neither its record nor the drop records before the newest stay. */
+START_TEST(test_index_room)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt a;
+	char chunk[9000];
+	memset(chunk, 'z', sizeof(chunk));
+	ck_assert_int_eq(runlog_attempt_begin(w, &a, 1, 1, 1000), 0);
+	for (int i = 0; i < 10000; i++) {
+		struct runlog_room room;
+		if (runlog_reserve(w, &a, STREAM_STDOUT, sizeof(chunk), i * 200 + 1, &room) < 0 ||
+		    fd_pwrite_all(room.fd, chunk, (size_t)room.len, room.off) < 0)
+			ck_abort();
+		runlog_wrote(w, &a, room.len);
+	}
+	runlog_attempt_end(w, &a);
+	ck_assert_int_ge(size_of("idx"), 19000 * 48);
+	if (disk_of("log") < 80 << 20) /* holes can be punched here */
+		ck_assert_int_le(disk_of("idx"), 32 << 10);
+	runlog_writer_free(w);
+}
+END_TEST
+
 /* Byte number pos of an op as the killed writer prints it. */
 static char pattern(uint32_t op, int64_t pos)
 {
@@ -511,8 +534,42 @@ START_TEST(test_orphans)
 		emit_pattern(w, &a, 100, i * 300 + 1, 0);
 	runlog_writer_free(w);
 	cut("idx", 48 * (_i + 1));
+	/* What is announced but not written is not there, whatever lay in its place. */
+	w = runlog_writer_new(dir, RUN);
+	struct runlog_room room;
+	struct runlog_reader *r;
+	ck_assert_int_eq(runlog_attempt_begin(w, &a, 1, 1, 0), 0);
+	ck_assert_int_eq(runlog_reserve(w, &a, STREAM_STDERR, 100, 9000, &room), 0);
+	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+	ck_assert_int_eq(check_pattern(r, 1), 100 * _i);
+	runlog_close(r);
+	runlog_writer_free(w);
 	resume_and_check(2, 0);
 	ck_assert_int_eq(size_of("log"), 100 * _i + 1200);
+}
+END_TEST
+
+/* A reader that copied a record just before it grew, and its follower: the follower tells where it ends. */
+START_TEST(test_torn_view)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt a[2];
+	struct runlog_reader *r;
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_int_eq(runlog_attempt_begin(w, &a[i], i + 1, 1, 0), 0);
+	for (int i = 0; i < 20; i++)
+		emit_pattern(w, &a[i % 2], 100, i * 300 + 1, 0);
+	int64_t len = 1 + rand() % 99;
+	char *path = path_of("idx");
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(fd_pwrite_all(fd, &len, sizeof(len), 48 * (_i + 1) + 16), 0);
+	close(fd);
+	free(path);
+	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+	ck_assert_int_eq(check_pattern(r, 1), 1000);
+	ck_assert_int_eq(check_pattern(r, 2), 1000);
+	runlog_close(r);
+	runlog_writer_free(w);
 }
 END_TEST
 
@@ -680,9 +737,11 @@ int main(void)
 	tcase_add_loop_test(t, test_random, 0, (int)ARRAY_SIZE(caps));
 	tcase_add_test(t, test_merge);
 	tcase_add_test(t, test_room);
+	tcase_add_test(t, test_index_room);
 	tcase_add_loop_test(t, test_crash_reserved, 0, 2);
 	tcase_add_test(t, test_crash_cut);
 	tcase_add_loop_test(t, test_orphans, 0, 6);
+	tcase_add_loop_test(t, test_torn_view, 0, 19);
 	tcase_add_loop_test(t, test_kill, 0, 2);
 	tcase_add_loop_test(t, test_beside, 0, 6);
 	tcase_add_test(t, test_noise);

@@ -19,6 +19,7 @@
 #include "proto/errors.h"
 
 #define RECONNECT_MS 30000
+#define RESET_WAIT_MS 3000 /* for what follows a daemon that was stopping */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 2000
 
@@ -102,24 +103,6 @@ static bool ctx_nobody(int r)
 	return r == -ECONNREFUSED || r == -ENOENT || r == -ENOTDIR;
 }
 
-int ctx_connect(struct ctx *c, enum ctx_start start)
-{
-	struct err e = ERR_INIT;
-	if (c->conn)
-		return EXIT_OK;
-	if (start == CTX_NEVER_START && !daemon_is_running(c->socket))
-		return ctx_none(c);
-	int r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
-	if (!ctx_nobody(r))
-		return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
-	if (start == CTX_NEVER_START)
-		return ctx_none(c);
-	if (daemon_start(c->socket, &e))
-		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
-	r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
-	return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
-}
-
 void ctx_disconnect(struct ctx *c)
 {
 	c->conn = conn_free(c->conn);
@@ -157,6 +140,42 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 	    (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP))
 		return (int)info.ssi_signo;
 	return 0;
+}
+
+/*
+ * Opens the connection. One that is reset before it was greeted meets a daemon that is stopping: what comes after it, if anything, is
+ * waited for, a short while.
+ */
+static int ctx_open(struct ctx *c, struct err *e)
+{
+	int r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
+	if (r != -ECONNRESET)
+		return r;
+	int64_t deadline = time_mono_ms() + RESET_WAIT_MS, pause = RETRY_MIN_MS;
+	_cleanup_close_ int watch_fd = ctx_watch_folder(c->socket);
+	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0; pause = MIN2(pause * 2, RETRY_MAX_MS)) {
+		ctx_wait_change(watch_fd, -1, MIN2(pause, left));
+		r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
+	}
+	return r;
+}
+
+int ctx_connect(struct ctx *c, enum ctx_start start)
+{
+	struct err e = ERR_INIT;
+	if (c->conn)
+		return EXIT_OK;
+	if (start == CTX_NEVER_START && !daemon_is_running(c->socket))
+		return ctx_none(c);
+	int r = ctx_open(c, &e);
+	if (!ctx_nobody(r))
+		return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
+	if (start == CTX_NEVER_START)
+		return ctx_none(c);
+	if (daemon_start(c->socket, &e))
+		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
+	r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+	return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
 }
 
 int ctx_reconnect(struct ctx *c, int signal_fd)

@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "common/timeutil.h"
+#include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/pids.h"
@@ -65,6 +66,7 @@ static void keep_finish(struct op *op, enum sw_state state)
 {
 	keep_count(op, -1);
 	op->phase = PHASE_DONE;
+	cgroup_leave(op_slot(op));
 	list_del(&op->closing);
 	keep_arm(op, 0);
 	table_set_state(op_record(op), state);

@@ -27,6 +27,7 @@
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
+#include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
@@ -196,8 +197,10 @@ static int main_limits(struct spawner *s)
 	fd_raise_limit(&s->nofile_soft);
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return main_fail("read the limit of open files", -errno);
-	uint64_t pairs = lim.rlim_cur > 2 * MAIN_SPARE_FDS ? (lim.rlim_cur - MAIN_SPARE_FDS) / 2 : 16;
-	table_set_capacity((uint32_t)MIN2(pairs, SW_CAPACITY));
+	/* Two pipes an op, and the folder of its cgroup. */
+	unsigned each = cgroup_init() ? 3 : 2;
+	uint64_t ops = lim.rlim_cur > 2 * MAIN_SPARE_FDS ? (lim.rlim_cur - MAIN_SPARE_FDS) / each : 16;
+	table_set_capacity((uint32_t)MIN2(ops, SW_CAPACITY));
 	return 0;
 }
 
@@ -339,6 +342,7 @@ int main(int argc, char **argv)
 	/* First deaf, then gone: who starts another one meanwhile waits for the lock (see main_lock). */
 	close(s.listen_fd);
 	if (r == 0) {
+		cgroup_end();
 		unlink(s.table);
 		if (s.own_socket)
 			unlink(s.socket);

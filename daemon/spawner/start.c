@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/mounts.h"
 
@@ -163,7 +164,7 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 		.stdin_fd = stdin_fd >= 0 ? stdin_fd : t.stdin_path.len > 1 ? -1 : null_fd,
 		.stdin_path = t.stdin_path.p,
 		.tty = s->flags & SW_START_PTY,
-		.cgroup_fd = -1,
+		.cgroup_fd = cgroup_take(op_slot(op)),
 	};
 	int r = env_make(s->env_id, t.env_path, t.extra, &spec.env);
 	if (r < 0)

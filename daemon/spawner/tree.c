@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "common/timeutil.h"
+#include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/proc.h"
 
@@ -119,7 +120,10 @@ static void tree_attribute(struct orphan *o)
 	o->looked = o->looked || live_in_look > 0;
 	if (!proc_stat(o->pid, &st))
 		return;
-	struct op *op = tree_of_session(st.sid);
+	uint32_t slot = cgroup_of(o->pid);
+	struct op *op = slot == UINT32_MAX || !op_is_live(op_at(slot)) ? NULL : op_at(slot);
+	if (!op)
+		op = tree_of_session(st.sid);
 	if (!op)
 		op = tree_of_session(st.pgrp);
 	if (op || tree_of_environ(o->pid, &o->owner)) {
@@ -286,6 +290,8 @@ uint32_t tree_signal(const struct op *op, int sig)
 	const struct record *r = op_record(op);
 	uint32_t count = 0;
 	tree_refresh();
+	if (sig == SIGKILL)
+		cgroup_kill(op_slot(op));
 	bool own = !op->reaped && !op->foreign && r->pid > 1;
 	bool group = own && kill(-r->pid, sig) == 0;
 	if (own && !group)

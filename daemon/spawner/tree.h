@@ -2,7 +2,7 @@
  * The processes of an op beyond its own. The spawner is a subreaper: a process whose parent ends becomes our child (an orphan)
  * unless it had a subreaper of its own, so everything that ever descended from an op is below it or below one of its orphans.
  *
- * An orphan belongs to the op whose session or group it is in; else to the one its environment names (BATCHD_RUN, BATCHD_OP,
+ * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is in; else to the one its environment names (BATCHD_RUN, BATCHD_OP,
  * BATCHD_ATTEMPT, with the BATCHD_SOCKET the op was given); else, when it is first seen and only one op is alive, to that one.
  * What stays unclear is logged once and left alone.
  */

@@ -191,7 +191,7 @@ static int recover_run(void *arg, const struct store_run *run, struct err *e)
 static void recover_attempt(void *arg, const struct exec_known *known)
 {
 	struct batchd *b = arg;
-	engine_recover_attempt(b->engine, known->token);
+	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms);
 }
 
 static int64_t recover_cap(void *arg, uint64_t token)

@@ -41,6 +41,9 @@ static inline bool op_state_ended(enum op_state s)
 	return s >= OP_SUCCEEDED;
 }
 
+/* What was asked of a run that has not ended. stored, never renumber */
+enum run_stopping { RUN_STOPPING_CANCEL = 1, RUN_STOPPING_NOW = 2, RUN_STOPPING_FROZEN = 4 };
+
 struct run_summary {
 	uint32_t ops, succeeded, failed, skipped, cancelled, interrupted;
 	int64_t wall_ms, serial_ms, critical_ms;
@@ -60,7 +63,7 @@ struct run_row {
 	struct run_summary summary;
 	struct slice messages;	    /* packed array of {index, name, state}; SLICE_NONE until the run has ended */
 	struct slice meta;	    /* packed map or SLICE_NONE */
-	int stopping;		    /* not ended, but cancelled: 1, with `now`: 2 */
+	int stopping;		    /* bits of enum run_stopping */
 	uint8_t digest[32];	    /* batch_digest */
 };
 

@@ -33,7 +33,7 @@ const struct field batch_head_fields[] = {
 	  .doc = "after a failed op: stop, continue, kill" },
 	{ "order", FIELD_ENUM, HEAD(order), .names = batch_order_names,
 	  .doc = "ops of a message: parallel, serial, as-if-serial" },
-	{ "group", FIELD_NAME, HEAD(group), .doc = "the pool its slots come from" },
+	{ "group", FIELD_LABEL, HEAD(group), .doc = "the pool its slots come from" },
 	{ "priority", FIELD_INT, HEAD(priority), .min = -LIMIT_PRIORITY, .max = LIMIT_PRIORITY,
 	  .doc = "higher goes first" },
 	{ "jobs", FIELD_INT, HEAD(jobs), HEAD(has_jobs), .min = 1, .max = LIMIT_JOBS,

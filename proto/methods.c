@@ -264,7 +264,7 @@ TABLE(group_list) = { FIELD_END };
 DEFAULTS(group_list) = { 0 };
 
 TABLE(group_set) = {
-	{ "group", FIELD_NAME, AT(group_set, group), .required = true, .doc = "the pool" },
+	{ "group", FIELD_LABEL, AT(group_set, group), .required = true, .doc = "the pool" },
 	{ "slots", FIELD_INT, AT(group_set, slots), .min = 1, .max = LIMIT_JOBS, .doc = "how many slots it has" },
 	{ "paused", FIELD_BOOL, AT(group_set, paused), AT(group_set, has_paused),
 	  .doc = "whether it starts nothing" },

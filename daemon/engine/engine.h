@@ -120,6 +120,9 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err) _must_check_;
 /* What was asked for is durable (err NULL), or was not stored. */
 typedef void (*engine_todo_fn)(void *arg, const struct err *err);
 
+/* Calls fn when all that has been done so far is durable; never before this returns. For answers to calls that change runs. */
+void engine_after(struct engine *e, void (*fn)(void *arg), void *arg);
+
 /* --- pools of slots --- */
 
 /* As batchd.conf or the store say, at start-up. Makes the pool if there is none of that name. */
@@ -176,7 +179,7 @@ struct engine_stored_run {
 };
 int engine_recover_run(struct engine *e, const struct engine_stored_run *s, struct err *err) _must_check_;
 /* The executor has this attempt (running, or ended with the result to come). Unknown tokens: false. */
-bool engine_recover_attempt(struct engine *e, uint64_t token);
+bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms);
 int64_t engine_output_cap(struct engine *e, uint64_t token);
 /* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go on. */
 void engine_recover_done(struct engine *e, bool rebooted);

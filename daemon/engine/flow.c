@@ -60,6 +60,10 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 		cause = (enum op_cause)o->cause;
 	}
 	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
+	if (cause == CAUSE_TIMEOUT || cause == CAUSE_CANCEL) {
+		o->exit = -1; /* an earlier try's */
+		o->signal = cause == CAUSE_TIMEOUT ? 0 : o->signal;
+	}
 	attempt_drop(r, o);
 	settled_push(r, op);
 }
@@ -74,13 +78,25 @@ static void effect_start(struct live_run *r, uint32_t op)
 	flow_input(r, op, INPUT_BUSY, CAUSE_LIMIT);
 }
 
+/* That it is to end, and why, is known again after a crash: it may end while batchd is away. */
+static void stop_store(struct live_run *r, uint32_t op)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	live_fill_op(r, op, &text, &row);
+	row.cause = (enum op_cause)r->ops[op].stop_cause;
+	txn_op(turn_txn(r->e), &row);
+}
+
 static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 {
 	struct live_op *o = &r->ops[op];
 	struct engine *e = r->e;
 	uint64_t token = token_make(r->id, op + 1, o->attempts);
-	if (o->stop_cause == CAUSE_NONE)
+	if (o->stop_cause == CAUSE_NONE) {
 		o->stop_cause = cause;
+		stop_store(r, op);
+	}
 	timer_disarm(&e->timers, &o->attempt->timer);
 	uint8_t kind = r->plan->ops[op].kind;
 	if (kind == KIND_BASH || kind == KIND_EXEC)
@@ -441,8 +457,12 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 		[OP_INTERRUPTED] = PHASE_INTERRUPTED,
 	};
 	uint32_t op = row->op - 1;
-	if (row->op == 0 || row->op > r->plan->n_ops || !op_state_ended(row->state))
+	if (row->op == 0 || row->op > r->plan->n_ops)
 		return;
+	if (!op_state_ended(row->state)) {
+		r->ops[op].stop_cause = (uint8_t)row->cause; /* told to end, and not known to have */
+		return;
+	}
 	struct live_op *o = &r->ops[op];
 	o->phase = phases[row->state];
 	o->cause = (uint8_t)row->cause;

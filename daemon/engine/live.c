@@ -200,7 +200,8 @@ void live_fill_row(struct live_run *r, struct run_row *ret)
 		.n_ops = r->plan->n_ops,
 		.n_messages = r->plan->n_messages,
 		.meta = h->meta,
-		.stopping = r->cancelled ? 1 + r->now : 0,
+		.stopping = (r->cancelled ? RUN_STOPPING_CANCEL : 0) | (r->now ? RUN_STOPPING_NOW : 0) |
+			    (r->frozen ? RUN_STOPPING_FROZEN : 0),
 	};
 	memcpy(ret->digest, r->digest, sizeof(ret->digest));
 	live_fill_summary(r, &ret->summary);

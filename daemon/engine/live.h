@@ -129,11 +129,13 @@ struct live_run {
 };
 
 /* What waits for a commit. */
-enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE };
+enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_CALL };
 struct post {
 	enum post_kind kind;
 	uint64_t id; /* run, or token */
 	uint32_t op;
+	void (*fn)(void *arg); /* POST_CALL */
+	void *arg;
 };
 
 /* One loop turn's records and what follows their commit. */

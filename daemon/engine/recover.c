@@ -29,8 +29,9 @@ static void recover_row(struct live_run *r, const struct run_row *row)
 	r->parent_op = row->parent_op;
 	r->created = row->created;
 	r->started = row->started;
-	r->cancelled = row->stopping > 0;
-	r->now = row->stopping > 1;
+	r->cancelled = row->stopping & RUN_STOPPING_CANCEL;
+	r->now = row->stopping & RUN_STOPPING_NOW;
+	r->frozen = row->stopping & RUN_STOPPING_FROZEN;
 	r->paused = row->state == RUN_PAUSED && row->started;
 	r->held = row->state == RUN_PAUSED && !row->started;
 	r->state = row->state;
@@ -81,7 +82,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	return 0;
 }
 
-bool engine_recover_attempt(struct engine *e, uint64_t token)
+bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms)
 {
 	struct live_run *r = live_find(e, token_run(token));
 	uint32_t op = token_op(token) - 1;
@@ -91,7 +92,9 @@ bool engine_recover_attempt(struct engine *e, uint64_t token)
 	if (token_attempt(token) <= o->attempts && o->attempts > 0)
 		return false; /* an earlier try whose end is stored */
 	o->attempts = (uint16_t)token_attempt(token);
-	o->phase = PHASE_RUNNING;
+	o->phase = o->stop_cause ? PHASE_STOPPING : PHASE_RUNNING;
+	o->pid = pid;
+	o->started = started_ms;
 	o->recovered = 0;
 	o->opened = 1;
 	o->attempt = xcalloc(1, sizeof(*o->attempt));
@@ -168,6 +171,21 @@ static void recover_lost(struct live_run *r, bool rebooted)
 	}
 }
 
+/* Ops that were told to end: those that run are told again, those that never began do not begin. */
+static void recover_stops(struct live_run *r)
+{
+	struct engine *e = r->e;
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		struct live_op *o = &r->ops[op];
+		if (!o->stop_cause || op_phase_ended(o->phase))
+			continue;
+		if (o->attempt)
+			e->ports.stop(e->ports.arg, token_make(r->id, op + 1, o->attempts), e->config.grace_ms);
+		else
+			flow_input(r, op, o->stop_cause == CAUSE_CANCEL ? INPUT_CANCEL : INPUT_TIMEOUT, o->stop_cause);
+	}
+}
+
 void engine_recover_done(struct engine *e, bool rebooted)
 {
 	struct live_run *r, *next;
@@ -176,6 +194,7 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		recover_timeouts(r);
 		r->settling = true;
 		recover_lost(r, rebooted);
+		recover_stops(r);
 		r->settling = false;
 		if (accept_needs(r, NULL))
 			r->failed = r->stopping = true; /* what it needs was forgotten */

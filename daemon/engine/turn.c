@@ -111,6 +111,9 @@ static void turn_deliver(struct engine *e, const struct post *p)
 		if (r)
 			turn_run_gone(r);
 		break;
+	case POST_CALL:
+		p->fn(p->arg);
+		break;
 	}
 }
 
@@ -160,6 +163,11 @@ static struct post *turn_add_post(struct engine *e)
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op)
 {
 	*turn_add_post(e) = (struct post){ .kind = kind, .id = id, .op = op };
+}
+
+void engine_after(struct engine *e, void (*fn)(void *arg), void *arg)
+{
+	*turn_add_post(e) = (struct post){ .kind = POST_CALL, .fn = fn, .arg = arg };
 }
 
 void turn_store_op(struct live_run *r, uint32_t op)

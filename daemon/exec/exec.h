@@ -20,6 +20,8 @@ struct exec_local;
 struct exec_known {
 	uint64_t token;
 	bool ended; /* else it runs on: `ended` of exec_events comes when it is over */
+	int32_t pid;
+	int64_t started_ms;
 };
 
 struct exec_local_config {

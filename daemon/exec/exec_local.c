@@ -468,6 +468,8 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 		memcpy(&k.token, tokens.p + at, sizeof(k.token));
 		struct attempt *a = attempt_find(x, k.token);
 		k.ended = local_is_end(&a->report);
+		k.pid = a->report.pid;
+		k.started_ms = a->report.started_ms;
 		known(arg, &k);
 		a = attempt_find(x, k.token);
 		if (a)

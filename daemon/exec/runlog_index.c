@@ -95,7 +95,7 @@ static bool chain_dropped(const struct chain *c, const struct extent *x)
 
 /*
  * A data record's bytes end where the next one's begin, whatever its length says: it may be one that was too great (a crash), or one
- * from before the writer lengthened it (we read while it wrote). Only what is between them can have been punched out.
+ * from before the writer lengthened it (we read while it wrote). A record punched out in between leaves only the first.
  */
 static void index_join(struct runlog_reader *r, int64_t off)
 {

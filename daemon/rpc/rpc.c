@@ -419,7 +419,7 @@ static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice nam
 static bool take_method(struct mp *m, struct slice *ret_name, struct slice *ret_params)
 {
 	struct mp_value name = mp_next(m);
-	if (name.type != MP_STR || mp_peek(m) != MP_ARRAY)
+	if (name.type != MP_STR)
 		return false;
 	*ret_name = name.bytes;
 	*ret_params = mp_skip(m);

@@ -77,6 +77,26 @@ static void reply_run(struct rpc_call *call, uint64_t run)
 		store_read(call->s->config.store, get_stored, get_done, j);
 }
 
+struct acted {
+	struct rpc_call *call;
+	uint64_t run;
+};
+
+static void acted_done(void *arg)
+{
+	struct acted *a = arg;
+	reply_run(a->call, a->run);
+	free(a);
+}
+
+/* What was asked for is answered when a crash can no longer undo it. */
+static void reply_acted(struct rpc_call *call, uint64_t run)
+{
+	struct acted *a = xmalloc(sizeof(*a));
+	*a = (struct acted){ .call = call, .run = run };
+	engine_after(call->s->config.engine, acted_done, a);
+}
+
 struct ended_job {
 	struct rpc_call *call;
 	uint64_t run;
@@ -144,7 +164,7 @@ void rpc_run_cancel(struct rpc_call *call, const void *params)
 	if (cancel_params(e, p, &c, &err) || engine_cancel(e, &c, &err))
 		rpc_fail(call, &err);
 	else
-		reply_run(call, c.run);
+		reply_acted(call, c.run);
 }
 
 void rpc_run_pause(struct rpc_call *call, const void *params)
@@ -156,7 +176,7 @@ void rpc_run_pause(struct rpc_call *call, const void *params)
 	if (engine_pause(call->s->config.engine, (uint64_t)p->run, p->freeze, &err))
 		rpc_fail(call, &err);
 	else
-		reply_run(call, (uint64_t)p->run);
+		reply_acted(call, (uint64_t)p->run);
 }
 
 void rpc_run_resume(struct rpc_call *call, const void *params)
@@ -168,5 +188,5 @@ void rpc_run_resume(struct rpc_call *call, const void *params)
 	if (engine_resume(call->s->config.engine, (uint64_t)p->run, &err))
 		rpc_fail(call, &err);
 	else
-		reply_run(call, (uint64_t)p->run);
+		reply_acted(call, (uint64_t)p->run);
 }

@@ -30,8 +30,10 @@ static void cgroup_line(const char *path, const char *begin, char *ret, size_t s
 	while (f && fgets(line, sizeof(line), f)) {
 		if (strncmp(line, begin, strlen(begin)) != 0)
 			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(ret, size, "%s", line + strlen(begin));
+		const char *rest = line + strlen(begin);
+		size_t len = MIN2(strcspn(rest, "\n"), size - 1);
+		memcpy(ret, rest, len);
+		ret[len] = '\0';
 		return;
 	}
 }

@@ -55,10 +55,11 @@ static int child_cgroup(const struct child_spec *spec)
 		return 0;
 	int fd = openat(spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
-	int r = write(fd, "0", 1) < 0 ? -errno : 0;
+		return 0;
+	if (write(fd, "0", 1) < 0)
+		errno = 0; /* without, then */
 	close(fd);
-	return r;
+	return 0;
 }
 
 static int child_limits(const struct child_spec *spec)

@@ -149,7 +149,7 @@ static void w_store(struct world *w, const struct txn *t)
 		if (r->kind == TXN_CLAIM) {
 			w->n_claimed = r->claim.ops.len / sizeof(uint32_t);
 			memcpy(w->claimed, r->claim.ops.p ? r->claim.ops.p : "", r->claim.ops.len);
-		} else if (r->kind == TXN_OP) {
+		} else if (r->kind == TXN_OP && op_state_ended(r->op.state)) {
 			w->rows[r->op.op]++;
 			w->state[r->op.op] = (int)r->op.state;
 		}

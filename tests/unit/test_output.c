@@ -422,7 +422,7 @@ START_TEST(test_full)
 	char *small = xasprintf("%s/small", dir);
 	ck_assert_int_eq(mkdir(small, 0700), 0);
 	/* Only root can try this; the mount is this process's own. */
-	if (getuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (getuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", small, "tmpfs", 0, "size=1m") < 0) {
 		free(small);
 		return;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -50,8 +51,11 @@ static void setup(void)
 {
 	base = event_base_new();
 	loop_thread = pthread_self();
+	n_done = 0;
+	n_run = ran_on_loop = 0;
+	memset(n_dones, 0, sizeof(n_dones));
 	for (int i = 0; i < JOBS; i++)
-		jobs[i].number = i;
+		jobs[i] = (struct job){ .number = i };
 }
 
 static void teardown(void)

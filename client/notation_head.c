@@ -7,7 +7,7 @@
 #include "common/text.h"
 #include "proto/limits.h"
 
-#define HEAD_LABEL_MIN 2
+#define HEAD_LABEL_MIN 2 /* without a colon: "[x]" at the beginning of a line is a box that was ticked */
 #define HEAD_LABEL_MAX 90 /* characters */
 #define HEAD_TITLE_MAX 90 /* bytes */
 
@@ -55,8 +55,7 @@ static struct slice slice_trim(struct slice s)
 	return s;
 }
 
-/* `least`: "[x]" at the beginning of a line is a box that was ticked. */
-static bool head_label(struct src *s, struct head *h, size_t least)
+static bool head_label(struct src *s, struct head *h)
 {
 	const char *p = s->p + 1;
 	unsigned chars = 0;
@@ -68,7 +67,7 @@ static bool head_label(struct src *s, struct head *h, size_t least)
 		chars += ((unsigned char)*p & 0xc0) != 0x80;
 	}
 	struct slice label = slice_trim(slice_of(s->p + 1, (size_t)(p - s->p - 1)));
-	if (p == s->end || chars > HEAD_LABEL_MAX || label.len < least)
+	if (p == s->end || chars > HEAD_LABEL_MAX || label.len == 0)
 		return false;
 	/* A link of markdown. */
 	if (p + 1 < s->end && p[1] == '(')
@@ -163,9 +162,13 @@ bool head_scan(struct src *s, struct head *ret)
 	bool bullet = head_skip_bullet(s);
 	h.at = s->p;
 	head_skip_emphasis(s);
-	bool bracket = head_label(s, &h, HEAD_LABEL_MIN);
+	bool bracket = head_label(s, &h);
 	if (bracket)
 		head_tail(s, &h);
+	if (bracket && h.label.len < HEAD_LABEL_MIN && !h.colon) {
+		s->p = start;
+		return false;
+	}
 	if (!bracket && !head_numbered(s, &h)) {
 		s->p = start;
 		return false;
@@ -198,7 +201,7 @@ bool head_scan_comment(const struct src *at, struct head *ret)
 	if (c == ':')
 		s.p++;
 	src_skip_blanks(&s);
-	head_label(&s, &h, 1);
+	head_label(&s, &h);
 	*ret = h;
 	return true;
 }

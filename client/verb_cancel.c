@@ -264,9 +264,9 @@ static int verb_restart(struct ctx *c, void *options)
 	if (status)
 		return status;
 	_cleanup_free_ int64_t *ids = xcalloc(sel.n + 1, sizeof(*ids));
-	for (size_t i = 0; i < sel.n; i++)
-		note(c, "restarting run %" PRId64, sel.v[i].run);
 	status = act_all(c, &a, o, &sel, ids);
+	for (size_t i = 0; i < sel.n && !status; i++)
+		note(c, "run %" PRId64 " restarted as run %" PRId64, sel.v[i].run, ids[i]);
 	return status || !o->wait ? status : progress_follow(c, ids, (int)sel.n, o->output);
 }
 

@@ -128,7 +128,7 @@ static bool head_numbered(struct src *s, struct head *h)
 		head_title(s);
 	head_tail(s, h);
 	src_skip_blanks(s);
-	if (head_label(s, h, 1)) {
+	if (head_label(s, h)) {
 		bool colon = h->colon;
 		h->colon = false;
 		head_tail(s, h);

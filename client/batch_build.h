@@ -1,6 +1,6 @@
 /*
- * From the command line to a packed batch: what a file or -e says, with the flags of submit_opts.h laid over it, and our folder,
- * environment and umask filled in where the file names none.
+ * From the command line to a packed batch: what a file or -e says, with the flags of submit_opts.h
+ * laid over it, and our folder, environment and umask filled in where the file names none.
  */
 #ifndef CLIENT_BATCH_BUILD_H
 #define CLIENT_BATCH_BUILD_H
@@ -12,22 +12,25 @@
 
 /* What the ops come from: exactly one of the three. */
 struct batch_source {
-	json_t *file;		       /* a batch file read (borrowed) */
-	const struct strv *commands;   /* one parallel message of bash ops */
-	const char *const *argv;       /* one op: a bash command if argc is 1, else an argv byte for byte */
+	json_t *file;		     /* a batch file read (borrowed) */
+	const struct strv *commands; /* one parallel message of bash ops */
+	const char *const
+		*argv; /* one op: a bash command if argc is 1, else an argv byte for byte */
 	int argc;
-	const struct slice *op_stdin;  /* of that one op; NULL: none */
-	bool no_output_cap;	       /* its stdout is data: run, each */
+	const struct slice *op_stdin; /* of that one op; NULL: none */
+	bool no_output_cap;	      /* its stdout is data: run, each */
 };
 
 /*
- * Packs the batch into b. Selectors of --after are resolved by calls, so c must be connected when there are any. An exit status.
+ * Packs the batch into b. Selectors of --after are resolved by calls, so c must be connected when
+ * there are any. An exit status.
  */
-int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from, struct buf *b) _must_check_;
+int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
+		struct buf *b) _must_check_;
 
 /*
- * Packs "env_base": the environment we run in. A word without "=" cannot be said on the wire and is no variable to anybody; of two
- * with one name the first counts, as getenv(3) has it.
+ * Packs "env_base": the environment we run in. A word without "=" cannot be said on the wire and is
+ * no variable to anybody; of two with one name the first counts, as getenv(3) has it.
  */
 struct pk;
 void batch_pack_environ(struct pk *pk);

@@ -14,7 +14,7 @@
 #include "proto/scan.h"
 
 enum batchfile_kind {
-	BATCHFILE_JSON,	   /* a batch, or an array of tool calls */
+	BATCHFILE_JSON, /* a batch, or an array of tool calls */
 	BATCHFILE_MSGPACK,
 	BATCHFILE_NOTATION,
 };
@@ -43,8 +43,9 @@ static size_t batchfile_blanks(struct slice text, size_t from)
 }
 
 /*
- * A map or array of MessagePack begins with a byte that no UTF-8 text begins with, or (map16, map32, array16, array32) that is
- * followed by one no text has there. A '[' begins an array of JSON when a bracket or a string follows, else a header.
+ * A map or array of MessagePack begins with a byte that no UTF-8 text begins with, or (map16,
+ * map32, array16, array32) that is followed by one no text has there. A '[' begins an array of JSON
+ * when a bracket or a string follows, else a header.
  */
 static enum batchfile_kind batchfile_kind(struct slice text)
 {
@@ -58,7 +59,8 @@ static enum batchfile_kind batchfile_kind(struct slice text)
 	if (at == text.len || text.p[at] != '[')
 		return BATCHFILE_NOTATION;
 	at = batchfile_blanks(text, at + 1);
-	return at < text.len && memchr("{[]\"", text.p[at], 4) ? BATCHFILE_JSON : BATCHFILE_NOTATION;
+	return at < text.len && memchr("{[]\"", text.p[at], 4) ? BATCHFILE_JSON
+							       : BATCHFILE_NOTATION;
 }
 
 static struct notation_options batchfile_options(const struct reading *how)
@@ -79,9 +81,12 @@ static int batchfile_from_msgpack(struct batchfile *f, json_t **ret)
 	if (r == SCAN_REFUSED)
 		return err_set(f->e, E_PARAMS, "%s: MessagePack, but %s", f->name, scan.why);
 	if (r == SCAN_MORE)
-		return err_set(f->e, E_PARAMS, "%s: MessagePack that ends too soon, after %zu bytes", f->name, f->text.len);
+		return err_set(f->e, E_PARAMS,
+			       "%s: MessagePack that ends too soon, after %zu bytes", f->name,
+			       f->text.len);
 	if (used < f->text.len)
-		return err_set(f->e, E_PARAMS, "%s: %zu bytes follow after the MessagePack value", f->name, f->text.len - used);
+		return err_set(f->e, E_PARAMS, "%s: %zu bytes follow after the MessagePack value",
+			       f->name, f->text.len - used);
 	if (json_from_mp(f->text, ret, f->e))
 		return err_prefix(f->e, "%s: ", f->name);
 	return 0;
@@ -101,12 +106,15 @@ static int batchfile_from_value(struct batchfile *f, json_t **value)
 {
 	struct notation_options options = batchfile_options(f->how);
 	json_t *batch;
-	if (json_is_object(*value) && !json_object_get(*value, "messages") && json_object_get(*value, "input"))
-		return err_set(f->e, E_PARAMS, "%s: a single tool call: put it into an array, [{...}]", f->name);
+	if (json_is_object(*value) && !json_object_get(*value, "messages") &&
+	    json_object_get(*value, "input"))
+		return err_set(f->e, E_PARAMS,
+			       "%s: a single tool call: put it into an array, [{...}]", f->name);
 	if (json_is_object(*value))
 		return 0;
 	if (!json_is_array(*value))
-		return err_set(f->e, E_PARAMS, "%s: neither a batch nor an array of tool calls", f->name);
+		return err_set(f->e, E_PARAMS, "%s: neither a batch nor an array of tool calls",
+			       f->name);
 	if (notation_from_calls(f->name, *value, &options, &batch, f->e))
 		return 1;
 	json_decref(*value);
@@ -134,9 +142,7 @@ static void batchfile_drop_nulls(json_t *map)
 	const char *key;
 	void *next;
 	json_t *v;
-	json_object_foreach_safe(map, next, key, v)
-		if (json_is_null(v))
-			json_object_del(map, key);
+	json_object_foreach_safe(map, next, key, v) if (json_is_null(v)) json_object_del(map, key);
 }
 
 /* A nil value counts as absent; in env it removes a name, and there it stays. */
@@ -148,8 +154,7 @@ static void batchfile_tidy(json_t *batch)
 	json_array_foreach(json_object_get(batch, "messages"), i, message)
 	{
 		batchfile_drop_nulls(message);
-		json_array_foreach(json_object_get(message, "ops"), j, op)
-			batchfile_drop_nulls(op);
+		json_array_foreach(json_object_get(message, "ops"), j, op) batchfile_drop_nulls(op);
 	}
 }
 
@@ -163,7 +168,8 @@ static int batchfile_pack(const json_t *batch, struct buf *out, struct err *e)
 	if (!json_object_get(batch, "cwd")) {
 		here = getcwd(NULL, 0);
 		whole = json_copy((json_t *)batch);
-		json_object_set_new_nocheck(whole, "cwd", json_bytes(slice_str(here && here[0] == '/' ? here : "/")));
+		json_object_set_new_nocheck(
+			whole, "cwd", json_bytes(slice_str(here && here[0] == '/' ? here : "/")));
 	}
 	return json_to_mp(whole ? whole : batch, out, e);
 }
@@ -194,9 +200,12 @@ static int batchfile_check(struct batchfile *f, json_t *batch)
 	return 1;
 }
 
-int batchfile_parse(const char *name, struct slice text, const struct reading *how, json_t **ret_batch, struct err *e)
+int batchfile_parse(const char *name, struct slice text, const struct reading *how,
+		    json_t **ret_batch, struct err *e)
 {
-	struct batchfile f = { .name = name, .text = batchfile_skip_mark(text), .how = how, .e = e };
+	struct batchfile f = {
+		.name = name, .text = batchfile_skip_mark(text), .how = how, .e = e
+	};
 	_cleanup_json_ json_t *batch = NULL;
 	int r = batchfile_decode(&f, &batch);
 	if (r == 0)

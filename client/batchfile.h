@@ -1,7 +1,7 @@
 /*
- * Reads a batch file of any kind by its content (contract section 2): JSON, MessagePack, a JSON array of tool calls, the batch
- * notation, a markdown document that holds some. What comes out is proved as batchd itself would prove it (plan_make), as far as
- * that needs no files.
+ * Reads a batch file of any kind by its content (contract section 2): JSON, MessagePack, a JSON
+ * array of tool calls, the batch notation, a markdown document that holds some. What comes out is
+ * proved as batchd itself would prove it (plan_make), as far as that needs no files.
  */
 #ifndef CLIENT_BATCHFILE_H
 #define CLIENT_BATCHFILE_H
@@ -13,13 +13,15 @@
 #include "common/slice.h"
 
 /*
- * Reads `file` ("-": stdin). *ret_batch is a new reference to the batch's map as on the wire (client/json.h says how bytes are
- * held), with nothing filled in that the file does not say: neither cwd nor environment. Lines about what was skipped go to
- * stderr. 1 with e ("FILE:LINE:COL: ...") when it cannot be read or is refused.
+ * Reads `file` ("-": stdin). *ret_batch is a new reference to the batch's map as on the wire
+ * (client/json.h says how bytes are held), with nothing filled in that the file does not say:
+ * neither cwd nor environment. Lines about what was skipped go to stderr. 1 with e ("FILE:LINE:COL:
+ * ...") when it cannot be read or is refused.
  */
-int batchfile_read(const char *file, const struct reading *how, json_t **ret_batch, struct err *e) _must_check_;
+int batchfile_read(const char *file, const struct reading *how, json_t **ret_batch,
+		   struct err *e) _must_check_;
 /* The same from memory; `name` is for errors. */
-int batchfile_parse(const char *name, struct slice text, const struct reading *how, json_t **ret_batch,
-		    struct err *e) _must_check_;
+int batchfile_parse(const char *name, struct slice text, const struct reading *how,
+		    json_t **ret_batch, struct err *e) _must_check_;
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * One connection to batchd: MessagePack-RPC (contract section 3) as a blocking client. One thread. Requests are queued by
- * conn_send and written while conn_next waits; what arrives is pulled, one reply or event at a time, so nothing ever calls back.
- * Every frame passes the scanner before it is read.
+ * One connection to batchd: MessagePack-RPC (contract section 3) as a blocking client. One thread.
+ * Requests are queued by conn_send and written while conn_next waits; what arrives is pulled, one
+ * reply or event at a time, so nothing ever calls back. Every frame passes the scanner before it is
+ * read.
  */
 #ifndef CLIENT_CONN_H
 #define CLIENT_CONN_H
@@ -26,15 +27,15 @@ enum conn_got {
 struct conn_in {
 	enum conn_got got;
 	uint32_t msgid;
-	bool failed;	   /* CONN_REPLY: `error` is filled */
+	bool failed; /* CONN_REPLY: `error` is filled */
 	struct err error;
 	struct slice body; /* result or event; valid until the next call on this connection */
 	int signal;
 };
 
 /*
- * Connects to the socket and says hello (client "batchctl", cwd). 0; -errno when nobody listens there (nothing in e); 1 with e
- * filled when what listens will not talk to us.
+ * Connects to the socket and says hello (client "batchctl", cwd). 0; -errno when nobody listens
+ * there (nothing in e); 1 with e filled when what listens will not talk to us.
  */
 int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err *e) _must_check_;
 struct conn *conn_free(struct conn *c); /* NULL is fine; returns NULL */
@@ -42,15 +43,17 @@ struct conn *conn_free(struct conn *c); /* NULL is fine; returns NULL */
 /* Queues a request; params is one packed map, or SLICE_NONE. Returns its msgid. */
 uint32_t conn_send(struct conn *c, const char *method, struct slice params);
 /*
- * The next thing that happens: a reply, an event (those put aside by conn_call first), a signal from the signalfd, or the
- * deadline (time_mono_ms; negative: none).
+ * The next thing that happens: a reply, an event (those put aside by conn_call first), a signal
+ * from the signalfd, or the deadline (time_mono_ms; negative: none).
  */
 enum conn_got conn_next(struct conn *c, int64_t deadline_ms, struct conn_in *ret);
 /*
- * Sends and waits for the reply. Events that come meanwhile are kept for conn_next; signals are left to their fd. The result
- * replaces what `ret` (may be NULL) holds. 0; 1 with e filled: an error reply; -ECONNRESET with e filled: the connection is gone.
+ * Sends and waits for the reply. Events that come meanwhile are kept for conn_next; signals are
+ * left to their fd. The result replaces what `ret` (may be NULL) holds. 0; 1 with e filled: an
+ * error reply; -ECONNRESET with e filled: the connection is gone.
  */
-int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret, struct err *e) _must_check_;
+int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret,
+	      struct err *e) _must_check_;
 /* A signalfd for conn_next to watch, -1: none. Not owned. */
 void conn_watch_signals(struct conn *c, int signal_fd);
 /* Who listens at the other end (SO_PEERCRED), 0 when unknown. */

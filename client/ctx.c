@@ -143,8 +143,8 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 }
 
 /*
- * Opens the connection. One that is reset before it was greeted meets a daemon that is stopping: what comes after it, if anything, is
- * waited for, a short while.
+ * Opens the connection. One that is reset before it was greeted meets a daemon that is stopping:
+ * what comes after it, if anything, is waited for, a short while.
  */
 static int ctx_open(struct ctx *c, struct err *e)
 {
@@ -153,7 +153,8 @@ static int ctx_open(struct ctx *c, struct err *e)
 		return r;
 	int64_t deadline = time_mono_ms() + RESET_WAIT_MS, pause = RETRY_MIN_MS;
 	_cleanup_close_ int watch_fd = ctx_watch_folder(c->socket);
-	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0; pause = MIN2(pause * 2, RETRY_MAX_MS)) {
+	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0;
+	     pause = MIN2(pause * 2, RETRY_MAX_MS)) {
 		ctx_wait_change(watch_fd, -1, MIN2(pause, left));
 		r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
 	}

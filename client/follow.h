@@ -1,7 +1,8 @@
 /*
- * Following runs to their end: one subscription a run, one snapshot, then events; never asking again and again. What to show is the
- * sink's business. Output, where wanted, comes byte-exact and complete for each stream: what events did not carry (printed before
- * the subscription, or lost to a full queue) is fetched by position.
+ * Following runs to their end: one subscription a run, one snapshot, then events; never asking
+ * again and again. What to show is the sink's business. Output, where wanted, comes byte-exact and
+ * complete for each stream: what events did not carry (printed before the subscription, or lost to
+ * a full queue) is fetched by position.
  *
  * When batchd goes away the engine reconnects (30 s) and goes on where it was.
  */
@@ -17,13 +18,16 @@ struct follow_sink {
 	void (*snapshot)(void *arg, struct run_view *v);
 	void (*op)(void *arg, struct run_view *v, struct op_view *o, enum view_state before);
 	/* Bytes of stream 0 (stdout) or 1; NULL: output is not asked for. */
-	int (*output)(void *arg, struct run_view *v, struct op_view *o, int stream, struct slice data);
+	int (*output)(void *arg, struct run_view *v, struct op_view *o, int stream,
+		      struct slice data);
 	/* That many bytes were dropped at this place by the output cap. */
-	void (*dropped)(void *arg, struct run_view *v, struct op_view *o, int stream, int64_t bytes);
+	void (*dropped)(void *arg, struct run_view *v, struct op_view *o, int stream,
+			int64_t bytes);
 	/* The op has ended and all its output was delivered. */
 	void (*op_end)(void *arg, struct run_view *v, struct op_view *o);
 	void (*run)(void *arg, struct run_view *v);
-	/* Called before each wait; returns when to be called again at the latest (time_mono_ms), -1: no need. */
+	/* Called before each wait; returns when to be called again at the latest (time_mono_ms),
+	 * -1: no need. */
 	int64_t (*tick)(void *arg);
 	/* EXIT_OK: go on; anything else ends following with that status. */
 	int (*signal)(void *arg, int signal);
@@ -31,16 +35,18 @@ struct follow_sink {
 
 struct follow {
 	struct ctx *c;
-	/* .run is set; the rest zero, or loaded: then output goes on where the streams stand. run_view_done by the owner */
+	/* .run is set; the rest zero, or loaded: then output goes on where the streams stand.
+	 * run_view_done by the owner */
 	struct run_view *views;
 	int n;
-	const char *only_op;	/* output of this op only: its number or id; NULL: all */
-	int signal_fd;		/* -1: none */
+	const char *only_op; /* output of this op only: its number or id; NULL: all */
+	int signal_fd;	     /* -1: none */
 	const struct follow_sink *sink;
 	void *arg;
 };
 
-/* EXIT_OK when all runs have ended; each view then holds its `final` run. Else the status that ended the following. */
+/* EXIT_OK when all runs have ended; each view then holds its `final` run. Else the status that
+ * ended the following. */
 int follow_runs(struct follow *f) _must_check_;
 /* The exit status of ended runs: EXIT_OK when all succeeded, else EXIT_RUN. */
 int follow_status(const struct follow *f);

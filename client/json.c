@@ -24,7 +24,8 @@ static struct json_place json_place(struct slice text, size_t at)
 	return place;
 }
 
-/* Nesting is proved before jansson sees the text: it would recurse to its own, much larger, limit. */
+/* Nesting is proved before jansson sees the text: it would recurse to its own, much larger, limit.
+ */
 static int json_check_depth(struct slice text, const char *name, struct err *e)
 {
 	unsigned depth = 0;
@@ -41,8 +42,8 @@ static int json_check_depth(struct slice text, const char *name, struct err *e)
 			depth -= depth > 0;
 		} else if ((c == '[' || c == '{') && ++depth > LIMIT_DEPTH_IN) {
 			struct json_place at = json_place(text, i);
-			return err_set(e, E_LIMIT, "%s:%u:%u: nested more than %d deep", name, at.line, at.col,
-				       LIMIT_DEPTH_IN);
+			return err_set(e, E_LIMIT, "%s:%u:%u: nested more than %d deep", name,
+				       at.line, at.col, LIMIT_DEPTH_IN);
 		}
 	}
 	return 0;
@@ -56,15 +57,13 @@ static int json_check_ints(const json_t *v, struct err *e)
 	if (json_is_integer(v)) {
 		json_int_t n = json_integer_value(v);
 		if (n > LIMIT_INT || n < -LIMIT_INT)
-			return err_set(e, E_LIMIT, "integers lie within +-2^53: %" JSON_INTEGER_FORMAT, n);
+			return err_set(e, E_LIMIT,
+				       "integers lie within +-2^53: %" JSON_INTEGER_FORMAT, n);
 	} else if (json_is_object(v)) {
-		json_object_foreach((json_t *)v, key, child)
-			if (json_check_ints(child, e))
-				return 1;
+		json_object_foreach((json_t *)v, key,
+				    child) if (json_check_ints(child, e)) return 1;
 	} else if (json_is_array(v)) {
-		json_array_foreach(v, i, child)
-			if (json_check_ints(child, e))
-				return 1;
+		json_array_foreach(v, i, child) if (json_check_ints(child, e)) return 1;
 	}
 	return 0;
 }
@@ -73,12 +72,15 @@ int json_read(struct slice text, const char *name, json_t **ret, struct err *e)
 {
 	json_error_t je;
 	if (text.len > LIMIT_FRAME_BYTES)
-		return err_set(e, E_LIMIT, "%s: %zu bytes of JSON, the limit is %u", name, text.len, LIMIT_FRAME_BYTES);
+		return err_set(e, E_LIMIT, "%s: %zu bytes of JSON, the limit is %u", name, text.len,
+			       LIMIT_FRAME_BYTES);
 	if (json_check_depth(text, name, e))
 		return 1;
-	json_t *v = json_loadb(text.p, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+	json_t *v = json_loadb(text.p, text.len,
+			       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
 	if (!v)
-		return err_set(e, E_PARAMS, "%s:%d:%d: %s", name, je.line, MAX2(je.column, 1), je.text);
+		return err_set(e, E_PARAMS, "%s:%d:%d: %s", name, je.line, MAX2(je.column, 1),
+			       je.text);
 	if (json_check_ints(v, e)) {
 		json_decref(v);
 		return err_prefix(e, "%s: ", name);
@@ -89,7 +91,8 @@ int json_read(struct slice text, const char *name, json_t **ret, struct err *e)
 
 bool json_is_bin(const json_t *v)
 {
-	return json_is_object(v) && json_object_size(v) == 1 && json_is_string(json_object_get(v, "$bin"));
+	return json_is_object(v) && json_object_size(v) == 1 &&
+	       json_is_string(json_object_get(v, "$bin"));
 }
 
 json_t *json_bytes(struct slice bytes)
@@ -104,7 +107,8 @@ json_t *json_bytes(struct slice bytes)
 	return v;
 }
 
-static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void base64_encode(struct slice bytes, struct buf *out)
 {

@@ -1,8 +1,9 @@
 /*
  * JSON: text to json_t and back, json_t to MessagePack and back, MessagePack to JSON text.
  *
- * One convention ties the three together (contract section 3 rule 8): bytes that are not UTF-8 are {"$bin": base64} in JSON and in
- * a json_t, and bin in MessagePack. Integers lie within +-2^53, there is no NaN or infinity, map keys hold no NUL. Strings may.
+ * One convention ties the three together (contract section 3 rule 8): bytes that are not UTF-8 are
+ * {"$bin": base64} in JSON and in a json_t, and bin in MessagePack. Integers lie within +-2^53,
+ * there is no NaN or infinity, map keys hold no NUL. Strings may.
  */
 #ifndef CLIENT_JSON_H
 #define CLIENT_JSON_H
@@ -30,14 +31,17 @@ enum json_style {
 };
 
 /*
- * Reads exactly one JSON value of at most LIMIT_FRAME_BYTES and LIMIT_DEPTH_IN levels. Duplicate keys, bytes that are not UTF-8,
- * NaN, and anything after the value are refused: "NAME:LINE:COL: what". 0 and a new reference, or 1.
+ * Reads exactly one JSON value of at most LIMIT_FRAME_BYTES and LIMIT_DEPTH_IN levels. Duplicate
+ * keys, bytes that are not UTF-8, NaN, and anything after the value are refused: "NAME:LINE:COL:
+ * what". 0 and a new reference, or 1.
  */
 int json_read(struct slice text, const char *name, json_t **ret, struct err *e) _must_check_;
 
-/* Appends v as MessagePack, {"$bin": base64} as bin. 1 with e ("ops[2].content: not base64") leaves part of it in out. */
+/* Appends v as MessagePack, {"$bin": base64} as bin. 1 with e ("ops[2].content: not base64") leaves
+ * part of it in out. */
 int json_to_mp(const json_t *v, struct buf *out, struct err *e) _must_check_;
-/* The value as a new json_t; `one` has passed the scanner. 1 where a key holds NUL or is no UTF-8, twice the same key, ext. */
+/* The value as a new json_t; `one` has passed the scanner. 1 where a key holds NUL or is no UTF-8,
+ * twice the same key, ext. */
 int json_from_mp(struct slice one, json_t **ret, struct err *e) _must_check_;
 
 /* Appends JSON text. */
@@ -46,7 +50,8 @@ void json_print(const json_t *v, enum json_style style, struct buf *out);
 void json_print_mp(struct slice one, enum json_style style, struct buf *out);
 /* A string with its quotes; bytes that are not UTF-8 become {"$bin": base64}. */
 void json_print_bytes(struct slice bytes, struct buf *out);
-/* The shortest decimal that reads back as v; always with a point or an exponent, so that it stays a float. */
+/* The shortest decimal that reads back as v; always with a point or an exponent, so that it stays a
+ * float. */
 void json_print_real(double v, struct buf *out);
 /* The same as JavaScript writes it: 1 for 1.0, 1e+21. */
 void json_print_js_number(double v, struct buf *out);
@@ -56,7 +61,8 @@ json_t *json_bytes(struct slice bytes);
 /* Is v {"$bin": str}? */
 bool json_is_bin(const json_t *v);
 void base64_encode(struct slice bytes, struct buf *out);
-/* Appends the bytes; false (with out as it was) when the text is not base64. Padding may be left out. */
+/* Appends the bytes; false (with out as it was) when the text is not base64. Padding may be left
+ * out. */
 bool base64_decode(struct slice text, struct buf *out);
 
 #endif

@@ -16,14 +16,16 @@ static int json_pack_bin(const json_t *v, struct pk *pk, struct err *e)
 {
 	struct buf bytes = BUF_INIT;
 	const json_t *text = json_object_get(v, "$bin");
-	bool good = base64_decode(slice_of(json_string_value(text), json_string_length(text)), &bytes);
+	bool good =
+		base64_decode(slice_of(json_string_value(text), json_string_length(text)), &bytes);
 	if (good)
 		pk_bin(pk, buf_slice(&bytes));
 	buf_done(&bytes);
 	return good ? 0 : err_set(e, E_PARAMS, ": $bin is not base64");
 }
 
-/* Paths are put together on the way out of an error: ".ops" + "[2]" + ".content" + ": not base64". */
+/* Paths are put together on the way out of an error: ".ops" + "[2]" + ".content" + ": not base64".
+ */
 static int json_pack_object(const json_t *v, struct pk *pk, unsigned depth, struct err *e)
 {
 	const char *key;
@@ -45,9 +47,8 @@ static int json_pack_array(const json_t *v, struct pk *pk, unsigned depth, struc
 	json_t *child;
 	size_t i;
 	pk_array(pk);
-	json_array_foreach(v, i, child)
-		if (json_pack_value(child, pk, depth, e))
-			return err_prefix(e, "[%zu]", i);
+	json_array_foreach(v, i, child) if (json_pack_value(child, pk, depth, e)) return err_prefix(
+		e, "[%zu]", i);
 	pk_end(pk);
 	return 0;
 }

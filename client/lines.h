@@ -1,6 +1,6 @@
 /*
- * Output of ops as prefixed lines, whole ones only, so that lines of several ops never mix. A line that never ends is passed on in
- * pieces of LINES_MAX.
+ * Output of ops as prefixed lines, whole ones only, so that lines of several ops never mix. A line
+ * that never ends is passed on in pieces of LINES_MAX.
  */
 #ifndef CLIENT_LINES_H
 #define CLIENT_LINES_H
@@ -20,10 +20,12 @@ struct lines {
 
 void lines_done(struct lines *l);
 /* Takes bytes of an op's stream (0 stdout, 1 stderr); gathers whole lines in out[stream]. */
-void lines_add(struct lines *l, struct run_view *v, struct op_view *o, int stream, struct slice data);
+void lines_add(struct lines *l, struct run_view *v, struct op_view *o, int stream,
+	       struct slice data);
 /* Ends a line that the op left open. */
 void lines_end(struct lines *l, struct run_view *v, struct op_view *o);
-void lines_dropped(struct lines *l, struct run_view *v, struct op_view *o, int stream, int64_t bytes);
+void lines_dropped(struct lines *l, struct run_view *v, struct op_view *o, int stream,
+		   int64_t bytes);
 /* Writes what was gathered. An exit status; EXIT_SIGNAL + SIGPIPE when the reader has gone away. */
 int lines_flush(struct lines *l) _must_check_;
 

@@ -1,6 +1,7 @@
 /*
- * A run as a client that watches it knows it: built from one snapshot, kept true by events. Text is copied; nothing points into
- * frames. An op that has ended never changes again, so events older than the snapshot do no harm.
+ * A run as a client that watches it knows it: built from one snapshot, kept true by events. Text is
+ * copied; nothing points into frames. An op that has ended never changes again, so events older
+ * than the snapshot do no harm.
  */
 #ifndef CLIENT_MODEL_H
 #define CLIENT_MODEL_H
@@ -13,8 +14,16 @@
 
 /* The order of these tells nothing on the wire; names do. */
 enum view_state {
-	VIEW_WAITING, VIEW_READY, VIEW_QUEUED, VIEW_PAUSED, VIEW_RUNNING, /* not ended */
-	VIEW_SUCCEEDED, VIEW_FAILED, VIEW_SKIPPED, VIEW_CANCELLED, VIEW_INTERRUPTED, /* ended */
+	VIEW_WAITING,
+	VIEW_READY,
+	VIEW_QUEUED,
+	VIEW_PAUSED,
+	VIEW_RUNNING, /* not ended */
+	VIEW_SUCCEEDED,
+	VIEW_FAILED,
+	VIEW_SKIPPED,
+	VIEW_CANCELLED,
+	VIEW_INTERRUPTED, /* ended */
 	VIEW_MAX
 };
 
@@ -70,10 +79,11 @@ void run_view_head(struct run_view *v, struct slice run);
 /* Adds or updates the ops that a run.get reply holds; counts follow. */
 void run_view_ops(struct run_view *v, struct slice ops);
 /*
- * Takes an event of type op.state. The op, with what it was before in *ret_before; NULL when it says nothing new. What else
- * belongs to the run goes through run_view_head.
+ * Takes an event of type op.state. The op, with what it was before in *ret_before; NULL when it
+ * says nothing new. What else belongs to the run goes through run_view_head.
  */
-struct op_view *run_view_op_event(struct run_view *v, struct slice event, enum view_state *ret_before);
+struct op_view *run_view_op_event(struct run_view *v, struct slice event,
+				  enum view_state *ret_before);
 struct op_view *run_view_op(struct run_view *v, int64_t index); /* NULL: none */
 /* What a person calls an op: its id, else its number. Static storage of the view or `number`. */
 const char *op_view_label(const struct op_view *o, char number[16]);

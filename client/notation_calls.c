@@ -26,7 +26,10 @@ static enum note calls_check_keys(struct calls *c, const json_t *call)
 		for (size_t i = 0; i < ARRAY_SIZE(call_keys); i++)
 			known |= strcmp(key, call_keys[i]) == 0;
 		if (!known)
-			return nv_error(&c->sc, NULL, "a tool call has no key '%.80s'; it is {\"name\": \"Bash\", \"input\": {...}}", key);
+			return nv_error(&c->sc, NULL,
+					"a tool call has no key '%.80s'; it is {\"name\": "
+					"\"Bash\", \"input\": {...}}",
+					key);
 	}
 	return NOTE_OK;
 }
@@ -83,8 +86,10 @@ static enum note calls_one(struct calls *c, const json_t *call, struct slice *re
 	if (calls_is_text(call))
 		return nv_soft(&c->sc, NULL, "text between the calls (--skip-unknown skips it)");
 	if (!json_is_object(call) || !json_is_string(name))
-		return nv_error(&c->sc, NULL, "not a tool call; it is {\"name\": \"Bash\", \"input\": {...}}");
-	struct op_look look = { .name = slice_of(json_string_value(name), json_string_length(name)) };
+		return nv_error(&c->sc, NULL,
+				"not a tool call; it is {\"name\": \"Bash\", \"input\": {...}}");
+	struct op_look look = { .name = slice_of(json_string_value(name),
+						 json_string_length(name)) };
 	*ret_text = look.name;
 	const struct op_form *form = op_form_find(look.name);
 	if (!form)
@@ -117,8 +122,8 @@ static int calls_all(struct calls *c, const json_t *list)
 	return 0;
 }
 
-int notation_from_calls(const char *name, const json_t *calls, const struct notation_options *options, json_t **ret_batch,
-			struct err *e)
+int notation_from_calls(const char *name, const json_t *calls,
+			const struct notation_options *options, json_t **ret_batch, struct err *e)
 {
 	struct calls c = { .ops = json_array(), .file = name };
 	nv_scope_init(&c.sc, name, slice_str(""), options, e);

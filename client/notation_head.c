@@ -7,11 +7,14 @@
 #include "common/text.h"
 #include "proto/limits.h"
 
-#define HEAD_LABEL_MIN 2 /* without a colon: "[x]" at the beginning of a line is a box that was ticked */
+#define HEAD_LABEL_MIN                                                                             \
+	2 /* without a colon: "[x]" at the beginning of a line is a box that was ticked */
 #define HEAD_LABEL_MAX 90 /* characters */
 #define HEAD_TITLE_MAX 90 /* bytes */
 
-static const char *const head_words[] = { [HEAD_MESSAGE] = "Message", [HEAD_STEP] = "Step", [HEAD_PHASE] = "Phase" };
+static const char *const head_words[] = {
+	[HEAD_MESSAGE] = "Message", [HEAD_STEP] = "Step", [HEAD_PHASE] = "Phase"
+};
 
 /* "Message 2" at the cursor. */
 static bool head_number(struct src *s, struct head *h)
@@ -28,7 +31,8 @@ static bool head_number(struct src *s, struct head *h)
 		while (char_is_digit(src_peek(s)))
 			s->p++;
 		struct slice number = slice_of(digits, (size_t)(s->p - digits));
-		if (digits > blanks && !char_is_ident(src_peek(s)) && parse_int(number, 0, LIMIT_OPS, &h->number)) {
+		if (digits > blanks && !char_is_ident(src_peek(s)) &&
+		    parse_int(number, 0, LIMIT_OPS, &h->number)) {
 			h->word = (enum head_word)w;
 			return true;
 		}
@@ -176,7 +180,8 @@ bool head_scan(struct src *s, struct head *ret)
 	if (h.label.p)
 		head_label_number(&h);
 	h.clean = head_rest_is_clean(s);
-	/* Without a colon only what stands alone, or before ops, is meant as a header; behind a bullet it never is. */
+	/* Without a colon only what stands alone, or before ops, is meant as a header; behind a
+	 * bullet it never is. */
 	if (!h.colon && (!h.clean || bullet)) {
 		s->p = start;
 		return false;
@@ -208,5 +213,6 @@ bool head_scan_comment(const struct src *at, struct head *ret)
 
 bool head_is_placeholder(const struct head *h)
 {
-	return h->label.p && (memmem(h->label.p, h->label.len, "...", 3) || memmem(h->label.p, h->label.len, "\xe2\x80\xa6", 3));
+	return h->label.p && (memmem(h->label.p, h->label.len, "...", 3) ||
+			      memmem(h->label.p, h->label.len, "\xe2\x80\xa6", 3));
 }

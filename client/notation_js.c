@@ -1,4 +1,5 @@
-/* The few expressions that are worked out: on literals alone, with the results JavaScript would give. */
+/* The few expressions that are worked out: on literals alone, with the results JavaScript would
+ * give. */
 #include "client/notation_value.h"
 
 #include <math.h>
@@ -49,11 +50,14 @@ static double nv_double(const struct nv *v)
 	return v->type == NV_INT ? (double)v->i : v->d;
 }
 
-static enum note nv_add_numbers(struct nv_scope *sc, struct nv *a, const struct nv *b, const char *at)
+static enum note nv_add_numbers(struct nv_scope *sc, struct nv *a, const struct nv *b,
+				const char *at)
 {
 	if (a->type == NV_INT && b->type == NV_INT) {
 		a->i += b->i;
-		return a->i <= LIMIT_INT && a->i >= -LIMIT_INT ? NOTE_OK : nv_error(sc, at, "integers lie within +-2^53");
+		return a->i <= LIMIT_INT && a->i >= -LIMIT_INT
+			       ? NOTE_OK
+			       : nv_error(sc, at, "integers lie within +-2^53");
 	}
 	double d = nv_double(a) + nv_double(b);
 	a->type = NV_REAL;
@@ -76,8 +80,8 @@ enum note nv_sum_add(struct nv_scope *sc, struct nv_sum *sum, const struct nv *b
 	if (!sum->is_text && nv_is_number(a) && nv_is_number(b))
 		return nv_add_numbers(sc, a, b, at);
 	if (a->type != NV_STR && b->type != NV_STR)
-		return nv_soft(sc, at, "%s + %s is not worked out: one of them must be a string", nv_type_name(a),
-			       nv_type_name(b));
+		return nv_soft(sc, at, "%s + %s is not worked out: one of them must be a string",
+			       nv_type_name(a), nv_type_name(b));
 	if (!sum->is_text) {
 		r = nv_to_text(sc, a, at, &sum->text);
 		sum->v = nv_new(sc, NV_STR, a->at);
@@ -88,14 +92,16 @@ enum note nv_sum_add(struct nv_scope *sc, struct nv_sum *sum, const struct nv *b
 	return r ? r : nv_spend(sc, at, sum->text.len - before);
 }
 
-static enum note nv_join_items(struct nv_scope *sc, const struct nv *array, struct slice separator, const char *at,
-			       struct buf *out)
+static enum note nv_join_items(struct nv_scope *sc, const struct nv *array, struct slice separator,
+			       const char *at, struct buf *out)
 {
 	for (const struct nv *item = array->first; item; item = item->next) {
 		size_t before = out->len;
 		if (item != array->first)
 			buf_addslice(out, separator);
-		enum note r = item->type == NV_NULL ? NOTE_OK : nv_to_text(sc, item, item->at ? item->at : at, out);
+		enum note r = item->type == NV_NULL
+				      ? NOTE_OK
+				      : nv_to_text(sc, item, item->at ? item->at : at, out);
 		if (r == NOTE_OK)
 			r = nv_spend(sc, at, out->len - before);
 		if (r)
@@ -104,7 +110,8 @@ static enum note nv_join_items(struct nv_scope *sc, const struct nv *array, stru
 	return NOTE_OK;
 }
 
-enum note nv_join(struct nv_scope *sc, const struct nv *array, const struct nv *separator, const char *at, struct nv **ret)
+enum note nv_join(struct nv_scope *sc, const struct nv *array, const struct nv *separator,
+		  const char *at, struct nv **ret)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct slice between = slice_of(",", 1);
@@ -113,9 +120,11 @@ enum note nv_join(struct nv_scope *sc, const struct nv *array, const struct nv *
 		return NOTE_OK;
 	}
 	if (array->type != NV_ARRAY)
-		return nv_soft(sc, at, ".join() works on an array, this is %s", nv_type_name(array));
+		return nv_soft(sc, at, ".join() works on an array, this is %s",
+			       nv_type_name(array));
 	if (separator && separator->type != NV_STR)
-		return nv_soft(sc, separator->at, ".join() takes a string, this is %s", nv_type_name(separator));
+		return nv_soft(sc, separator->at, ".join() takes a string, this is %s",
+			       nv_type_name(separator));
 	if (separator)
 		between = separator->s;
 	enum note r = nv_join_items(sc, array, between, at, &text);
@@ -189,7 +198,8 @@ static enum note nv_stringify_scalar(struct nv_stringifier *st, const struct nv 
 	if (v->type == NV_STR)
 		json_print_bytes(v->s, &st->out);
 	else if (v->type == NV_BYTES)
-		return nv_soft(st->sc, st->at, "JSON.stringify cannot hold bytes that are not UTF-8");
+		return nv_soft(st->sc, st->at,
+			       "JSON.stringify cannot hold bytes that are not UTF-8");
 	else if (v->type == NV_NULL)
 		buf_adds(&st->out, "null");
 	else
@@ -213,13 +223,15 @@ static enum note nv_stringify_indent(struct nv_stringifier *st, const struct nv 
 		return NOTE_OK;
 	}
 	if (indent->type != NV_INT)
-		return nv_soft(st->sc, indent->at, "JSON.stringify: the third argument is a number or a string");
+		return nv_soft(st->sc, indent->at,
+			       "JSON.stringify: the third argument is a number or a string");
 	if (indent->i > 0)
 		memset(st->indent, ' ', (size_t)MIN2(indent->i, 10));
 	return NOTE_OK;
 }
 
-enum note nv_stringify(struct nv_scope *sc, const struct nv *v, const struct nv *indent, const char *at, struct nv **ret)
+enum note nv_stringify(struct nv_scope *sc, const struct nv *v, const struct nv *indent,
+		       const char *at, struct nv **ret)
 {
 	struct nv_stringifier st = { .sc = sc, .at = at };
 	enum note r = NOTE_OK;

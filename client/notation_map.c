@@ -1,4 +1,5 @@
-/* Arguments of the notation, and inputs of tool calls, to ops, batch keys and message keys of the wire. */
+/* Arguments of the notation, and inputs of tool calls, to ops, batch keys and message keys of the
+ * wire. */
 #include "client/notation_impl.h"
 
 #include <math.h>
@@ -58,11 +59,12 @@ static enum note map_unknown_key(struct mapping *m, struct slice name, const cha
 	for (const struct field *f = m->fields; f->name; f++)
 		if (map_has_field(m, f))
 			suggest_offer(&near, f->name);
-	return nv_error(m->sc, at, "%s has no key '%.*s'%s", m->what, name.len > 80 ? 80 : (int)name.len, name.p,
-			suggest_text(&near, hint));
+	return nv_error(m->sc, at, "%s has no key '%.*s'%s", m->what,
+			name.len > 80 ? 80 : (int)name.len, name.p, suggest_text(&near, hint));
 }
 
-/* A number from 1000 is taken for milliseconds, and refused; in parentheses it is meant as it is. */
+/* A number from 1000 is taken for milliseconds, and refused; in parentheses it is meant as it is.
+ */
 static enum note map_check_duration(struct nv_scope *sc, const struct nv *v, const char *key)
 {
 	double number = v->type == NV_INT ? (double)v->i : v->type == NV_REAL ? v->d : 0;
@@ -82,19 +84,23 @@ static enum note map_check_text(struct nv_scope *sc, const struct nv *v, const c
 	if (nv_is_text(v))
 		return NOTE_OK;
 	if (v->type == NV_OBJECT || v->type == NV_ARRAY)
-		return nv_error(sc, v->at, "%s must be a string, this is %s: use JSON.stringify(%s, null, 2)%s", key,
-				nv_type_name(v), v->type == NV_OBJECT ? "{...}" : "[...]",
-				v->type == NV_ARRAY ? ", or [...].join(\"\\n\") for lines" : "");
+		return nv_error(
+			sc, v->at,
+			"%s must be a string, this is %s: use JSON.stringify(%s, null, 2)%s", key,
+			nv_type_name(v), v->type == NV_OBJECT ? "{...}" : "[...]",
+			v->type == NV_ARRAY ? ", or [...].join(\"\\n\") for lines" : "");
 	return nv_error(sc, v->at, "%s must be a string, this is %s", key, nv_type_name(v));
 }
 
 static enum note map_check_strings(struct nv_scope *sc, const struct nv *v, const char *key)
 {
 	if (v->type != NV_ARRAY)
-		return nv_error(sc, v->at, "%s must be an array of strings, this is %s", key, nv_type_name(v));
+		return nv_error(sc, v->at, "%s must be an array of strings, this is %s", key,
+				nv_type_name(v));
 	for (const struct nv *word = v->first; word; word = word->next)
 		if (!nv_is_text(word))
-			return nv_error(sc, word->at, "%s holds strings, this is %s: quote it", key, nv_type_name(word));
+			return nv_error(sc, word->at, "%s holds strings, this is %s: quote it", key,
+					nv_type_name(word));
 	return NOTE_OK;
 }
 
@@ -103,7 +109,8 @@ static enum note map_check_array(struct nv_scope *sc, const struct nv *v, const 
 	if (v->type != NV_ARRAY)
 		return nv_error(sc, v->at, "%s must be an array, this is %s", key, nv_type_name(v));
 	if (v->only_comment)
-		return nv_soft(sc, v->at, "a placeholder stands here: %s holds nothing but a comment", key);
+		return nv_soft(sc, v->at,
+			       "a placeholder stands here: %s holds nothing but a comment", key);
 	return NOTE_OK;
 }
 
@@ -124,8 +131,10 @@ static enum note map_background(struct mapping *m, const char *at, const struct 
 {
 	if ((v->type == NV_BOOL && !v->b) || v->type == NV_NULL)
 		return NOTE_OK;
-	return nv_error(m->sc, at, "run_in_background: leave it out: the ops of a message run side by side anyway, and detach: true "
-				   "lets an op leave children running");
+	return nv_error(m->sc, at,
+			"run_in_background: leave it out: the ops of a message run side by side "
+			"anyway, and detach: true "
+			"lets an op leave children running");
 }
 
 static enum note map_put(struct mapping *m, struct slice name, const char *at, const struct nv *v)
@@ -176,13 +185,17 @@ static struct nv *map_take_keys(struct nv *positional)
 	return last;
 }
 
-static enum note map_positional(struct mapping *m, const struct op_form *form, const struct nv *positional)
+static enum note map_positional(struct mapping *m, const struct op_form *form,
+				const struct nv *positional)
 {
 	size_t i = 0;
 	for (const struct nv *v = positional->first; v; v = v->next, i++) {
 		if (i >= ARRAY_SIZE(form->positional) || !form->positional[i])
-			return nv_error(m->sc, v->at, "one argument too many: %s takes %zu and an object of keys, as in { timeout: "
-						      "\"5m\" }", form->name, i);
+			return nv_error(m->sc, v->at,
+					"one argument too many: %s takes %zu and an object of "
+					"keys, as in { timeout: "
+					"\"5m\" }",
+					form->name, i);
 		enum note r = map_put(m, slice_str(form->positional[i]), v->at, v);
 		if (r)
 			return r;
@@ -197,7 +210,8 @@ static enum note map_argv(struct mapping *m, struct nv *positional)
 	if (positional->count == 0)
 		return NOTE_OK;
 	if (positional->first->type == NV_ARRAY && positional->count > 1)
-		return nv_error(m->sc, positional->first->next->at, "one argument too many: Exec takes one array, or strings");
+		return nv_error(m->sc, positional->first->next->at,
+				"one argument too many: Exec takes one array, or strings");
 	if (positional->first->type == NV_ARRAY)
 		argv = positional->first;
 	return map_put(m, slice_str("argv"), argv->at, argv);
@@ -207,13 +221,15 @@ static enum note map_argv(struct mapping *m, struct nv *positional)
 static enum note map_todo_read(struct mapping *m, const struct nv *positional)
 {
 	if (positional->count > 0)
-		return nv_error(m->sc, positional->first->at, "TodoRead takes nothing but an object of keys");
+		return nv_error(m->sc, positional->first->at,
+				"TodoRead takes nothing but an object of keys");
 	json_t *argv = json_pack("[s, s, s, s]", "batchctl", "todo", "list", "--json");
 	json_object_set_new_nocheck(m->into, "argv", argv);
 	return NOTE_OK;
 }
 
-static void map_add_item_key(struct nv_scope *sc, struct nv *item, const struct nv *v, struct slice key)
+static void map_add_item_key(struct nv_scope *sc, struct nv *item, const struct nv *v,
+			     struct slice key)
 {
 	struct nv *copy = nv_copy(sc, v, v->at);
 	copy->key = slice_is(key, "subject") ? slice_str("content") : key;
@@ -228,7 +244,8 @@ static void map_drop_first(struct nv *list)
 		list->last = NULL;
 }
 
-/* TaskCreate({ subject, description, ... }) and TaskCreate("subject", "description"): one item, merged. */
+/* TaskCreate({ subject, description, ... }) and TaskCreate("subject", "description"): one item,
+ * merged. */
 static struct nv *map_task_item(struct nv_scope *sc, struct nv *positional, const struct nv *named)
 {
 	static const char *const names[] = { "content", "description" };
@@ -240,7 +257,9 @@ static struct nv *map_task_item(struct nv_scope *sc, struct nv *positional, cons
 	}
 	for (const struct nv *v = object->first; v; v = v->next)
 		map_add_item_key(sc, item, v, v->key);
-	for (size_t i = 0; i < ARRAY_SIZE(names) && positional->first && positional->first->type != NV_OBJECT; i++) {
+	for (size_t i = 0;
+	     i < ARRAY_SIZE(names) && positional->first && positional->first->type != NV_OBJECT;
+	     i++) {
 		map_add_item_key(sc, item, positional->first, slice_str(names[i]));
 		map_drop_first(positional);
 	}
@@ -280,10 +299,11 @@ static bool map_is_whole(const json_t *op, const struct op_form *form)
 }
 
 /* Write("p", { a: 1 }): the object stands where the content should be. */
-static bool map_is_content(const struct mapping *m, const struct op_form *form, const struct op_args *args,
-			   const struct nv *keys)
+static bool map_is_content(const struct mapping *m, const struct op_form *form,
+			   const struct op_args *args, const struct nv *keys)
 {
-	if (form->kind != KIND_WRITE || !keys || args->positional->count != 1 || args->named->count > 0)
+	if (form->kind != KIND_WRITE || !keys || args->positional->count != 1 ||
+	    args->named->count > 0)
 		return false;
 	if (nv_get(keys, "content"))
 		return false;
@@ -293,7 +313,8 @@ static bool map_is_content(const struct mapping *m, const struct op_form *form, 
 	return keys->count == 0;
 }
 
-static enum note map_args(struct mapping *m, const struct op_form *form, struct op_args *args, const char *at)
+static enum note map_args(struct mapping *m, const struct op_form *form, struct op_args *args,
+			  const char *at)
 {
 	enum note r = NOTE_OK;
 	bool task = strcmp(form->name, "TaskCreate") == 0;
@@ -303,7 +324,8 @@ static enum note map_args(struct mapping *m, const struct op_form *form, struct 
 	if (r == NOTE_OK && form->bare)
 		r = map_todo_read(m, args->positional);
 	else if (r == NOTE_OK)
-		r = form->kind == KIND_EXEC ? map_argv(m, args->positional) : map_positional(m, form, args->positional);
+		r = form->kind == KIND_EXEC ? map_argv(m, args->positional)
+					    : map_positional(m, form, args->positional);
 	if (r == NOTE_OK && map_is_content(m, form, args, keys))
 		return map_check_text(m->sc, keys, "content");
 	if (r == NOTE_OK && !task)
@@ -315,14 +337,18 @@ static enum note map_args(struct mapping *m, const struct op_form *form, struct 
 	return r;
 }
 
-enum note op_map(struct nv_scope *sc, const struct op_form *form, const struct op_args *given, const char *at, json_t **ret)
+enum note op_map(struct nv_scope *sc, const struct op_form *form, const struct op_args *given,
+		 const char *at, json_t **ret)
 {
 	struct op_args args = *given;
 	*ret = NULL;
 	if (nv_has_unbound(args.positional) || nv_has_unbound(args.named))
 		return NOTE_OK;
 	_cleanup_json_ json_t *op = json_object();
-	struct mapping m = { .sc = sc, .into = op, .fields = batch_op_fields, .kind = 1u << form->kind,
+	struct mapping m = { .sc = sc,
+			     .into = op,
+			     .fields = batch_op_fields,
+			     .kind = 1u << form->kind,
 			     .what = form->name };
 	json_object_set_new_nocheck(op, "kind", json_string(op_kind_names[form->kind]));
 	enum note r = map_args(&m, form, &args, at);
@@ -333,12 +359,16 @@ enum note op_map(struct nv_scope *sc, const struct op_form *form, const struct o
 
 enum note map_batch_keys(struct nv_scope *sc, const struct nv *keys, json_t *batch)
 {
-	struct mapping m = { .sc = sc, .into = batch, .fields = batch_head_fields, .what = "a batch" };
+	struct mapping m = {
+		.sc = sc, .into = batch, .fields = batch_head_fields, .what = "a batch"
+	};
 	return map_members(&m, keys);
 }
 
 enum note map_message_keys(struct nv_scope *sc, const struct nv *keys, json_t *message)
 {
-	struct mapping m = { .sc = sc, .into = message, .fields = batch_message_fields, .what = "a message" };
+	struct mapping m = {
+		.sc = sc, .into = message, .fields = batch_message_fields, .what = "a message"
+	};
 	return map_members(&m, keys);
 }

@@ -1,6 +1,7 @@
 /*
- * Markdown: of a document only the fenced blocks that hold ops are read, one after another, as one batch. Where the numbers of
- * messages start again in a later block these are several batches, and the reader has to choose.
+ * Markdown: of a document only the fenced blocks that hold ops are read, one after another, as one
+ * batch. Where the numbers of messages start again in a later block these are several batches, and
+ * the reader has to choose.
  */
 #include "client/notation_impl.h"
 
@@ -12,9 +13,9 @@
 
 struct md_block {
 	const char *begin, *end;
-	unsigned strip;	     /* blanks before its fence */
-	unsigned ops;	     /* that it holds, as far as a glance tells */
-	bool sure;	     /* one of them has its own letter case, or a header stands above */
+	unsigned strip; /* blanks before its fence */
+	unsigned ops;	/* that it holds, as far as a glance tells */
+	bool sure;	/* one of them has its own letter case, or a header stands above */
 	int64_t first[HEAD_WORD_MAX], last[HEAD_WORD_MAX]; /* numbers of its headers; -1: none */
 };
 
@@ -55,14 +56,16 @@ static bool md_fence_closes(const struct src *at, const struct md_fence *open)
 {
 	struct md_fence f;
 	struct slice line = src_line(at);
-	return md_fence_open(at, &f) && f.mark == open->mark && f.length >= open->length && line.len == f.length;
+	return md_fence_open(at, &f) && f.mark == open->mark && f.length >= open->length &&
+	       line.len == f.length;
 }
 
 /* ---- is it a document ---- */
 
 /*
- * Does the line at the cursor begin an op, or the preamble of some? Names in another letter case than their own are taken for
- * English here; "Phase 1:" and "[TOC]" stand in prose too, so that a header counts only with an op on its line. The cursor stays.
+ * Does the line at the cursor begin an op, or the preamble of some? Names in another letter case
+ * than their own are taken for English here; "Phase 1:" and "[TOC]" stand in prose too, so that a
+ * header counts only with an op on its line. The cursor stays.
  */
 static bool md_is_op_line(struct src *s)
 {
@@ -183,7 +186,9 @@ static void md_find_blocks(struct md *md, struct src s)
 /* "1 at line 12 (14 ops, Message 1 to 2), ...", as much as an error has room for. */
 static void md_list_blocks(struct notation *n, const struct md *md, struct buf *out)
 {
-	static const char *const words[] = { [HEAD_MESSAGE] = "Message", [HEAD_STEP] = "Step", [HEAD_PHASE] = "Phase" };
+	static const char *const words[] = {
+		[HEAD_MESSAGE] = "Message", [HEAD_STEP] = "Step", [HEAD_PHASE] = "Phase"
+	};
 	for (size_t i = 0; i < md->n; i++) {
 		const struct md_block *b = &md->blocks[i];
 		struct src_place at = src_place(&n->sc.src, b->begin);
@@ -191,10 +196,12 @@ static void md_list_blocks(struct notation *n, const struct md *md, struct buf *
 			buf_addf(out, ", ... %zu in all", md->n);
 			return;
 		}
-		buf_addf(out, "%s%zu at line %u (%u op%s", i ? ", " : "", i + 1, at.line, b->ops, b->ops == 1 ? "" : "s");
+		buf_addf(out, "%s%zu at line %u (%u op%s", i ? ", " : "", i + 1, at.line, b->ops,
+			 b->ops == 1 ? "" : "s");
 		for (int w = HEAD_MESSAGE; w < HEAD_WORD_MAX; w++)
 			if (b->first[w] >= 0)
-				buf_addf(out, ", %s %lld to %lld", words[w], (long long)b->first[w], (long long)b->last[w]);
+				buf_addf(out, ", %s %lld to %lld", words[w], (long long)b->first[w],
+					 (long long)b->last[w]);
 		buf_addc(out, ')');
 	}
 }
@@ -203,8 +210,9 @@ static enum note md_choose(struct notation *n, const struct md *md, const char *
 {
 	_cleanup_buf_ struct buf list = BUF_INIT;
 	md_list_blocks(n, md, &list);
-	return nv_error(&n->sc, at, "%s; blocks that hold ops: %s; choose with --block N[,M] or --block all", why,
-			buf_str(&list));
+	return nv_error(&n->sc, at,
+			"%s; blocks that hold ops: %s; choose with --block N[,M] or --block all",
+			why, buf_str(&list));
 }
 
 /* Without --block: all, unless numbers start again. */
@@ -215,7 +223,9 @@ static enum note md_choose_all(struct notation *n, const struct md *md, bool *ch
 		const struct md_block *b = &md->blocks[i];
 		for (int w = HEAD_MESSAGE; w < HEAD_WORD_MAX; w++) {
 			if (b->first[w] >= 0 && b->first[w] <= last[w])
-				return md_choose(n, md, b->begin, "the numbers of the messages start again in this block");
+				return md_choose(
+					n, md, b->begin,
+					"the numbers of the messages start again in this block");
 			last[w] = MAX2(last[w], b->last[w]);
 		}
 		chosen[i] = true;
@@ -223,7 +233,8 @@ static enum note md_choose_all(struct notation *n, const struct md *md, bool *ch
 	return NOTE_OK;
 }
 
-static enum note md_choose_given(struct notation *n, const struct md *md, const char *given, bool *chosen)
+static enum note md_choose_given(struct notation *n, const struct md *md, const char *given,
+				 bool *chosen)
 {
 	for (const char *p = given;; p++) {
 		size_t len = strcspn(p, ",");
@@ -263,7 +274,8 @@ enum note md_parse(struct notation *n)
 	bool *chosen = xcalloc(md.n + 1, sizeof(bool));
 	enum note r = NOTE_OK;
 	if (md.n == 0)
-		r = nv_error(&n->sc, NULL, "no op found: none of the fenced blocks of this document holds one");
+		r = nv_error(&n->sc, NULL,
+			     "no op found: none of the fenced blocks of this document holds one");
 	else if (!given)
 		r = md_choose_all(n, &md, chosen);
 	else if (strcmp(given, "all") == 0)

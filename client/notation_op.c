@@ -7,25 +7,38 @@
 #include "proto/suggest.h"
 
 const struct op_form op_forms[] = {
-	{ .name = "Bash", .kind = KIND_BASH, .positional = { "command" }, .needs = "a command: Bash(\"make\")" },
-	{ .name = "Exec", .kind = KIND_EXEC, .needs = "a program: Exec(\"ls\", \"-l\")", .array = true },
+	{ .name = "Bash",
+	  .kind = KIND_BASH,
+	  .positional = { "command" },
+	  .needs = "a command: Bash(\"make\")" },
+	{ .name = "Exec",
+	  .kind = KIND_EXEC,
+	  .needs = "a program: Exec(\"ls\", \"-l\")",
+	  .array = true },
 	{ .name = "Write",
 	  .kind = KIND_WRITE,
 	  .positional = { "path", "content" },
-	  .needs = "a path and the content: Write(\"a.txt\", \"text\"); JSON.stringify({...}, null, 2) makes text of an "
+	  .needs = "a path and the content: Write(\"a.txt\", \"text\"); JSON.stringify({...}, "
+		   "null, 2) makes text of an "
 		   "object, \"\" is an empty file" },
 	{ .name = "Edit",
 	  .kind = KIND_EDIT,
 	  .positional = { "path", "old", "new" },
-	  .needs = "a path, what to replace and by what: Edit(\"a.txt\", { old: \"x\", new: \"y\" })" },
-	{ .name = "Read", .kind = KIND_READ, .positional = { "path" }, .needs = "a path: Read(\"a.txt\")" },
+	  .needs = "a path, what to replace and by what: Edit(\"a.txt\", { old: \"x\", new: \"y\" "
+		   "})" },
+	{ .name = "Read",
+	  .kind = KIND_READ,
+	  .positional = { "path" },
+	  .needs = "a path: Read(\"a.txt\")" },
 	{ .name = "TodoWrite",
 	  .kind = KIND_TODOS,
 	  .positional = { "todos" },
 	  .needs = "todos: TodoWrite { todos: [{ content: \"...\" }] }",
 	  .array = true },
 	{ .name = "TodoRead", .kind = KIND_EXEC, .bare = true },
-	{ .name = "TaskCreate", .kind = KIND_TODOS, .needs = "a subject: TaskCreate({ subject: \"...\" })" },
+	{ .name = "TaskCreate",
+	  .kind = KIND_TODOS,
+	  .needs = "a subject: TaskCreate({ subject: \"...\" })" },
 	{ .name = NULL },
 };
 
@@ -95,9 +108,12 @@ enum note op_unknown(struct nv_scope *sc, const struct op_look *look)
 	char hint[SUGGEST_TEXT_MAX] = "";
 	if (!foreign && !op_is_mcp(look->name))
 		suggest_text(&near, hint);
-	return nv_soft(sc, look->at, "unknown op '%.*s'%s%s%s; ops are Bash, Exec, Write, Edit, Read, TodoWrite, TodoRead, "
-		       "TaskCreate; --skip-unknown skips others", look->name.len > 80 ? 80 : (int)look->name.len,
-		       look->name.p, hint, foreign && foreign->instead ? ": " : "",
+	return nv_soft(sc, look->at,
+		       "unknown op '%.*s'%s%s%s; ops are Bash, Exec, Write, Edit, Read, TodoWrite, "
+		       "TodoRead, "
+		       "TaskCreate; --skip-unknown skips others",
+		       look->name.len > 80 ? 80 : (int)look->name.len, look->name.p, hint,
+		       foreign && foreign->instead ? ": " : "",
 		       foreign && foreign->instead ? foreign->instead : "");
 }
 
@@ -137,7 +153,8 @@ static struct slice op_name(struct src *s)
 	if (!src_ident(s).p)
 		return SLICE_NONE;
 	bool mcp = op_is_mcp(slice_of(from, (size_t)(s->p - from)));
-	while (src_peek(s) && strchr(mcp ? ".-@" : ".", src_peek(s)) && char_is_ident(src_peek_at(s, 1)) && !src_ellipsis(s)) {
+	while (src_peek(s) && strchr(mcp ? ".-@" : ".", src_peek(s)) &&
+	       char_is_ident(src_peek_at(s, 1)) && !src_ellipsis(s)) {
 		s->p++;
 		if (!src_ident(s).p)
 			while (char_is_digit(src_peek(s)))
@@ -199,11 +216,13 @@ enum look_kind op_look(struct src *s, bool started, struct op_look *ret)
 		look.form = op_form_find(look.name);
 		if (look.form && op_known_shape(s, look.form))
 			look.kind = LOOK_KNOWN;
-		else if (!look.form && (mcp || op_foreign_find(look.name)) && op_foreign_shape(s, mcp))
+		else if (!look.form && (mcp || op_foreign_find(look.name)) &&
+			 op_foreign_shape(s, mcp))
 			look.kind = LOOK_FOREIGN;
 		else if (!look.form && op_unknown_shape(s, look.name, started))
 			look.kind = LOOK_UNKNOWN;
-		look.exact = look.kind == LOOK_FOREIGN || (look.form && slice_is(look.name, look.form->name));
+		look.exact = look.kind == LOOK_FOREIGN ||
+			     (look.form && slice_is(look.name, look.form->name));
 	}
 	if (look.kind == LOOK_NONE)
 		s->p = start;
@@ -217,7 +236,8 @@ bool op_skip(struct src *s)
 	char c = src_peek(s);
 	if (c == '(' || c == '{' || c == '[')
 		return src_skip_balanced(s);
-	/* Name "string", value, ...: up to the end of the line, or to where the last of them ends. */
+	/* Name "string", value, ...: up to the end of the line, or to where the last of them ends.
+	 */
 	while (!op_at_end(s) || src_peek(s) == ',') {
 		struct src next = *s;
 		struct op_look look;
@@ -243,7 +263,8 @@ const char *op_inside_line(const struct src *at)
 		struct src name = s;
 		const struct op_form *form;
 		struct slice word = src_ident(&name);
-		if (word.p && (form = op_form_find(word)) && slice_is(word, form->name) && !form->bare &&
+		if (word.p && (form = op_form_find(word)) && slice_is(word, form->name) &&
+		    !form->bare &&
 		    (src_peek(&name) == '(' || src_starts(&name, " {") || src_starts(&name, " \"")))
 			return s.p;
 	}
@@ -267,7 +288,8 @@ static struct slice op_arg_name(struct src *s)
 	return SLICE_NONE;
 }
 
-static enum note op_named_twice(struct nv_scope *sc, const struct op_args *args, struct slice name, const char *at)
+static enum note op_named_twice(struct nv_scope *sc, const struct op_args *args, struct slice name,
+				const char *at)
 {
 	for (const struct nv *m = args->named->first; m; m = m->next)
 		if (slice_eq(m->key, name))
@@ -317,7 +339,8 @@ static enum note op_call_args(struct nv_scope *sc, struct op_args *args)
 	return r;
 }
 
-/* Name "string", value, ...: goes on behind a comma, unless that ends the line or another op follows. */
+/* Name "string", value, ...: goes on behind a comma, unless that ends the line or another op
+ * follows. */
 static enum note op_loose_args(struct nv_scope *sc, struct op_args *args)
 {
 	struct src *s = &sc->src;
@@ -334,7 +357,8 @@ static enum note op_loose_args(struct nv_scope *sc, struct op_args *args)
 		s->p += more;
 		src_skip_blanks(s);
 		struct src next = *s;
-		if (!more || src_at_eol(s) || src_at_comment(s) || op_look(&next, true, &look) != LOOK_NONE) {
+		if (!more || src_at_eol(s) || src_at_comment(s) ||
+		    op_look(&next, true, &look) != LOOK_NONE) {
 			s->p = end;
 			return NOTE_OK;
 		}

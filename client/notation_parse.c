@@ -1,4 +1,5 @@
-/* The lines of a document: headers, ops, preamble. What is none of these is an error once the first header or op was seen. */
+/* The lines of a document: headers, ops, preamble. What is none of these is an error once the first
+ * header or op was seen. */
 #include "client/notation_impl.h"
 
 #include <stdio.h>
@@ -79,7 +80,8 @@ static enum note notation_open_message(struct notation *n, const char *at)
 	if (n->message)
 		return NOTE_OK;
 	if (label.p)
-		json_object_set_new_nocheck(message, "name", json_stringn_nocheck(label.p, label.len));
+		json_object_set_new_nocheck(message, "name",
+					    json_stringn_nocheck(label.p, label.len));
 	if (n->has_head) {
 		enum note r = notation_head_keys(n, message);
 		if (r)
@@ -115,10 +117,12 @@ static void notation_begin(struct notation *n, const struct head *head)
 /* ---- what is skipped ---- */
 
 /*
- * Something soft, from `at` to `past`, was stepped over. With --skip-unknown it is told of, and its unbound names are forgotten.
- * Else the error stands, but reading goes on, so that it comes with all names that are not bound.
+ * Something soft, from `at` to `past`, was stepped over. With --skip-unknown it is told of, and its
+ * unbound names are forgotten. Else the error stands, but reading goes on, so that it comes with
+ * all names that are not bound.
  */
-static enum note notation_skipped(struct notation *n, const char *at, const char *past, size_t unbound)
+static enum note notation_skipped(struct notation *n, const char *at, const char *past,
+				  size_t unbound)
 {
 	struct nv_scope *sc = &n->sc;
 	while (past > at && (char_is_blank(past[-1]) || past[-1] == '\n'))
@@ -144,13 +148,16 @@ static enum note notation_stray(struct notation *n, const char *at, const char *
 	return notation_skipped(n, at, text.p + text.len, n->sc.n_unbound);
 }
 
-/* Text with an op in it: none of the op may be read as lines of their own, so that it is stepped over whole. */
+/* Text with an op in it: none of the op may be read as lines of their own, so that it is stepped
+ * over whole. */
 static enum note notation_buried(struct notation *n, const char *op)
 {
 	struct src *s = &n->sc.src;
 	const char *line = s->p;
-	nv_soft(&n->sc, op, "an op inside other text: write it on a line of its own, or make the text a comment (--skip-unknown "
-			    "skips it)");
+	nv_soft(&n->sc, op,
+		"an op inside other text: write it on a line of its own, or make the text a "
+		"comment (--skip-unknown "
+		"skips it)");
 	s->p = op;
 	src_ident(s);
 	op_skip(s);
@@ -223,7 +230,8 @@ static enum note notation_ops(struct notation *n, struct op_look *look)
 		}
 		const char *at = s->p;
 		if (op_look(s, true, look) == LOOK_NONE)
-			return notation_stray(n, at, "text after an op: put // before it if it is a comment");
+			return notation_stray(
+				n, at, "text after an op: put // before it if it is a comment");
 	}
 }
 
@@ -273,12 +281,16 @@ static enum note notation_const_value(struct notation *n, struct nv **ret)
 	src_skip_blanks(&sc->src);
 	if (src_at_eol(&sc->src) || src_at_comment(&sc->src))
 		return NOTE_OK;
-	return nv_soft(sc, sc->src.p, "text after the value of a const; only literals, \"a\" + \"b\", [...].join() and "
-				      "JSON.stringify() are worked out");
+	return nv_soft(
+		sc, sc->src.p,
+		"text after the value of a const; only literals, \"a\" + \"b\", [...].join() and "
+		"JSON.stringify() are worked out");
 }
 
-/* A const whose value is no plain one: an error only where the name is used; before the first header it is prose. */
-static enum note notation_const_odd(struct notation *n, const char *at, struct slice name, size_t unbound)
+/* A const whose value is no plain one: an error only where the name is used; before the first
+ * header it is prose. */
+static enum note notation_const_odd(struct notation *n, const char *at, struct slice name,
+				    size_t unbound)
 {
 	struct src *s = &n->sc.src;
 	struct nv v = { .type = NV_UNBOUND, .no_value = true, .at = at };
@@ -292,8 +304,10 @@ static enum note notation_const_odd(struct notation *n, const char *at, struct s
 	}
 	nv_bind(&n->sc, name, &v);
 	if (n->started)
-		return notation_stray(n, at, "this value is not worked out: a const is a literal, \"a\" + \"b\", [...].join() or "
-					     "JSON.stringify()");
+		return notation_stray(n, at,
+				      "this value is not worked out: a const is a literal, \"a\" + "
+				      "\"b\", [...].join() or "
+				      "JSON.stringify()");
 	s->p = at;
 	src_skip_line(s);
 	return NOTE_OK;
@@ -336,7 +350,8 @@ static enum note notation_batch(struct notation *n)
 	struct nv *keys = NULL;
 	const char *at = sc->src.p;
 	if (n->started)
-		return nv_error(sc, at, "Batch { ... } belongs before the first header and the first op");
+		return nv_error(sc, at,
+				"Batch { ... } belongs before the first header and the first op");
 	if (n->batch_at)
 		return nv_error(sc, at, "Batch { ... } is given twice");
 	src_ident(&sc->src);
@@ -358,7 +373,8 @@ static enum note notation_header(struct notation *n, const struct head *head)
 	struct src *s = &n->sc.src;
 	struct op_look look;
 	if (head_is_placeholder(head))
-		return notation_stray(n, head->at, "a placeholder stands here: write out what it stands for");
+		return notation_stray(n, head->at,
+				      "a placeholder stands here: write out what it stands for");
 	notation_begin(n, head);
 	src_skip_blanks(s);
 	enum note r = notation_end_comment(n);
@@ -368,16 +384,20 @@ static enum note notation_header(struct notation *n, const struct head *head)
 	const char *at = s->p;
 	if (op_look(s, true, &look) != LOOK_NONE)
 		return notation_ops(n, &look);
-	return notation_stray(n, at, "text after a header: write it in brackets, as in Message 1: [text], or as a comment");
+	return notation_stray(n, at,
+			      "text after a header: write it in brackets, as in Message 1: [text], "
+			      "or as a comment");
 }
 
-/* A line with a colon after its label is no header where prose may stand, if it only defines a link. */
+/* A line with a colon after its label is no header where prose may stand, if it only defines a
+ * link. */
 static bool notation_is_prose_header(const struct notation *n, const struct head *head)
 {
 	struct slice rest = src_line(&n->sc.src);
 	if (n->started || head->clean || head->word != HEAD_NONE)
 		return false;
-	return memmem(rest.p, rest.len, "://", 3) || rest.p[0] == '<' || rest.p[0] == '/' || head->label.p[0] == '^';
+	return memmem(rest.p, rest.len, "://", 3) || rest.p[0] == '<' || rest.p[0] == '/' ||
+	       head->label.p[0] == '^';
 }
 
 static enum note notation_prose(struct notation *n)
@@ -390,8 +410,11 @@ static enum note notation_prose(struct notation *n)
 		src_skip_line(s);
 		return NOTE_OK;
 	}
-	return notation_stray(n, s->p, src_ellipsis(s) ? "a placeholder stands here: write out what it stands for"
-						       : "neither op, header nor comment: put // before it if it is a comment");
+	return notation_stray(
+		n, s->p,
+		src_ellipsis(s)
+			? "a placeholder stands here: write out what it stands for"
+			: "neither op, header nor comment: put // before it if it is a comment");
 }
 
 static enum note notation_comment(struct notation *n)
@@ -452,15 +475,17 @@ static size_t notation_list_unbound(struct nv_scope *sc, struct buf *list)
 	for (size_t i = 0; i < sc->n_unbound; i++) {
 		const struct nv_unbound *u = &sc->unbound[i];
 		struct src_place place = src_place(&sc->src, u->at);
-		buf_addf(list, "%s%s%s%s (%u:%u%s)", i ? ", " : "", u->template ? "${" : "", u->name, u->template ? "}" : "",
-			 place.line, place.col, u->const_at ? ", its const is no plain value" : "");
+		buf_addf(list, "%s%s%s%s (%u:%u%s)", i ? ", " : "", u->template ? "${" : "",
+			 u->name, u->template ? "}" : "", place.line, place.col,
+			 u->const_at ? ", its const is no plain value" : "");
 		if (list->len <= UNBOUND_TEXT_MAX)
 			fits = list->len;
 	}
 	return fits;
 }
 
-/* "2 names are not bound: ...; bind with ..." A list too long for an error goes out by itself first. */
+/* "2 names are not bound: ...; bind with ..." A list too long for an error goes out by itself
+ * first. */
 static void notation_unbound_text(struct nv_scope *sc, struct buf *text)
 {
 	_cleanup_buf_ struct buf list = BUF_INIT;
@@ -470,18 +495,24 @@ static void notation_unbound_text(struct nv_scope *sc, struct buf *text)
 		template |= sc->unbound[i].template;
 	size_t fits = notation_list_unbound(sc, &list);
 	if (fits < list.len) {
-		_cleanup_free_ char *line = xasprintf("%s: not bound: %s", sc->src.name, buf_str(&list));
+		_cleanup_free_ char *line =
+			xasprintf("%s: not bound: %s", sc->src.name, buf_str(&list));
 		notation_tell(sc, line);
 	}
-	buf_addf(text, "%zu name%s not bound: %.*s%s", sc->n_unbound, sc->n_unbound == 1 ? " is" : "s are", (int)fits,
-		 buf_str(&list), fits < list.len ? ", ..." : "");
-	buf_addf(text, "; bind with --define %.60s=TEXT, --define %.60s=@FILE or, above, const %.60s = \"...\"", first, first,
-		 first);
+	buf_addf(text, "%zu name%s not bound: %.*s%s", sc->n_unbound,
+		 sc->n_unbound == 1 ? " is" : "s are", (int)fits, buf_str(&list),
+		 fits < list.len ? ", ..." : "");
+	buf_addf(text,
+		 "; bind with --define %.60s=TEXT, --define %.60s=@FILE or, above, const %.60s = "
+		 "\"...\"",
+		 first, first, first);
 	if (template)
-		buf_adds(text, "; in backticks write \\${name}, or give --allow-template, to leave it to the shell");
+		buf_adds(text, "; in backticks write \\${name}, or give --allow-template, to leave "
+			       "it to the shell");
 }
 
-/* What was stepped over, and all names that nothing binds, as one error; 0 where there is neither. */
+/* What was stepped over, and all names that nothing binds, as one error; 0 where there is neither.
+ */
 static int notation_trouble(struct notation *n)
 {
 	struct nv_scope *sc = &n->sc;
@@ -496,8 +527,10 @@ static int notation_trouble(struct notation *n)
 	size_t len = strlen(sc->e->text);
 	char more[40] = "";
 	if (n->n_soft > 1)
-		snprintf(more, sizeof(more), "; %u more such place%s", n->n_soft - 1, n->n_soft == 2 ? "" : "s");
-	snprintf(sc->e->text + len, sizeof(sc->e->text) - len, "%s%s%s", more, text.len ? "; moreover " : "", buf_str(&text));
+		snprintf(more, sizeof(more), "; %u more such place%s", n->n_soft - 1,
+			 n->n_soft == 2 ? "" : "s");
+	snprintf(sc->e->text + len, sizeof(sc->e->text) - len, "%s%s%s", more,
+		 text.len ? "; moreover " : "", buf_str(&text));
 	return 1;
 }
 
@@ -506,23 +539,29 @@ static int notation_check_text(const char *name, struct slice text, struct err *
 	size_t good = 0;
 	struct src s;
 	if (text.len > LIMIT_NOTATION_BYTES)
-		return err_set(e, E_LIMIT, "%s: %zu bytes of notation, the limit is %u", name, text.len, LIMIT_NOTATION_BYTES);
+		return err_set(e, E_LIMIT, "%s: %zu bytes of notation, the limit is %u", name,
+			       text.len, LIMIT_NOTATION_BYTES);
 	for (size_t n; good < text.len; good += n)
 		if ((n = utf8_len(slice_of(text.p + good, text.len - good))) == 0)
 			break;
 	if (good == text.len)
 		return 0;
 	src_init(&s, name, text);
-	return src_error(&s, text.p + good, e, "byte 0x%02x is not UTF-8: give such bytes as {$bin: \"base64\"} or with "
-					       "--define NAME=@FILE", (unsigned char)text.p[good]);
+	return src_error(&s, text.p + good, e,
+			 "byte 0x%02x is not UTF-8: give such bytes as {$bin: \"base64\"} or with "
+			 "--define NAME=@FILE",
+			 (unsigned char)text.p[good]);
 }
 
-static int notation_finish(struct notation *n, json_t **ret_batch, struct notation_places *ret_places)
+static int notation_finish(struct notation *n, json_t **ret_batch,
+			   struct notation_places *ret_places)
 {
 	if (notation_trouble(n))
 		return 1;
 	if (json_array_size(n->messages) == 0)
-		return err_set(n->sc.e, E_PARAMS, "%s: no op found; an op is a line as Bash(\"make\")", n->sc.src.name);
+		return err_set(n->sc.e, E_PARAMS,
+			       "%s: no op found; an op is a line as Bash(\"make\")",
+			       n->sc.src.name);
 	const char *at = n->batch_at ? n->batch_at : n->sc.src.begin + n->places.ops[0];
 	n->places.batch = notation_offset(n, at);
 	json_object_set_nocheck(n->batch, "messages", n->messages);
@@ -540,12 +579,15 @@ static enum note notation_document(struct notation *n)
 	if (md_is_document(n->sc.src))
 		return md_parse(n);
 	if (block && strcmp(block, "all") != 0 && strcmp(block, "1") != 0)
-		return nv_error(&n->sc, NULL, "--block %s: this is no markdown document: it has no blocks to choose from", block);
+		return nv_error(
+			&n->sc, NULL,
+			"--block %s: this is no markdown document: it has no blocks to choose from",
+			block);
 	return notation_stretch(n);
 }
 
-int notation_parse(const char *name, struct slice text, const struct notation_options *options, json_t **ret_batch,
-		   struct notation_places *ret_places, struct err *e)
+int notation_parse(const char *name, struct slice text, const struct notation_options *options,
+		   json_t **ret_batch, struct notation_places *ret_places, struct err *e)
 {
 	struct err sink = ERR_INIT;
 	struct notation n = { .batch = json_object(), .messages = json_array() };
@@ -556,7 +598,8 @@ int notation_parse(const char *name, struct slice text, const struct notation_op
 		r = nv_scope_define(&n.sc);
 	if (r == 0)
 		r = notation_document(&n) != NOTE_OK;
-	/* After something was stepped over a later error may only come of that: the first one counts. */
+	/* After something was stepped over a later error may only come of that: the first one
+	 * counts. */
 	if (r && n.n_soft > 0)
 		r = notation_trouble(&n);
 	if (r == 0)

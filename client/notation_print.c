@@ -1,6 +1,7 @@
 /*
- * A batch in canonical notation. What is printed reads back as an equal batch, so that strings are escaped by the reader's own
- * few rules, and a duration that the reader would take for milliseconds stands in parentheses.
+ * A batch in canonical notation. What is printed reads back as an equal batch, so that strings are
+ * escaped by the reader's own few rules, and a duration that the reader would take for milliseconds
+ * stands in parentheses.
  */
 #include "client/notation.h"
 
@@ -22,8 +23,12 @@ static const struct print_form {
 	const char *kind, *name;
 	const char *positional[2];
 } print_forms[] = {
-	{ "bash", "Bash", { "command" } }, { "exec", "Exec", { "argv" } }, { "write", "Write", { "path", "content" } },
-	{ "edit", "Edit", { "path" } },	   { "read", "Read", { "path" } }, { "todos", "TodoWrite", { NULL } },
+	{ "bash", "Bash", { "command" } },
+	{ "exec", "Exec", { "argv" } },
+	{ "write", "Write", { "path", "content" } },
+	{ "edit", "Edit", { "path" } },
+	{ "read", "Read", { "path" } },
+	{ "todos", "TodoWrite", { NULL } },
 };
 
 static void print_value(struct printer *p, const json_t *v);
@@ -58,10 +63,12 @@ static void print_escaped(struct printer *p, char c, char quote, char next)
 
 static bool print_is_special(char c)
 {
-	return (unsigned char)c < 0x20 || c == 0x7f || c == '\\' || c == '"' || c == '`' || c == '$';
+	return (unsigned char)c < 0x20 || c == 0x7f || c == '\\' || c == '"' || c == '`' ||
+	       c == '$';
 }
 
-/* Text of several lines in backticks, as it is; everything else between double quotes on one line. */
+/* Text of several lines in backticks, as it is; everything else between double quotes on one line.
+ */
 static void print_string(struct printer *p, struct slice s)
 {
 	const char *newline = memchr(s.p, '\n', s.len);
@@ -81,7 +88,8 @@ static void print_string(struct printer *p, struct slice s)
 
 static bool print_is_bare(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '$';
 }
 
 /* A bare key, where the reader would take it for one. */
@@ -104,10 +112,12 @@ static bool print_is_duration(const char *key)
 	return strcmp(key, "timeout") == 0 || strcmp(key, "retry_delay") == 0;
 }
 
-/* One member; `top`: of a batch, message or op, where a bare number of seconds from 1000 is refused. */
+/* One member; `top`: of a batch, message or op, where a bare number of seconds from 1000 is
+ * refused. */
 static void print_member(struct printer *p, const char *key, size_t len, const json_t *v, bool top)
 {
-	bool paren = top && json_is_number(v) && print_is_duration(key) && json_number_value(v) >= 1000;
+	bool paren =
+		top && json_is_number(v) && print_is_duration(key) && json_number_value(v) >= 1000;
 	print_key(p, key, len);
 	buf_adds(p->b, paren ? "(" : "");
 	print_value(p, v);
@@ -139,19 +149,24 @@ static bool print_fits(const json_t *v)
 	size_t i, length = 0;
 	json_t *child;
 	if (json_is_array(v))
-		json_array_foreach(v, i, child) {
-			if ((json_is_object(child) && !json_is_bin(child)) || print_has_newline(child))
+		json_array_foreach(v, i, child)
+		{
+			if ((json_is_object(child) && !json_is_bin(child)) ||
+			    print_has_newline(child))
 				return false;
 			length += json_is_string(child) ? json_string_length(child) + 4 : 8;
 			if (length > PRINT_WIDTH)
 				return false;
 		}
 	else
-		json_object_foreach((json_t *)v, key, child) {
+		json_object_foreach((json_t *)v, key, child)
+		{
 			if (print_has_newline(child))
 				return false;
-			length += strlen(key) + (json_is_string(child) ? json_string_length(child) + 6 : 8);
-			if (length > PRINT_WIDTH || ((json_is_array(child) || json_is_object(child)) && !print_fits(child)))
+			length += strlen(key) +
+				  (json_is_string(child) ? json_string_length(child) + 6 : 8);
+			if (length > PRINT_WIDTH ||
+			    ((json_is_array(child) || json_is_object(child)) && !print_fits(child)))
 				return false;
 		}
 	return true;
@@ -269,9 +284,10 @@ static json_t *print_other_keys(const struct print_form *form, const json_t *op)
 {
 	const char *key;
 	json_t *v, *other = json_object();
-	json_object_foreach((json_t *)op, key, v)
-		if (strcmp(key, "kind") != 0 && !json_is_null(v) && !print_is_positional(form, key))
-			json_object_set_nocheck(other, key, v);
+	json_object_foreach((json_t *)op, key, v) if (strcmp(key, "kind") != 0 &&
+						      !json_is_null(v) &&
+						      !print_is_positional(form, key))
+		json_object_set_nocheck(other, key, v);
 	return other;
 }
 
@@ -310,8 +326,9 @@ static bool print_is_label(struct slice name)
 			return false;
 		chars += (c & 0xc0) != 0x80;
 	}
-	return chars >= 2 && chars <= 90 && name.len >= 2 && name.p[0] != ' ' && name.p[name.len - 1] != ' ' &&
-	       !memmem(name.p, name.len, "...", 3) && !memmem(name.p, name.len, "\xe2\x80\xa6", 3);
+	return chars >= 2 && chars <= 90 && name.len >= 2 && name.p[0] != ' ' &&
+	       name.p[name.len - 1] != ' ' && !memmem(name.p, name.len, "...", 3) &&
+	       !memmem(name.p, name.len, "\xe2\x80\xa6", 3);
 }
 
 static void print_header(struct printer *p, const json_t *message, size_t index)
@@ -322,9 +339,10 @@ static void print_header(struct printer *p, const json_t *message, size_t index)
 	const json_t *name = json_object_get(message, "name");
 	struct slice label = slice_of(json_string_value(name), json_string_length(name));
 	bool labelled = json_is_string(name) && print_is_label(label);
-	json_object_foreach((json_t *)message, key, v)
-		if (strcmp(key, "ops") != 0 && !json_is_null(v) && !(labelled && strcmp(key, "name") == 0))
-			json_object_set_nocheck(keys, key, v);
+	json_object_foreach((json_t *)message, key, v) if (strcmp(key, "ops") != 0 &&
+							   !json_is_null(v) &&
+							   !(labelled && strcmp(key, "name") == 0))
+		json_object_set_nocheck(keys, key, v);
 	if (labelled)
 		buf_addf(p->b, "[%.*s]", SLICE_FMT(label));
 	else
@@ -342,8 +360,7 @@ static void print_message(struct printer *p, const json_t *message, size_t index
 	json_t *op;
 	print_header(p, message, index);
 	p->depth++;
-	json_array_foreach(json_object_get(message, "ops"), i, op)
-		print_op(p, op);
+	json_array_foreach(json_object_get(message, "ops"), i, op) print_op(p, op);
 	p->depth--;
 	buf_addc(p->b, '\n');
 }
@@ -355,9 +372,9 @@ void notation_print(const json_t *batch, struct buf *out)
 	size_t i;
 	json_t *v, *message;
 	_cleanup_json_ json_t *keys = json_object();
-	json_object_foreach((json_t *)batch, key, v)
-		if (strcmp(key, "messages") != 0 && !json_is_null(v))
-			json_object_set_nocheck(keys, key, v);
+	json_object_foreach((json_t *)batch, key,
+			    v) if (strcmp(key, "messages") != 0 && !json_is_null(v))
+		json_object_set_nocheck(keys, key, v);
 	if (json_object_size(keys) > 0) {
 		buf_adds(out, "Batch ");
 		print_object(&p, keys, true);

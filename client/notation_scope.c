@@ -13,7 +13,8 @@
 #include "common/xalloc.h"
 #include "proto/limits.h"
 
-/* What one node may cost: with it, a bomb of references ends before it hurts, and 8 MiB of "0,0,0" fit. */
+/* What one node may cost: with it, a bomb of references ends before it hurts, and 8 MiB of "0,0,0"
+ * fit. */
 #define NV_NODE_COST 12
 #define ARENA_CHUNK ((size_t)64 << 10)
 
@@ -76,10 +77,12 @@ void arena_done(struct arena *a)
 	*a = (struct arena){ .chunks = NULL };
 }
 
-void nv_scope_init(struct nv_scope *sc, const char *name, struct slice text, const struct notation_options *options,
-		   struct err *e)
+void nv_scope_init(struct nv_scope *sc, const char *name, struct slice text,
+		   const struct notation_options *options, struct err *e)
 {
-	*sc = (struct nv_scope){ .options = options, .names = json_object(), .unbound_names = json_object() };
+	*sc = (struct nv_scope){ .options = options,
+				 .names = json_object(),
+				 .unbound_names = json_object() };
 	src_init(&sc->src, name, text);
 	sc->arena = &sc->passing;
 	sc->budget = LIMIT_FRAME_BYTES;
@@ -107,7 +110,8 @@ static void *nv_grow(void *p, size_t n, size_t size)
 static void nv_bind_at(struct nv_scope *sc, struct slice name, struct nv *v)
 {
 	sc->bound = nv_grow(sc->bound, sc->n_bound, sizeof(struct nv *));
-	json_object_setn_new_nocheck(sc->names, name.p, name.len, json_integer((json_int_t)sc->n_bound));
+	json_object_setn_new_nocheck(sc->names, name.p, name.len,
+				     json_integer((json_int_t)sc->n_bound));
 	sc->bound[sc->n_bound++] = v;
 }
 
@@ -132,8 +136,8 @@ static int nv_define_one(struct nv_scope *sc, const char *define)
 	if (text.p[0] == '@') {
 		int r = fd_read_file(text.p + 1, LIMIT_FRAME_BYTES, &file);
 		if (r < 0)
-			return err_set(sc->e, 0, "--define %.*s: cannot read '%s': %s", SLICE_FMT(name), text.p + 1,
-				       strerror(-r));
+			return err_set(sc->e, 0, "--define %.*s: cannot read '%s': %s",
+				       SLICE_FMT(name), text.p + 1, strerror(-r));
 		text = buf_slice(&file);
 	}
 	struct nv *v = arena_alloc(&sc->kept, sizeof(*v));
@@ -183,14 +187,16 @@ const struct nv *nv_find(struct nv_scope *sc, struct slice name)
 	return v;
 }
 
-static void nv_note_unbound(struct nv_scope *sc, struct slice name, const char *at, const char *const_at, bool template)
+static void nv_note_unbound(struct nv_scope *sc, struct slice name, const char *at,
+			    const char *const_at, bool template)
 {
 	if (json_object_getn(sc->unbound_names, name.p, name.len))
 		return;
 	json_object_setn_new_nocheck(sc->unbound_names, name.p, name.len, json_true());
 	sc->unbound = nv_grow(sc->unbound, sc->n_unbound, sizeof(*sc->unbound));
-	sc->unbound[sc->n_unbound++] =
-		(struct nv_unbound){ .name = xslicedup(name), .at = at, .const_at = const_at, .template = template };
+	sc->unbound[sc->n_unbound++] = (struct nv_unbound){
+		.name = xslicedup(name), .at = at, .const_at = const_at, .template = template
+	};
 }
 
 void nv_forget_unbound(struct nv_scope *sc, size_t n)
@@ -202,7 +208,8 @@ void nv_forget_unbound(struct nv_scope *sc, size_t n)
 	}
 }
 
-enum note nv_resolve(struct nv_scope *sc, struct slice name, const char *at, bool template, struct nv **ret)
+enum note nv_resolve(struct nv_scope *sc, struct slice name, const char *at, bool template,
+		     struct nv **ret)
 {
 	const struct nv *v = nv_find(sc, name);
 	if (v && v->type != NV_UNBOUND) {
@@ -245,7 +252,9 @@ enum note nv_soft(struct nv_scope *sc, const char *at, const char *fmt, ...)
 enum note nv_spend(struct nv_scope *sc, const char *at, size_t bytes)
 {
 	if (bytes > sc->budget)
-		return nv_error(sc, at, "with its names filled in the batch is larger than %u bytes", LIMIT_FRAME_BYTES);
+		return nv_error(sc, at,
+				"with its names filled in the batch is larger than %u bytes",
+				LIMIT_FRAME_BYTES);
 	sc->budget -= bytes;
 	return NOTE_OK;
 }
@@ -293,7 +302,8 @@ bool nv_is_bytes(const struct nv *v)
 {
 	if (v->type == NV_BYTES)
 		return true;
-	return v->type == NV_OBJECT && v->count == 1 && slice_is(v->first->key, "$bin") && v->first->type == NV_STR;
+	return v->type == NV_OBJECT && v->count == 1 && slice_is(v->first->key, "$bin") &&
+	       v->first->type == NV_STR;
 }
 
 bool nv_is_text(const struct nv *v)
@@ -309,9 +319,15 @@ bool nv_has_unbound(const struct nv *v)
 const char *nv_type_name(const struct nv *v)
 {
 	static const char *const names[] = {
-		[NV_NULL] = "null",	   [NV_BOOL] = "a boolean", [NV_INT] = "a number",
-		[NV_REAL] = "a number",	   [NV_STR] = "a string",   [NV_BYTES] = "bytes",
-		[NV_ARRAY] = "an array",   [NV_OBJECT] = "an object", [NV_UNBOUND] = "an unbound name",
+		[NV_NULL] = "null",
+		[NV_BOOL] = "a boolean",
+		[NV_INT] = "a number",
+		[NV_REAL] = "a number",
+		[NV_STR] = "a string",
+		[NV_BYTES] = "bytes",
+		[NV_ARRAY] = "an array",
+		[NV_OBJECT] = "an object",
+		[NV_UNBOUND] = "an unbound name",
 	};
 	static_assert(ARRAY_SIZE(names) == NV_TYPE_MAX, "a name for each type");
 	return nv_is_bytes(v) ? "bytes" : names[v->type];
@@ -389,8 +405,7 @@ static void nv_children_from_json(struct nv_scope *sc, const json_t *j, struct n
 	size_t len, i;
 	json_t *child;
 	if (v->type == NV_ARRAY)
-		json_array_foreach(j, i, child)
-			nv_add(v, nv_from_json(sc, child));
+		json_array_foreach(j, i, child) nv_add(v, nv_from_json(sc, child));
 	else
 		json_object_keylen_foreach((json_t *)j, key, len, child)
 		{
@@ -403,8 +418,9 @@ static void nv_children_from_json(struct nv_scope *sc, const json_t *j, struct n
 struct nv *nv_from_json(struct nv_scope *sc, const json_t *j)
 {
 	static const enum nv_type types[] = {
-		[JSON_OBJECT] = NV_OBJECT, [JSON_ARRAY] = NV_ARRAY, [JSON_STRING] = NV_STR,  [JSON_INTEGER] = NV_INT,
-		[JSON_REAL] = NV_REAL,	   [JSON_TRUE] = NV_BOOL,   [JSON_FALSE] = NV_BOOL, [JSON_NULL] = NV_NULL,
+		[JSON_OBJECT] = NV_OBJECT, [JSON_ARRAY] = NV_ARRAY, [JSON_STRING] = NV_STR,
+		[JSON_INTEGER] = NV_INT,   [JSON_REAL] = NV_REAL,   [JSON_TRUE] = NV_BOOL,
+		[JSON_FALSE] = NV_BOOL,	   [JSON_NULL] = NV_NULL,
 	};
 	struct nv *v = nv_new(sc, types[json_typeof(j)], NULL);
 	if (v->type == NV_STR)

@@ -101,14 +101,16 @@ bool char_is_digit(char c)
 
 bool char_is_ident(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || char_is_digit(c) || c == '_' || c == '$' ||
-	       (unsigned char)c >= 0x80;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || char_is_digit(c) || c == '_' ||
+	       c == '$' || (unsigned char)c >= 0x80;
 }
 
-/* What is no letter although it is not ASCII: U+00A0, U+FEFF, general punctuation (quotes, dashes, the ellipsis, arrows). */
+/* What is no letter although it is not ASCII: U+00A0, U+FEFF, general punctuation (quotes, dashes,
+ * the ellipsis, arrows). */
 static size_t src_odd_char(const struct src *s)
 {
-	static const char *const prefixes[] = { "\xc2\xa0", "\xef\xbb\xbf", "\xe2\x80", "\xe2\x86", "\xe2\x9c", "\xf0\x9f" };
+	static const char *const prefixes[] = { "\xc2\xa0", "\xef\xbb\xbf", "\xe2\x80",
+						"\xe2\x86", "\xe2\x9c",	    "\xf0\x9f" };
 	if (s->p == s->end || (unsigned char)*s->p < 0x80)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
@@ -206,12 +208,14 @@ static bool src_is_quote(char c)
 	return c == '"' || c == '\'' || c == '`';
 }
 
-/* A '#' inside text that we cannot read is a comment only where it looks like one: "issue #5" is none. */
+/* A '#' inside text that we cannot read is a comment only where it looks like one: "issue #5" is
+ * none. */
 static bool src_at_clear_comment(const struct src *s)
 {
 	if (src_peek(s) != '#')
 		return src_at_comment(s);
-	return s->p > s->begin && (char_is_blank(s->p[-1]) || s->p[-1] == '\n') && char_is_blank(src_peek_at(s, 1));
+	return s->p > s->begin && (char_is_blank(s->p[-1]) || s->p[-1] == '\n') &&
+	       char_is_blank(src_peek_at(s, 1));
 }
 
 /* One step inside brackets; false where a string or comment is not closed. */

@@ -1,6 +1,7 @@
 /*
- * String literals. Only \n \t \r \\ \" \' \` \uXXXX \xHH and backslash-newline are translated; any other \c stays as written, so
- * that `sed 's/\./,/'` means what it says. In backticks \${ is a ${ that nobody fills in.
+ * String literals. Only \n \t \r \\ \" \' \` \uXXXX \xHH and backslash-newline are translated; any
+ * other \c stays as written, so that `sed 's/\./,/'` means what it says. In backticks \${ is a ${
+ * that nobody fills in.
  */
 #include "client/notation_value.h"
 
@@ -10,10 +11,10 @@
 
 /* One literal being decoded into sc->text. */
 struct nv_literal {
-	const char *at;	    /* its opening quote */
+	const char *at; /* its opening quote */
 	char quote;
 	bool triple;
-	bool unbound;	    /* a name in it is not bound */
+	bool unbound; /* a name in it is not bound */
 };
 
 bool nv_at_string(const struct src *s)
@@ -27,7 +28,7 @@ static int nv_hex(const struct src *s, size_t from, size_t digits)
 	int v = 0;
 	for (size_t i = from; i < from + digits; i++) {
 		char c = src_peek_at(s, i);
-		int digit = char_is_digit(c)		 ? c - '0'
+		int digit = char_is_digit(c)	   ? c - '0'
 			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
 			    : c >= 'A' && c <= 'F' ? c - 'A' + 10
 						   : -1;
@@ -45,10 +46,15 @@ static void nv_add_char(struct buf *b, unsigned c)
 	} else if (c < 0x800) {
 		buf_add(b, (char[2]){ (char)(0xc0 | c >> 6), (char)(0x80 | (c & 63)) }, 2);
 	} else if (c < 0x10000) {
-		buf_add(b, (char[3]){ (char)(0xe0 | c >> 12), (char)(0x80 | (c >> 6 & 63)), (char)(0x80 | (c & 63)) }, 3);
+		buf_add(b,
+			(char[3]){ (char)(0xe0 | c >> 12), (char)(0x80 | (c >> 6 & 63)),
+				   (char)(0x80 | (c & 63)) },
+			3);
 	} else {
-		buf_add(b, (char[4]){ (char)(0xf0 | c >> 18), (char)(0x80 | (c >> 12 & 63)),
-				      (char)(0x80 | (c >> 6 & 63)), (char)(0x80 | (c & 63)) }, 4);
+		buf_add(b,
+			(char[4]){ (char)(0xf0 | c >> 18), (char)(0x80 | (c >> 12 & 63)),
+				   (char)(0x80 | (c >> 6 & 63)), (char)(0x80 | (c & 63)) },
+			4);
 	}
 }
 
@@ -62,12 +68,14 @@ static enum note nv_unicode(struct nv_scope *sc, int unit)
 		int low = nv_hex(s, 2, 4);
 		if (low >= 0xdc00 && low < 0xe000) {
 			s->p += 6;
-			nv_add_char(&sc->text, 0x10000u + (((unsigned)unit - 0xd800u) << 10) + ((unsigned)low - 0xdc00u));
+			nv_add_char(&sc->text, 0x10000u + (((unsigned)unit - 0xd800u) << 10) +
+						       ((unsigned)low - 0xdc00u));
 			return NOTE_OK;
 		}
 	}
 	if (unit >= 0xd800 && unit < 0xe000)
-		return nv_error(sc, at, "\\u%04x is half of a character: the other half is missing", unit);
+		return nv_error(sc, at, "\\u%04x is half of a character: the other half is missing",
+				unit);
 	nv_add_char(&sc->text, (unsigned)unit);
 	return NOTE_OK;
 }
@@ -81,8 +89,9 @@ static void nv_strip_indent(struct src *s)
 
 static enum note nv_escape(struct nv_scope *sc, const struct nv_literal *l)
 {
-	static const char letters[][2] = { { 'n', '\n' }, { 't', '\t' },  { 'r', '\r' }, { '\\', '\\' },
-					   { '"', '"' },  { '\'', '\'' }, { '`', '`' } };
+	static const char letters[][2] = { { 'n', '\n' },  { 't', '\t' }, { 'r', '\r' },
+					   { '\\', '\\' }, { '"', '"' },  { '\'', '\'' },
+					   { '`', '`' } };
 	struct src *s = &sc->src;
 	char c = src_peek_at(s, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(letters); i++) {
@@ -111,7 +120,8 @@ static enum note nv_escape(struct nv_scope *sc, const struct nv_literal *l)
 	return NOTE_OK;
 }
 
-/* "${ a.b }" at the cursor: the name, with the cursor behind it; absent (cursor unmoved) for anything else. */
+/* "${ a.b }" at the cursor: the name, with the cursor behind it; absent (cursor unmoved) for
+ * anything else. */
 static struct slice nv_template_name(struct src *s)
 {
 	const char *start = s->p;
@@ -133,7 +143,8 @@ static struct slice nv_template_name(struct src *s)
 	return SLICE_NONE;
 }
 
-static enum note nv_fill_in(struct nv_scope *sc, struct slice name, const char *at, struct nv_literal *l)
+static enum note nv_fill_in(struct nv_scope *sc, struct slice name, const char *at,
+			    struct nv_literal *l)
 {
 	struct nv *v;
 	enum note r = nv_resolve(sc, name, at, true, &v);
@@ -164,8 +175,11 @@ static enum note nv_template(struct nv_scope *sc, struct nv_literal *l)
 		const char *eol = memchr(at, '\n', (size_t)(s->end - at));
 		const char *brace = memchr(at, '}', (size_t)((eol ? eol : s->end) - at));
 		int len = brace && brace - at < 60 ? (int)(brace + 1 - at) : 2;
-		return nv_soft(sc, at, "'%.*s' in backticks is not evaluated: write \\%.*s, or give --allow-template, to "
-				       "leave it to the shell", len, at, len, at);
+		return nv_soft(sc, at,
+			       "'%.*s' in backticks is not evaluated: write \\%.*s, or give "
+			       "--allow-template, to "
+			       "leave it to the shell",
+			       len, at, len, at);
 	}
 	buf_adds(&sc->text, "${");
 	s->p += 2;
@@ -208,8 +222,12 @@ static enum note nv_literal_rest(struct nv_scope *sc, struct nv_literal *l)
 		if (r)
 			return r;
 	}
-	return s->p < s->end ? NOTE_OK : nv_error(sc, l->at, "this string is not closed: %s is missing",
-						  l->triple ? "\"\"\"" : l->quote == '"' ? "'\"'" : l->quote == '`' ? "'`'" : "\"'\"");
+	return s->p < s->end ? NOTE_OK
+			     : nv_error(sc, l->at, "this string is not closed: %s is missing",
+					l->triple	  ? "\"\"\""
+					: l->quote == '"' ? "'\"'"
+					: l->quote == '`' ? "'`'"
+							  : "\"'\"");
 }
 
 enum note nv_parse_string(struct nv_scope *sc, struct nv **ret)

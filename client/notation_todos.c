@@ -1,4 +1,5 @@
-/* Todo items as people and agents write them, put into the form of contract section 1; and errors found later put in their place. */
+/* Todo items as people and agents write them, put into the form of contract section 1; and errors
+ * found later put in their place. */
 #include "client/notation.h"
 
 #include <stdio.h>
@@ -40,8 +41,7 @@ static json_t *todo_ids(json_t *v)
 		return json_pack("[o]", todo_id(v));
 	json_t *ids = json_array(), *one;
 	size_t i;
-	json_array_foreach(v, i, one)
-		json_array_append_new(ids, todo_id(one));
+	json_array_foreach(v, i, one) json_array_append_new(ids, todo_id(one));
 	return ids;
 }
 
@@ -63,7 +63,8 @@ static int todo_normalise_key(json_t *item, json_t *meta, const char *key, json_
 	}
 	if (json_object_get(item, field))
 		return err_set(e, E_PARAMS, ".%s: '%s' is given twice", key, field);
-	if (strcmp(field, "priority") == 0 && json_is_string(v) && strcmp(json_string_value(v), "critical") == 0) {
+	if (strcmp(field, "priority") == 0 && json_is_string(v) &&
+	    strcmp(json_string_value(v), "critical") == 0) {
 		json_object_set_new_nocheck(item, field, json_string("high"));
 		json_object_set_nocheck(meta, field, v);
 		return 0;
@@ -80,9 +81,7 @@ static int todo_normalise(json_t *item, struct err *e)
 	if (given && !json_is_null(given) && !json_is_object(given))
 		return err_set(e, E_PARAMS, ".meta: must be an object");
 	meta = json_is_object(given) ? json_copy(given) : json_object();
-	json_object_foreach(item, key, v)
-		if (todo_normalise_key(done, meta, key, v, e))
-			return 1;
+	json_object_foreach(item, key, v) if (todo_normalise_key(done, meta, key, v, e)) return 1;
 	if (json_object_size(meta) > 0 || json_is_object(given))
 		json_object_set_nocheck(done, "meta", meta);
 	json_object_clear(item);
@@ -97,9 +96,9 @@ static int todos_normalise_op(json_t *op, struct err *e)
 	size_t i;
 	if (!kind || strcmp(kind, "todos") != 0)
 		return 0;
-	json_array_foreach(todos, i, item)
-		if (json_is_object(item) && todo_normalise(item, e))
-			return err_prefix(e, ".todos[%zu]", i);
+	json_array_foreach(
+		todos, i, item) if (json_is_object(item) &&
+				    todo_normalise(item, e)) return err_prefix(e, ".todos[%zu]", i);
 	return 0;
 }
 
@@ -107,10 +106,10 @@ int notation_normalise_todos(json_t *batch, struct err *e)
 {
 	size_t i, j;
 	json_t *message, *op;
-	json_array_foreach(json_object_get(batch, "messages"), i, message)
-		json_array_foreach(json_object_get(message, "ops"), j, op)
-			if (todos_normalise_op(op, e))
-				return err_prefix(e, "messages[%zu].ops[%zu]", i, j);
+	json_array_foreach(json_object_get(batch, "messages"), i, message) json_array_foreach(
+		json_object_get(message, "ops"), j,
+		op) if (todos_normalise_op(op, e)) return err_prefix(e, "messages[%zu].ops[%zu]", i,
+								     j);
 	return 0;
 }
 
@@ -119,7 +118,8 @@ static uint32_t places_offset(const struct notation_places *p, const char *path)
 {
 	unsigned long message, op;
 	int n = 0;
-	if (sscanf(path, "messages[%lu]%n", &message, &n) != 1 || n == 0 || message >= p->n_messages)
+	if (sscanf(path, "messages[%lu]%n", &message, &n) != 1 || n == 0 ||
+	    message >= p->n_messages)
 		return p->batch;
 	if (sscanf(path + n, ".ops[%lu]", &op) != 1)
 		return p->messages[message];
@@ -127,7 +127,8 @@ static uint32_t places_offset(const struct notation_places *p, const char *path)
 	return op < p->n_ops ? p->ops[op] : p->messages[message];
 }
 
-void notation_locate(const char *name, struct slice text, const struct notation_places *places, struct err *e)
+void notation_locate(const char *name, struct slice text, const struct notation_places *places,
+		     struct err *e)
 {
 	struct src s;
 	src_init(&s, name, text);

@@ -9,7 +9,8 @@
 #include "common/text.h"
 #include "proto/limits.h"
 
-#define NV_EXPRESSIONS "only \"a\" + \"b\", [...].join(\"\\n\") and JSON.stringify(literal) are worked out"
+#define NV_EXPRESSIONS                                                                             \
+	"only \"a\" + \"b\", [...].join(\"\\n\") and JSON.stringify(literal) are worked out"
 
 static enum note nv_primary(struct nv_scope *sc, struct nv **ret);
 
@@ -78,7 +79,9 @@ static enum note nv_integer(struct nv_scope *sc, const char *from, struct nv *v)
 	const char *digits = from + (*from == '-' || *from == '+');
 	size_t n = (size_t)(sc->src.p - digits);
 	if (n > 1 && *digits == '0')
-		return nv_error(sc, from, "a number must not begin with 0: for an octal mode write \"%.*s\"", SLICE_FMT(text));
+		return nv_error(sc, from,
+				"a number must not begin with 0: for an octal mode write \"%.*s\"",
+				SLICE_FMT(text));
 	if (*from == '+')
 		text = slice_of(digits, n);
 	if (!parse_int(text, -LIMIT_INT, LIMIT_INT, &v->i))
@@ -101,7 +104,8 @@ static enum note nv_number_tail(struct nv_scope *sc, const char *from)
 		return NOTE_OK;
 	while (char_is_ident(src_peek(s)) && !src_ellipsis(s))
 		s->p++;
-	return nv_error(sc, from, "'%.*s' is no number: write \"%.*s\"", (int)(s->p - from), from, (int)(s->p - from), from);
+	return nv_error(sc, from, "'%.*s' is no number: write \"%.*s\"", (int)(s->p - from), from,
+			(int)(s->p - from), from);
 }
 
 static enum note nv_number(struct nv_scope *sc, struct nv **ret)
@@ -129,7 +133,8 @@ static bool nv_at_number(const struct src *s)
 
 /* ---- containers ---- */
 
-/* "[multiple todos at once]": the first word looked like a name, but the next one shows that it is prose. */
+/* "[multiple todos at once]": the first word looked like a name, but the next one shows that it is
+ * prose. */
 static enum note nv_prose(struct nv_scope *sc, const struct nv *last)
 {
 	size_t n = sc->n_unbound;
@@ -155,7 +160,8 @@ enum note nv_separator(struct nv_scope *sc, const struct nv *last, char close, b
 	bool two_strings = last && last->type == NV_STR && nv_at_string(s);
 	if (new_line && close == ')')
 		return nv_error(sc, s->p, "a comma or ')' is missing before this");
-	if (new_line && !two_strings && (char_is_ident(c) || nv_at_string(s) || c == '{' || c == '['))
+	if (new_line && !two_strings &&
+	    (char_is_ident(c) || nv_at_string(s) || c == '{' || c == '['))
 		return NOTE_OK;
 	if (c == ')' || c == ']' || c == '}')
 		return nv_error(sc, s->p, "'%c' where '%c' was expected", c, close);
@@ -236,7 +242,8 @@ static enum note nv_key(struct nv_scope *sc, struct slice *ret, bool *ret_bare)
 	return nv_soft(sc, from, "a key was expected here, as in { key: value }");
 }
 
-static enum note nv_member_value(struct nv_scope *sc, struct slice key, bool bare, const char *key_at, struct nv **ret)
+static enum note nv_member_value(struct nv_scope *sc, struct slice key, bool bare,
+				 const char *key_at, struct nv **ret)
 {
 	struct src *s = &sc->src;
 	const char *after = s->p;
@@ -288,7 +295,8 @@ static enum note nv_check_twice(struct nv_scope *sc, const struct nv *object)
 				twice = slice_eq(o->key, m->key);
 		}
 		if (twice)
-			return nv_error(sc, m->key_at, "the key '%.*s' is given twice", SLICE_FMT(m->key));
+			return nv_error(sc, m->key_at, "the key '%.*s' is given twice",
+					SLICE_FMT(m->key));
 	}
 	return NOTE_OK;
 }
@@ -350,7 +358,8 @@ static enum note nv_paren(struct nv_scope *sc, struct nv **ret)
 	if (r)
 		return r;
 	if (src_peek(s) != ')')
-		return s->p == s->end ? nv_error(sc, open, "this '(' is not closed") : nv_expression(sc, s->p);
+		return s->p == s->end ? nv_error(sc, open, "this '(' is not closed")
+				      : nv_expression(sc, s->p);
 	s->p++;
 	(*ret)->paren = true;
 	return NOTE_OK;
@@ -400,7 +409,8 @@ static enum note nv_stringify_call(struct nv_scope *sc, const char *at, struct n
 	if (n == 0)
 		return nv_error(sc, at, "JSON.stringify needs a value");
 	if (n > 1 && args[1]->type != NV_NULL)
-		return nv_soft(sc, args[1]->at, "JSON.stringify: the second argument must be null here");
+		return nv_soft(sc, args[1]->at,
+			       "JSON.stringify: the second argument must be null here");
 	return nv_stringify(sc, args[0], args[2], at, ret);
 }
 
@@ -434,7 +444,8 @@ static bool nv_keyword(struct nv_scope *sc, struct slice word, const char *at, s
 
 static bool nv_is_operator_word(struct slice word)
 {
-	static const char *const words[] = { "new", "await", "function", "async", "typeof", "class", "NaN", "Infinity", "yield" };
+	static const char *const words[] = { "new",   "await", "function", "async", "typeof",
+					     "class", "NaN",   "Infinity", "yield" };
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (slice_is(word, words[i]))
 			return true;
@@ -445,7 +456,8 @@ static bool nv_is_operator_word(struct slice word)
 static struct slice nv_dotted(struct src *s, struct slice first)
 {
 	struct slice name = first;
-	while (src_peek(s) == '.' && char_is_ident(src_peek_at(s, 1)) && !char_is_digit(src_peek_at(s, 1))) {
+	while (src_peek(s) == '.' && char_is_ident(src_peek_at(s, 1)) &&
+	       !char_is_digit(src_peek_at(s, 1))) {
 		const char *dot = s->p;
 		s->p++;
 		struct slice part = src_ident(s);
@@ -475,7 +487,8 @@ static enum note nv_name(struct nv_scope *sc, struct nv **ret)
 		return nv_expression(sc, at);
 	struct slice name = nv_dotted(s, word);
 	bool join = src_starts(s, ".join(");
-	if (src_peek(s) == '(' || src_peek(s) == '[' || nv_at_string(s) || (src_peek(s) == '.' && !join))
+	if (src_peek(s) == '(' || src_peek(s) == '[' || nv_at_string(s) ||
+	    (src_peek(s) == '.' && !join))
 		return src_ellipsis(s) ? nv_placeholder(sc, s->p) : nv_expression(sc, at);
 	return nv_resolve(sc, name, at, false, ret);
 }
@@ -486,12 +499,13 @@ static enum note nv_odd_start(struct nv_scope *sc)
 {
 	struct src *s = &sc->src;
 	char c = src_peek(s);
-	if (src_starts(s, "\xe2\x80\x9c") || src_starts(s, "\xe2\x80\x9d") || src_starts(s, "\xe2\x80\x98") ||
-	    src_starts(s, "\xe2\x80\x99"))
+	if (src_starts(s, "\xe2\x80\x9c") || src_starts(s, "\xe2\x80\x9d") ||
+	    src_starts(s, "\xe2\x80\x98") || src_starts(s, "\xe2\x80\x99"))
 		return nv_error(sc, s->p, "a curly quote: strings are quoted with \" ' or `");
 	if (src_ellipsis(s) || c == '<')
 		return nv_placeholder(sc, s->p);
-	if (c == 0 || c == ',' || c == ')' || c == ']' || c == '}' || c == ';' || c == ':' || c == '\n')
+	if (c == 0 || c == ',' || c == ')' || c == ']' || c == '}' || c == ';' || c == ':' ||
+	    c == '\n')
 		return nv_error(sc, s->p, "a value is missing here");
 	return nv_expression(sc, s->p);
 }
@@ -511,10 +525,12 @@ static enum note nv_primary(struct nv_scope *sc, struct nv **ret)
 	case '(':
 		return nv_paren(sc, ret);
 	}
-	return char_is_ident(src_peek(s)) && !src_starts(s, "\xe2") ? nv_name(sc, ret) : nv_odd_start(sc);
+	return char_is_ident(src_peek(s)) && !src_starts(s, "\xe2") ? nv_name(sc, ret)
+								    : nv_odd_start(sc);
 }
 
-/* Looks past blanks (inside brackets: past lines too) for an operator; the cursor stays where there is none. */
+/* Looks past blanks (inside brackets: past lines too) for an operator; the cursor stays where there
+ * is none. */
 static char nv_look_ahead(struct nv_scope *sc)
 {
 	const char *from = sc->src.p;

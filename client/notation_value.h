@@ -1,6 +1,7 @@
 /*
- * Values of the notation, parsed but not yet a batch: each knows where it stands, references may still be unbound. Nodes live in
- * an arena and are never freed one by one; a bound reference shares the children of what it is bound to.
+ * Values of the notation, parsed but not yet a batch: each knows where it stands, references may
+ * still be unbound. Nodes live in an arena and are never freed one by one; a bound reference shares
+ * the children of what it is bound to.
  */
 #ifndef CLIENT_NOTATION_VALUE_H
 #define CLIENT_NOTATION_VALUE_H
@@ -18,8 +19,8 @@ enum nv_type {
 	NV_BOOL,
 	NV_INT,
 	NV_REAL,
-	NV_STR,	    /* UTF-8, from a literal or a define */
-	NV_BYTES,   /* not UTF-8, from --define NAME=@FILE */
+	NV_STR,	  /* UTF-8, from a literal or a define */
+	NV_BYTES, /* not UTF-8, from --define NAME=@FILE */
 	NV_ARRAY,
 	NV_OBJECT,
 	NV_UNBOUND, /* holds a name that nothing binds; already noted */
@@ -28,16 +29,16 @@ enum nv_type {
 
 struct nv {
 	enum nv_type type;
-	bool undefined : 1;    /* NV_NULL written `undefined` */
-	bool paren : 1;	       /* stood in parentheses: a number that is meant as it is */
-	bool only_comment : 1; /* NV_ARRAY with nothing but a comment inside: a placeholder */
-	bool holds_unbound : 1;/* some part of it is NV_UNBOUND */
-	bool no_value : 1;     /* NV_UNBOUND: a const was given, but not as a plain value */
-	uint32_t count;	       /* children */
-	const char *at;	       /* NULL where it came from no text */
-	struct slice key;      /* of an object's member */
+	bool undefined : 1;	/* NV_NULL written `undefined` */
+	bool paren : 1;		/* stood in parentheses: a number that is meant as it is */
+	bool only_comment : 1;	/* NV_ARRAY with nothing but a comment inside: a placeholder */
+	bool holds_unbound : 1; /* some part of it is NV_UNBOUND */
+	bool no_value : 1;	/* NV_UNBOUND: a const was given, but not as a plain value */
+	uint32_t count;		/* children */
+	const char *at;		/* NULL where it came from no text */
+	struct slice key;	/* of an object's member */
 	const char *key_at;
-	struct nv *next;       /* sibling */
+	struct nv *next; /* sibling */
 	union {
 		bool b;
 		int64_t i;
@@ -50,8 +51,8 @@ struct nv {
 };
 
 /*
- * How a piece of text was taken. NOTE_SOFT: well formed but nothing we can run (a placeholder, an expression, an unknown name):
- * e is filled, and --skip-unknown may step over the op.
+ * How a piece of text was taken. NOTE_SOFT: well formed but nothing we can run (a placeholder, an
+ * expression, an unknown name): e is filled, and --skip-unknown may step over the op.
  */
 enum note { NOTE_OK, NOTE_ERROR, NOTE_SOFT };
 
@@ -78,24 +79,24 @@ struct nv_unbound {
 struct nv_scope {
 	struct src src;
 	const struct notation_options *options;
-	struct arena *arena;	/* where new nodes go */
-	struct arena kept;	/* of consts and defines: lives as long as the scope */
-	struct arena passing;	/* of one op */
-	json_t *names;		/* name -> index into bound */
+	struct arena *arena;  /* where new nodes go */
+	struct arena kept;    /* of consts and defines: lives as long as the scope */
+	struct arena passing; /* of one op */
+	json_t *names;	      /* name -> index into bound */
 	struct nv **bound;
 	size_t n_bound;
-	size_t n_defines;	/* the first of bound come from --define: they win */
-	json_t *unbound_names;	/* seen already */
+	size_t n_defines;      /* the first of bound come from --define: they win */
+	json_t *unbound_names; /* seen already */
 	struct nv_unbound *unbound;
 	size_t n_unbound;
-	unsigned depth;		/* of brackets: inside them an expression may go on in the next line */
-	struct buf text;	/* of the string being decoded */
-	size_t budget;		/* bytes that expansion may still produce */
+	unsigned depth;	 /* of brackets: inside them an expression may go on in the next line */
+	struct buf text; /* of the string being decoded */
+	size_t budget;	 /* bytes that expansion may still produce */
 	struct err *e;
 };
 
-void nv_scope_init(struct nv_scope *sc, const char *name, struct slice text, const struct notation_options *options,
-		   struct err *e);
+void nv_scope_init(struct nv_scope *sc, const char *name, struct slice text,
+		   const struct notation_options *options, struct err *e);
 void nv_scope_done(struct nv_scope *sc);
 /* Binds --define NAME=TEXT and NAME=@FILE. */
 int nv_scope_define(struct nv_scope *sc) _must_check_;
@@ -115,15 +116,18 @@ enum note nv_space(struct nv_scope *sc, bool *ret_comment) _must_check_;
 /* An expression at the cursor. */
 enum note nv_parse(struct nv_scope *sc, struct nv **ret) _must_check_;
 /*
- * After the element `last` (NULL: a member of an object) of what `close` closes: takes a comma; the end or a new line will do as
- * well. Anything else is prose, or an expression.
+ * After the element `last` (NULL: a member of an object) of what `close` closes: takes a comma; the
+ * end or a new line will do as well. Anything else is prose, or an expression.
  */
-enum note nv_separator(struct nv_scope *sc, const struct nv *last, char close, bool *ret_comment) _must_check_;
+enum note nv_separator(struct nv_scope *sc, const struct nv *last, char close,
+		       bool *ret_comment) _must_check_;
 /* A string literal at the cursor (notation_string.c); NV_STR or NV_UNBOUND. */
 enum note nv_parse_string(struct nv_scope *sc, struct nv **ret) _must_check_;
 bool nv_at_string(const struct src *s);
-/* The value a (dotted) name stands for, as a node of its own at `at`; NV_UNBOUND, and noted, where nothing binds it. */
-enum note nv_resolve(struct nv_scope *sc, struct slice name, const char *at, bool template, struct nv **ret) _must_check_;
+/* The value a (dotted) name stands for, as a node of its own at `at`; NV_UNBOUND, and noted, where
+ * nothing binds it. */
+enum note nv_resolve(struct nv_scope *sc, struct slice name, const char *at, bool template,
+		     struct nv **ret) _must_check_;
 /* The same without noting it: NULL where nothing binds it. */
 const struct nv *nv_find(struct nv_scope *sc, struct slice name);
 
@@ -144,17 +148,19 @@ struct nv *nv_from_json(struct nv_scope *sc, const json_t *v);
 
 /* Pure expressions (notation_js.c), with JavaScript's results. */
 struct nv_sum {
-	struct nv *v;	/* so far */
+	struct nv *v;	 /* so far */
 	struct buf text; /* its text, once it is a string */
 	bool is_text;
 };
 /* v += b; `at` is the operator. */
-enum note nv_sum_add(struct nv_scope *sc, struct nv_sum *sum, const struct nv *b, const char *at) _must_check_;
-enum note nv_join(struct nv_scope *sc, const struct nv *array, const struct nv *separator, const char *at,
-		  struct nv **ret) _must_check_;
-enum note nv_stringify(struct nv_scope *sc, const struct nv *v, const struct nv *indent, const char *at,
-		       struct nv **ret) _must_check_;
+enum note nv_sum_add(struct nv_scope *sc, struct nv_sum *sum, const struct nv *b,
+		     const char *at) _must_check_;
+enum note nv_join(struct nv_scope *sc, const struct nv *array, const struct nv *separator,
+		  const char *at, struct nv **ret) _must_check_;
+enum note nv_stringify(struct nv_scope *sc, const struct nv *v, const struct nv *indent,
+		       const char *at, struct nv **ret) _must_check_;
 /* Appends v as String(v) would give it; NOTE_SOFT for arrays, objects and bytes. */
-enum note nv_to_text(struct nv_scope *sc, const struct nv *v, const char *at, struct buf *out) _must_check_;
+enum note nv_to_text(struct nv_scope *sc, const struct nv *v, const char *at,
+		     struct buf *out) _must_check_;
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * Command-line options by table. A verb names the options it knows as rows; the parser writes their values into the verb's own
- * options struct (zeroed before) and permutes operands to the end of the line. Help and completion read the same rows.
+ * Command-line options by table. A verb names the options it knows as rows; the parser writes their
+ * values into the verb's own options struct (zeroed before) and permutes operands to the end of the
+ * line. Help and completion read the same rows.
  *
- * Long options may be written --name VALUE or --name=VALUE, a unique prefix does; letters may be bundled (-wo, -j4). A lone "--" ends
- * the options, a lone "-" is an operand. Strings are borrowed from argv.
+ * Long options may be written --name VALUE or --name=VALUE, a unique prefix does; letters may be
+ * bundled (-wo, -j4). A lone "--" ends the options, a lone "-" is an operand. Strings are borrowed
+ * from argv.
  */
 #ifndef CLIENT_OPTS_H
 #define CLIENT_OPTS_H
@@ -42,14 +44,17 @@ struct opt {
 	const char *name; /* long name without dashes; NULL ends the table */
 	char letter;	  /* 0: none */
 	enum opt_type type;
-	uint32_t offset;  /* in the verb's options struct */
-	const char *arg;  /* what its value is called, NULL for flags */
+	uint32_t offset; /* in the verb's options struct */
+	const char *arg; /* what its value is called, NULL for flags */
 	const char *help;
 	const char *const *names; /* OPT_ENUM, NULL-terminated */
 	int64_t min, max;	  /* OPT_INT; both 0: any */
 };
 
-#define OPT_END { .name = NULL }
+#define OPT_END                                                                                    \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
 
 /* Options of one owner: where their rows are and where their values go. */
 struct opt_group {
@@ -67,14 +72,16 @@ struct opts {
 };
 
 /*
- * Takes options off argv[at..argc) until the first operand (returns its index; argc if none, or the index after "--" with
- * *ret_ended set). -1 with e filled when an option is wrong.
+ * Takes options off argv[at..argc) until the first operand (returns its index; argc if none, or the
+ * index after "--" with *ret_ended set). -1 with e filled when an option is wrong.
  */
 int opts_take(const struct opts *o, int argc, char **argv, int at, bool *ret_ended, struct err *e);
 /*
- * The whole rest of the line: options into their groups, operands into `operands`. 0, or 1 with e filled.
+ * The whole rest of the line: options into their groups, operands into `operands`. 0, or 1 with e
+ * filled.
  */
-int opts_parse(const struct opts *o, int argc, char **argv, int at, struct strv *operands, struct err *e) _must_check_;
+int opts_parse(const struct opts *o, int argc, char **argv, int at, struct strv *operands,
+	       struct err *e) _must_check_;
 /* Appends the help lines of a table. */
 void opts_help(struct buf *b, const struct opt *rows);
 /* Frees what rows of type OPT_STRV have gathered. */

@@ -1,5 +1,6 @@
 /*
- * The lines of a live view: what a run looks like now, cut to a width and a height. Pure: reads the view and a clock, writes text.
+ * The lines of a live view: what a run looks like now, cut to a width and a height. Pure: reads the
+ * view and a clock, writes text.
  */
 #ifndef CLIENT_RENDER_H
 #define CLIENT_RENDER_H
@@ -8,9 +9,9 @@
 #include "common/buf.h"
 
 struct render {
-	int cols, rows;	   /* at most this much */
+	int cols, rows; /* at most this much */
 	bool color;
-	int64_t now_ms;	   /* time_wall_ms */
+	int64_t now_ms; /* time_wall_ms */
 };
 
 /* Appends at most r->rows lines, each ended by '\n' and at most r->cols wide. Returns how many. */

@@ -1,6 +1,6 @@
 /*
- * What is said of a run that was waited for: one closing line, where the time went, and for each failure its last lines, its cause,
- * the todo it held up and the command that retries just that.
+ * What is said of a run that was waited for: one closing line, where the time went, and for each
+ * failure its last lines, its cause, the todo it held up and the command that retries just that.
  */
 #ifndef CLIENT_REPORT_H
 #define CLIENT_REPORT_H
@@ -8,9 +8,11 @@
 #include "client/ctx.h"
 #include "client/model.h"
 
-/* Prints the report of the ended run (a packed run) on stderr; `v` (may be NULL) knows its ops. Nothing under -q. */
+/* Prints the report of the ended run (a packed run) on stderr; `v` (may be NULL) knows its ops.
+ * Nothing under -q. */
 void report_run(struct ctx *c, struct slice run, struct run_view *v);
 /* "exit 1", "killed by SIGSEGV", "timed out", ...: why an op did not succeed. Appends. */
-void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit, struct slice signal, struct slice error);
+void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit,
+		  struct slice signal, struct slice error);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * RUN as people write it, in one place: a number, a range "3-7,9", a name, "last", "all", each with an optional ".OP" where the
- * verb takes ops. "last", "all" and no RUN at all mean this project's runs, or everyone's.
+ * RUN as people write it, in one place: a number, a range "3-7,9", a name, "last", "all", each with
+ * an optional ".OP" where the verb takes ops. "last", "all" and no RUN at all mean this project's
+ * runs, or everyone's.
  */
 #ifndef CLIENT_SELECTORS_H
 #define CLIENT_SELECTORS_H
@@ -21,7 +22,10 @@ struct selection {
 	size_t n;
 };
 
-#define SELECTION_INIT { NULL, 0 }
+#define SELECTION_INIT                                                                             \
+	{                                                                                          \
+		NULL, 0                                                                            \
+	}
 
 /* What no RUN at all stands for. */
 enum selector_none {
@@ -40,10 +44,12 @@ struct selector {
 };
 
 /*
- * Fills the selection, in the order written, without doubles. An exit status: EXIT_USAGE where a word selects nothing or is
- * ambiguous. Nothing selected by "all" or by no words is fine and gives an empty selection (NONE_LAST: EXIT_USAGE).
+ * Fills the selection, in the order written, without doubles. An exit status: EXIT_USAGE where a
+ * word selects nothing or is ambiguous. Nothing selected by "all" or by no words is fine and gives
+ * an empty selection (NONE_LAST: EXIT_USAGE).
  */
-int selection_resolve(struct ctx *c, const struct selector *how, struct selection *ret) _must_check_;
+int selection_resolve(struct ctx *c, const struct selector *how,
+		      struct selection *ret) _must_check_;
 void selection_done(struct selection *s);
 
 /* Packs an op as it travels: its index as int, else its id as str. */

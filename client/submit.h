@@ -8,14 +8,17 @@
 
 /* -C: goes there. An exit status. */
 int submit_enter(struct ctx *c, const struct submit_options *o) _must_check_;
-/* Builds the batch of `from` and submits it, starting batchd where none runs; warnings go to stderr. An exit status. */
-int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from, int64_t *ret_run,
-		bool *ret_existing) _must_check_;
+/* Builds the batch of `from` and submits it, starting batchd where none runs; warnings go to
+ * stderr. An exit status. */
+int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
+		int64_t *ret_run, bool *ret_existing) _must_check_;
 /* -n: prints the plan and what there is to warn of, submits nothing. An exit status. */
-int submit_plan(struct ctx *c, const struct submit_options *o, const struct batch_source *from) _must_check_;
+int submit_plan(struct ctx *c, const struct submit_options *o,
+		const struct batch_source *from) _must_check_;
 /* Tells of the new run on stdout: its id, or the method's result under --json. An exit status. */
 int submit_tell(struct ctx *c, int64_t run, bool existing) _must_check_;
 /* Reads a batch file (NULL or "-": stdin) as submit, check, parse and fmt do. An exit status. */
-int submit_read(struct ctx *c, const struct reading *how, const char *name, json_t **ret) _must_check_;
+int submit_read(struct ctx *c, const struct reading *how, const char *name,
+		json_t **ret) _must_check_;
 
 #endif

@@ -9,7 +9,8 @@
 
 struct todo_options {
 	const char *list;
-	const char *id, *priority, *status, *owner, *at, *description, *active_form, *parent, *source, *mode, *format;
+	const char *id, *priority, *status, *owner, *at, *description, *active_form, *parent,
+		*source, *mode, *format;
 	struct strv blocked_by, tags;
 	struct opt_int base_rev, rev, lease, since;
 	bool ready;
@@ -18,12 +19,15 @@ struct todo_options {
 extern const char *const todo_cli_statuses[], *const todo_cli_priorities[];
 
 #define TODO_OPT(name, letter, type, field, ...)                                                   \
-	{ name, letter, type, offsetof(struct todo_options, field), __VA_ARGS__ }
+	{                                                                                          \
+		name, letter, type, offsetof(struct todo_options, field), __VA_ARGS__              \
+	}
 
 /* Begins a params map with the list: --list, else $BATCHD_LIST, else by our folder. */
 void todo_params_begin(struct pk *pk, const struct todo_options *o);
 /* One call with those params (the map is ended here) on a started daemon. An exit status. */
-int todo_call(struct ctx *c, const char *method, struct pk *pk, struct buf *params, struct buf *reply) _must_check_;
+int todo_call(struct ctx *c, const char *method, struct pk *pk, struct buf *params,
+	      struct buf *reply) _must_check_;
 /* A line: "[~] id  content  (high, owner ...)". */
 void todo_put_line(struct ctx *c, struct buf *b, struct slice item, int id_cols, int cols);
 /* The widest id of an array of items, at most 24. */

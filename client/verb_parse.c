@@ -1,4 +1,5 @@
-/* batchctl parse, batchctl fmt: a batch file as JSON, and in canonical notation. Neither needs a daemon. */
+/* batchctl parse, batchctl fmt: a batch file as JSON, and in canonical notation. Neither needs a
+ * daemon. */
 #include "client/batchfile.h"
 #include "client/ctx.h"
 #include "client/json.h"

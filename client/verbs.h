@@ -1,10 +1,11 @@
 /*
- * batchctl's verbs: each file verb_NAME.c defines its row `cmd_NAME` and the function it names; verbs.c lists the rows in the
- * order help shows them. main() takes the global options, finds the row, parses the verb's options into a zeroed struct of
- * options_size bytes, and calls run with it; what it returns is the exit status (contract section 4: the EXIT_* below).
+ * batchctl's verbs: each file verb_NAME.c defines its row `cmd_NAME` and the function it names;
+ * verbs.c lists the rows in the order help shows them. main() takes the global options, finds the
+ * row, parses the verb's options into a zeroed struct of options_size bytes, and calls run with it;
+ * what it returns is the exit status (contract section 4: the EXIT_* below).
  *
- * A verb with `subs` (todo, group, daemon) dispatches on its first operand; the first sub is the default. Subs share the parent's
- * options struct and also accept the parent's options.
+ * A verb with `subs` (todo, group, daemon) dispatches on its first operand; the first sub is the
+ * default. Subs share the parent's options struct and also accept the parent's options.
  */
 #ifndef CLIENT_VERBS_H
 #define CLIENT_VERBS_H
@@ -30,14 +31,14 @@ struct conn;
 
 /* What every verb is given. */
 struct ctx {
-	const char *socket;   /* absolute path */
-	const char *color;    /* "auto", "always", "never" or NULL: auto */
+	const char *socket; /* absolute path */
+	const char *color;  /* "auto", "always", "never" or NULL: auto */
 	bool json, quiet, verbose;
 	bool color_out, color_err; /* decided: may stdout, stderr be coloured */
-	const char *command;  /* "batchctl todo add", for messages */
-	const char *const *argv; /* operands */
+	const char *command;	   /* "batchctl todo add", for messages */
+	const char *const *argv;   /* operands */
 	int argc;
-	struct conn *conn;    /* ctx_connect; NULL before */
+	struct conn *conn; /* ctx_connect; NULL before */
 };
 
 struct verb {
@@ -46,7 +47,8 @@ struct verb {
 	int (*run)(struct ctx *c, void *options);
 	const char *usage; /* operands: "[FILE|-]" */
 	const char *help;  /* one line */
-	const char *more;  /* paragraphs and examples for --help, lines ready to print; may be NULL */
+	const char
+		*more; /* paragraphs and examples for --help, lines ready to print; may be NULL */
 	const struct opt *options;
 	size_t options_size;
 	const struct verb *const *subs; /* NULL-terminated */
@@ -69,14 +71,19 @@ struct reading {
 };
 
 #define READING_OPTS(type, member)                                                                 \
-	{ "define", 0, OPT_STRV, offsetof(type, member.define), "NAME=TEXT",                       \
-	  "bind a name of the notation; =@FILE takes a file's bytes" },                            \
-	{ "block", 0, OPT_STR, offsetof(type, member.block), "N[,M]|all",                          \
-	  "which blocks of a markdown document" },                                                 \
-	{ "skip-unknown", 0, OPT_FLAG, offsetof(type, member.skip_unknown), NULL,                  \
-	  "skip lines and names that are no ops; list them" },                                     \
-	{ "allow-template", 0, OPT_FLAG, offsetof(type, member.allow_template), NULL,              \
-	  "leave ${x} in backticks to the shell" }
+	{ "define",    0,                                                                          \
+	  OPT_STRV,    offsetof(type, member.define),                                              \
+	  "NAME=TEXT", "bind a name of the notation; =@FILE takes a file's bytes" },               \
+		{ "block",     0,                                                                  \
+		  OPT_STR,     offsetof(type, member.block),                                       \
+		  "N[,M]|all", "which blocks of a markdown document" },                            \
+		{ "skip-unknown", 0,                                                               \
+		  OPT_FLAG,	  offsetof(type, member.skip_unknown),                             \
+		  NULL,		  "skip lines and names that are no ops; list them" },             \
+	{                                                                                          \
+		"allow-template", 0, OPT_FLAG, offsetof(type, member.allow_template), NULL,        \
+			"leave ${x} in backticks to the shell"                                     \
+	}
 
 /* Of parse and fmt: nothing but how to read. One operand: FILE or "-" (default). */
 struct parse_options {

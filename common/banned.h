@@ -1,6 +1,6 @@
 /*
- * Functions that invite overruns are banned by the compiler (included on every compile line, after the system's own headers are
- * done with them): use snprintf, buf_*, memcpy with a known length.
+ * Functions that invite overruns are banned by the compiler (included on every compile line, after
+ * the system's own headers are done with them): use snprintf, buf_*, memcpy with a known length.
  */
 #ifndef COMMON_BANNED_H
 #define COMMON_BANNED_H

@@ -1,6 +1,7 @@
 /*
- * A growing byte buffer. Owns its bytes; always has room for a NUL after `len`, written by buf_str(). Growth that fails aborts
- * (see xalloc.h) except in buf_try_reserve(), which is for sizes that a client chose.
+ * A growing byte buffer. Owns its bytes; always has room for a NUL after `len`, written by
+ * buf_str(). Growth that fails aborts (see xalloc.h) except in buf_try_reserve(), which is for
+ * sizes that a client chose.
  */
 #ifndef COMMON_BUF_H
 #define COMMON_BUF_H
@@ -18,7 +19,10 @@ struct buf {
 	size_t cap;
 };
 
-#define BUF_INIT { NULL, 0, 0 }
+#define BUF_INIT                                                                                   \
+	{                                                                                          \
+		NULL, 0, 0                                                                         \
+	}
 
 void buf_done(struct buf *b);
 /* Room for `more` bytes beyond len. */

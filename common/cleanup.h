@@ -1,6 +1,7 @@
 /*
- * Scope-bound cleanup by __attribute__((cleanup)): a variable marked with one of these frees or closes itself when it leaves
- * scope, so functions have one exit and no forgotten path. Hand a value over with TAKE_PTR / TAKE_FD.
+ * Scope-bound cleanup by __attribute__((cleanup)): a variable marked with one of these frees or
+ * closes itself when it leaves scope, so functions have one exit and no forgotten path. Hand a
+ * value over with TAKE_PTR / TAKE_FD.
  */
 #ifndef COMMON_CLEANUP_H
 #define COMMON_CLEANUP_H

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Text that fills all the room was cut: not in the midst of a character (UTF-8), for it travels as text. */
+/* Text that fills all the room was cut: not in the midst of a character (UTF-8), for it travels as
+ * text. */
 static void err_cut(struct err *e)
 {
 	size_t n = strlen(e->text);

@@ -1,6 +1,6 @@
 /*
- * File descriptors: whole reads and writes, folders. Every fd is close-on-exec at birth. int results: 0 or more fine, negative
- * errno otherwise.
+ * File descriptors: whole reads and writes, folders. Every fd is close-on-exec at birth. int
+ * results: 0 or more fine, negative errno otherwise.
  */
 #ifndef COMMON_FD_H
 #define COMMON_FD_H
@@ -23,7 +23,8 @@ ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset) _must_check_;
 int fd_pwrite_all(int fd, const void *p, size_t len, off_t offset) _must_check_;
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
-/* Raises the soft limit of open files to the hard one; the old soft limit is stored in ret_old when not NULL. */
+/* Raises the soft limit of open files to the hard one; the old soft limit is stored in ret_old when
+ * not NULL. */
 int fd_raise_limit(uint64_t *ret_old);
 
 #endif

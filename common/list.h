@@ -1,5 +1,6 @@
 /*
- * Intrusive doubly linked list, circular around a head. A node that is in no list points at itself, so list_del is always safe.
+ * Intrusive doubly linked list, circular around a head. A node that is in no list points at itself,
+ * so list_del is always safe.
  */
 #ifndef COMMON_LIST_H
 #define COMMON_LIST_H
@@ -12,7 +13,8 @@ struct list {
 };
 
 #define list_entry(node, type, member) ((type *)((char *)(node)-offsetof(type, member)))
-#define list_for(head, node) for (struct list *node = (head)->next; node != (head); node = node->next)
+#define list_for(head, node)                                                                       \
+	for (struct list *node = (head)->next; node != (head); node = node->next)
 /* Allows the current node to be removed. */
 #define list_for_safe(head, node)                                                                  \
 	for (struct list *node = (head)->next, *node##_next = node->next; node != (head);          \

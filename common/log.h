@@ -1,6 +1,7 @@
 /*
- * The program's log: lines on stderr, `<N>` priorities when systemd's journal reads it (JOURNAL_STREAM), time stamps otherwise.
- * Library folders stay silent or log at LOG_DEBUG; the program logs once, where it decides. Any thread may call.
+ * The program's log: lines on stderr, `<N>` priorities when systemd's journal reads it
+ * (JOURNAL_STREAM), time stamps otherwise. Library folders stay silent or log at LOG_DEBUG; the
+ * program logs once, where it decides. Any thread may call.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H

@@ -23,7 +23,8 @@ void notify_send(const char *state)
 		sun.sun_path[0] = '\0';
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-	if (fd >= 0 && sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&sun, len) < 0)
+	if (fd >= 0 &&
+	    sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&sun, len) < 0)
 		return;
 }
 
@@ -31,8 +32,8 @@ int notify_listen_fd(void)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
 	int64_t n = 0, who = 0;
-	bool ours = pid && fds && parse_int(slice_str(pid), 1, INT32_MAX, &who) && who == getpid() &&
-		    parse_int(slice_str(fds), 1, 64, &n);
+	bool ours = pid && fds && parse_int(slice_str(pid), 1, INT32_MAX, &who) &&
+		    who == getpid() && parse_int(slice_str(fds), 1, 64, &n);
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");

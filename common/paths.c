@@ -81,7 +81,8 @@ char *path_project(const char *cwd)
 	}
 }
 
-/* The value of an environment variable that must be an absolute path to count (XDG base directory specification). */
+/* The value of an environment variable that must be an absolute path to count (XDG base directory
+ * specification). */
 static const char *env_path(const char *name)
 {
 	const char *v = getenv(name);
@@ -132,7 +133,8 @@ int path_check_private(const char *socket, struct err *e)
 	_cleanup_free_ char *dir = xstrdup(socket);
 	char *slash = strrchr(dir, '/');
 	if (!slash || slash == dir)
-		return err_set(e, 0, "cannot use socket '%s': name one in a folder of your own", socket);
+		return err_set(e, 0, "cannot use socket '%s': name one in a folder of your own",
+			       socket);
 	*slash = '\0';
 	if (mkdir(dir, 0700) < 0 && errno == ENOENT)
 		path_mkdirs(dir, 0700);
@@ -140,19 +142,22 @@ int path_check_private(const char *socket, struct err *e)
 	if (lstat(dir, &st) < 0)
 		return err_set(e, 0, "cannot use folder '%s': %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return err_set(e, 0, "'%s' is not a folder: remove it, or name another socket", dir);
+		return err_set(e, 0, "'%s' is not a folder: remove it, or name another socket",
+			       dir);
 	if (st.st_uid != getuid())
-		return err_set(e, 0, "folder '%s' belongs to uid %u: name a socket in a folder of your own", dir,
-			       (unsigned)st.st_uid);
+		return err_set(
+			e, 0,
+			"folder '%s' belongs to uid %u: name a socket in a folder of your own", dir,
+			(unsigned)st.st_uid);
 	if (st.st_mode & 0077)
-		return err_set(e, 0, "folder '%s' is open to others (mode %04o): chmod 700 '%s'", dir,
-			       (unsigned)st.st_mode & 07777, dir);
+		return err_set(e, 0, "folder '%s' is open to others (mode %04o): chmod 700 '%s'",
+			       dir, (unsigned)st.st_mode & 07777, dir);
 	return 0;
 }
 
 /*
- * Fills sun for path. A path longer than sun_path goes through /proc/self/fd of its folder, whose fd is returned (to be closed
- * after use), else -1; -errno below -1.
+ * Fills sun for path. A path longer than sun_path goes through /proc/self/fd of its folder, whose
+ * fd is returned (to be closed after use), else -1; -errno below -1.
  */
 static int sun_fill(const char *path, struct sockaddr_un *sun)
 {
@@ -167,7 +172,8 @@ static int sun_fill(const char *path, struct sockaddr_un *sun)
 	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == EPERM ? -EACCES : -errno;
-	int n = snprintf(sun->sun_path, sizeof(sun->sun_path), "/proc/self/fd/%d/%s", fd, slash + 1);
+	int n = snprintf(sun->sun_path, sizeof(sun->sun_path), "/proc/self/fd/%d/%s", fd,
+			 slash + 1);
 	if (n < 0 || (size_t)n >= sizeof(sun->sun_path)) {
 		close(fd);
 		return -ENAMETOOLONG;

@@ -1,6 +1,7 @@
 /*
- * Where things are: lexical path arithmetic, the socket and state folders of contract section 4, projects, and Unix sockets
- * whose path may be longer than sun_path. No function here keeps a relative path.
+ * Where things are: lexical path arithmetic, the socket and state folders of contract section 4,
+ * projects, and Unix sockets whose path may be longer than sun_path. No function here keeps a
+ * relative path.
  */
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
@@ -10,33 +11,38 @@
 #include "common/slice.h"
 
 /*
- * Appends `path` made absolute against `base` (absolute) and lexically normal: no "." or "..", no doubled or trailing "/".
- * Symbolic links are not looked at.
+ * Appends `path` made absolute against `base` (absolute) and lexically normal: no "." or "..", no
+ * doubled or trailing "/". Symbolic links are not looked at.
  */
 void path_normal(struct buf *b, struct slice base, struct slice path);
-/* Makes every missing folder of an absolute path, mode 0777 less umask for parents and `mode` for the last; 0 or -errno. */
+/* Makes every missing folder of an absolute path, mode 0777 less umask for parents and `mode` for
+ * the last; 0 or -errno. */
 int path_mkdirs(const char *path, unsigned mode);
 
-/* The project of a folder: nearest parent that holds .batchd, .git, .jj or .hg; NULL where there is none. Malloced. */
+/* The project of a folder: nearest parent that holds .batchd, .git, .jj or .hg; NULL where there is
+ * none. Malloced. */
 char *path_project(const char *cwd);
 
 /* $BATCHD_SOCKET, else $XDG_RUNTIME_DIR/batchd/socket, else /tmp/batchd-UID/socket. Malloced. */
 char *path_default_socket(void);
-/* $XDG_STATE_HOME/batchd, else $HOME/.local/state/batchd. Malloced; NULL with e filled when there is no home. */
+/* $XDG_STATE_HOME/batchd, else $HOME/.local/state/batchd. Malloced; NULL with e filled when there
+ * is no home. */
 char *path_default_state(struct err *e);
 /* $XDG_CONFIG_HOME/batchd/batchd.conf, else $HOME/.config/...; NULL when there is no home. */
 char *path_default_config(void);
 /*
- * Makes the folder that holds `socket` if it is missing (0700) and refuses one that others could enter or that is not ours,
- * unless it is not of our making and sticky-safe rules hold: owner must be us, no group/other write.
+ * Makes the folder that holds `socket` if it is missing (0700) and refuses one that others could
+ * enter or that is not ours, unless it is not of our making and sticky-safe rules hold: owner must
+ * be us, no group/other write.
  */
 int path_check_private(const char *socket, struct err *e);
 
-/* Connected stream or seqpacket socket (SOCK_STREAM, SOCK_SEQPACKET), non-blocking if flags say so; or -errno. */
+/* Connected stream or seqpacket socket (SOCK_STREAM, SOCK_SEQPACKET), non-blocking if flags say so;
+ * or -errno. */
 int unix_connect(const char *path, int type);
 /*
- * Listening socket bound beside `path` and renamed over it, mode 0600, so nobody ever meets a bound but deaf or open socket.
- * Or -errno.
+ * Listening socket bound beside `path` and renamed over it, mode 0600, so nobody ever meets a bound
+ * but deaf or open socket. Or -errno.
  */
 int unix_listen(const char *path, int type, int backlog);
 

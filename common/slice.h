@@ -1,6 +1,6 @@
 /*
- * A borrowed run of bytes: not owned, not NUL-terminated, may hold any byte. `p == NULL` means absent; an empty but present
- * slice has p != NULL and len == 0.
+ * A borrowed run of bytes: not owned, not NUL-terminated, may hold any byte. `p == NULL` means
+ * absent; an empty but present slice has p != NULL and len == 0.
  */
 #ifndef COMMON_SLICE_H
 #define COMMON_SLICE_H

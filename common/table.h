@@ -1,6 +1,7 @@
 /*
- * Hash tables: uthash with a hash function of our own. Its default is a switch whose cases fall through without saying so, which
- * clang's -Wimplicit-fallthrough refuses. Include this instead of <uthash.h>.
+ * Hash tables: uthash with a hash function of our own. Its default is a switch whose cases fall
+ * through without saying so, which clang's -Wimplicit-fallthrough refuses. Include this instead of
+ * <uthash.h>.
  */
 #ifndef COMMON_TABLE_H
 #define COMMON_TABLE_H

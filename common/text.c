@@ -46,7 +46,8 @@ bool parse_octal(struct slice s, uint32_t max, uint32_t *ret)
 	return true;
 }
 
-/* How many bytes the lead byte announces, and the range its second byte must lie in (RFC 3629 section 4). */
+/* How many bytes the lead byte announces, and the range its second byte must lie in (RFC 3629
+ * section 4). */
 static size_t utf8_lead(unsigned char c, unsigned char *lo, unsigned char *hi)
 {
 	*lo = 0x80;

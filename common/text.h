@@ -22,11 +22,13 @@ bool utf8_valid(struct slice s);
 size_t utf8_len(struct slice s);
 
 /*
- * Appends s on one line: control bytes and invalid UTF-8 as \n, \t, \xHH, at most `max` bytes, ending in U+2026 where cut.
+ * Appends s on one line: control bytes and invalid UTF-8 as \n, \t, \xHH, at most `max` bytes,
+ * ending in U+2026 where cut.
  */
 void text_one_line(struct buf *b, struct slice s, size_t max);
 
-/* strerror(3) as it stands within a line of ours: "permission denied". Valid until the thread's next call. */
+/* strerror(3) as it stands within a line of ours: "permission denied". Valid until the thread's
+ * next call. */
 const char *errno_text(int error);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Clocks and durations. Wall time is milliseconds since the epoch and only ever shown; durations and deadlines use the monotonic
- * clock.
+ * Clocks and durations. Wall time is milliseconds since the epoch and only ever shown; durations
+ * and deadlines use the monotonic clock.
  */
 #ifndef COMMON_TIMEUTIL_H
 #define COMMON_TIMEUTIL_H
@@ -16,8 +16,8 @@ int64_t time_mono_ms(void);
 int64_t time_mono_ns(void);
 
 /*
- * A duration with units into milliseconds: "500ms", "90s", "10m", "1h30m", "2d", fractions allowed ("1.5s"); digits alone are
- * seconds. False when it is none or beyond 10 000 days.
+ * A duration with units into milliseconds: "500ms", "90s", "10m", "1h30m", "2d", fractions allowed
+ * ("1.5s"); digits alone are seconds. False when it is none or beyond 10 000 days.
  */
 bool duration_parse(struct slice s, int64_t *ret_ms);
 /* For people: "3.1 s", "1 m 05 s", "2 h 03 m". */

@@ -1,7 +1,8 @@
 /*
- * Allocation that does not fail: on lack of memory the program says so and aborts. For small, bounded things only; what is sized
- * by a client's input is allocated with malloc and its failure answered (E_MEMORY). Losing batchd this way loses no work: ops
- * belong to the spawner, accepted batches to the database.
+ * Allocation that does not fail: on lack of memory the program says so and aborts. For small,
+ * bounded things only; what is sized by a client's input is allocated with malloc and its failure
+ * answered (E_MEMORY). Losing batchd this way loses no work: ops belong to the spawner, accepted
+ * batches to the database.
  */
 #ifndef COMMON_XALLOC_H
 #define COMMON_XALLOC_H
@@ -16,6 +17,7 @@ void *xrealloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 /* The slice as a C string of its own; NULL for the absent slice. */
 char *xslicedup(struct slice s);
-char *xasprintf(const char *fmt, ...) __attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
+char *xasprintf(const char *fmt, ...)
+	__attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
 
 #endif

@@ -68,7 +68,10 @@ static int set_log_level(struct config *c, size_t offset, struct slice v, struct
 	static const struct {
 		const char *name;
 		enum log_level level;
-	} levels[] = { { "error", LOG_ERROR }, { "warn", LOG_WARN }, { "info", LOG_INFO }, { "debug", LOG_DEBUG } };
+	} levels[] = { { "error", LOG_ERROR },
+		       { "warn", LOG_WARN },
+		       { "info", LOG_INFO },
+		       { "debug", LOG_DEBUG } };
 	(void)offset;
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
 		if (slice_is(v, levels[i].name)) {
@@ -182,6 +185,7 @@ int config_read(struct config *c, const char *path, struct err *e)
 		at += len + 1;
 	}
 	if (c->max_frame < 4096 || c->max_frame > LIMIT_FRAME_BYTES)
-		return err_set(e, 0, "%s: max_frame: must be between 4096 and %u", path, LIMIT_FRAME_BYTES);
+		return err_set(e, 0, "%s: max_frame: must be between 4096 and %u", path,
+			       LIMIT_FRAME_BYTES);
 	return 0;
 }

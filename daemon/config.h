@@ -1,6 +1,6 @@
 /*
- * batchd.conf: `name = value` lines, # comments. Every setting is a row of the table in config.c; unknown names and bad values are
- * errors with their line number. Source: contract section 4.
+ * batchd.conf: `name = value` lines, # comments. Every setting is a row of the table in config.c;
+ * unknown names and bad values are errors with their line number. Source: contract section 4.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
@@ -16,14 +16,14 @@ struct config_group {
 };
 
 struct config {
-	int64_t slots;	     /* of the default pool; 0: max(8, cores + 2) */
-	int64_t output_cap;  /* bytes an op, 0: none */
-	int64_t grace_ms;    /* TERM to KILL */
-	int64_t drain_ms;    /* how long `daemon stop --drain` waits, 0: for ever */
+	int64_t slots;	    /* of the default pool; 0: max(8, cores + 2) */
+	int64_t output_cap; /* bytes an op, 0: none */
+	int64_t grace_ms;   /* TERM to KILL */
+	int64_t drain_ms;   /* how long `daemon stop --drain` waits, 0: for ever */
 	int64_t keep_output_ms, keep_output_bytes, keep_rows_ms;
-	int64_t max_frame;   /* bytes */
-	char *shell;	     /* for bash ops without `shell` */
-	int log_level;	     /* enum log_level */
+	int64_t max_frame; /* bytes */
+	char *shell;	   /* for bash ops without `shell` */
+	int log_level;	   /* enum log_level */
 	struct config_group *groups;
 	size_t n_groups;
 };

@@ -63,8 +63,8 @@ static int port_start(void *arg, const struct exec_spec *spec)
 	return exec_local_start(((struct batchd *)arg)->local, spec);
 }
 
-static void port_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t mask,
-			    int64_t output_cap)
+static void port_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path,
+			    uint32_t mask, int64_t output_cap)
 {
 	exec_file_start(((struct batchd *)arg)->files, token, op, path, mask, output_cap);
 }
@@ -239,14 +239,18 @@ static void make_engine(struct batchd *b)
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
 	for (size_t i = 0; i < b->config->n_groups; i++)
-		engine_load_group(b->engine, &(struct group_row){ .group = b->config->groups[i].name,
-								  .slots = (uint32_t)b->config->groups[i].slots });
+		engine_load_group(
+			b->engine,
+			&(struct group_row){ .group = b->config->groups[i].name,
+					     .slots = (uint32_t)b->config->groups[i].slots });
 }
 
 static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
 	struct output_events oe = { .drained = on_drained, .grew = on_grew, .arg = b };
-	struct exec_events ee = { .started = on_started, .ended = on_ended, .busy = on_busy, .arg = b };
+	struct exec_events ee = {
+		.started = on_started, .ended = on_ended, .busy = on_busy, .arg = b
+	};
 	const char *runs_dir = store_runs_dir(b->store);
 	b->work = work_new(b->base, FILE_THREADS);
 	b->output = output_new(b->base, runs_dir, OUTPUT_PUMPS, &oe);
@@ -273,7 +277,8 @@ static void load_group(void *arg, const struct group_row *row)
 
 static int recover(struct batchd *b, struct err *e)
 {
-	if (store_load_groups(b->store, load_group, b, e) || load_todos(b, NULL, e) || store_load_runs(b->store, recover_run, b, e))
+	if (store_load_groups(b->store, load_group, b, e) || load_todos(b, NULL, e) ||
+	    store_load_runs(b->store, recover_run, b, e))
 		return 1;
 	exec_local_recover(b->local, recover_attempt, recover_cap, b);
 	engine_recover_done(b->engine, store_rebooted(b->store));
@@ -374,7 +379,8 @@ static int make_base(struct batchd *b, struct err *e)
 	return 0;
 }
 
-int batchd_open(const struct batchd_options *o, const struct config *config, struct batchd **ret, struct err *e)
+int batchd_open(const struct batchd_options *o, const struct config *config, struct batchd **ret,
+		struct err *e)
 {
 	struct batchd *b = xcalloc(1, sizeof(*b));
 	b->config = config;
@@ -432,7 +438,8 @@ static void arm_deadline(struct batchd *b)
 	event_add(b->deadline, &tv);
 }
 
-/* What follows every turn: what is due, then one transaction for all that happened, then all starts in one packet. */
+/* What follows every turn: what is due, then one transaction for all that happened, then all starts
+ * in one packet. */
 static void turn(struct batchd *b)
 {
 	if (b->lost)
@@ -457,7 +464,8 @@ void batchd_run(struct batchd *b)
 	notify_send("STOPPING=1");
 }
 
-/* What has happened is stored and acknowledged: the turn on its way, then the one that gathered meanwhile. */
+/* What has happened is stored and acknowledged: the turn on its way, then the one that gathered
+ * meanwhile. */
 static void settle_up(struct batchd *b)
 {
 	if (!b->store)

@@ -1,6 +1,6 @@
 /*
- * The daemon put together: store, engine, executors and rpc around one libevent base, and the turn that drives them. main.c parses
- * options and daemonises; here is what runs.
+ * The daemon put together: store, engine, executors and rpc around one libevent base, and the turn
+ * that drives them. main.c parses options and daemonises; here is what runs.
  */
 #ifndef DAEMON_LOOP_H
 #define DAEMON_LOOP_H
@@ -23,9 +23,10 @@ struct batchd_options {
 /* batchd_open: another batchd holds the state folder (ret_holder: its pid or 0). */
 #define BATCHD_RUNNING 2
 
-/* Opens the store, finds or starts the spawner, recovers, listens. 0, BATCHD_RUNNING, or 1 with e. */
-int batchd_open(const struct batchd_options *options, const struct config *config, struct batchd **ret, struct err *e)
-	_must_check_;
+/* Opens the store, finds or starts the spawner, recovers, listens. 0, BATCHD_RUNNING, or 1 with e.
+ */
+int batchd_open(const struct batchd_options *options, const struct config *config,
+		struct batchd **ret, struct err *e) _must_check_;
 /* Runs until told to stop. Ops are left to the spawner. */
 void batchd_run(struct batchd *b);
 struct batchd *batchd_close(struct batchd *b);

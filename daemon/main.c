@@ -1,8 +1,9 @@
 /*~
  * batchd: the guided tour starts here.
  *
- * main() reads options and batchd.conf, daemonises unless told not to, and hands over to loop.c, which puts the parts together:
- * rpc/ takes requests from the socket, engine/ decides, store/ makes it durable, exec/ carries it out through the spawner.
+ * main() reads options and batchd.conf, daemonises unless told not to, and hands over to loop.c,
+ * which puts the parts together: rpc/ takes requests from the socket, engine/ decides, store/ makes
+ * it durable, exec/ carries it out through the spawner.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,12 +34,15 @@ enum { EXIT_USAGE = 2 };
 static const char usage[] =
 	"Usage: batchd [--foreground] [--socket PATH] [--state-dir DIR] [--config FILE]\n"
 	"\n"
-	"Runs batches that batchctl submits. Without --foreground it goes to the background once it\n"
+	"Runs batches that batchctl submits. Without --foreground it goes to the background once "
+	"it\n"
 	"listens, and logs to batchd.log in the state folder.\n"
 	"\n"
 	"  --foreground      stay; log to stderr\n"
-	"  --socket PATH     listen there (else $BATCHD_SOCKET, else $XDG_RUNTIME_DIR/batchd/socket)\n"
-	"  --state-dir DIR   database and run logs (else $XDG_STATE_HOME/batchd, ~/.local/state/batchd)\n"
+	"  --socket PATH     listen there (else $BATCHD_SOCKET, else "
+	"$XDG_RUNTIME_DIR/batchd/socket)\n"
+	"  --state-dir DIR   database and run logs (else $XDG_STATE_HOME/batchd, "
+	"~/.local/state/batchd)\n"
 	"  --config FILE     instead of ~/.config/batchd/batchd.conf\n"
 	"  --version, --help\n";
 
@@ -64,9 +68,12 @@ static void usage_error(void)
 static void options_parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "foreground", no_argument, NULL, 'f' },   { "socket", required_argument, NULL, 's' },
-		{ "state-dir", required_argument, NULL, 'd' }, { "config", required_argument, NULL, 'c' },
-		{ "version", no_argument, NULL, 'v' },	       { "help", no_argument, NULL, 'h' },
+		{ "foreground", no_argument, NULL, 'f' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "state-dir", required_argument, NULL, 'd' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -102,7 +109,8 @@ static void options_parse(int argc, char **argv, struct options *o)
 /* Beside ourselves (installed, or in the build tree under spawner/), else in PATH. */
 static char *find_spawner(void)
 {
-	static const char *const places[] = { "batchd-spawner", "spawner/batchd-spawner", "../libexec/batchd/batchd-spawner" };
+	static const char *const places[] = { "batchd-spawner", "spawner/batchd-spawner",
+					      "../libexec/batchd/batchd-spawner" };
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n > 0) {
@@ -119,8 +127,8 @@ static char *find_spawner(void)
 }
 
 /*
- * Another batchd has the state folder. It may be about to listen: wait for its socket, so that of two that were started together
- * both find one at work.
+ * Another batchd has the state folder. It may be about to listen: wait for its socket, so that of
+ * two that were started together both find one at work.
  */
 static int already_running(const char *socket)
 {
@@ -138,12 +146,14 @@ static int already_running(const char *socket)
 		int64_t left = end - time_mono_ms();
 		struct pollfd p = { .fd = watch, .events = POLLIN };
 		char events[4096];
-		if (left <= 0 || poll(&p, 1, (int)left) <= 0 || read(watch, events, sizeof(events)) < 0)
+		if (left <= 0 || poll(&p, 1, (int)left) <= 0 ||
+		    read(watch, events, sizeof(events)) < 0)
 			return 1;
 	}
 }
 
-/* The child goes on; the parent waits for its word: "" for ready, else the error. Returns the pipe for that word. */
+/* The child goes on; the parent waits for its word: "" for ready, else the error. Returns the pipe
+ * for that word. */
 static int daemonise(void)
 {
 	int word[2];
@@ -165,7 +175,9 @@ static int daemonise(void)
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	if (fd_read_all(word[0], 65536, &b) == 0 && b.len == 1 && b.p[0] == '\n')
 		exit(0);
-	fputs(b.len ? buf_str(&b) : "batchd: ended while starting: see batchd.log in its state folder\n", stderr);
+	fputs(b.len ? buf_str(&b)
+		    : "batchd: ended while starting: see batchd.log in its state folder\n",
+	      stderr);
 	exit(1);
 }
 
@@ -173,7 +185,8 @@ static void log_to_file(const char *state_dir)
 {
 	path_mkdirs(state_dir, 0700);
 	_cleanup_free_ char *path = xasprintf("%s/batchd.log", state_dir);
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);

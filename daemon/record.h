@@ -1,6 +1,6 @@
 /*
- * Plain rows: what engine and store (and rpc, which shows them) share. No behaviour. Numbers that reach disk are never
- * renumbered. Times are milliseconds since the epoch, 0 where there is none.
+ * Plain rows: what engine and store (and rpc, which shows them) share. No behaviour. Numbers that
+ * reach disk are never renumbered. Times are milliseconds since the epoch, 0 where there is none.
  */
 #ifndef DAEMON_RECORD_H
 #define DAEMON_RECORD_H
@@ -11,23 +11,57 @@
 #include "common/slice.h"
 
 /* stored, never renumber */
-enum run_state { RUN_QUEUED, RUN_RUNNING, RUN_PAUSED, RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED, RUN_INTERRUPTED, RUN_STATE_MAX };
+enum run_state {
+	RUN_QUEUED,
+	RUN_RUNNING,
+	RUN_PAUSED,
+	RUN_SUCCEEDED,
+	RUN_FAILED,
+	RUN_CANCELLED,
+	RUN_INTERRUPTED,
+	RUN_STATE_MAX
+};
 /* stored, never renumber */
 enum op_state {
-	OP_WAITING, OP_READY, OP_RUNNING, OP_SUCCEEDED, OP_FAILED, OP_SKIPPED, OP_CANCELLED, OP_INTERRUPTED, OP_STATE_MAX
+	OP_WAITING,
+	OP_READY,
+	OP_RUNNING,
+	OP_SUCCEEDED,
+	OP_FAILED,
+	OP_SKIPPED,
+	OP_CANCELLED,
+	OP_INTERRUPTED,
+	OP_STATE_MAX
 };
 /* stored, never renumber */
 enum op_cause {
-	CAUSE_NONE, CAUSE_EXIT, CAUSE_SIGNAL, CAUSE_TIMEOUT, CAUSE_START, CAUSE_CONFLICT, CAUSE_IO, CAUSE_DEPENDENCY,
-	CAUSE_LIMIT, CAUSE_CANCEL, CAUSE_LOST, CAUSE_REUSED, CAUSE_MAX
+	CAUSE_NONE,
+	CAUSE_EXIT,
+	CAUSE_SIGNAL,
+	CAUSE_TIMEOUT,
+	CAUSE_START,
+	CAUSE_CONFLICT,
+	CAUSE_IO,
+	CAUSE_DEPENDENCY,
+	CAUSE_LIMIT,
+	CAUSE_CANCEL,
+	CAUSE_LOST,
+	CAUSE_REUSED,
+	CAUSE_MAX
 };
 /* stored, never renumber */
-enum todo_status { TODO_PENDING, TODO_IN_PROGRESS, TODO_COMPLETED, TODO_CANCELLED, TODO_STATUS_MAX };
+enum todo_status {
+	TODO_PENDING,
+	TODO_IN_PROGRESS,
+	TODO_COMPLETED,
+	TODO_CANCELLED,
+	TODO_STATUS_MAX
+};
 enum todo_priority { TODO_HIGH, TODO_MEDIUM, TODO_LOW, TODO_PRIORITY_MAX };
 
-extern const char *const run_state_names[];	/* NULL-terminated, as on the wire */
+extern const char *const run_state_names[]; /* NULL-terminated, as on the wire */
 extern const char *const op_state_names[];
-extern const char *const op_cause_names[];	/* [CAUSE_NONE] is NULL: read up to CAUSE_MAX */
+extern const char *const op_cause_names[]; /* [CAUSE_NONE] is NULL: read up to CAUSE_MAX */
 extern const char *const todo_status_names[];
 extern const char *const todo_priority_names[];
 
@@ -54,17 +88,18 @@ struct run_row {
 	uint64_t run;
 	enum run_state state;
 	const char *name, *key, *cwd, *project, *group, *list; /* NULL: none */
-	int order, order_used;	    /* enum batch_order */
-	uint64_t origin, parent;    /* run ids, 0: none */
-	uint32_t parent_op;	    /* 1-based op of parent, 0: none */
+	int order, order_used;				       /* enum batch_order */
+	uint64_t origin, parent;			       /* run ids, 0: none */
+	uint32_t parent_op;				       /* 1-based op of parent, 0: none */
 	int64_t created, started, ended;
 	int64_t priority;
 	uint32_t n_ops, n_messages;
 	struct run_summary summary;
-	struct slice messages;	    /* packed array of {index, name, state}; SLICE_NONE until the run has ended */
-	struct slice meta;	    /* packed map or SLICE_NONE */
-	int stopping;		    /* bits of enum run_stopping */
-	uint8_t digest[32];	    /* batch_digest */
+	struct slice messages; /* packed array of {index, name, state}; SLICE_NONE until the run has
+				  ended */
+	struct slice meta;     /* packed map or SLICE_NONE */
+	int stopping;	       /* bits of enum run_stopping */
+	uint8_t digest[32];    /* batch_digest */
 };
 
 struct op_row {
@@ -76,10 +111,10 @@ struct op_row {
 	const char *text;
 	enum op_state state;
 	enum op_cause cause;
-	int exit;	  /* -1: none */
-	int signal;	  /* 0: none */
+	int exit;   /* -1: none */
+	int signal; /* 0: none */
 	uint32_t attempts;
-	int32_t pid;	  /* 0: none */
+	int32_t pid;			     /* 0: none */
 	int64_t started, ended, duration_ms; /* duration_ms -1: none */
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
 	uint32_t lingering;
@@ -87,9 +122,9 @@ struct op_row {
 };
 
 /*
- * The ops of a run that may have started and whose result is not stored: an array of uint32_t (1-based indexes, host order), which
- * replaces what was stored for the run. Empty: none. (CHANGED by the lead: was a range lo..hi; one row a run, table
- * claim(run PRIMARY KEY, ops BLOB).)
+ * The ops of a run that may have started and whose result is not stored: an array of uint32_t
+ * (1-based indexes, host order), which replaces what was stored for the run. Empty: none. (CHANGED
+ * by the lead: was a range lo..hi; one row a run, table claim(run PRIMARY KEY, ops BLOB).)
  */
 struct claim_row {
 	uint64_t run;
@@ -97,10 +132,12 @@ struct claim_row {
 };
 
 struct todo_row {
-	const char *list, *id, *content, *active_form, *description, *owner, *parent, *at, *error, *source;
+	const char *list, *id, *content, *active_form, *description, *owner, *parent, *at, *error,
+		*source;
 	enum todo_status status;
 	enum todo_priority priority;
-	struct slice blocked_by, tags, meta; /* packed array of str, array of str, map; SLICE_NONE: none */
+	struct slice blocked_by, tags,
+		meta; /* packed array of str, array of str, map; SLICE_NONE: none */
 	int64_t position, rev;
 	int64_t created, started, completed;
 	int64_t lease_until; /* 0: no lease */
@@ -115,7 +152,8 @@ struct group_row {
 	bool paused;
 };
 
-/* One write to a list: a revision. before and after: packed arrays of the changed items as on the wire. */
+/* One write to a list: a revision. before and after: packed arrays of the changed items as on the
+ * wire. */
 struct todo_event_row {
 	const char *list, *source;
 	int64_t rev, time;

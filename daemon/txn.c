@@ -8,7 +8,8 @@
 
 #include "common/xalloc.h"
 
-/* The first chunk holds a turn's handful of records; later ones double, so that a big batch costs few allocations. */
+/* The first chunk holds a turn's handful of records; later ones double, so that a big batch costs
+ * few allocations. */
 #define FIRST_CHUNK_BYTES 2048
 #define MAX_CHUNK_BYTES (256u << 10)
 
@@ -209,8 +210,8 @@ void txn_todo(struct txn *t, const struct todo_row *row)
 {
 	struct txn_record *r = txn_add(t, TXN_TODO);
 	const char **strings[] = {
-		&r->todo.list,	      &r->todo.id,    &r->todo.content, &r->todo.active_form,
-		&r->todo.description, &r->todo.owner, &r->todo.parent,	&r->todo.at,
+		&r->todo.list,	      &r->todo.id,     &r->todo.content, &r->todo.active_form,
+		&r->todo.description, &r->todo.owner,  &r->todo.parent,	 &r->todo.at,
 		&r->todo.error,	      &r->todo.source,
 	};
 

@@ -1,7 +1,8 @@
 /*
- * A transaction on its way to the store: a list of records that commit together or not at all. The engine (or todo code) builds it
- * on the loop thread; everything handed in is copied. The store thread gathers waiting transactions into one COMMIT
- * (synchronous=FULL) and answers each on the loop thread.
+ * A transaction on its way to the store: a list of records that commit together or not at all. The
+ * engine (or todo code) builds it on the loop thread; everything handed in is copied. The store
+ * thread gathers waiting transactions into one COMMIT (synchronous=FULL) and answers each on the
+ * loop thread.
  */
 #ifndef DAEMON_TXN_H
 #define DAEMON_TXN_H
@@ -14,31 +15,36 @@ struct txn;
 
 /* How a transaction ended. */
 enum txn_status {
-	TXN_DONE,     /* durable */
-	TXN_KEY_SAME, /* its new run's `key` exists with an equal digest: nothing was stored, `existing` is that run */
+	TXN_DONE,      /* durable */
+	TXN_KEY_SAME,  /* its new run's `key` exists with an equal digest: nothing was stored,
+			  `existing` is that run */
 	TXN_KEY_OTHER, /* ... with another digest: nothing was stored */
-	TXN_FAILED    /* nothing was stored; e says why (E_STORAGE) */
+	TXN_FAILED     /* nothing was stored; e says why (E_STORAGE) */
 };
 
 /* On the loop thread; e is only set for TXN_FAILED. */
-typedef void (*txn_done_fn)(void *arg, enum txn_status status, uint64_t existing, const struct err *e);
+typedef void (*txn_done_fn)(void *arg, enum txn_status status, uint64_t existing,
+			    const struct err *e);
 
-/* In a done callback after TXN_FAILED: the transaction is not freed but belongs to the caller again, who may commit it later. */
+/* In a done callback after TXN_FAILED: the transaction is not freed but belongs to the caller
+ * again, who may commit it later. */
 void txn_keep(struct txn *t);
 struct txn *txn_new(txn_done_fn done, void *arg); /* done may be NULL */
 /* Sets or replaces who is told. */
 void txn_on_done(struct txn *t, txn_done_fn done, void *arg);
-struct txn *txn_free(struct txn *t);		  /* without calling done */
+struct txn *txn_free(struct txn *t); /* without calling done */
 bool txn_empty(const struct txn *t);
 
 /*
- * A new run: its row, the batch as stored (batch_strip) and its environment ("NAME=VALUE\0"...), which the store writes to the
- * run's env file and fsyncs before the COMMIT; the file is unlinked when the run's end is committed.
+ * A new run: its row, the batch as stored (batch_strip) and its environment ("NAME=VALUE\0"...),
+ * which the store writes to the run's env file and fsyncs before the COMMIT; the file is unlinked
+ * when the run's end is committed.
  */
 void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, struct slice env);
 /* Replaces the run's changing columns (state, started, ended, summary, messages, order_used). */
 void txn_run_update(struct txn *t, const struct run_row *row);
-/* Inserts or replaces an op's row. Its run log is fdatasync'ed before the COMMIT when it has output. */
+/* Inserts or replaces an op's row. Its run log is fdatasync'ed before the COMMIT when it has
+ * output. */
 void txn_op(struct txn *t, const struct op_row *row);
 /* Replaces the run's set of claimed ops (one row a run); an empty set removes the row. */
 void txn_claim(struct txn *t, const struct claim_row *row);
@@ -55,7 +61,16 @@ void txn_rev(struct txn *t, int64_t rev);
 
 /* For the store: the records in the order they were added. */
 enum txn_kind {
-	TXN_RUN_NEW, TXN_RUN_UPDATE, TXN_OP, TXN_CLAIM, TXN_ATTEMPT, TXN_TODO, TXN_TODO_EVENT, TXN_FORGET, TXN_REV, TXN_GROUP,
+	TXN_RUN_NEW,
+	TXN_RUN_UPDATE,
+	TXN_OP,
+	TXN_CLAIM,
+	TXN_ATTEMPT,
+	TXN_TODO,
+	TXN_TODO_EVENT,
+	TXN_FORGET,
+	TXN_REV,
+	TXN_GROUP,
 	TXN_KIND_MAX
 };
 struct txn_record {
@@ -77,6 +92,7 @@ struct txn_record {
 	};
 };
 const struct txn_record *txn_first(const struct txn *t);
-void txn_finish(struct txn *t, enum txn_status status, uint64_t existing, const struct err *e); /* calls done, frees */
+void txn_finish(struct txn *t, enum txn_status status, uint64_t existing,
+		const struct err *e); /* calls done, frees */
 
 #endif

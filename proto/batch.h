@@ -1,9 +1,10 @@
 /*
- * The batch of contract section 1: decoded a piece at a time, and proved whole into a plan, the same way in batchd (at submit)
- * and in batchctl (parse, check), so that both refuse the same things with the same words.
+ * The batch of contract section 1: decoded a piece at a time, and proved whole into a plan, the
+ * same way in batchd (at submit) and in batchctl (parse, check), so that both refuse the same
+ * things with the same words.
  *
- * Everything borrows from the batch's bytes. A plan keeps no op unpacked: 48 bytes an op and the graph; batch_op_decode() unpacks
- * one op when it is needed.
+ * Everything borrows from the batch's bytes. A plan keeps no op unpacked: 48 bytes an op and the
+ * graph; batch_op_decode() unpacks one op when it is needed.
  */
 #ifndef PROTO_BATCH_H
 #define PROTO_BATCH_H
@@ -101,14 +102,16 @@ struct plan {
 	struct plan_id {
 		uint32_t hash;
 		uint32_t op; /* index + 1; 0: free */
-	} *ids; /* open addressing over the ids of ops */
+	} * ids;	     /* open addressing over the ids of ops */
 	uint32_t ids_mask;
 };
 
 /*
- * Proves the batch (a map that scan has passed) in every respect that needs no file and no database: fields, kinds, ids, needs,
- * cycles, conflicts between file ops of a message (E_CONFLICT), duplicate todo ids, todo references that `todos` ops of this batch
- * could not satisfy are left to the caller. 0 and a plan (plan_free), or 1 with e naming the place and the mend.
+ * Proves the batch (a map that scan has passed) in every respect that needs no file and no
+ * database: fields, kinds, ids, needs, cycles, conflicts between file ops of a message
+ * (E_CONFLICT), duplicate todo ids, todo references that `todos` ops of this batch could not
+ * satisfy are left to the caller. 0 and a plan (plan_free), or 1 with e naming the place and the
+ * mend.
  */
 int plan_make(struct slice batch, struct plan **ret, struct err *e) _must_check_;
 struct plan *plan_free(struct plan *p); /* NULL is fine; returns NULL */
@@ -119,8 +122,10 @@ struct slice plan_op_id(const struct plan *p, uint32_t op);
 /* Index of the op with that id, or UINT32_MAX. */
 uint32_t plan_find(const struct plan *p, struct slice id);
 
-/* One op from its map (proved or not), without what only the batch as a whole knows. 0, or 1 with e; path as in field_decode. */
-int batch_op_decode(struct slice op, const char *path, struct batch_op *ret, struct err *e) _must_check_;
+/* One op from its map (proved or not), without what only the batch as a whole knows. 0, or 1 with
+ * e; path as in field_decode. */
+int batch_op_decode(struct slice op, const char *path, struct batch_op *ret,
+		    struct err *e) _must_check_;
 /* Appends the op's working folder, absolute and lexically normal. */
 void batch_op_cwd(const struct batch_head *head, const struct batch_op *op, struct buf *b);
 /* Appends the file of a write, edit or read op, absolute and lexically normal. */
@@ -130,23 +135,26 @@ bool batch_op_exit_ok(const struct batch_op *op, int exit);
 /* Appends a raw array of str (argv, ids, paths) as "a\0b\0"; how many they are. */
 uint32_t batch_strv(struct slice array, struct buf *b);
 
-/* The field tables, for documentation and completion; an op's rows say in `kinds` (1 << enum op_kind) who has them, 0: all. */
+/* The field tables, for documentation and completion; an op's rows say in `kinds` (1 << enum
+ * op_kind) who has them, 0: all. */
 extern const struct field batch_head_fields[], batch_message_fields[], batch_op_fields[];
 
-/* What is shown for an op (command, path or argv), at most LIMIT_TEXT_CHARS characters, valid UTF-8, one line. */
+/* What is shown for an op (command, path or argv), at most LIMIT_TEXT_CHARS characters, valid
+ * UTF-8, one line. */
 void batch_op_text(const struct batch_op *op, struct buf *b);
 
-/* Appends the batch without env_base and without nil values (but for those of `env`, which remove a name): the form that is
- * stored. */
+/* Appends the batch without env_base and without nil values (but for those of `env`, which remove a
+ * name): the form that is stored. */
 void batch_strip(struct slice batch, struct buf *b);
-/* SHA-256 of the batch's meaning: env_base and nil values aside (but for those of `env`, which remove a name), maps sorted by key,
- * str and bin alike, integral floats as integers, an empty array as an empty map. Two submits are "the same batch" when this is
- * equal. */
+/* SHA-256 of the batch's meaning: env_base and nil values aside (but for those of `env`, which
+ * remove a name), maps sorted by key, str and bin alike, integral floats as integers, an empty
+ * array as an empty map. Two submits are "the same batch" when this is equal. */
 void batch_digest(struct slice batch, uint8_t ret[32]);
 /*
- * The environment of a run as "NAME=VALUE\0" strings: env_base (or `dflt`, a NULL-terminated environ, where absent) with env laid
- * over it (nil removes), sorted by name, each name once. What belongs to the caller's own service is taken out of the base:
- * BATCHD_*, and systemd's NOTIFY_SOCKET, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, WATCHDOG_PID, WATCHDOG_USEC.
+ * The environment of a run as "NAME=VALUE\0" strings: env_base (or `dflt`, a NULL-terminated
+ * environ, where absent) with env laid over it (nil removes), sorted by name, each name once. What
+ * belongs to the caller's own service is taken out of the base: BATCHD_*, and systemd's
+ * NOTIFY_SOCKET, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, WATCHDOG_PID, WATCHDOG_USEC.
  */
 void batch_env(const struct batch_head *head, char *const *dflt, struct buf *b);
 

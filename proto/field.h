@@ -1,9 +1,11 @@
 /*
- * Field tables: what keys a map may have, of which type, and where in a struct they go. One table a shape (batch, message, op,
- * each method's params) serves decoding, the error that names the place, and the documentation.
+ * Field tables: what keys a map may have, of which type, and where in a struct they go. One table a
+ * shape (batch, message, op, each method's params) serves decoding, the error that names the place,
+ * and the documentation.
  *
- * Decoding borrows: slices point into the message. nil counts as absent, an empty array as an empty map. Unknown and duplicate
- * keys, wrong types and ranges are refused: `messages[2].ops[0].cwd: must be absolute`.
+ * Decoding borrows: slices point into the message. nil counts as absent, an empty array as an empty
+ * map. Unknown and duplicate keys, wrong types and ranges are refused: `messages[2].ops[0].cwd:
+ * must be absolute`.
  */
 #ifndef PROTO_FIELD_H
 #define PROTO_FIELD_H
@@ -23,7 +25,8 @@ enum field_type {
 	FIELD_UTF8,	/* struct slice, str of valid UTF-8 (bin accepted when valid) */
 	FIELD_NAME,	/* struct slice: UTF-8, not empty, <= LIMIT_NAME_BYTES, no control bytes */
 	FIELD_NAME0,	/* struct slice: NAME or empty, which clears */
-	FIELD_LABEL,	/* struct slice: NAME and contract section 1's rule: not all digits, not last/all, no . , or blank */
+	FIELD_LABEL,	/* struct slice: NAME and contract section 1's rule: not all digits, not
+			   last/all, no . , or blank */
 	FIELD_BYTES,	/* struct slice, str or bin */
 	FIELD_CSTR,	/* struct slice: BYTES without NUL */
 	FIELD_PATH,	/* struct slice: BYTES, not empty, no NUL */
@@ -37,12 +40,13 @@ enum field_type {
 	FIELD_NAMES,	/* struct slice: raw array of NAME */
 	FIELD_INTS,	/* struct slice: raw array of ints in [min, max] */
 	FIELD_BYTESV,	/* struct slice: raw array of BYTES without NUL */
-	FIELD_ENV,	/* struct slice: raw map str -> str (bytes) or nil; names without = and NUL, not empty */
-	FIELD_META,	/* struct slice: raw map, checked whole, at most LIMIT_META_DEPTH deep */
-	FIELD_PUSH,	/* struct slice: raw array [method, args...] that notifications are made of */
-	FIELD_ANY,	/* struct slice: raw value, checked whole */
-	FIELD_RAW,	/* struct slice: raw value, for the caller to look at */
-	FIELD_IGNORED,	/* nothing: checked whole and left */
+	FIELD_ENV,  /* struct slice: raw map str -> str (bytes) or nil; names without = and NUL, not
+		       empty */
+	FIELD_META, /* struct slice: raw map, checked whole, at most LIMIT_META_DEPTH deep */
+	FIELD_PUSH, /* struct slice: raw array [method, args...] that notifications are made of */
+	FIELD_ANY,  /* struct slice: raw value, checked whole */
+	FIELD_RAW,  /* struct slice: raw value, for the caller to look at */
+	FIELD_IGNORED, /* nothing: checked whole and left */
 	FIELD_TYPE_MAX
 };
 
@@ -52,14 +56,15 @@ const char *field_type_name(enum field_type type);
 struct field {
 	const char *name;
 	enum field_type type;
-	uint32_t offset;	  /* of the value in the struct */
-	uint32_t has;		  /* offset of a bool that is set when the key is present; 0: none */
+	uint32_t offset; /* of the value in the struct */
+	uint32_t has;	 /* offset of a bool that is set when the key is present; 0: none */
 	bool required;
-	int64_t min, max;	  /* FIELD_INT, FIELD_INTS, FIELD_OCTAL, FIELD_DURATION (ms); both 0: the type's own range. max of
-				   * FIELD_UTF8, FIELD_BYTES, FIELD_CSTR, FIELD_BYTESV: bytes */
+	int64_t min, max; /* FIELD_INT, FIELD_INTS, FIELD_OCTAL, FIELD_DURATION (ms); both 0: the
+			   * type's own range. max of FIELD_UTF8, FIELD_BYTES, FIELD_CSTR,
+			   * FIELD_BYTESV: bytes */
 	const char *const *names; /* FIELD_ENUM: NULL-terminated */
-	uint32_t kinds;		  /* bit set of the kinds that have the key; 0: all (see field_opts) */
-	const char *doc;	  /* one line for PROTOCOL.md and --help */
+	uint32_t kinds;	 /* bit set of the kinds that have the key; 0: all (see field_opts) */
+	const char *doc; /* one line for PROTOCOL.md and --help */
 };
 
 /* FIELD_OPREF: index 0 and id absent when not given. */
@@ -68,29 +73,37 @@ struct op_ref {
 	struct slice id;
 };
 
-#define FIELD_END { .name = NULL }
+#define FIELD_END                                                                                  \
+	{                                                                                          \
+		.name = NULL                                                                       \
+	}
 #define FIELD_MAX_PER_TABLE 64
 
 /*
- * Fills `into` from the map whose bytes are `map`; fields that are absent keep what `into` held. ret_seen (may be NULL) gets a bit
- * for each field present. `path` is where the map stands, for error texts: "messages[2].ops[0]", or "". Returns 0, or 1 with e
- * filled (E_PARAMS, E_UTF8, E_LIMIT, E_MEMORY).
+ * Fills `into` from the map whose bytes are `map`; fields that are absent keep what `into` held.
+ * ret_seen (may be NULL) gets a bit for each field present. `path` is where the map stands, for
+ * error texts: "messages[2].ops[0]", or "". Returns 0, or 1 with e filled (E_PARAMS, E_UTF8,
+ * E_LIMIT, E_MEMORY).
  */
-int field_decode(const struct field *table, struct slice map, void *into, const char *path, uint64_t *ret_seen,
-		 struct err *e) _must_check_;
+int field_decode(const struct field *table, struct slice map, void *into, const char *path,
+		 uint64_t *ret_seen, struct err *e) _must_check_;
 
 /* What a table may be read with. */
 struct field_opts {
-	uint32_t kinds;	       /* only fields of these kinds; another kind's key: "not a key of kind 'bash'" */
+	uint32_t kinds; /* only fields of these kinds; another kind's key: "not a key of kind
+			   'bash'" */
 	const char *kind_name;
-	/* Instead of refusing an unknown key. 0, or 1 with e filled (text beginning with ": " or ".key: "). */
+	/* Instead of refusing an unknown key. 0, or 1 with e filled (text beginning with ": " or
+	 * ".key: "). */
 	int (*unknown)(void *arg, struct slice key, struct slice value, struct err *e);
 	void *arg;
 };
 int field_decode_with(const struct field *table, struct slice map, void *into, const char *path,
-		      const struct field_opts *opts, uint64_t *ret_seen, struct err *e) _must_check_;
+		      const struct field_opts *opts, uint64_t *ret_seen,
+		      struct err *e) _must_check_;
 
-/* A whole value of outside make: keys are str and distinct, integers within LIMIT_INT, no NaN, str is UTF-8, depth at most max. */
+/* A whole value of outside make: keys are str and distinct, integers within LIMIT_INT, no NaN, str
+ * is UTF-8, depth at most max. */
 int value_check(struct slice value, int max_depth, const char *path, struct err *e) _must_check_;
 
 /* Elements of a raw array (0 where absent), and a cursor at the first of them. */

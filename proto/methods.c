@@ -18,20 +18,36 @@ static const char *const mode_names[] = { "replace", "merge", NULL };
 #define TABLE(p) static const struct field fields_##p[]
 #define DEFAULTS(p) static const struct params_##p defaults_##p
 #define AT(p, m) offsetof(struct params_##p, m)
-#define RUN(p) { "run", FIELD_INT, AT(p, run), .required = true, .min = 1, .max = LIMIT_INT, .doc = "the run's id" }
+#define RUN(p)                                                                                     \
+	{                                                                                          \
+		"run", FIELD_INT, AT(p, run), .required = true, .min = 1, .max = LIMIT_INT,        \
+					      .doc = "the run's id"                                \
+	}
 #define LIST(p)                                                                                    \
 	{ "list", FIELD_NAME, AT(p, list), .doc = "the todo list" },                               \
-		{ "cwd", FIELD_ABSPATH, AT(p, cwd), .doc = "a folder: the list is its project's" }
+	{                                                                                          \
+		"cwd", FIELD_ABSPATH, AT(p, cwd), .doc = "a folder: the list is its project's"     \
+	}
 #define BASE_REV(p)                                                                                \
-	{ "base_rev", FIELD_INT, AT(p, base_rev), .min = 0, .max = LIMIT_INT,                      \
-	  .doc = "refused (E_CONFLICT) when the list has a later revision" }
-#define SOURCE(p) { "source", FIELD_NAME, AT(p, source), .doc = "who writes; default: hello's client" }
-#define PUSH(p) { "push", FIELD_PUSH, AT(p, push), .doc = "[method, args...] of the notifications" }
+	{                                                                                          \
+		"base_rev", FIELD_INT, AT(p, base_rev),                                            \
+			.min = 0, .max = LIMIT_INT,                                                \
+			.doc = "refused (E_CONFLICT) when the list has a later revision"           \
+	}
+#define SOURCE(p)                                                                                  \
+	{                                                                                          \
+		"source", FIELD_NAME, AT(p, source), .doc = "who writes; default: hello's client"  \
+	}
+#define PUSH(p)                                                                                    \
+	{                                                                                          \
+		"push", FIELD_PUSH, AT(p, push), .doc = "[method, args...] of the notifications"   \
+	}
 
 /* --- rpc --- */
 
 TABLE(rpc_hello) = {
-	{ "client", FIELD_NAME, AT(rpc_hello, client), .doc = "the client's name: the source of its todos" },
+	{ "client", FIELD_NAME, AT(rpc_hello, client),
+	  .doc = "the client's name: the source of its todos" },
 	{ "protocol", FIELD_INT, AT(rpc_hello, protocol), .min = 1, .max = LIMIT_INT,
 	  .doc = "the protocol version spoken" },
 	{ "cwd", FIELD_ABSPATH, AT(rpc_hello, cwd), .doc = "default of the todo methods' cwd" },
@@ -42,7 +58,8 @@ TABLE(rpc_hello) = {
 DEFAULTS(rpc_hello) = { 0 };
 
 TABLE(rpc_async) = {
-	{ "method", FIELD_NAME, AT(rpc_async, method), .required = true, .doc = "the method to call" },
+	{ "method", FIELD_NAME, AT(rpc_async, method), .required = true,
+	  .doc = "the method to call" },
 	{ "params", FIELD_RAW, AT(rpc_async, params), .doc = "its params: a map, or [] or [map]" },
 	{ "push", FIELD_PUSH, AT(rpc_async, push), .required = true,
 	  .doc = "[method, args...] of the notification with {ok} or {error}" },
@@ -79,7 +96,8 @@ TABLE(run_list) = {
 	{ "name", FIELD_NAME, AT(run_list, name), .doc = "only runs of this name" },
 	{ "group", FIELD_NAME, AT(run_list, group), .doc = "only runs of this group" },
 	{ "project", FIELD_ABSPATH, AT(run_list, project), .doc = "only runs of this project" },
-	{ "limit", FIELD_INT, AT(run_list, limit), .min = 1, .max = LIMIT_INT, .doc = "at most so many; 100" },
+	{ "limit", FIELD_INT, AT(run_list, limit), .min = 1, .max = LIMIT_INT,
+	  .doc = "at most so many; 100" },
 	{ "before", FIELD_INT, AT(run_list, before), .min = 1, .max = LIMIT_INT,
 	  .doc = "only runs with a smaller id" },
 	FIELD_END,
@@ -88,10 +106,12 @@ DEFAULTS(run_list) = { .limit = 100 };
 
 TABLE(run_get) = {
 	RUN(run_get),
-	{ "ops", FIELD_ENUM, AT(run_get, ops), .names = get_ops_names, .doc = "which ops: all, failed, none" },
+	{ "ops", FIELD_ENUM, AT(run_get, ops), .names = get_ops_names,
+	  .doc = "which ops: all, failed, none" },
 	{ "offset", FIELD_INT, AT(run_get, offset), .min = 0, .max = LIMIT_INT,
 	  .doc = "index of the first op to send" },
-	{ "limit", FIELD_INT, AT(run_get, limit), .min = 0, .max = LIMIT_INT, .doc = "at most so many ops" },
+	{ "limit", FIELD_INT, AT(run_get, limit), .min = 0, .max = LIMIT_INT,
+	  .doc = "at most so many ops" },
 	{ "output", FIELD_INT, AT(run_get, output), .min = 0, .max = LIMIT_INT,
 	  .doc = "with each op's first and last bytes, so many" },
 	FIELD_END,
@@ -100,7 +120,8 @@ DEFAULTS(run_get) = { .offset = 1, .limit = -1, .output = -1 };
 
 TABLE(run_wait) = {
 	{ "run", FIELD_INT, AT(run_wait, run), .min = 1, .max = LIMIT_INT, .doc = "the run's id" },
-	{ "runs", FIELD_INTS, AT(run_wait, runs), .min = 1, .max = LIMIT_INT, .doc = "several, instead of run" },
+	{ "runs", FIELD_INTS, AT(run_wait, runs), .min = 1, .max = LIMIT_INT,
+	  .doc = "several, instead of run" },
 	{ "any", FIELD_BOOL, AT(run_wait, any), .doc = "answer when the first of them has ended" },
 	{ "timeout_ms", FIELD_INT, AT(run_wait, timeout_ms), .min = 0, .max = LIMIT_DURATION_MS,
 	  .doc = "answer after this at the latest" },
@@ -113,10 +134,12 @@ DEFAULTS(run_wait) = { .timeout_ms = -1, .output = -1 };
 TABLE(run_cancel) = {
 	RUN(run_cancel),
 	{ "op", FIELD_OPREF, AT(run_cancel, op), .doc = "only this op: its index or id" },
-	{ "signal", FIELD_NAME, AT(run_cancel, signal), .doc = "send this signal and nothing else" },
+	{ "signal", FIELD_NAME, AT(run_cancel, signal),
+	  .doc = "send this signal and nothing else" },
 	{ "grace", FIELD_DURATION, AT(run_cancel, grace_ms), AT(run_cancel, has_grace),
 	  .doc = "time between TERM and KILL" },
-	{ "now", FIELD_BOOL, AT(run_cancel, now), .doc = "cancel the messages marked `always` too" },
+	{ "now", FIELD_BOOL, AT(run_cancel, now),
+	  .doc = "cancel the messages marked `always` too" },
 	FIELD_END,
 };
 DEFAULTS(run_cancel) = { 0 };
@@ -133,8 +156,10 @@ DEFAULTS(run_resume) = { 0 };
 
 TABLE(run_restart) = {
 	RUN(run_restart),
-	{ "failed", FIELD_BOOL, AT(run_restart, failed), .doc = "take over what succeeded, run the rest" },
-	{ "env_base", FIELD_ENV, AT(run_restart, env_base), .doc = "base environment of the new run" },
+	{ "failed", FIELD_BOOL, AT(run_restart, failed),
+	  .doc = "take over what succeeded, run the rest" },
+	{ "env_base", FIELD_ENV, AT(run_restart, env_base),
+	  .doc = "base environment of the new run" },
 	FIELD_END,
 };
 DEFAULTS(run_restart) = { 0 };
@@ -148,9 +173,12 @@ TABLE(run_output) = {
 	  .doc = "stdout, stderr, or both by order of arrival" },
 	{ "offset", FIELD_INT, AT(run_output, offset), .min = 0, .max = LIMIT_INT,
 	  .doc = "from this byte of what was printed" },
-	{ "limit", FIELD_INT, AT(run_output, limit), .min = 0, .max = LIMIT_INT, .doc = "at most so many bytes; 1 MiB" },
-	{ "tail", FIELD_INT, AT(run_output, tail), .min = 0, .max = LIMIT_INT, .doc = "the last so many bytes" },
-	{ "lines", FIELD_INT, AT(run_output, lines), .min = 0, .max = LIMIT_INT, .doc = "the last so many lines" },
+	{ "limit", FIELD_INT, AT(run_output, limit), .min = 0, .max = LIMIT_INT,
+	  .doc = "at most so many bytes; 1 MiB" },
+	{ "tail", FIELD_INT, AT(run_output, tail), .min = 0, .max = LIMIT_INT,
+	  .doc = "the last so many bytes" },
+	{ "lines", FIELD_INT, AT(run_output, lines), .min = 0, .max = LIMIT_INT,
+	  .doc = "the last so many lines" },
 	FIELD_END,
 };
 DEFAULTS(run_output) = { .offset = -1, .limit = LIMIT_OUTPUT_DEFAULT, .tail = -1, .lines = -1 };
@@ -166,7 +194,8 @@ TABLE(run_forget) = {
 DEFAULTS(run_forget) = { 0 };
 
 TABLE(run_subscribe) = {
-	{ "run", FIELD_INT, AT(run_subscribe, run), .min = 1, .max = LIMIT_INT, .doc = "this run; default: all" },
+	{ "run", FIELD_INT, AT(run_subscribe, run), .min = 1, .max = LIMIT_INT,
+	  .doc = "this run; default: all" },
 	{ "output", FIELD_ENUM, AT(run_subscribe, output), .names = sub_output_names,
 	  .doc = "false, \"sizes\" (how far output has grown) or \"data\" (with its bytes)" },
 	PUSH(run_subscribe),
@@ -181,7 +210,8 @@ DEFAULTS(run_subscribe) = { .since = -1 };
 TABLE(todo_write) = {
 	LIST(todo_write),
 	{ "todos", FIELD_ARRAY, AT(todo_write, todos), .required = true, .doc = "the items" },
-	{ "mode", FIELD_ENUM, AT(todo_write, mode), .names = mode_names, .doc = "replace or merge" },
+	{ "mode", FIELD_ENUM, AT(todo_write, mode), .names = mode_names,
+	  .doc = "replace or merge" },
 	BASE_REV(todo_write),
 	SOURCE(todo_write),
 	FIELD_END,
@@ -194,23 +224,23 @@ TABLE(todo_list) = {
 	  .doc = "only items of this status, or of one of an array" },
 	{ "ready", FIELD_BOOL, AT(todo_list, ready), .doc = "only items that can be started" },
 	{ "owner", FIELD_NAME, AT(todo_list, owner), .doc = "only items of this owner" },
-	{ "rev", FIELD_INT, AT(todo_list, rev), .min = 0, .max = LIMIT_INT, .doc = "as it was at this revision" },
+	{ "rev", FIELD_INT, AT(todo_list, rev), .min = 0, .max = LIMIT_INT,
+	  .doc = "as it was at this revision" },
 	FIELD_END,
 };
 DEFAULTS(todo_list) = { .rev = -1 };
 
 TABLE(todo_update) = {
-	LIST(todo_update),
-	BASE_REV(todo_update),
-	SOURCE(todo_update),
-	TODO_ITEM_FIELDS(struct params_todo_update, item),
+	LIST(todo_update),   BASE_REV(todo_update),
+	SOURCE(todo_update), TODO_ITEM_FIELDS(struct params_todo_update, item),
 	FIELD_END,
 };
 DEFAULTS(todo_update) = { .base_rev = -1, .item = TODO_ITEM_INIT };
 
 TABLE(todo_claim) = {
 	LIST(todo_claim),
-	{ "id", FIELD_NAME, AT(todo_claim, id), .doc = "this item; default: the first that is ready" },
+	{ "id", FIELD_NAME, AT(todo_claim, id),
+	  .doc = "this item; default: the first that is ready" },
 	{ "owner", FIELD_NAME, AT(todo_claim, owner), .required = true, .doc = "who takes it" },
 	{ "lease_ms", FIELD_INT, AT(todo_claim, lease_ms), .min = 1, .max = LIMIT_DURATION_MS,
 	  .doc = "given back by itself after this" },
@@ -238,7 +268,8 @@ TABLE(todo_history) = {
 	LIST(todo_history),
 	{ "since", FIELD_INT, AT(todo_history, since), .min = 0, .max = LIMIT_INT,
 	  .doc = "only revisions after this one" },
-	{ "limit", FIELD_INT, AT(todo_history, limit), .min = 1, .max = LIMIT_INT, .doc = "at most so many; 100" },
+	{ "limit", FIELD_INT, AT(todo_history, limit), .min = 1, .max = LIMIT_INT,
+	  .doc = "at most so many; 100" },
 	FIELD_END,
 };
 DEFAULTS(todo_history) = { .limit = 100 };
@@ -265,7 +296,8 @@ DEFAULTS(group_list) = { 0 };
 
 TABLE(group_set) = {
 	{ "group", FIELD_LABEL, AT(group_set, group), .required = true, .doc = "the pool" },
-	{ "slots", FIELD_INT, AT(group_set, slots), .min = 1, .max = LIMIT_JOBS, .doc = "how many slots it has" },
+	{ "slots", FIELD_INT, AT(group_set, slots), .min = 1, .max = LIMIT_JOBS,
+	  .doc = "how many slots it has" },
 	{ "paused", FIELD_BOOL, AT(group_set, paused), AT(group_set, has_paused),
 	  .doc = "whether it starts nothing" },
 	FIELD_END,
@@ -288,7 +320,8 @@ DEFAULTS(daemon_reload) = { 0 };
 
 #define X(id_, name_, params, flags_, doc_)                                                        \
 	_Static_assert(sizeof(struct params_##params) <= METHOD_PARAMS_MAX, "room for params");    \
-	_Static_assert(ARRAY_SIZE(fields_##params) <= FIELD_MAX_PER_TABLE, "a bit for each field");
+	_Static_assert(ARRAY_SIZE(fields_##params) <= FIELD_MAX_PER_TABLE, "a bit for each "       \
+									   "field");
 #include "proto/methods.def"
 #undef X
 
@@ -315,7 +348,8 @@ const struct method *method_find(struct slice name)
 
 /* --- what no single field knows --- */
 
-static int check_wait(const struct method *m _unused_, uint64_t seen _unused_, void *params, struct err *e)
+static int check_wait(const struct method *m _unused_, uint64_t seen _unused_, void *params,
+		      struct err *e)
 {
 	const struct params_run_wait *p = params;
 	if (!p->run == !p->runs.p)
@@ -325,7 +359,8 @@ static int check_wait(const struct method *m _unused_, uint64_t seen _unused_, v
 	return 0;
 }
 
-static int check_output(const struct method *m _unused_, uint64_t seen _unused_, void *params, struct err *e)
+static int check_output(const struct method *m _unused_, uint64_t seen _unused_, void *params,
+			struct err *e)
 {
 	const struct params_run_output *p = params;
 	if ((p->offset >= 0) + (p->tail >= 0) + (p->lines >= 0) > 1)
@@ -333,7 +368,8 @@ static int check_output(const struct method *m _unused_, uint64_t seen _unused_,
 	return 0;
 }
 
-static int check_forget(const struct method *m _unused_, uint64_t seen _unused_, void *params, struct err *e)
+static int check_forget(const struct method *m _unused_, uint64_t seen _unused_, void *params,
+			struct err *e)
 {
 	const struct params_run_forget *p = params;
 	if (!p->run && !p->before && !p->states)
@@ -354,7 +390,8 @@ static int check_update(const struct method *m, uint64_t seen, void *params, str
 	return 0;
 }
 
-static int check_group(const struct method *m _unused_, uint64_t seen _unused_, void *params, struct err *e)
+static int check_group(const struct method *m _unused_, uint64_t seen _unused_, void *params,
+		       struct err *e)
 {
 	const struct params_group_set *p = params;
 	if (!p->slots && !p->has_paused)
@@ -362,9 +399,10 @@ static int check_group(const struct method *m _unused_, uint64_t seen _unused_, 
 	return 0;
 }
 
-static int (*const checks[METHOD_MAX])(const struct method *m, uint64_t seen, void *params, struct err *e) = {
-	[METHOD_RUN_WAIT] = check_wait,	      [METHOD_RUN_OUTPUT] = check_output,
-	[METHOD_RUN_FORGET] = check_forget,   [METHOD_TODO_UPDATE] = check_update,
+static int (*const checks[METHOD_MAX])(const struct method *m, uint64_t seen, void *params,
+				       struct err *e) = {
+	[METHOD_RUN_WAIT] = check_wait,	    [METHOD_RUN_OUTPUT] = check_output,
+	[METHOD_RUN_FORGET] = check_forget, [METHOD_TODO_UPDATE] = check_update,
 	[METHOD_GROUP_SET] = check_group,
 };
 

@@ -1,8 +1,10 @@
 /*
- * The methods of the wire as data: one row a method (methods.def), one struct and one field table for its params. Server, client,
- * bridges, completion and documentation are all derived from these rows.
+ * The methods of the wire as data: one row a method (methods.def), one struct and one field table
+ * for its params. Server, client, bridges, completion and documentation are all derived from these
+ * rows.
  *
- * Decoding borrows: slices point into the params. What a caller left out holds the default named beside it here.
+ * Decoding borrows: slices point into the params. What a caller left out holds the default named
+ * beside it here.
  */
 #ifndef PROTO_METHODS_H
 #define PROTO_METHODS_H
@@ -44,10 +46,12 @@ extern const char *const wire_run_states[]; /* in the order of enum run_state; N
 /* The method of that name, or NULL. */
 const struct method *method_find(struct slice name);
 /*
- * Fills `ret` (a struct params_..., any state before) from `params`: the raw array `[]`, `[map]` or `[[]]` of contract section 3 rule
+ * Fills `ret` (a struct params_..., any state before) from `params`: the raw array `[]`, `[map]` or
+ * `[[]]` of contract section 3 rule
  * 2. 0, or 1 with e filled.
  */
-int method_decode(const struct method *m, struct slice params, void *ret, struct err *e) _must_check_;
+int method_decode(const struct method *m, struct slice params, void *ret,
+		  struct err *e) _must_check_;
 /* Room for any method's params. */
 #define METHOD_PARAMS_MAX 512
 
@@ -60,7 +64,8 @@ struct params_rpc_hello {
 };
 struct params_rpc_async {
 	struct slice method;
-	struct slice params; /* raw value, not looked at: a map, or the array [] or [map]; absent: SLICE_NONE */
+	struct slice params; /* raw value, not looked at: a map, or the array [] or [map]; absent:
+				SLICE_NONE */
 	struct slice push;   /* raw array */
 };
 struct params_rpc_unsubscribe {
@@ -91,8 +96,9 @@ struct params_run_list {
 };
 struct params_run_get {
 	int64_t run;
-	int ops; /* enum run_get_ops, ALL */
-	int64_t offset; /* index of the first op to send, from 1; 1 when not given (0 means 1 too) */
+	int ops;	/* enum run_get_ops, ALL */
+	int64_t offset; /* index of the first op to send, from 1; 1 when not given (0 means 1 too)
+			 */
 	int64_t limit;	/* -1: not given */
 	int64_t output; /* bytes of head and tail each; -1: not given */
 };
@@ -125,10 +131,10 @@ struct params_run_restart {
 struct params_run_output {
 	int64_t run;
 	struct op_ref op;
-	int64_t attempt; /* from 1; 0: the last */
-	int stream;	 /* enum run_stream */
-	int64_t offset;	 /* -1: not given */
-	int64_t limit;	 /* LIMIT_OUTPUT_DEFAULT, at most LIMIT_OUTPUT_MAX */
+	int64_t attempt;     /* from 1; 0: the last */
+	int stream;	     /* enum run_stream */
+	int64_t offset;	     /* -1: not given */
+	int64_t limit;	     /* LIMIT_OUTPUT_DEFAULT, at most LIMIT_OUTPUT_MAX */
 	int64_t tail, lines; /* -1: not given; at most one of offset, tail, lines is */
 };
 struct params_run_forget {
@@ -137,8 +143,8 @@ struct params_run_forget {
 	uint32_t states; /* 1 << enum run_state; 0: not given. At least one of the three is given */
 };
 struct params_run_subscribe {
-	int64_t run; /* 0: all */
-	int output;  /* enum run_sub_output, NONE */
+	int64_t run;	   /* 0: all */
+	int output;	   /* enum run_sub_output, NONE */
 	struct slice push; /* raw array [method, args...]; SLICE_NONE: ["batchd.event"] */
 	int64_t since;	   /* rev; -1: not given */
 };
@@ -160,7 +166,8 @@ struct params_todo_list {
 struct params_todo_update {
 	struct slice list, cwd, source;
 	int64_t base_rev;      /* -1: not given */
-	struct todo_item item; /* id is given; item.meta: raw map or SLICE_NONE. "critical" has become high */
+	struct todo_item item; /* id is given; item.meta: raw map or SLICE_NONE. "critical" has
+				  become high */
 	bool critical;	       /* it was: goes to meta as priority: "critical" */
 };
 struct params_todo_claim {

@@ -102,7 +102,8 @@ int mp_head(const char *p, const char *end, struct mp_value *ret)
 }
 
 /* A str, bin or ext of which p holds all, and how long it is with its head; 0 where it does not. */
-static inline size_t mp_bytes(const struct mp_shape *shape, const char *p, size_t room, struct mp_value *ret)
+static inline size_t mp_bytes(const struct mp_shape *shape, const char *p, size_t room,
+			      struct mp_value *ret)
 {
 	if (room < shape->head)
 		return 0;
@@ -163,7 +164,8 @@ bad:
 	return SLICE_NONE;
 }
 
-_Static_assert(MP_STR == MP_FLOAT + 1 && MP_BIN > MP_STR && MP_ARRAY > MP_STR && MP_MAP > MP_STR && MP_EXT > MP_STR,
+_Static_assert(MP_STR == MP_FLOAT + 1 && MP_BIN > MP_STR && MP_ARRAY > MP_STR && MP_MAP > MP_STR &&
+		       MP_EXT > MP_STR,
 	       "those with a length come last");
 
 struct slice mp_find(struct slice map, const char *key)
@@ -195,9 +197,10 @@ struct slice mp_find_slice(struct slice map, struct slice key)
 const char *mp_type_name(enum mp_type type)
 {
 	static const char *const names[] = {
-		[MP_NIL] = "nil",   [MP_BOOL] = "bool",	  [MP_INT] = "int", [MP_UINT64] = "int",
-		[MP_FLOAT] = "float", [MP_STR] = "str",	  [MP_BIN] = "bin", [MP_ARRAY] = "array",
-		[MP_MAP] = "map",   [MP_EXT] = "ext type", [MP_BAD] = "nothing",
+		[MP_NIL] = "nil",      [MP_BOOL] = "bool",   [MP_INT] = "int",
+		[MP_UINT64] = "int",   [MP_FLOAT] = "float", [MP_STR] = "str",
+		[MP_BIN] = "bin",      [MP_ARRAY] = "array", [MP_MAP] = "map",
+		[MP_EXT] = "ext type", [MP_BAD] = "nothing",
 	};
 	_Static_assert(ARRAY_SIZE(names) == MP_BAD + 1, "a name for each type");
 	return names[type];

@@ -1,7 +1,8 @@
 /*
- * Reading MessagePack in place, without allocation: a cursor over bytes that the scanner (scan.h) has already proved to be whole,
- * well formed and within limits. Used on frames, on the stored batch and on replies, so that a million ops are never unpacked at
- * once. https://github.com/msgpack/msgpack/blob/master/spec.md
+ * Reading MessagePack in place, without allocation: a cursor over bytes that the scanner (scan.h)
+ * has already proved to be whole, well formed and within limits. Used on frames, on the stored
+ * batch and on replies, so that a million ops are never unpacked at once.
+ * https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 #ifndef PROTO_MP_H
 #define PROTO_MP_H
@@ -11,7 +12,19 @@
 
 #include "common/slice.h"
 
-enum mp_type { MP_NIL, MP_BOOL, MP_INT, MP_UINT64, MP_FLOAT, MP_STR, MP_BIN, MP_ARRAY, MP_MAP, MP_EXT, MP_BAD };
+enum mp_type {
+	MP_NIL,
+	MP_BOOL,
+	MP_INT,
+	MP_UINT64,
+	MP_FLOAT,
+	MP_STR,
+	MP_BIN,
+	MP_ARRAY,
+	MP_MAP,
+	MP_EXT,
+	MP_BAD
+};
 
 /* One value's head. MP_UINT64 is only for what exceeds INT64_MAX; everything smaller is MP_INT. */
 struct mp_value {
@@ -21,7 +34,7 @@ struct mp_value {
 		int64_t i;
 		uint64_t u;
 		double f;
-		uint32_t count;	    /* MP_ARRAY: elements, MP_MAP: pairs; they follow at the cursor */
+		uint32_t count; /* MP_ARRAY: elements, MP_MAP: pairs; they follow at the cursor */
 		struct slice bytes; /* MP_STR, MP_BIN, MP_EXT */
 	};
 };
@@ -37,8 +50,9 @@ static inline struct mp mp_of(struct slice s)
 }
 
 /*
- * What a first byte says: the bytes of its head, and either a body of fixed length or a length (or count) that the head holds. One
- * table for the scanner and for us, so that what it proved is what we read.
+ * What a first byte says: the bytes of its head, and either a body of fixed length or a length (or
+ * count) that the head holds. One table for the scanner and for us, so that what it proved is what
+ * we read.
  */
 struct mp_shape {
 	uint8_t type; /* enum mp_type */
@@ -66,22 +80,26 @@ static inline uint64_t mp_shape_len(const struct mp_shape *shape, const char *p)
 	}
 }
 
-/* Bytes of the head at p (type byte and length), 0 when more bytes are needed, -1 for 0xc1. Fills ret but for `bytes.p`. */
+/* Bytes of the head at p (type byte and length), 0 when more bytes are needed, -1 for 0xc1. Fills
+ * ret but for `bytes.p`. */
 int mp_head(const char *p, const char *end, struct mp_value *ret);
-/* Reads one head; for str, bin and ext its bytes too; for array and map the cursor then stands at the first element. At the end
- * of the bytes, or on what cannot be: MP_BAD, the cursor stays. */
+/* Reads one head; for str, bin and ext its bytes too; for array and map the cursor then stands at
+ * the first element. At the end of the bytes, or on what cannot be: MP_BAD, the cursor stays. */
 struct mp_value mp_next(struct mp *m);
 /* The type of the next value without moving. */
 enum mp_type mp_peek(const struct mp *m);
-/* Steps over one whole value; its bytes. On what cannot be: SLICE_NONE, and the cursor at the end. */
+/* Steps over one whole value; its bytes. On what cannot be: SLICE_NONE, and the cursor at the end.
+ */
 struct slice mp_skip(struct mp *m);
-/* Looks `key` up in the map whose bytes are `map` (an empty array counts as an empty map); absent or nil gives SLICE_NONE. */
+/* Looks `key` up in the map whose bytes are `map` (an empty array counts as an empty map); absent
+ * or nil gives SLICE_NONE. */
 struct slice mp_find(struct slice map, const char *key);
 struct slice mp_find_slice(struct slice map, struct slice key);
 /* What a value is called in an error text: "str", "map", ... */
 const char *mp_type_name(enum mp_type type);
 
-/* Convenience over mp_find for replies we made ourselves: the default where absent or of another type. */
+/* Convenience over mp_find for replies we made ourselves: the default where absent or of another
+ * type. */
 int64_t mp_get_int(struct slice map, const char *key, int64_t dflt);
 bool mp_get_bool(struct slice map, const char *key);
 struct slice mp_get_str(struct slice map, const char *key); /* str or bin */

@@ -1,6 +1,7 @@
 /*
- * Writing MessagePack into a buf, on msgpack-c's packer. Containers are opened and closed; their counts are filled in at the
- * close, so nobody counts keys by hand. With `omit_nil` a key whose value is nil is left out (rpc.hello {omit_nil}).
+ * Writing MessagePack into a buf, on msgpack-c's packer. Containers are opened and closed; their
+ *counts are filled in at the close, so nobody counts keys by hand. With `omit_nil` a key whose
+ *value is nil is left out (rpc.hello {omit_nil}).
  *
  *	pk_map(&pk); pk_kint(&pk, "run", 7); pk_kstr(&pk, "name", slice_str(NULL)); pk_end(&pk);
  */
@@ -26,7 +27,10 @@ struct pk {
 	} open[LIMIT_DEPTH_OUT + LIMIT_DEPTH_IN];
 };
 
-#define PK_INIT(buffer) { .b = (buffer) }
+#define PK_INIT(buffer)                                                                            \
+	{                                                                                          \
+		.b = (buffer)                                                                      \
+	}
 
 void pk_map(struct pk *pk);
 void pk_array(struct pk *pk);
@@ -34,7 +38,7 @@ void pk_end(struct pk *pk);
 void pk_nil(struct pk *pk);
 void pk_bool(struct pk *pk, bool v);
 void pk_int(struct pk *pk, int64_t v);
-void pk_float(struct pk *pk, double v); /* not finite: nil */
+void pk_float(struct pk *pk, double v);	      /* not finite: nil */
 void pk_str(struct pk *pk, struct slice s);   /* as str, as it is; absent: nil */
 void pk_bin(struct pk *pk, struct slice s);   /* as bin; absent: nil */
 void pk_text(struct pk *pk, struct slice s);  /* str where valid UTF-8, else bin; absent: nil */

@@ -1,6 +1,7 @@
 /*
- * The steps of plan_make(), each a file: plan.c reads the batch, plan_deps.c resolves ids and refuses cycles, plan_files.c refuses
- * conflicts between file ops, plan_todos.c proves todo items. Only these include this. All: 0, or 1 with e filled.
+ * The steps of plan_make(), each a file: plan.c reads the batch, plan_deps.c resolves ids and
+ * refuses cycles, plan_files.c refuses conflicts between file ops, plan_todos.c proves todo items.
+ * Only these include this. All: 0, or 1 with e filled.
  */
 #ifndef PROTO_PLAN_IMPL_H
 #define PROTO_PLAN_IMPL_H
@@ -19,12 +20,14 @@ struct slice plan_op_raw(const struct plan *p, uint32_t op);
 
 /* Makes the table of ids; an id that comes twice is refused. */
 int plan_index_ids(struct plan *p, struct err *e) _must_check_;
-/* Fills plan.deps from needs and after_any (ops[].ndeps holds their number as written), and refuses what cannot be. */
+/* Fills plan.deps from needs and after_any (ops[].ndeps holds their number as written), and refuses
+ * what cannot be. */
 int plan_link(struct plan *p, struct err *e) _must_check_;
 /*
- * Whether `op` waits, directly or not, for `target`, both of message m. `order` is their place in an order in which each op comes
- * after what it waits for; `seen` and `stack` have room for all ops, seen is all zero before and after. *budget steps at most;
- * it is at or below zero when that did not do.
+ * Whether `op` waits, directly or not, for `target`, both of message m. `order` is their place in
+ * an order in which each op comes after what it waits for; `seen` and `stack` have room for all
+ * ops, seen is all zero before and after. *budget steps at most; it is at or below zero when that
+ * did not do.
  */
 struct plan_walk {
 	uint32_t *order; /* by op */

@@ -1,11 +1,14 @@
 /*
- * What batchd and batchd-spawner say to each other over a SOCK_SEQPACKET Unix socket: fixed frames in the machine's own byte order
- * (both ends are on one machine), many to a packet, file descriptors by SCM_RIGHTS in the order of the frames that own them.
- * Numbers and layouts are stored (an old spawner serves a new batchd): never renumber, never reorder; a change is a new version.
+ * What batchd and batchd-spawner say to each other over a SOCK_SEQPACKET Unix socket: fixed frames
+ * in the machine's own byte order (both ends are on one machine), many to a packet, file
+ * descriptors by SCM_RIGHTS in the order of the frames that own them. Numbers and layouts are
+ * stored (an old spawner serves a new batchd): never renumber, never reorder; a change is a new
+ * version.
  *
- * batchd sends HELLO first; the spawner answers HELLO_OK or REFUSED. Everything about an attempt carries its token for ever. A START
- * is answered by exactly one of STARTED (then EXIT), START_FAILED, BUSY (not taken: no trace of it is kept), or KNOWN when the
- * token was seen before. Records stay until ACK. QUERY is answered by one KNOWN a record and KNOWN_END.
+ * batchd sends HELLO first; the spawner answers HELLO_OK or REFUSED. Everything about an attempt
+ * carries its token for ever. A START is answered by exactly one of STARTED (then EXIT),
+ * START_FAILED, BUSY (not taken: no trace of it is kept), or KNOWN when the token was seen before.
+ * Records stay until ACK. QUERY is answered by one KNOWN a record and KNOWN_END.
  */
 #ifndef PROTO_SPAWN_WIRE_H
 #define PROTO_SPAWN_WIRE_H
@@ -22,21 +25,21 @@
 
 /* wire, never renumber */
 enum sw_type {
-	SW_HELLO = 1,	    /* struct sw_hello */
-	SW_ENV_DROP = 2,    /* head alone, token is the env id: forget that environment */
-	SW_START = 3,	    /* struct sw_start, one fd with SW_START_STDIN_FD */
-	SW_STOP = 4,	    /* struct sw_stop */
-	SW_SIGNAL = 5,	    /* struct sw_signal */
-	SW_ACK = 6,	    /* head alone: forget the token, close its pipes */
-	SW_QUERY = 7,	    /* head alone */
-	SW_HELLO_OK = 32,   /* struct sw_hello_ok */
-	SW_REFUSED = 33,    /* struct sw_refused, then the connection ends */
-	SW_STARTED = 34,    /* struct sw_report from here on; n_fds fds */
+	SW_HELLO = 1,	  /* struct sw_hello */
+	SW_ENV_DROP = 2,  /* head alone, token is the env id: forget that environment */
+	SW_START = 3,	  /* struct sw_start, one fd with SW_START_STDIN_FD */
+	SW_STOP = 4,	  /* struct sw_stop */
+	SW_SIGNAL = 5,	  /* struct sw_signal */
+	SW_ACK = 6,	  /* head alone: forget the token, close its pipes */
+	SW_QUERY = 7,	  /* head alone */
+	SW_HELLO_OK = 32, /* struct sw_hello_ok */
+	SW_REFUSED = 33,  /* struct sw_refused, then the connection ends */
+	SW_STARTED = 34,  /* struct sw_report from here on; n_fds fds */
 	SW_START_FAILED = 35,
 	SW_BUSY = 36,
 	SW_EXIT = 37,
-	SW_KNOWN = 38,	    /* n_fds fds */
-	SW_KNOWN_END = 39,  /* head alone */
+	SW_KNOWN = 38,	   /* n_fds fds */
+	SW_KNOWN_END = 39, /* head alone */
 };
 
 /* size: of the frame with this head, a multiple of 8. */
@@ -72,13 +75,15 @@ struct sw_refused {
 };
 static_assert(sizeof(struct sw_refused) == 256, "wire");
 
-/* What is done between fork and exec, in the order listed, each a version of its own. wire, never renumber */
+/* What is done between fork and exec, in the order listed, each a version of its own. wire, never
+ * renumber */
 enum sw_stage_kind {
-	SW_STAGE_SESSION = 1, /* setsid; with SW_START_PTY the terminal becomes the controlling one */
-	SW_STAGE_CGROUP = 2,  /* into a cgroup of its own, where the system lets us (else nothing) */
-	SW_STAGE_LIMITS = 3,  /* umask, and the soft limit of open files as the spawner found it */
+	SW_STAGE_SESSION =
+		1, /* setsid; with SW_START_PTY the terminal becomes the controlling one */
+	SW_STAGE_CGROUP = 2, /* into a cgroup of its own, where the system lets us (else nothing) */
+	SW_STAGE_LIMITS = 3, /* umask, and the soft limit of open files as the spawner found it */
 	SW_STAGE_CWD = 4,
-	SW_STAGE_STDIN = 5,   /* 0 from what was asked, 1 and 2 from the pipes or the terminal */
+	SW_STAGE_STDIN = 5, /* 0 from what was asked, 1 and 2 from the pipes or the terminal */
 	SW_STAGE_EXEC = 6,
 	SW_STAGE_MAX,
 };
@@ -98,16 +103,17 @@ static_assert(sizeof(struct sw_stage) == 8, "wire");
 #define SW_START_FORK 8u     /* fork even where vfork would do */
 
 /*
- * Followed by n_stages struct sw_stage, then the texts, each with the length given (its NULs included) and 0 bytes where absent:
- * cwd, argv ("a\0b\0"), extra environment ("NAME=VALUE\0", or "NAME\0" to remove), stdin path, path of the environment file; then
- * up to 7 bytes of padding.
+ * Followed by n_stages struct sw_stage, then the texts, each with the length given (its NULs
+ * included) and 0 bytes where absent: cwd, argv ("a\0b\0"), extra environment ("NAME=VALUE\0", or
+ * "NAME\0" to remove), stdin path, path of the environment file; then up to 7 bytes of padding.
  */
 struct sw_start {
 	struct sw_head head;
 	uint64_t env_id; /* the file is read once per id */
 	uint32_t flags;
 	uint32_t umask;
-	uint32_t drain_ms;  /* children may go by themselves for so long after the op's own process */
+	uint32_t
+		drain_ms; /* children may go by themselves for so long after the op's own process */
 	uint32_t linger_ms; /* then TERM, and KILL so much later */
 	uint32_t argc;
 	uint32_t n_stages;
@@ -138,10 +144,12 @@ enum sw_state {
 	SW_FREE = 0,
 	SW_STARTING = 1, /* between fork and exec */
 	SW_RUNNING = 2,
-	SW_REAPED = 3, /* its own process has ended, wait_status is true; its children are being waited for */
+	SW_REAPED = 3, /* its own process has ended, wait_status is true; its children are being
+			  waited for */
 	SW_EXITED = 4,
 	SW_FAILED = 5, /* nothing was executed: start_errno, step */
-	SW_ORPHAN = 6, /* runs, started by a spawner that is gone: its status will come to whoever is its parent, not to us */
+	SW_ORPHAN = 6, /* runs, started by a spawner that is gone: its status will come to whoever
+			  is its parent, not to us */
 	SW_LOST = 7,   /* has ended, nobody here can know how */
 };
 
@@ -165,10 +173,12 @@ enum sw_step {
 static inline const char *sw_step_name(uint32_t step)
 {
 	static const char *const names[] = {
-		[SW_STEP_NONE] = "",	   [SW_STEP_PIPE] = "pipe",	[SW_STEP_FORK] = "fork",
-		[SW_STEP_SETSID] = "setsid", [SW_STEP_CGROUP] = "cgroup", [SW_STEP_LIMITS] = "limits",
-		[SW_STEP_CHDIR] = "chdir", [SW_STEP_STDIN] = "stdin",	[SW_STEP_EXEC] = "exec",
-		[SW_STEP_ENV] = "environment", [SW_STEP_STAGE] = "stage",
+		[SW_STEP_NONE] = "",	     [SW_STEP_PIPE] = "pipe",
+		[SW_STEP_FORK] = "fork",     [SW_STEP_SETSID] = "setsid",
+		[SW_STEP_CGROUP] = "cgroup", [SW_STEP_LIMITS] = "limits",
+		[SW_STEP_CHDIR] = "chdir",   [SW_STEP_STDIN] = "stdin",
+		[SW_STEP_EXEC] = "exec",     [SW_STEP_ENV] = "environment",
+		[SW_STEP_STAGE] = "stage",
 	};
 	static_assert(sizeof(names) / sizeof(names[0]) == SW_STEP_MAX, "a step without a name");
 	return step < SW_STEP_MAX ? names[step] : "unknown";
@@ -182,9 +192,9 @@ struct sw_report {
 	uint32_t flags; /* of its START */
 	int32_t wait_status;
 	int32_t start_errno;
-	uint32_t step;	    /* enum sw_step */
-	uint32_t lingering; /* processes that outlived it */
-	uint32_t n_fds;	    /* read ends that came along: stdout, stderr; 1: a terminal */
+	uint32_t step;		      /* enum sw_step */
+	uint32_t lingering;	      /* processes that outlived it */
+	uint32_t n_fds;		      /* read ends that came along: stdout, stderr; 1: a terminal */
 	int64_t started_ms, ended_ms; /* wall clock */
 	int64_t duration_ms;	      /* monotonic */
 };

@@ -1,5 +1,6 @@
 /*
- * "Did you mean": the nearest of some names to one that is unknown. Offer every name, then ask; allocates nothing.
+ * "Did you mean": the nearest of some names to one that is unknown. Offer every name, then ask;
+ *allocates nothing.
  *
  *	struct suggest s = SUGGEST_INIT(wrong);
  *	for each name: suggest_offer(&s, name);
@@ -16,7 +17,10 @@ struct suggest {
 	unsigned distance; /* of best */
 };
 
-#define SUGGEST_INIT(name) { .wrong = (name) }
+#define SUGGEST_INIT(name)                                                                         \
+	{                                                                                          \
+		.wrong = (name)                                                                    \
+	}
 #define SUGGEST_TEXT_MAX 96
 
 void suggest_offer(struct suggest *s, const char *name);

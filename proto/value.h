@@ -1,6 +1,7 @@
 /*
- * What field.c and its friends share: error texts about a value begin with ": " or with the place inside it ("[3]: ", ".key: "), and
- * get what leads there put before them on the way up. Only proto/ includes this.
+ * What field.c and its friends share: error texts about a value begin with ": " or with the place
+ * inside it ("[3]: ", ".key: "), and get what leads there put before them on the way up. Only
+ * proto/ includes this.
  */
 #ifndef PROTO_VALUE_H
 #define PROTO_VALUE_H
@@ -14,13 +15,15 @@
 
 /* A name from outside as it may stand in an error text: one line, valid UTF-8, cut. */
 const char *value_quote(struct slice s, char text[VALUE_QUOTE_MAX]);
-/* Puts path and, if not NULL, ".key" before e; nothing but the key where the path is empty. Returns 1. */
+/* Puts path and, if not NULL, ".key" before e; nothing but the key where the path is empty.
+ * Returns 1. */
 int value_at(struct err *e, const char *path, const char *key);
 /* The key at the cursor: must be a str of valid UTF-8. */
 int value_key(struct mp *m, struct slice *ret, struct err *e) _must_check_;
 /* Opens a map (an empty array is one) or an array: the cursor then stands at the first element. */
 int value_open_map(struct slice raw, struct mp *m, uint32_t *ret_pairs, struct err *e) _must_check_;
-int value_open_array(struct slice raw, struct mp *m, uint32_t *ret_count, struct err *e) _must_check_;
+int value_open_array(struct slice raw, struct mp *m, uint32_t *ret_count,
+		     struct err *e) _must_check_;
 /* No key of the map comes twice; its keys are str (checked before). */
 int value_keys_distinct(struct slice map, struct err *e) _must_check_;
 /* value_check() without a path. */

@@ -1,6 +1,6 @@
 /*
- * From bytes to an accepted run: the plan proves the batch, the run is built, its records go to the store, and only when these are
- * durable is the submitter answered and anything started.
+ * From bytes to an accepted run: the plan proves the batch, the run is built, its records go to the
+ * store, and only when these are durable is the submitter answered and anything started.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,14 +12,16 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
-/* The answer to a submit that failed before anything was stored, given after engine_submit has returned. */
+/* The answer to a submit that failed before anything was stored, given after engine_submit has
+ * returned. */
 struct refusal {
 	engine_submit_fn done;
 	void *arg;
 	struct err err;
 };
 
-static void refusal_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+static void refusal_done(void *arg, enum txn_status status, uint64_t existing,
+			 const struct err *err)
 {
 	struct refusal *f = arg;
 	(void)status;
@@ -29,7 +31,8 @@ static void refusal_done(void *arg, enum txn_status status, uint64_t existing, c
 	free(f);
 }
 
-/* An empty transaction keeps the order of answers: a refusal comes after what the same client was accepted before. */
+/* An empty transaction keeps the order of answers: a refusal comes after what the same client was
+ * accepted before. */
 static void refuse(struct engine *e, const struct engine_submit *s, const struct err *err)
 {
 	struct refusal *f = xmalloc(sizeof(*f));
@@ -48,12 +51,14 @@ void accept_project(struct live_run *r)
 		r->list = xstrdup(marked ? marked : "default");
 }
 
-static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch, struct err *err)
+static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch,
+				     struct err *err)
 {
 	struct buf stripped = BUF_INIT;
 	struct plan *plan;
 	if (buf_try_reserve(&stripped, batch.len) < 0) {
-		err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts", batch.len);
+		err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts",
+			batch.len);
 		return NULL;
 	}
 	batch_strip(batch, &stripped);
@@ -89,7 +94,8 @@ static int need_run(struct live_run *r, const char *field, int64_t id, bool any,
 	return 0;
 }
 
-static int each_need(struct live_run *r, struct slice ids, const char *field, bool any, struct err *err)
+static int each_need(struct live_run *r, struct slice ids, const char *field, bool any,
+		     struct err *err)
 {
 	if (!ids.p)
 		return 0;
@@ -172,8 +178,10 @@ static void accept_existing(struct live_run *r, enum txn_status status, uint64_t
 	struct engine *e = r->e;
 	struct err err = ERR_INIT;
 	if (status == TXN_KEY_OTHER)
-		err_set(&err, E_KEY, "key '%s' belongs to run %" PRIu64 ", which is another batch: use another key", r->key,
-			existing);
+		err_set(&err, E_KEY,
+			"key '%s' belongs to run %" PRIu64
+			", which is another batch: use another key",
+			r->key, existing);
 	if (e->next_run == r->id + 1)
 		e->next_run = r->id; /* nobody has heard of it */
 	r->done(r->done_arg, status == TXN_KEY_SAME ? existing : 0, status == TXN_KEY_SAME,
@@ -203,7 +211,8 @@ static void accept_done(void *arg, enum txn_status status, uint64_t existing, co
 	}
 }
 
-/* The ops that will start at once are claimed with the run itself, so that no second commit stands before them. */
+/* The ops that will start at once are claimed with the run itself, so that no second commit stands
+ * before them. */
 static void accept_first_claims(struct live_run *r)
 {
 	const struct batch_head *h = &r->plan->head;
@@ -239,7 +248,8 @@ static void accept_commit(struct live_run *r, struct slice batch)
 	_cleanup_free_ uint32_t *ops = xcalloc(r->n_claimed, sizeof(ops[0]));
 	for (uint32_t i = 0; i < r->n_claimed; i++)
 		ops[i] = r->claimed[i] + 1;
-	struct claim_row claim = { .run = r->id, .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
+	struct claim_row claim = { .run = r->id,
+				   .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
 	if (r->n_claimed)
 		txn_claim(t, &claim);
 	e->ports.commit(e->ports.arg, t);
@@ -258,8 +268,9 @@ static void warn(struct buf *warnings, const struct live_run *r)
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	pk_array(&pk);
 	if (r->plan->head.has_jobs && r->jobs > r->pool->slots) {
-		buf_addf(&text, "jobs: %u is more than the %u slots of group '%s', which stay the limit", r->jobs,
-			 r->pool->slots, r->group);
+		buf_addf(&text,
+			 "jobs: %u is more than the %u slots of group '%s', which stay the limit",
+			 r->jobs, r->pool->slots, r->group);
 		pk_str(&pk, buf_slice(&text));
 	}
 	if (r->plan->head.order == ORDER_AS_IF_SERIAL)
@@ -307,7 +318,8 @@ static void check_plan(const struct live_run *r, struct buf *b)
 	pk_end(&pk);
 }
 
-int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings, struct err *err)
+int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings,
+		 struct err *err)
 {
 	struct live_run *r = accept_build(e, 0, batch, err);
 	if (r && (accept_needs(r, err) || drive_prepare(r, err)))

@@ -1,7 +1,8 @@
 /*
- * Claims: before an op starts, the database says durably that it may have started, so that after a power cut no started op is taken
- * for a queued one. To keep the commit out of the way between a freed slot and the next start, a busy run claims ahead: its window
- * doubles each time an op had to wait for its claim, and what was claimed but not started is given back when the run slows down,
+ * Claims: before an op starts, the database says durably that it may have started, so that after a
+ * power cut no started op is taken for a queued one. To keep the commit out of the way between a
+ * freed slot and the next start, a busy run claims ahead: its window doubles each time an op had to
+ * wait for its claim, and what was claimed but not started is given back when the run slows down,
  * so that a power cut finds little more claimed than had started.
  */
 #include <stdlib.h>
@@ -90,11 +91,13 @@ void claims_durable(struct live_run *r, uint32_t op)
 		sched_update(r);
 }
 
-/* The first ops of the ready queue wait for a claim while slots are free: ask for as many as could start, and look further ahead. */
+/* The first ops of the ready queue wait for a claim while slots are free: ask for as many as could
+ * start, and look further ahead. */
 void claims_stalled(struct live_run *r, uint32_t free_slots)
 {
 	uint32_t n = 0;
-	for (uint32_t op = r->ready_head; op != NO_OP && n < MAX2(free_slots, 1); op = r->ops[op].next, n++)
+	for (uint32_t op = r->ready_head; op != NO_OP && n < MAX2(free_slots, 1);
+	     op = r->ops[op].next, n++)
 		claims_ask(r, op);
 	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS)
 		r->window = MIN2(WINDOW_MAX, MAX2(2, r->window * 2));
@@ -105,7 +108,8 @@ void claims_stalled(struct live_run *r, uint32_t free_slots)
 static void claims_ahead(struct live_run *r)
 {
 	uint32_t want = r->window;
-	for (uint32_t op = r->ready_head; op != NO_OP && r->n_claimed_idle < want; op = r->ops[op].next)
+	for (uint32_t op = r->ready_head; op != NO_OP && r->n_claimed_idle < want;
+	     op = r->ops[op].next)
 		claims_ask(r, op);
 	if (r->message >= r->plan->n_messages || r->n_claimed_idle >= want)
 		return;
@@ -120,8 +124,7 @@ void claims_flush(struct engine *e)
 {
 	if (e->committing)
 		return; /* the set is written as it is when its turn comes */
-	list_for_safe(&e->dirty, node)
-	{
+	list_for_safe (&e->dirty, node) {
 		struct live_run *r = list_entry(node, struct live_run, dirty);
 		list_del(node);
 		r->claims_dirty = false;

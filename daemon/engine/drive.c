@@ -1,5 +1,6 @@
 /*
- * Todos moved by ops: the `todos` ops, and ops with `todo: ID`. Changes ride in the turn's transaction; their events follow it.
+ * Todos moved by ops: the `todos` ops, and ops with `todo: ID`. Changes ride in the turn's
+ * transaction; their events follow it.
  */
 #include <stdlib.h>
 
@@ -14,7 +15,9 @@
 
 static struct todo_by drive_by(const struct live_run *r, const char *list)
 {
-	return (struct todo_by){ .list = list, .source = TODOS_OP_SOURCE, .run = r->id, .now_ms = time_wall_ms() };
+	return (struct todo_by){
+		.list = list, .source = TODOS_OP_SOURCE, .run = r->id, .now_ms = time_wall_ms()
+	};
 }
 
 static void told(void *arg, const struct err *err)
@@ -25,14 +28,16 @@ static void told(void *arg, const struct err *err)
 }
 
 /* A transaction of its own, so that it stands in line with what clients write to the list. */
-static void drive_commit(struct live_run *r, struct txn *t, const struct todo_change *c, engine_todo_fn done, void *arg)
+static void drive_commit(struct live_run *r, struct txn *t, const struct todo_change *c,
+			 engine_todo_fn done, void *arg)
 {
 	struct todo_change *kept = xmalloc(sizeof(*kept));
 	*kept = *c;
 	engine_todo_commit(r->e, t, kept, done, arg);
 }
 
-/* --- acceptance: every `todo: ID` must name an item that is in the list, or that this or an earlier message sets --- */
+/* --- acceptance: every `todo: ID` must name an item that is in the list, or that this or an
+ * earlier message sets --- */
 
 struct todo_name {
 	uint32_t message; /* first that sets it */
@@ -101,9 +106,11 @@ static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, s
 	HASH_FIND(hh, names, spec.todo.p, spec.todo.len, n);
 	if (!(n && n->message <= message) && !todos_has(r->e->todos, r->list, spec.todo))
 		return err_set(err, E_PARAMS,
-			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none set by this or an "
+			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none "
+			       "set by this or an "
 			       "earlier message: add it to a `todos` op, or check the id",
-			       message, op - r->plan->messages[message].first, SLICE_FMT(spec.todo), r->list);
+			       message, op - r->plan->messages[message].first, SLICE_FMT(spec.todo),
+			       r->list);
 	r->ops[op].drive = drive_index(r, spec.todo);
 	r->drives[r->ops[op].drive - 1].left++;
 	return 0;
@@ -152,7 +159,8 @@ static void drive_error(struct live_run *r, uint32_t op, struct buf *b)
 	else if (o->cause == CAUSE_EXIT)
 		buf_addf(b, "exit %d", o->exit);
 	else
-		buf_addf(b, "%s", o->cause ? op_cause_names[o->cause] : op_state_names[live_op_state(o)]);
+		buf_addf(b, "%s",
+			 o->cause ? op_cause_names[o->cause] : op_state_names[live_op_state(o)]);
 }
 
 void drive_settled(struct live_run *r, uint32_t op)
@@ -171,7 +179,8 @@ void drive_settled(struct live_run *r, uint32_t op)
 	struct todo_by by = drive_by(r, r->list);
 	struct todo_change c = TODO_CHANGE_INIT;
 	struct txn *t = txn_new(NULL, NULL);
-	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), t, &c)) {
+	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), t,
+			   &c)) {
 		drive_commit(r, t, &c, told, NULL);
 		return;
 	}
@@ -179,7 +188,8 @@ void drive_settled(struct live_run *r, uint32_t op)
 	todo_change_done(&c);
 }
 
-/* --- the `todos` op: it has ended when its write is durable, and its row is part of that write --- */
+/* --- the `todos` op: it has ended when its write is durable, and its row is part of that write ---
+ */
 
 struct todos_op {
 	struct engine *e;
@@ -211,7 +221,8 @@ static void todos_op_row(struct live_run *r, uint32_t op, struct txn *t)
 	txn_op(t, &row);
 }
 
-static void refused_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+static void refused_done(void *arg, enum txn_status status, uint64_t existing,
+			 const struct err *err)
 {
 	struct todos_op *x = arg;
 	(void)status;
@@ -232,7 +243,8 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	struct todo_by by = drive_by(r, list);
 	struct todo_change c = TODO_CHANGE_INIT;
 	struct txn *t = txn_new(NULL, NULL);
-	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, t, &c, &x->result.error) == 0) {
+	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, t, &c,
+			&x->result.error) == 0) {
 		todos_op_row(r, op, t);
 		drive_commit(r, t, &c, todos_op_done, x);
 		return;
@@ -240,5 +252,6 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	txn_free(t);
 	todo_change_done(&c);
 	x->result.cause = CAUSE_CONFLICT;
-	r->e->ports.commit(r->e->ports.arg, txn_new(refused_done, x)); /* answered after start() has returned */
+	r->e->ports.commit(r->e->ports.arg,
+			   txn_new(refused_done, x)); /* answered after start() has returned */
 }

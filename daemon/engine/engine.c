@@ -1,5 +1,6 @@
 /*
- * The engine's public face: what rpc asks for, what executors report, what is due. The flow itself is in flow.c.
+ * The engine's public face: what rpc asks for, what executors report, what is due. The flow itself
+ * is in flow.c.
  */
 #include "daemon/engine/engine.h"
 
@@ -16,8 +17,8 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
-struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports, uint64_t next_run,
-			  int64_t rev)
+struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
+			  uint64_t next_run, int64_t rev)
 {
 	struct engine *e = xcalloc(1, sizeof(*e));
 	e->config = *config;
@@ -38,7 +39,7 @@ struct engine *engine_free(struct engine *e)
 	if (!e)
 		return NULL;
 	HASH_ITER(hh, e->runs, r, next)
-		live_free(r);
+	live_free(r);
 	pools_free(e);
 	todos_free(e->todos);
 	timers_done(&e->timers);
@@ -66,7 +67,8 @@ bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b)
 	return true;
 }
 
-bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text, struct op_row *ret)
+bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text,
+		   struct op_row *ret)
 {
 	struct live_run *r = live_find(e, run);
 	if (!r || op == 0 || op > r->plan->n_ops)
@@ -92,8 +94,8 @@ void engine_live_runs(struct engine *e, struct buf *ids)
 {
 	struct live_run *r, *next;
 	HASH_ITER(hh, e->runs, r, next)
-		if (r->accepted)
-			buf_add(ids, &r->id, sizeof(r->id));
+	if (r->accepted)
+		buf_add(ids, &r->id, sizeof(r->id));
 	if (ids->len)
 		qsort(ids->p, ids->len / sizeof(uint64_t), sizeof(uint64_t), by_id);
 }
@@ -128,21 +130,26 @@ static void signal_run(struct live_run *r, int signal)
 {
 	for (uint32_t op = 0; op < r->plan->n_ops; op++)
 		if (r->ops[op].phase == PHASE_RUNNING || r->ops[op].phase == PHASE_STOPPING)
-			r->e->ports.signal(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts), signal);
+			r->e->ports.signal(r->e->ports.arg,
+					   token_make(r->id, op + 1, r->ops[op].attempts), signal);
 }
 
 static int cancel_op(struct live_run *r, const struct engine_cancel *c, struct err *err)
 {
 	if (c->op > r->plan->n_ops)
-		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op %u: it has %u", r->id, c->op, r->plan->n_ops);
+		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op %u: it has %u", r->id,
+			       c->op, r->plan->n_ops);
 	struct live_op *o = &r->ops[c->op - 1];
 	if (op_phase_ended(o->phase))
 		return err_set(err, E_STATE, "op %" PRIu64 ".%u has ended (%s)", r->id, c->op,
 			       op_state_names[live_op_state(o)]);
 	if (c->signal && (o->phase == PHASE_RUNNING || o->phase == PHASE_STOPPING))
-		r->e->ports.signal(r->e->ports.arg, token_make(r->id, c->op, o->attempts), c->signal);
+		r->e->ports.signal(r->e->ports.arg, token_make(r->id, c->op, o->attempts),
+				   c->signal);
 	else if (c->signal)
-		return err_set(err, E_STATE, "op %" PRIu64 ".%u is not running: there is nothing to signal", r->id, c->op);
+		return err_set(err, E_STATE,
+			       "op %" PRIu64 ".%u is not running: there is nothing to signal",
+			       r->id, c->op);
 	else
 		flow_input(r, c->op - 1, INPUT_CANCEL, CAUSE_CANCEL);
 	return 0;
@@ -153,10 +160,10 @@ static void cancel_children(struct engine *e, uint64_t parent, uint32_t op, bool
 {
 	struct live_run *r, *next;
 	HASH_ITER(hh, e->runs, r, next)
-		if (r->parent == parent && (!op || r->parent_op == op) && r->accepted && !r->end_sent) {
-			flow_cancel_run(r, now);
-			cancel_children(e, r->id, 0, now);
-		}
+	if (r->parent == parent && (!op || r->parent_op == op) && r->accepted && !r->end_sent) {
+		flow_cancel_run(r, now);
+		cancel_children(e, r->id, 0, now);
+	}
 }
 
 int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *err)
@@ -281,7 +288,8 @@ static void take_facts(struct live_op *o, const struct exec_result *x)
 }
 
 /* "cannot enter '/data': permission denied": which step of starting failed, on what, and why. */
-static char *start_error(const struct live_run *r, const struct batch_op *spec, const struct exec_result *x)
+static char *start_error(const struct live_run *r, const struct batch_op *spec,
+			 const struct exec_result *x)
 {
 	static const struct {
 		const char *step, *text;
@@ -314,8 +322,8 @@ static char *start_error(const struct live_run *r, const struct batch_op *spec, 
 }
 
 /* Which words describe the end, apart from what we did to it. */
-static enum op_cause result_cause(const struct live_run *r, struct live_op *o, const struct batch_op *spec,
-				   const struct exec_result *x)
+static enum op_cause result_cause(const struct live_run *r, struct live_op *o,
+				  const struct batch_op *spec, const struct exec_result *x)
 {
 	if (x->is_file_op)
 		return (enum op_cause)x->cause;
@@ -332,9 +340,11 @@ static enum op_cause result_cause(const struct live_run *r, struct live_op *o, c
 	return exit_is_good(spec->ok_exits, o->exit) ? CAUSE_NONE : CAUSE_EXIT;
 }
 
-static enum op_input bad_input(const struct live_op *o, const struct batch_op *spec, const struct live_run *r)
+static enum op_input bad_input(const struct live_op *o, const struct batch_op *spec,
+			       const struct live_run *r)
 {
-	return o->attempts <= spec->retries && !r->cancelled && !r->timed_out ? INPUT_BAD_RETRY : INPUT_BAD;
+	return o->attempts <= spec->retries && !r->cancelled && !r->timed_out ? INPUT_BAD_RETRY
+									      : INPUT_BAD;
 }
 
 static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *x)

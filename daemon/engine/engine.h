@@ -1,10 +1,12 @@
 /*
- * The engine: runs, messages, ops and who starts when. Pure logic on the loop thread: no SQL, no sockets, no pids. It acts through
- * the ports below and is told what happened by the engine_* calls; ids cross its border, never pointers.
+ * The engine: runs, messages, ops and who starts when. Pure logic on the loop thread: no SQL, no
+ * sockets, no pids. It acts through the ports below and is told what happened by the engine_*
+ * calls; ids cross its border, never pointers.
  *
- * Order of things (valkey's rule: finish a turn, commit once, then answer): what happens in a loop turn is gathered in one
- * transaction, handed to ports.commit by engine_flush(); answers and events that tell of an outcome leave when it is durable. A
- * slot that became free is filled at once, without waiting for that commit.
+ * Order of things (valkey's rule: finish a turn, commit once, then answer): what happens in a loop
+ * turn is gathered in one transaction, handed to ports.commit by engine_flush(); answers and events
+ * that tell of an outcome leave when it is durable. A slot that became free is filled at once,
+ * without waiting for that commit.
  */
 #ifndef DAEMON_ENGINE_ENGINE_H
 #define DAEMON_ENGINE_ENGINE_H
@@ -29,44 +31,47 @@ enum event_type { EVENT_RUN_STATE, EVENT_OP_STATE, EVENT_OP_OUTPUT, EVENT_TODO_C
 struct event {
 	enum event_type type;
 	int64_t rev, time;
-	uint64_t run;		   /* all but EVENT_TODO_CHANGED, where it is the run that did it, or 0 */
+	uint64_t run; /* all but EVENT_TODO_CHANGED, where it is the run that did it, or 0 */
 	const struct run_row *row; /* EVENT_RUN_STATE */
 	const struct op_row *op;   /* EVENT_OP_STATE */
-	uint32_t output_op, output_attempt; /* EVENT_OP_OUTPUT: it grew (sizes are read from the run log) */
-	const char *list;	   /* EVENT_TODO_CHANGED */
+	uint32_t output_op,
+		output_attempt; /* EVENT_OP_OUTPUT: it grew (sizes are read from the run log) */
+	const char *list;	/* EVENT_TODO_CHANGED */
 	int64_t todo_rev;
 	struct slice before, after; /* packed arrays of items */
 };
 
 struct engine_ports {
-	void (*commit)(void *arg, struct txn *t); /* takes t */
+	void (*commit)(void *arg, struct txn *t);	       /* takes t */
 	int (*start)(void *arg, const struct exec_spec *spec); /* 0 or -EAGAIN */
-	void (*start_file)(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t umask,
-			   int64_t output_cap);
+	void (*start_file)(void *arg, uint64_t token, const struct batch_op *op, const char *path,
+			   uint32_t umask, int64_t output_cap);
 	void (*cancel_file)(void *arg, uint64_t token);
 	void (*stop)(void *arg, uint64_t token, int64_t grace_ms);
 	void (*signal)(void *arg, uint64_t token, int signal);
-	void (*ack)(void *arg, uint64_t token);	  /* the attempt's result is durable */
-	void (*run_done)(void *arg, uint64_t run); /* the run's end is durable: its files can be closed */
+	void (*ack)(void *arg, uint64_t token); /* the attempt's result is durable */
+	void (*run_done)(void *arg,
+			 uint64_t run); /* the run's end is durable: its files can be closed */
 	void (*event)(void *arg, const struct event *e);
 	/* The state of a run that is not live: 0, or 1 when there is no such run. */
 	int (*run_state)(void *arg, uint64_t run, enum run_state *ret);
-	void (*todos_lost)(void *arg, const char *list); /* a write was not stored: load the list anew */
+	void (*todos_lost)(void *arg,
+			   const char *list); /* a write was not stored: load the list anew */
 	void *arg;
 };
 
 struct engine_config {
-	uint32_t slots;		 /* of the default pool; 0: max(8, cores + 2) */
-	int64_t output_cap;	 /* where the batch gives none */
+	uint32_t slots;	    /* of the default pool; 0: max(8, cores + 2) */
+	int64_t output_cap; /* where the batch gives none */
 	int64_t grace_ms;
-	const char *shell;	 /* for bash ops without `shell` */
-	const char *socket;	 /* BATCHD_SOCKET of the ops */
-	const char *runs_dir;	 /* RUN.env files are here */
+	const char *shell;	   /* for bash ops without `shell` */
+	const char *socket;	   /* BATCHD_SOCKET of the ops */
+	const char *runs_dir;	   /* RUN.env files are here */
 	char *const *environ_dflt; /* base environment where the batch brings none */
 };
 
-struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports, uint64_t next_run,
-			  int64_t rev);
+struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
+			  uint64_t next_run, int64_t rev);
 struct engine *engine_free(struct engine *e);
 
 /* --- submitting --- */
@@ -75,27 +80,33 @@ struct engine *engine_free(struct engine *e);
 typedef void (*engine_submit_fn)(void *arg, uint64_t run, bool existing, const struct err *err);
 
 struct engine_submit {
-	struct slice batch;    /* a whole msgpack map, scanned */
-	uint64_t parent;       /* run of the op the caller runs in, 0: none */
+	struct slice batch; /* a whole msgpack map, scanned */
+	uint64_t parent;    /* run of the op the caller runs in, 0: none */
 	uint32_t parent_op;
 	uint64_t origin;       /* restart: the run it repeats, 0: none */
-	struct slice reused;   /* restart: array of uint32_t, ops (1-based) taken over as succeeded/reused */
+	struct slice reused;   /* restart: array of uint32_t, ops (1-based) taken over as
+				  succeeded/reused */
 	engine_submit_fn done; /* always called exactly once, never before engine_submit returned */
 	void *arg;
 };
-/* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are appended where not NULL. */
+/* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are
+ * appended where not NULL. */
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
-/* The same checks without accepting: 0 and a packed map {messages: [...]} in plan, packed array of str in warnings; or 1. */
-int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings, struct err *err) _must_check_;
+/* The same checks without accepting: 0 and a packed map {messages: [...]} in plan, packed array of
+ * str in warnings; or 1. */
+int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings,
+		 struct err *err) _must_check_;
 
 /* --- looking --- */
 
-/* Live runs only (the others are in the store). The strings are the engine's, valid until the loop turn ends. */
+/* Live runs only (the others are in the store). The strings are the engine's, valid until the loop
+ * turn ends. */
 bool engine_run_row(struct engine *e, uint64_t run, struct run_row *ret);
 /* Its messages as a packed array of {index, name, state}, appended. */
 bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b);
 /* `op` is 1-based; text is put into `text` (cleared first). */
-bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text, struct op_row *ret);
+bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text,
+		   struct op_row *ret);
 /* Index (1-based) of the op with that id in a live run, 0: none. */
 uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id);
 /* Ids of all live runs, ascending. */
@@ -108,10 +119,10 @@ struct todos *engine_todos(struct engine *e);
 
 struct engine_cancel {
 	uint64_t run;
-	uint32_t op;	   /* 1-based; 0: the whole run */
-	int signal;	   /* 0: stop; else sends only that */
-	int64_t grace_ms;  /* -1: the default */
-	bool now;	   /* `always` messages do not run either */
+	uint32_t op;	  /* 1-based; 0: the whole run */
+	int signal;	  /* 0: stop; else sends only that */
+	int64_t grace_ms; /* -1: the default */
+	bool now;	  /* `always` messages do not run either */
 };
 int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *err) _must_check_;
 int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err) _must_check_;
@@ -120,7 +131,8 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err) _must_check_;
 /* What was asked for is durable (err NULL), or was not stored. */
 typedef void (*engine_todo_fn)(void *arg, const struct err *err);
 
-/* Calls fn when all that has been done so far is durable; never before this returns. For answers to calls that change runs. */
+/* Calls fn when all that has been done so far is durable; never before this returns. For answers to
+ * calls that change runs. */
 void engine_after(struct engine *e, void (*fn)(void *arg), void *arg);
 
 /* --- pools of slots --- */
@@ -128,38 +140,44 @@ void engine_after(struct engine *e, void (*fn)(void *arg), void *arg);
 /* As batchd.conf or the store say, at start-up. Makes the pool if there is none of that name. */
 void engine_load_group(struct engine *e, const struct group_row *row);
 /* Changes a pool (slots 0: as they are) and stores it; done as for engine_todo_commit. */
-void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused, engine_todo_fn done, void *arg);
+void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused,
+		      engine_todo_fn done, void *arg);
 
 struct engine_group {
 	const char *group;
 	uint32_t slots, used, runs; /* runs: with ops that could start */
 	bool paused;
 };
-void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g), void *arg);
+void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g),
+		       void *arg);
 /* One by name; false: there is none. */
 bool engine_get_group(struct engine *e, const char *name, struct engine_group *ret);
 
 /* --- todos through the engine: it adds the event and commits --- */
 
 /*
- * Takes what todo.c did (its records are in t, made with txn_new(NULL, NULL)): commits it, then sends the event, then calls done, err
- * NULL when it is durable. `change` is malloced and the engine's from here on: valid until done returns, then freed. Not for a change
- * with `nothing` set.
+ * Takes what todo.c did (its records are in t, made with txn_new(NULL, NULL)): commits it, then
+ * sends the event, then calls done, err NULL when it is durable. `change` is malloced and the
+ * engine's from here on: valid until done returns, then freed. Not for a change with `nothing` set.
  */
-void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg);
+void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change,
+			engine_todo_fn done, void *arg);
 
-/* The op (1-based) begins or ends to wait for another run: its slots are free meanwhile. Counts: lend twice, take back twice. */
+/* The op (1-based) begins or ends to wait for another run: its slots are free meanwhile. Counts:
+ * lend twice, take back twice. */
 void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend);
 
 /* --- what happened --- */
 
 void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms);
 void engine_op_ended(struct engine *e, const struct exec_result *r);
-/* The executor could not take it now: it goes back to ready and is tried when something has ended, or after a second. */
+/* The executor could not take it now: it goes back to ready and is tried when something has ended,
+ * or after a second. */
 void engine_op_busy(struct engine *e, uint64_t token);
 void engine_op_output(struct engine *e, uint64_t token);
 
-/* Hands this turn's transaction to the store, if there is one. The loop calls it once at the end of each turn. */
+/* Hands this turn's transaction to the store, if there is one. The loop calls it once at the end of
+ * each turn. */
 void engine_flush(struct engine *e);
 /* Monotonic ms of the next thing that is due (timeouts, delays), INT64_MAX: none. */
 int64_t engine_deadline(struct engine *e);
@@ -173,15 +191,18 @@ void engine_stop_starting(struct engine *e);
 struct engine_stored_run {
 	struct run_row row;
 	struct slice batch, claims;
-	const struct op_row *ops; /* settled ones */
+	const struct op_row *ops;      /* settled ones */
 	const struct op_row *attempts; /* earlier tries of ops */
 	uint32_t n_ops, n_attempts;
 };
-int engine_recover_run(struct engine *e, const struct engine_stored_run *s, struct err *err) _must_check_;
-/* The executor has this attempt (running, or ended with the result to come). Unknown tokens: false. */
+int engine_recover_run(struct engine *e, const struct engine_stored_run *s,
+		       struct err *err) _must_check_;
+/* The executor has this attempt (running, or ended with the result to come). Unknown tokens: false.
+ */
 bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms);
 int64_t engine_output_cap(struct engine *e, uint64_t token);
-/* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go on. */
+/* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go
+ * on. */
 void engine_recover_done(struct engine *e, bool rebooted);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * How a run goes: messages one after another, stages and dependencies inside a message, and what an op's end means for the rest.
- * Settling is a queue, not recursion: a chain of a million skipped ops takes no stack.
+ * How a run goes: messages one after another, stages and dependencies inside a message, and what an
+ * op's end means for the rest. Settling is a queue, not recursion: a chain of a million skipped ops
+ * takes no stack.
  */
 #include <stdlib.h>
 
@@ -13,7 +14,8 @@ static void message_next(struct live_run *r);
 
 static bool op_busy(const struct live_op *o)
 {
-	return o->phase == PHASE_STARTING || o->phase == PHASE_RUNNING || o->phase == PHASE_STOPPING;
+	return o->phase == PHASE_STARTING || o->phase == PHASE_RUNNING ||
+	       o->phase == PHASE_STOPPING;
 }
 
 /* --- an op's input and its effect --- */
@@ -56,7 +58,8 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 {
 	struct live_op *o = &r->ops[op];
 	if (o->phase == PHASE_SKIPPED && o->attempts > 0) {
-		o->phase = PHASE_FAILED; /* tried, failed, and not tried again: what the last try said stands */
+		o->phase = PHASE_FAILED; /* tried, failed, and not tried again: what the last try
+					    said stands */
 		cause = (enum op_cause)o->cause;
 	}
 	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
@@ -118,7 +121,8 @@ static void effect_backoff(struct live_run *r, uint32_t op)
 	timer_arm(&r->e->timers, &r->ops[op].attempt->timer, r->e->now_ms + spec.retry_delay_ms);
 }
 
-static void flow_effect(struct live_run *r, uint32_t op, struct op_step step, enum op_input input, enum op_cause cause)
+static void flow_effect(struct live_run *r, uint32_t op, struct op_step step, enum op_input input,
+			enum op_cause cause)
 {
 	struct live_op *o = &r->ops[op];
 	switch (step.effect) {
@@ -192,14 +196,17 @@ static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_
 }
 
 /* todos, then file ops, then all others: a stage opens when those before it have ended. */
-static void stages_advance(struct live_run *r, const struct plan_message *pm, struct live_message *m)
+static void stages_advance(struct live_run *r, const struct plan_message *pm,
+			   struct live_message *m)
 {
 	while (m->stage < STAGE_REST && m->stage_left[m->stage] == 0)
 		stage_open(r, pm, ++m->stage);
 }
 
-/* Opens the first op of a serial message that has not ended; after a failure skips the rest instead. */
-static void serial_advance(struct live_run *r, const struct plan_message *pm, struct live_message *m)
+/* Opens the first op of a serial message that has not ended; after a failure skips the rest
+ * instead. */
+static void serial_advance(struct live_run *r, const struct plan_message *pm,
+			   struct live_message *m)
 {
 	while (m->serial_next < pm->count) {
 		uint32_t op = pm->first + m->serial_next;
@@ -279,7 +286,8 @@ static void message_close(struct live_run *r)
 	r->message++;
 }
 
-/* The current message if it still has something to do, else on to the next; past the last one the run ends. */
+/* The current message if it still has something to do, else on to the next; past the last one the
+ * run ends. */
 static void message_next(struct live_run *r)
 {
 	while (r->message < r->plan->n_messages) {
@@ -345,7 +353,8 @@ static bool op_spoils(const struct live_run *r, uint32_t op)
 	const struct live_op *o = &r->ops[op];
 	if (r->plan->ops[op].optional)
 		return false;
-	return o->phase == PHASE_FAILED || (o->phase == PHASE_CANCELLED && o->cause == CAUSE_CANCEL);
+	return o->phase == PHASE_FAILED ||
+	       (o->phase == PHASE_CANCELLED && o->cause == CAUSE_CANCEL);
 }
 
 /* What the op's end means for the counts of its message and run. */
@@ -452,15 +461,16 @@ void flow_run_timeout(struct live_run *r)
 void flow_restore(struct live_run *r, const struct op_row *row)
 {
 	static const uint8_t phases[OP_STATE_MAX] = {
-		[OP_SUCCEEDED] = PHASE_SUCCEEDED, [OP_FAILED] = PHASE_FAILED,
-		[OP_SKIPPED] = PHASE_SKIPPED,	  [OP_CANCELLED] = PHASE_CANCELLED,
+		[OP_SUCCEEDED] = PHASE_SUCCEEDED,     [OP_FAILED] = PHASE_FAILED,
+		[OP_SKIPPED] = PHASE_SKIPPED,	      [OP_CANCELLED] = PHASE_CANCELLED,
 		[OP_INTERRUPTED] = PHASE_INTERRUPTED,
 	};
 	uint32_t op = row->op - 1;
 	if (row->op == 0 || row->op > r->plan->n_ops)
 		return;
 	if (!op_state_ended(row->state)) {
-		r->ops[op].stop_cause = (uint8_t)row->cause; /* told to end, and not known to have */
+		r->ops[op].stop_cause =
+			(uint8_t)row->cause; /* told to end, and not known to have */
 		return;
 	}
 	struct live_op *o = &r->ops[op];

@@ -6,10 +6,12 @@
 #include "common/xalloc.h"
 
 static const uint8_t shown_state[PHASE_MAX] = {
-	[PHASE_WAITING] = OP_WAITING,	  [PHASE_READY] = OP_READY,	    [PHASE_STARTING] = OP_RUNNING,
-	[PHASE_RUNNING] = OP_RUNNING,	  [PHASE_STOPPING] = OP_RUNNING,    [PHASE_BACKOFF] = OP_WAITING,
-	[PHASE_SUCCEEDED] = OP_SUCCEEDED, [PHASE_FAILED] = OP_FAILED,	    [PHASE_SKIPPED] = OP_SKIPPED,
-	[PHASE_CANCELLED] = OP_CANCELLED, [PHASE_INTERRUPTED] = OP_INTERRUPTED,
+	[PHASE_WAITING] = OP_WAITING,	      [PHASE_READY] = OP_READY,
+	[PHASE_STARTING] = OP_RUNNING,	      [PHASE_RUNNING] = OP_RUNNING,
+	[PHASE_STOPPING] = OP_RUNNING,	      [PHASE_BACKOFF] = OP_WAITING,
+	[PHASE_SUCCEEDED] = OP_SUCCEEDED,     [PHASE_FAILED] = OP_FAILED,
+	[PHASE_SKIPPED] = OP_SKIPPED,	      [PHASE_CANCELLED] = OP_CANCELLED,
+	[PHASE_INTERRUPTED] = OP_INTERRUPTED,
 };
 
 enum op_state live_op_state(const struct live_op *o)
@@ -200,8 +202,8 @@ void live_fill_row(struct live_run *r, struct run_row *ret)
 		.n_ops = r->plan->n_ops,
 		.n_messages = r->plan->n_messages,
 		.meta = h->meta,
-		.stopping = (r->cancelled ? RUN_STOPPING_CANCEL : 0) | (r->now ? RUN_STOPPING_NOW : 0) |
-			    (r->frozen ? RUN_STOPPING_FROZEN : 0),
+		.stopping = (r->cancelled ? RUN_STOPPING_CANCEL : 0) |
+			    (r->now ? RUN_STOPPING_NOW : 0) | (r->frozen ? RUN_STOPPING_FROZEN : 0),
 	};
 	memcpy(ret->digest, r->digest, sizeof(ret->digest));
 	live_fill_summary(r, &ret->summary);
@@ -274,7 +276,8 @@ void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text)
 		pk_kint(pk, "count", pm->count);
 		pk_key(pk, "ops");
 		pk_array(pk);
-		for (uint32_t op = pm->first; op < MIN2(pm->first + pm->count, LIMIT_PLAN_OPS); op++)
+		for (uint32_t op = pm->first; op < MIN2(pm->first + pm->count, LIMIT_PLAN_OPS);
+		     op++)
 			pack_plan_op(r, pk, op, text);
 		pk_end(pk);
 		pk_end(pk);

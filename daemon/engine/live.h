@@ -1,9 +1,9 @@
 /*
- * What the engine holds of a run that has not ended, and the engine itself. Private to engine/. A live run is freed when its end is
- * durable; its history then is the store's.
+ * What the engine holds of a run that has not ended, and the engine itself. Private to engine/. A
+ * live run is freed when its end is durable; its history then is the store's.
  *
- * Words: an op is *settled* when its outcome is known, *stored* when that is durable. Dependants start at the first, clients hear at
- * the second.
+ * Words: an op is *settled* when its outcome is known, *stored* when that is durable. Dependants
+ * start at the first, clients hear at the second.
  */
 #ifndef ENGINE_LIVE_H
 #define ENGINE_LIVE_H
@@ -20,7 +20,7 @@
 /* One try at an op that is under way (or waits for its retry delay). */
 struct attempt {
 	struct live_run *run;
-	uint32_t op; /* from 0 */
+	uint32_t op;	    /* from 0 */
 	struct timer timer; /* its timeout, or the retry delay */
 	int64_t begun_mono_ms;
 };
@@ -38,12 +38,13 @@ struct live_op {
 	uint32_t drive;	    /* 1-based into run->drives, 0: drives no todo */
 	uint32_t lingering;
 	int32_t pid;
-	int16_t exit;	    /* -1: none */
+	int16_t exit; /* -1: none */
 	uint16_t attempts;
-	uint16_t lent;	    /* how many waits for runs it has under way: its slots are others' meanwhile */
-	uint16_t taken;	    /* slots it holds: what its weight came to when it started */
+	uint16_t lent;	/* how many waits for runs it has under way: its slots are others' meanwhile
+			 */
+	uint16_t taken; /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause, claim;
-	uint8_t opened : 1; /* its message and stage have begun */
+	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd; its attempt may be anywhere */
 	uint8_t reused : 1;
 };
@@ -51,12 +52,12 @@ struct live_op {
 enum { STAGE_TODOS, STAGE_FILES, STAGE_REST, STAGE_MAX };
 
 struct live_message {
-	uint32_t left;		  /* ops not settled */
+	uint32_t left; /* ops not settled */
 	uint32_t stage_left[STAGE_MAX];
-	uint8_t stage;		  /* opened up to this one */
-	uint8_t state;		  /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
+	uint8_t stage; /* opened up to this one */
+	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
-	uint32_t serial_next;	  /* serial: the op whose turn it is, from the message's first */
+	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
 };
 
 /* A todo that ops of this run drive. */
@@ -91,8 +92,9 @@ struct live_run {
 
 	struct live_op *ops;
 	struct live_message *messages;
-	uint32_t *rdep_first, *rdeps; /* who waits for an op: rdeps[rdep_first[op] .. rdep_first[op + 1]] */
-	uint32_t message;	      /* the current one; n_messages: none left */
+	uint32_t *rdep_first,
+		*rdeps;	  /* who waits for an op: rdeps[rdep_first[op] .. rdep_first[op + 1]] */
+	uint32_t message; /* the current one; n_messages: none left */
 	struct drive *drives;
 	uint32_t n_drives;
 
@@ -118,11 +120,11 @@ struct live_run {
 
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
-	bool accepted;	/* its row is durable */
+	bool accepted;	    /* its row is durable */
 	uint32_t run_waits; /* runs it needs that have not ended */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
-	bool end_sent;	/* its end is on its way to the store */
+	bool end_sent; /* its end is on its way to the store */
 
 	engine_submit_fn done;
 	void *done_arg;
@@ -154,12 +156,12 @@ struct engine {
 	struct todos *todos;
 	struct timers timers;
 	struct timer retry_timer;
-	struct turn *turn;     /* being gathered; NULL: nothing yet */
-	struct turn *failed;   /* to be committed again */
-	struct list dirty;     /* runs whose claims changed */
+	struct turn *turn;   /* being gathered; NULL: nothing yet */
+	struct turn *failed; /* to be committed again */
+	struct list dirty;   /* runs whose claims changed */
 	uint64_t next_run;
 	int64_t rev, rev_stored;
-	int64_t now_ms;	       /* monotonic, at the last look */
+	int64_t now_ms; /* monotonic, at the last look */
 	uint32_t running;
 	bool committing, in_trouble;
 	bool no_starts, scheduling;
@@ -191,13 +193,14 @@ void turn_retry(struct engine *e);
 /* --- sched.c: pools, slots, ready queues --- */
 struct pool *pool_get(struct engine *e, const char *name);
 void pools_free(struct engine *e);
-void sched_push(struct live_run *r, uint32_t op);	/* to the end of the run's ready queue */
+void sched_push(struct live_run *r, uint32_t op); /* to the end of the run's ready queue */
 void sched_push_front(struct live_run *r, uint32_t op);
 void sched_remove(struct live_run *r, uint32_t op);
-void sched_update(struct live_run *r);			/* something about its eligibility changed */
-void sched_release(struct live_run *r, uint32_t op);	/* its slots are free */
-void sched_adopt(struct live_run *r, uint32_t op); /* it runs already: takes its slots, also beyond the pool's */
-void sched_run(struct engine *e);			/* starts what can start */
+void sched_update(struct live_run *r);		     /* something about its eligibility changed */
+void sched_release(struct live_run *r, uint32_t op); /* its slots are free */
+void sched_adopt(struct live_run *r,
+		 uint32_t op);	  /* it runs already: takes its slots, also beyond the pool's */
+void sched_run(struct engine *e); /* starts what can start */
 
 /* --- start.c: from ready to the executor --- */
 int start_op(struct live_run *r, uint32_t op);

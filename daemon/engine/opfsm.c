@@ -4,11 +4,15 @@
 
 #include "common/cleanup.h"
 
-#define TO(phase, effect) { PHASE_##phase, DO_##effect, true }
+#define TO(phase, effect)                                                                          \
+	{                                                                                          \
+		PHASE_##phase, DO_##effect, true                                                   \
+	}
 
 /*
- * PHASE_STOPPING ends only by the executor's word: what was told to end has not ended until its tree is gone. An op that ends by
- * itself between the decision and the signal still counts as stopped: whoever stopped it was answered so.
+ * PHASE_STOPPING ends only by the executor's word: what was told to end has not ended until its
+ * tree is gone. An op that ends by itself between the decision and the signal still counts as
+ * stopped: whoever stopped it was answered so.
  */
 static const struct op_step table[PHASE_MAX][INPUT_MAX] = {
 	[PHASE_WAITING] = {

@@ -1,8 +1,10 @@
 /*
- * The life of an op as a table: phase x event -> next phase and what to do. No I/O, no clock, no memory: the caller performs the
- * effect. Terminal phases have no way out; tests/unit/test_opfsm.c walks the whole table.
+ * The life of an op as a table: phase x event -> next phase and what to do. No I/O, no clock, no
+ *memory: the caller performs the effect. Terminal phases have no way out; tests/unit/test_opfsm.c
+ *walks the whole table.
  *
- *	WAITING -met-> READY -slot-> STARTING -started-> RUNNING -exit-> SUCCEEDED | FAILED (or BACKOFF -due-> READY)
+ *	WAITING -met-> READY -slot-> STARTING -started-> RUNNING -exit-> SUCCEEDED | FAILED (or
+ *BACKOFF -due-> READY)
  */
 #ifndef ENGINE_OPFSM_H
 #define ENGINE_OPFSM_H
@@ -14,7 +16,8 @@ enum op_phase {
 	PHASE_READY,	/* for a slot (and its claim) */
 	PHASE_STARTING, /* handed to the executor */
 	PHASE_RUNNING,
-	PHASE_STOPPING, /* told to end: cancel, timeout or on_failure kill; its stop_cause says which */
+	PHASE_STOPPING, /* told to end: cancel, timeout or on_failure kill; its stop_cause says
+			   which */
 	PHASE_BACKOFF,	/* failed, will be tried again */
 	PHASE_SUCCEEDED,
 	PHASE_FAILED,
@@ -25,20 +28,20 @@ enum op_phase {
 };
 
 enum op_input {
-	INPUT_MET,	  /* all it waits for is there */
-	INPUT_SLOT,	  /* the scheduler gives it its slots */
-	INPUT_BUSY,	  /* the executor cannot take it now */
+	INPUT_MET,  /* all it waits for is there */
+	INPUT_SLOT, /* the scheduler gives it its slots */
+	INPUT_BUSY, /* the executor cannot take it now */
 	INPUT_STARTED,
-	INPUT_GOOD,	  /* ended in ok_exits */
-	INPUT_BAD,	  /* ended otherwise, or nothing was executed; no try left */
-	INPUT_BAD_RETRY,  /* the same with a try left */
-	INPUT_LOST,	  /* nobody can know how it ended */
-	INPUT_STOPPED,	  /* ended after we stopped it: the outcome is the stop's */
-	INPUT_DUE,	  /* the retry delay is over */
-	INPUT_SKIP,	  /* will not run: a dependency, a timeout before it began */
-	INPUT_CANCEL,	  /* a person or the parent run */
+	INPUT_GOOD,	 /* ended in ok_exits */
+	INPUT_BAD,	 /* ended otherwise, or nothing was executed; no try left */
+	INPUT_BAD_RETRY, /* the same with a try left */
+	INPUT_LOST,	 /* nobody can know how it ended */
+	INPUT_STOPPED,	 /* ended after we stopped it: the outcome is the stop's */
+	INPUT_DUE,	 /* the retry delay is over */
+	INPUT_SKIP,	 /* will not run: a dependency, a timeout before it began */
+	INPUT_CANCEL,	 /* a person or the parent run */
 	INPUT_TIMEOUT,
-	INPUT_KILL,	  /* on_failure: kill */
+	INPUT_KILL, /* on_failure: kill */
 	INPUT_MAX
 };
 

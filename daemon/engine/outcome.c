@@ -11,15 +11,18 @@ void outcome_count(struct live_run *r, uint32_t op)
 {
 	struct run_summary *s = &r->summary;
 	uint32_t *const counts[OP_STATE_MAX] = {
-		[OP_SUCCEEDED] = &s->succeeded, [OP_FAILED] = &s->failed,	    [OP_SKIPPED] = &s->skipped,
-		[OP_CANCELLED] = &s->cancelled, [OP_INTERRUPTED] = &s->interrupted,
+		[OP_SUCCEEDED] = &s->succeeded,	    [OP_FAILED] = &s->failed,
+		[OP_SKIPPED] = &s->skipped,	    [OP_CANCELLED] = &s->cancelled,
+		[OP_INTERRUPTED] = &s->interrupted,
 	};
 	++*counts[live_op_state(&r->ops[op])];
 	s->serial_ms += MAX2(r->ops[op].duration_ms, 0);
 }
 
-/* When each op of the message could have ended at the earliest, given only its dependencies; the latest of them. */
-static int64_t message_critical_ms(const struct live_run *r, const struct plan_message *pm, int64_t *finish)
+/* When each op of the message could have ended at the earliest, given only its dependencies; the
+ * latest of them. */
+static int64_t message_critical_ms(const struct live_run *r, const struct plan_message *pm,
+				   int64_t *finish)
 {
 	int64_t stage_ms[STAGE_MAX] = { 0 }, serial = 0;
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {

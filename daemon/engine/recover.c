@@ -1,7 +1,8 @@
 /*
- * After a start: runs as the store has them, attempts as the executor has them, and the two brought together. What was claimed and
- * is unknown to the executor never started when the machine has not been restarted since (the spawner's table outlives batchd and
- * spawner alike); after a reboot it may have, and is interrupted.
+ * After a start: runs as the store has them, attempts as the executor has them, and the two brought
+ * together. What was claimed and is unknown to the executor never started when the machine has not
+ * been restarted since (the spawner's table outlives batchd and spawner alike); after a reboot it
+ * may have, and is interrupted.
  */
 #include <stdlib.h>
 
@@ -70,8 +71,8 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	r->settling = true;
 	for (uint32_t i = 0; i < s->n_attempts; i++)
 		if (s->attempts[i].op >= 1 && s->attempts[i].op <= plan->n_ops)
-			r->ops[s->attempts[i].op - 1].attempts =
-				(uint16_t)MAX2(r->ops[s->attempts[i].op - 1].attempts, s->attempts[i].attempts);
+			r->ops[s->attempts[i].op - 1].attempts = (uint16_t)MAX2(
+				r->ops[s->attempts[i].op - 1].attempts, s->attempts[i].attempts);
 	for (uint32_t i = 0; i < s->n_ops; i++)
 		flow_restore(r, &s->ops[i]);
 	for (uint32_t i = 0; i < plan->n_messages; i++)
@@ -116,7 +117,8 @@ static void recover_timeouts(struct live_run *r)
 		plan_op_decode(r->plan, op, &spec);
 		int64_t gone = r->ops[op].started ? MAX2(wall - r->ops[op].started, 0) : 0;
 		if (spec.has_timeout && spec.timeout_ms > 0)
-			timer_arm(t, &r->ops[op].attempt->timer, r->e->now_ms + MAX2(spec.timeout_ms - gone, 0));
+			timer_arm(t, &r->ops[op].attempt->timer,
+				  r->e->now_ms + MAX2(spec.timeout_ms - gone, 0));
 	}
 	const struct batch_head *h = &r->plan->head;
 	if (r->started && h->has_timeout && h->timeout_ms > 0)
@@ -124,8 +126,8 @@ static void recover_timeouts(struct live_run *r)
 }
 
 /*
- * A claimed op that the executor does not know never started (commands), or may have been done (edits and appends, which would not
- * be the same done again).
+ * A claimed op that the executor does not know never started (commands), or may have been done
+ * (edits and appends, which would not be the same done again).
  */
 static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 {
@@ -133,7 +135,8 @@ static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 	return r->ops[op].recovered && (rebooted || (kind != KIND_BASH && kind != KIND_EXEC));
 }
 
-/* Commands of the message have started: its file ops had ended then, though nobody stored how. To do one again could undo their work. */
+/* Commands of the message have started: its file ops had ended then, though nobody stored how. To
+ * do one again could undo their work. */
 static bool message_went_on(const struct live_run *r, uint32_t message, bool rebooted)
 {
 	const struct plan_message *pm = &r->plan->messages[message];
@@ -180,9 +183,12 @@ static void recover_stops(struct live_run *r)
 		if (!o->stop_cause || op_phase_ended(o->phase))
 			continue;
 		if (o->attempt)
-			e->ports.stop(e->ports.arg, token_make(r->id, op + 1, o->attempts), e->config.grace_ms);
+			e->ports.stop(e->ports.arg, token_make(r->id, op + 1, o->attempts),
+				      e->config.grace_ms);
 		else
-			flow_input(r, op, o->stop_cause == CAUSE_CANCEL ? INPUT_CANCEL : INPUT_TIMEOUT, o->stop_cause);
+			flow_input(r, op,
+				   o->stop_cause == CAUSE_CANCEL ? INPUT_CANCEL : INPUT_TIMEOUT,
+				   o->stop_cause);
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
- * Who starts next. A pool has slots; runs with ready ops stand in its heap, higher priority first and equal ones in turn, so that a
- * short run never waits behind a long one. Within a run ops start in the order they became ready. A decision is O(log runs).
+ * Who starts next. A pool has slots; runs with ready ops stand in its heap, higher priority first
+ * and equal ones in turn, so that a short run never waits behind a long one. Within a run ops start
+ * in the order they became ready. A decision is O(log runs).
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -146,7 +147,8 @@ static bool is_command(const struct live_run *r, uint32_t op)
 	return kind == KIND_BASH || kind == KIND_EXEC;
 }
 
-/* File and todo ops take no slots: they are done by batchd itself. An op heavier than its pool takes the pool whole. */
+/* File and todo ops take no slots: they are done by batchd itself. An op heavier than its pool
+ * takes the pool whole. */
 static uint32_t op_weight(const struct live_run *r, uint32_t op)
 {
 	if (!is_command(r, op))
@@ -210,8 +212,8 @@ void sched_release(struct live_run *r, uint32_t op)
 }
 
 /*
- * An op that waits for a run lends its slots, or nested runs would wait for each other for ever. When it goes on it has them back at
- * once, also beyond the pool's: it runs already.
+ * An op that waits for a run lends its slots, or nested runs would wait for each other for ever.
+ * When it goes on it has them back at once, also beyond the pool's: it runs already.
  */
 void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend)
 {
@@ -282,7 +284,8 @@ struct group_set {
 	void *arg;
 };
 
-static void group_set_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+static void group_set_done(void *arg, enum txn_status status, uint64_t existing,
+			   const struct err *err)
 {
 	struct group_set *g = arg;
 	(void)existing;
@@ -295,26 +298,31 @@ static void group_set_done(void *arg, enum txn_status status, uint64_t existing,
 	free(g);
 }
 
-/* More slots or none paused may let runs start that fit now: their place in the heap depends on the pool's slots. */
+/* More slots or none paused may let runs start that fit now: their place in the heap depends on the
+ * pool's slots. */
 static void pool_changed(struct engine *e, struct pool *p)
 {
 	struct live_run *r, *next;
 	HASH_ITER(hh, e->runs, r, next)
-		if (r->pool == p)
-			sched_update(r);
+	if (r->pool == p)
+		sched_update(r);
 }
 
-void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused, engine_todo_fn done, void *arg)
+void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused,
+		      engine_todo_fn done, void *arg)
 {
 	struct pool *p = pool_get(e, name);
 	struct group_set *g = xmalloc(sizeof(*g));
-	*g = (struct group_set){ .e = e, .pool = p, .slots = p->slots, .paused = p->paused, .done = done, .arg = arg };
+	*g = (struct group_set){
+		.e = e, .pool = p, .slots = p->slots, .paused = p->paused, .done = done, .arg = arg
+	};
 	if (slots)
 		p->slots = slots;
 	if (paused)
 		p->paused = *paused;
 	struct txn *t = txn_new(group_set_done, g);
-	txn_group(t, &(struct group_row){ .group = p->name, .slots = p->slots, .paused = p->paused });
+	txn_group(t,
+		  &(struct group_row){ .group = p->name, .slots = p->slots, .paused = p->paused });
 	e->ports.commit(e->ports.arg, t);
 	pool_changed(e, p);
 	sched_run(e);
@@ -322,12 +330,15 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots, const 
 
 static void pool_show(const struct pool *p, struct engine_group *ret)
 {
-	*ret = (struct engine_group){
-		.group = p->name, .slots = p->slots, .used = p->used, .runs = (uint32_t)p->len, .paused = p->paused
-	};
+	*ret = (struct engine_group){ .group = p->name,
+				      .slots = p->slots,
+				      .used = p->used,
+				      .runs = (uint32_t)p->len,
+				      .paused = p->paused };
 }
 
-void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g), void *arg)
+void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g),
+		       void *arg)
 {
 	struct pool *p, *next;
 	struct engine_group g;

@@ -1,5 +1,6 @@
 /*
- * From ready to the executor: the op is unpacked, its environment and argv are put together, and it is handed over.
+ * From ready to the executor: the op is unpacked, its environment and argv are put together, and it
+ * is handed over.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -45,7 +46,8 @@ static void env_put_op(struct buf *b, struct slice env)
 	}
 }
 
-static void start_env(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd, struct buf *b)
+static void start_env(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd,
+		      struct buf *b)
 {
 	struct slice id = plan_op_id(r->plan, op);
 	env_put_op(b, spec->env);
@@ -114,10 +116,12 @@ static uint32_t run_umask(const struct live_run *r)
 	return r->plan->head.has_umask ? (uint32_t)r->plan->head.umask : DEFAULT_UMASK;
 }
 
-static int start_command(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd)
+static int start_command(struct live_run *r, uint32_t op, const struct batch_op *spec,
+			 const char *cwd)
 {
 	_cleanup_buf_ struct buf argv = BUF_INIT, env = BUF_INIT, stdin_path = BUF_INIT;
-	_cleanup_free_ char *env_file = xasprintf("%s/%" PRIu64 ".env", r->e->config.runs_dir, r->id);
+	_cleanup_free_ char *env_file =
+		xasprintf("%s/%" PRIu64 ".env", r->e->config.runs_dir, r->id);
 	uint32_t argc = start_argv(r, spec, &argv);
 	start_env(r, op, spec, cwd, &env);
 	if (spec->stdin_file.p)
@@ -140,12 +144,13 @@ static int start_command(struct live_run *r, uint32_t op, const struct batch_op 
 	return r->e->ports.start(r->e->ports.arg, &x);
 }
 
-static void start_file(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd)
+static void start_file(struct live_run *r, uint32_t op, const struct batch_op *spec,
+		       const char *cwd)
 {
 	_cleanup_buf_ struct buf path = BUF_INIT;
 	path_normal(&path, slice_str(cwd), spec->path);
-	r->e->ports.start_file(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts), spec, buf_str(&path),
-			       run_umask(r), run_output_cap(r, spec));
+	r->e->ports.start_file(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts),
+			       spec, buf_str(&path), run_umask(r), run_output_cap(r, spec));
 }
 
 static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op *spec)
@@ -172,12 +177,14 @@ int start_op(struct live_run *r, uint32_t op)
 	claims_started(r, op);
 	if (spec.kind == KIND_TODOS) {
 		drive_todos_op(r, op, &spec);
-		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0, time_wall_ms());
+		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0,
+				  time_wall_ms());
 		return 0;
 	}
 	if (spec.kind != KIND_BASH && spec.kind != KIND_EXEC) {
 		start_file(r, op, &spec, buf_str(&cwd));
-		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0, time_wall_ms());
+		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0,
+				  time_wall_ms());
 		return 0;
 	}
 	return start_command(r, op, &spec, buf_str(&cwd));

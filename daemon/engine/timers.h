@@ -1,6 +1,6 @@
 /*
- * Deadlines in a binary heap: O(log n) to arm, disarm and take the next. A timer is embedded in what it is about; an unarmed one
- * has pos 0. Monotonic milliseconds.
+ * Deadlines in a binary heap: O(log n) to arm, disarm and take the next. A timer is embedded in
+ * what it is about; an unarmed one has pos 0. Monotonic milliseconds.
  */
 #ifndef ENGINE_TIMERS_H
 #define ENGINE_TIMERS_H

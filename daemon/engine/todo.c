@@ -19,7 +19,8 @@ static void todo_list_empty(struct todo_list *l)
 {
 	struct todo *item, *next;
 
-	HASH_ITER(hh, l->items, item, next) {
+	HASH_ITER(hh, l->items, item, next)
+	{
 		HASH_DEL(l->items, item);
 		free(item);
 	}
@@ -31,7 +32,8 @@ struct todos *todos_free(struct todos *t)
 
 	if (!t)
 		return NULL;
-	HASH_ITER(hh, t->lists, l, next) {
+	HASH_ITER(hh, t->lists, l, next)
+	{
 		HASH_DEL(t->lists, l);
 		todo_list_empty(l);
 		free(l->name);
@@ -179,7 +181,8 @@ struct todo **todo_list_sorted(const struct todo_list *l, size_t *ret_n)
 const struct todo *todo_list_blocker(const struct todo_list *l, const struct todo_row *row)
 {
 	struct mp m = mp_of(row->blocked_by);
-	struct mp_value head = row->blocked_by.p ? mp_next(&m) : (struct mp_value){ .type = MP_NIL };
+	struct mp_value head =
+		row->blocked_by.p ? mp_next(&m) : (struct mp_value){ .type = MP_NIL };
 
 	for (uint32_t n = head.type == MP_ARRAY ? head.count : 0; n > 0; n--) {
 		const struct todo *item = todo_list_find(l, mp_next(&m).bytes);
@@ -190,7 +193,8 @@ const struct todo *todo_list_blocker(const struct todo_list *l, const struct tod
 	return NULL;
 }
 
-static bool filter_takes(const struct todo_list *l, const struct todo_filter *f, const struct todo_row *row)
+static bool filter_takes(const struct todo_list *l, const struct todo_filter *f,
+			 const struct todo_row *row)
 {
 	if (f->status_mask && !(f->status_mask & 1u << row->status))
 		return false;
@@ -199,7 +203,8 @@ static bool filter_takes(const struct todo_list *l, const struct todo_filter *f,
 	return !f->ready || (row->status == TODO_PENDING && !todo_list_blocker(l, row));
 }
 
-void todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter, struct pk *pk)
+void todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter,
+		struct pk *pk)
 {
 	const struct todo_list *l = todos_list(t, list);
 	_cleanup_free_ struct todo **all = NULL;
@@ -218,12 +223,14 @@ void todos_pack(const struct todos *t, const char *list, const struct todo_filte
 
 static int todo_list_order(const void *a, const void *b)
 {
-	const struct todo_list *x = *(struct todo_list *const *)a, *y = *(struct todo_list *const *)b;
+	const struct todo_list *x = *(struct todo_list *const *)a,
+			       *y = *(struct todo_list *const *)b;
 
 	return strcmp(x->name, y->name);
 }
 
-static void todo_list_tell(const struct todo_list *l, void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
+static void todo_list_tell(const struct todo_list *l,
+			   void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
 {
 	struct todo_list_info info = { .list = l->name, .rev = l->rev };
 
@@ -234,7 +241,8 @@ static void todo_list_tell(const struct todo_list *l, void (*fn)(void *arg, cons
 	fn(arg, &info);
 }
 
-void todos_each_list(const struct todos *t, void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
+void todos_each_list(const struct todos *t,
+		     void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
 {
 	_cleanup_free_ struct todo_list **all = xmalloc((HASH_COUNT(t->lists) + 1) * sizeof(*all));
 	size_t n = 0;

@@ -97,7 +97,8 @@ static struct slice apply_meta(struct stage *s, struct slice had, struct slice g
 	return kept > 0 ? stage_bytes(s, &b) : SLICE_NONE;
 }
 
-static int apply_text(struct stage *s, const char *name, struct slice given, const char **to, struct err *e)
+static int apply_text(struct stage *s, const char *name, struct slice given, const char **to,
+		      struct err *e)
 {
 	if (!given.p)
 		return 0;
@@ -116,8 +117,10 @@ int todo_apply(struct stage *s, const struct todo_item *item, struct todo_row *r
 	if (apply_text(s, "content", item->content, &row->content, e) ||
 	    apply_text(s, "active_form", item->active_form, &row->active_form, e) ||
 	    apply_text(s, "description", item->description, &row->description, e) ||
-	    apply_text(s, "owner", item->owner, &row->owner, e) || apply_text(s, "parent", item->parent, &row->parent, e) ||
-	    apply_text(s, "at", item->at, &row->at, e) || apply_text(s, "error", item->error, &row->error, e))
+	    apply_text(s, "owner", item->owner, &row->owner, e) ||
+	    apply_text(s, "parent", item->parent, &row->parent, e) ||
+	    apply_text(s, "at", item->at, &row->at, e) ||
+	    apply_text(s, "error", item->error, &row->error, e))
 		return 1;
 	if (item->blocked_by.p)
 		row->blocked_by = apply_names(s, item->blocked_by);

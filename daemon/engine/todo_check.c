@@ -39,9 +39,11 @@ static int check_known(const struct stage *s, const struct stage_item *it, struc
 	for (uint32_t n = names_open(it->new->row.blocked_by, &m); n > 0; n--) {
 		struct slice id = mp_next(&m).bytes;
 
-		if (!todo_list_find(s->list, id) && !(it->old && names_have(it->old->row.blocked_by, id)))
-			return err_set(e, E_PARAMS, "blocked_by of item '%s': no item '%.*s' in list '%s'", it->new->row.id,
-				       SLICE_FMT(id), s->list->name);
+		if (!todo_list_find(s->list, id) &&
+		    !(it->old && names_have(it->old->row.blocked_by, id)))
+			return err_set(e, E_PARAMS,
+				       "blocked_by of item '%s': no item '%.*s' in list '%s'",
+				       it->new->row.id, SLICE_FMT(id), s->list->name);
 	}
 	return 0;
 }
@@ -52,7 +54,7 @@ struct visit {
 	UT_hash_handle hh;
 	const struct todo *item;
 	bool on_path;
-	struct mp at;	/* its blockers not looked at yet */
+	struct mp at; /* its blockers not looked at yet */
 	uint32_t left;
 };
 
@@ -93,7 +95,8 @@ static int walk_cycle(const struct walk *w, const struct visit *back, struct err
 
 	while (from > 0 && w->path[from - 1] != back)
 		from--;
-	for (size_t i = from > 0 ? from - 1 : 0, shown = 0; i < w->n && shown < CYCLE_NAMES_MAX; i++, shown++)
+	for (size_t i = from > 0 ? from - 1 : 0, shown = 0; i < w->n && shown < CYCLE_NAMES_MAX;
+	     i++, shown++)
 		buf_addf(&names, "'%s' waits for ", w->path[i]->item->row.id);
 	if (w->n - from + 1 > CYCLE_NAMES_MAX)
 		buf_adds(&names, "... ");
@@ -130,7 +133,8 @@ static void walk_done(struct walk *w)
 {
 	struct visit *v, *next;
 
-	HASH_ITER(hh, w->seen, v, next) {
+	HASH_ITER(hh, w->seen, v, next)
+	{
 		HASH_DEL(w->seen, v);
 		free(v);
 	}
@@ -194,7 +198,8 @@ void todo_check_warnings(const struct stage *s, struct buf *ret)
 	for (size_t i = 0; i < n; i++)
 		if (all[i]->row.status == TODO_IN_PROGRESS)
 			all[busy++] = all[i];
-	/* Not qsort's business to keep positions, but few are in_progress: owners first, then as they come. */
+	/* Not qsort's business to keep positions, but few are in_progress: owners first, then as
+	 * they come. */
 	qsort(all, busy, sizeof(struct todo *), owner_order);
 	pk_array(&pk);
 	for (size_t i = 0, j; i < busy; i = j) {

@@ -22,11 +22,13 @@ static bool is_others(const struct todo_row *row, struct slice owner, int64_t no
 	return row->owner && !is_owner(row, owner) && !lease_over(row, now_ms);
 }
 
-static bool can_take(const struct todo_list *l, const struct todo_row *row, struct slice owner, int64_t now_ms)
+static bool can_take(const struct todo_list *l, const struct todo_row *row, struct slice owner,
+		     int64_t now_ms)
 {
 	if (row->status == TODO_IN_PROGRESS)
 		return lease_over(row, now_ms);
-	return row->status == TODO_PENDING && !is_others(row, owner, now_ms) && !todo_list_blocker(l, row);
+	return row->status == TODO_PENDING && !is_others(row, owner, now_ms) &&
+	       !todo_list_blocker(l, row);
 }
 
 static struct todo *claim_first(const struct todo_list *l, struct slice owner, int64_t now_ms)
@@ -34,31 +36,37 @@ static struct todo *claim_first(const struct todo_list *l, struct slice owner, i
 	struct todo *best = NULL;
 
 	for (struct todo *item = l->items; item; item = item->hh.next)
-		if (can_take(l, &item->row, owner, now_ms) && (!best || todo_ready_order(&item, &best) < 0))
+		if (can_take(l, &item->row, owner, now_ms) &&
+		    (!best || todo_ready_order(&item, &best) < 0))
 			best = item;
 	return best;
 }
 
 /* 0: `owner` may take it. */
-static int claim_refused(const struct todo_list *l, const struct todo_row *row, struct slice owner, int64_t now_ms, struct err *e)
+static int claim_refused(const struct todo_list *l, const struct todo_row *row, struct slice owner,
+			 int64_t now_ms, struct err *e)
 {
 	const struct todo *blocker;
 
 	if (row->status >= TODO_COMPLETED)
-		return err_set(e, E_STATE, "item '%s' is %s", row->id, todo_status_names[row->status]);
+		return err_set(e, E_STATE, "item '%s' is %s", row->id,
+			       todo_status_names[row->status]);
 	if (is_others(row, owner, now_ms))
 		return err_set(e, E_CONFLICT, "item '%s' is taken by '%s'", row->id, row->owner);
 	if (row->status == TODO_IN_PROGRESS)
-		return row->owner || lease_over(row, now_ms) ?
-			       0 :
-			       err_set(e, E_CONFLICT, "item '%s' is taken: in_progress without an owner", row->id);
+		return row->owner || lease_over(row, now_ms)
+			       ? 0
+			       : err_set(e, E_CONFLICT,
+					 "item '%s' is taken: in_progress without an owner",
+					 row->id);
 	blocker = todo_list_blocker(l, row);
-	return blocker ? err_set(e, E_STATE, "item '%s' is blocked by '%s', which is %s", row->id, blocker->row.id,
-				 todo_status_names[blocker->row.status]) :
-			 0;
+	return blocker ? err_set(e, E_STATE, "item '%s' is blocked by '%s', which is %s", row->id,
+				 blocker->row.id, todo_status_names[blocker->row.status])
+		       : 0;
 }
 
-static int claim_find(const struct stage *s, const struct todo_claim *c, struct todo **ret, struct err *e)
+static int claim_find(const struct stage *s, const struct todo_claim *c, struct todo **ret,
+		      struct err *e)
 {
 	struct todo *item;
 
@@ -68,15 +76,16 @@ static int claim_find(const struct stage *s, const struct todo_claim *c, struct 
 	}
 	item = todo_list_find(s->list, c->id);
 	if (!item)
-		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(c->id), s->list->name);
+		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(c->id),
+			       s->list->name);
 	if (claim_refused(s->list, &item->row, c->owner, s->by->now_ms, e))
 		return 1;
 	*ret = item;
 	return 0;
 }
 
-int todos_claim(struct todos *t, const struct todo_by *by, const struct todo_claim *c, struct txn *txn,
-		struct todo_change *ret, struct err *e)
+int todos_claim(struct todos *t, const struct todo_by *by, const struct todo_claim *c,
+		struct txn *txn, struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	struct todo *old = NULL;
@@ -102,8 +111,8 @@ int todos_claim(struct todos *t, const struct todo_by *by, const struct todo_cla
 	return stage_commit(&s, false, txn, ret, e);
 }
 
-int todos_release(struct todos *t, const struct todo_by *by, struct slice id, struct slice owner, struct txn *txn,
-		  struct todo_change *ret, struct err *e)
+int todos_release(struct todos *t, const struct todo_by *by, struct slice id, struct slice owner,
+		  struct txn *txn, struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	struct todo *old;
@@ -113,14 +122,17 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 		return 1;
 	old = todo_list_find(s.list, id);
 	if (!old)
-		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(id), by->list);
+		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(id),
+			       by->list);
 	row = old->row;
 	if (row.status >= TODO_COMPLETED)
-		return err_set(e, E_STATE, "item '%s' is %s", row.id, todo_status_names[row.status]);
+		return err_set(e, E_STATE, "item '%s' is %s", row.id,
+			       todo_status_names[row.status]);
 	if (!row.owner && row.status == TODO_PENDING)
 		return err_set(e, E_STATE, "nobody holds item '%s'", row.id);
 	if (owner.p && row.owner && !is_owner(&row, owner))
-		return err_set(e, E_CONFLICT, "item '%s' is taken by '%s', not by '%.*s'", row.id, row.owner, SLICE_FMT(owner));
+		return err_set(e, E_CONFLICT, "item '%s' is taken by '%s', not by '%.*s'", row.id,
+			       row.owner, SLICE_FMT(owner));
 	todo_row_move(&row, TODO_PENDING, by->now_ms);
 	row.owner = NULL;
 	row.lease_until = 0;
@@ -131,8 +143,8 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 /* --- ops --- */
 
 /* The row goes in whatever it is: nothing about blocked_by changes, so it cannot be refused. */
-static bool drive_set(struct todos *t, const struct todo_by *by, struct todo *old, struct todo_row *row, struct txn *txn,
-		      struct todo_change *ret)
+static bool drive_set(struct todos *t, const struct todo_by *by, struct todo *old,
+		      struct todo_row *row, struct txn *txn, struct todo_change *ret)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	struct todo_by plain = *by;
@@ -145,7 +157,8 @@ static bool drive_set(struct todos *t, const struct todo_by *by, struct todo *ol
 	return stage_commit(&s, false, txn, ret, NULL) == 0;
 }
 
-bool todos_op_started(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn, struct todo_change *ret)
+bool todos_op_started(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn,
+		      struct todo_change *ret)
 {
 	struct todo_list *l = todos_list(t, by->list);
 	struct todo *item = l ? todo_list_find(l, id) : NULL;
@@ -161,8 +174,8 @@ bool todos_op_started(struct todos *t, const struct todo_by *by, struct slice id
 	return drive_set(t, by, item, &row, txn, ret);
 }
 
-bool todos_op_ended(struct todos *t, const struct todo_by *by, struct slice id, const char *error, struct txn *txn,
-		    struct todo_change *ret)
+bool todos_op_ended(struct todos *t, const struct todo_by *by, struct slice id, const char *error,
+		    struct txn *txn, struct todo_change *ret)
 {
 	struct todo_list *l = todos_list(t, by->list);
 	struct todo *item = l ? todo_list_find(l, id) : NULL;
@@ -172,7 +185,8 @@ bool todos_op_ended(struct todos *t, const struct todo_by *by, struct slice id, 
 		return false;
 	row = item->row;
 	if (error) {
-		if (row.status == TODO_CANCELLED || (row.status == TODO_PENDING && todo_row_is_error(&row)))
+		if (row.status == TODO_CANCELLED ||
+		    (row.status == TODO_PENDING && todo_row_is_error(&row)))
 			return false;
 		todo_row_move(&row, TODO_PENDING, by->now_ms);
 		row.error = error;

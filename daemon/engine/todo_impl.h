@@ -1,9 +1,10 @@
 /*
  * The inside of the todo lists, shared by todo*.c only.
  *
- * An item is never changed in place: a write makes new items from rows that borrow from the old ones and from the request, puts
- * them into the list in place of the old, looks whether the list is still sound, and either keeps that (with its event and rows
- * in the transaction) or puts the old ones back. See struct stage.
+ * An item is never changed in place: a write makes new items from rows that borrow from the old
+ * ones and from the request, puts them into the list in place of the old, looks whether the list is
+ * still sound, and either keeps that (with its event and rows in the transaction) or puts the old
+ * ones back. See struct stage.
  */
 #ifndef DAEMON_ENGINE_TODO_IMPL_H
 #define DAEMON_ENGINE_TODO_IMPL_H
@@ -44,8 +45,9 @@ bool todo_row_is_error(const struct todo_row *row);
 
 /* --- todo.c --- */
 
-struct todo_list *todos_list(const struct todos *t, const char *name);	/* NULL: none */
-struct todo_list *todos_list_make(struct todos *t, const char *name);	/* the list, made when missing */
+struct todo_list *todos_list(const struct todos *t, const char *name); /* NULL: none */
+struct todo_list *todos_list_make(struct todos *t,
+				  const char *name); /* the list, made when missing */
 struct todo *todo_list_find(const struct todo_list *l, struct slice id);
 void todo_list_put(struct todo_list *l, struct todo *item);
 void todo_list_take(struct todo_list *l, struct todo *item);
@@ -79,7 +81,8 @@ struct stage {
 };
 
 /* Checks base_rev. 0 or 1 with e; stage_done in either case. */
-int stage_begin(struct stage *s, struct todos *t, const struct todo_by *by, struct err *e) _must_check_;
+int stage_begin(struct stage *s, struct todos *t, const struct todo_by *by,
+		struct err *e) _must_check_;
 void stage_done(struct stage *s);
 /* A C string that lives until stage_done; NULL for an absent or empty slice. */
 const char *stage_str(struct stage *s, struct slice v);
@@ -87,27 +90,32 @@ const char *stage_str(struct stage *s, struct slice v);
 struct slice stage_bytes(struct stage *s, struct buf *b);
 /* The item is to become `row` (list, id and rev are put in); `old` may be NULL. The new item. */
 struct todo *stage_set(struct stage *s, struct todo *old, struct todo_row *row, bool named);
-/* The last one set counts as changed also when it reads the same: its revision and run become this write's. */
+/* The last one set counts as changed also when it reads the same: its revision and run become this
+ * write's. */
 void stage_touch(struct stage *s);
 void stage_remove(struct stage *s, struct todo *old, bool named);
 /*
- * Puts all into the list, checks it (limit, blocked_by), and fills txn and ret; `others` says whether ret->others is wanted.
- * 0, or 1 with e and the list as it was.
+ * Puts all into the list, checks it (limit, blocked_by), and fills txn and ret; `others` says
+ * whether ret->others is wanted. 0, or 1 with e and the list as it was.
  */
-int stage_commit(struct stage *s, bool others, struct txn *txn, struct todo_change *ret, struct err *e) _must_check_;
+int stage_commit(struct stage *s, bool others, struct txn *txn, struct todo_change *ret,
+		 struct err *e) _must_check_;
 
 #define _cleanup_stage_ _cleanup_(stage_done)
 
 /* --- todo_check.c --- */
 
-/* What the items of this write (already in the list) say about blocked_by: ids must exist, no cycle. */
+/* What the items of this write (already in the list) say about blocked_by: ids must exist, no
+ * cycle. */
 int todo_check_blocked(const struct stage *s, struct err *e) _must_check_;
 /* Array of str. */
 void todo_check_warnings(const struct stage *s, struct buf *ret);
 
 /* --- todo_apply.c --- */
 
-/* Lays the fields that the item gives over the row. 0, or 1 with e (text begins with the field's name). */
-int todo_apply(struct stage *s, const struct todo_item *item, struct todo_row *row, struct err *e) _must_check_;
+/* Lays the fields that the item gives over the row. 0, or 1 with e (text begins with the field's
+ * name). */
+int todo_apply(struct stage *s, const struct todo_item *item, struct todo_row *row,
+	       struct err *e) _must_check_;
 
 #endif

@@ -94,8 +94,8 @@ bool todo_row_equal(const struct todo_row *a, const struct todo_row *b)
 		if (!slice_eq(row_blob_of(a, i), row_blob_of(b, i)))
 			return false;
 	return a->status == b->status && a->priority == b->priority && a->position == b->position &&
-	       a->created == b->created && a->started == b->started && a->completed == b->completed &&
-	       a->lease_until == b->lease_until;
+	       a->created == b->created && a->started == b->started &&
+	       a->completed == b->completed && a->lease_until == b->lease_until;
 }
 
 bool todo_row_is_error(const struct todo_row *row)
@@ -211,8 +211,10 @@ void todo_unpack(struct slice item, struct buf *strings, struct todo_row *ret)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(row_blobs); i++)
 		*row_blob_at(&row, i) = unpack_blob(item, row_blobs[i].key);
-	row.status = (enum todo_status)unpack_name(mp_get_str(item, "status"), todo_status_names, TODO_PENDING);
-	row.priority = (enum todo_priority)unpack_name(mp_get_str(item, "priority"), todo_priority_names, TODO_MEDIUM);
+	row.status = (enum todo_status)unpack_name(mp_get_str(item, "status"), todo_status_names,
+						   TODO_PENDING);
+	row.priority = (enum todo_priority)unpack_name(mp_get_str(item, "priority"),
+						       todo_priority_names, TODO_MEDIUM);
 	row.position = mp_get_int(item, "position", 0);
 	row.rev = mp_get_int(item, "rev", 0);
 	row.created = mp_get_int(item, "created", 0);

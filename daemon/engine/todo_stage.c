@@ -10,7 +10,9 @@ int stage_begin(struct stage *s, struct todos *t, const struct todo_by *by, stru
 	*s = (struct stage){ .t = t, .by = by, .list = todos_list_make(t, by->list) };
 	t->serial++;
 	if (by->has_base_rev && by->base_rev != s->list->rev)
-		return err_set(e, E_CONFLICT, "list '%s' is at revision %lld, not %lld: read it again and write on top of that",
+		return err_set(e, E_CONFLICT,
+			       "list '%s' is at revision %lld, not %lld: read it again and write "
+			       "on top of that",
 			       by->list, (long long)s->list->rev, (long long)by->base_rev);
 	return 0;
 }
@@ -122,8 +124,9 @@ static int stage_check(struct stage *s, struct err *e)
 	unsigned count = HASH_COUNT(s->list->items);
 
 	if (count > LIMIT_TODOS)
-		return err_set(e, E_LIMIT, "list '%s' would have %u items, the limit is %d: remove some first", s->list->name, count,
-			       LIMIT_TODOS);
+		return err_set(e, E_LIMIT,
+			       "list '%s' would have %u items, the limit is %d: remove some first",
+			       s->list->name, count, LIMIT_TODOS);
 	return s->past ? 0 : todo_check_blocked(s, e);
 }
 
@@ -199,7 +202,8 @@ static void stage_tell(const struct stage *s, bool others, struct todo_change *r
 	todo_check_warnings(s, &ret->warnings);
 }
 
-int stage_commit(struct stage *s, bool others, struct txn *txn, struct todo_change *ret, struct err *e)
+int stage_commit(struct stage *s, bool others, struct txn *txn, struct todo_change *ret,
+		 struct err *e)
 {
 	stage_swap(s, true);
 	if (stage_check(s, e)) {

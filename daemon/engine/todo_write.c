@@ -16,8 +16,8 @@ static int no_item(struct slice id, const char *list, struct err *e)
 
 struct given {
 	struct todo_item item;
-	struct buf meta;   /* what item.meta may point to */
-	struct todo *old;  /* the item it is about, NULL: a new one */
+	struct buf meta;  /* what item.meta may point to */
+	struct todo *old; /* the item it is about, NULL: a new one */
 	struct todo_row row;
 };
 
@@ -61,7 +61,8 @@ static int write_decode(struct write *w, struct slice items, struct err *e)
 	if (head.type != MP_ARRAY)
 		return err_set(e, E_PARAMS, "todos: must be an array");
 	if (head.count > LIMIT_TODOS)
-		return err_set(e, E_LIMIT, "todos: %u items, the limit is %d", head.count, LIMIT_TODOS);
+		return err_set(e, E_LIMIT, "todos: %u items, the limit is %d", head.count,
+			       LIMIT_TODOS);
 	w->given = xcalloc(head.count + 1, sizeof(*w->given));
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct given *g = &w->given[w->n++];
@@ -94,7 +95,8 @@ static int write_distinct(const struct write *w, struct err *e)
 	qsort(ids, n, sizeof(*ids), id_order);
 	for (uint32_t i = 1; i < n; i++)
 		if (slice_eq(ids[i - 1], ids[i]))
-			return err_set(e, E_PARAMS, "todos: id '%.*s' comes twice", SLICE_FMT(ids[i]));
+			return err_set(e, E_PARAMS, "todos: id '%.*s' comes twice",
+				       SLICE_FMT(ids[i]));
 	return 0;
 }
 
@@ -157,8 +159,8 @@ static size_t content_first(const struct write *w, struct slice content)
 }
 
 /*
- * Each item is found once. A merge that adds "run the tests" means new work when the old one of that name is done, unless it says
- * of itself that it is done too.
+ * Each item is found once. A merge that adds "run the tests" means new work when the old one of
+ * that name is done, unless it says of itself that it is done too.
  */
 static struct todo *write_find_content(const struct write *w, const struct todo_item *item)
 {
@@ -169,7 +171,8 @@ static struct todo *write_find_content(const struct write *w, const struct todo_
 			break;
 		if (t->mark == w->s.t->serial)
 			continue;
-		if (w->mode == TODOS_MERGE && t->row.status >= TODO_COMPLETED && item->status < TODO_COMPLETED)
+		if (w->mode == TODOS_MERGE && t->row.status >= TODO_COMPLETED &&
+		    item->status < TODO_COMPLETED)
 			continue;
 		return t;
 	}
@@ -213,8 +216,10 @@ static int write_row(struct write *w, uint32_t i, struct err *e)
 			g->row.source = source;
 	} else {
 		if (!g->item.content.p)
-			return err_set(e, E_PARAMS, "todos[%u].content: required, since list '%s' has no item '%.*s'", i,
-				       w->s.list->name, SLICE_FMT(g->item.id));
+			return err_set(
+				e, E_PARAMS,
+				"todos[%u].content: required, since list '%s' has no item '%.*s'",
+				i, w->s.list->name, SLICE_FMT(g->item.id));
 		g->row = (struct todo_row){
 			.id = g->item.id.p ? stage_str(&w->s, g->item.id) : write_make_id(w),
 			.priority = TODO_MEDIUM,
@@ -235,8 +240,9 @@ static int64_t last_position(const struct write *w)
 }
 
 /*
- * The order as written, moving as few items as can be: who already stands behind his forerunner stays. New ones at the end go
- * behind everything that is there; a merge puts its new ones there and moves nobody.
+ * The order as written, moving as few items as can be: who already stands behind his forerunner
+ * stays. New ones at the end go behind everything that is there; a merge puts its new ones there
+ * and moves nobody.
  */
 static void write_positions(struct write *w)
 {
@@ -272,10 +278,12 @@ static void write_stage(struct write *w)
 			stage_remove(&w->s, all[i], false);
 }
 
-int todos_write(struct todos *t, const struct todo_by *by, struct slice items, enum todos_mode mode, struct txn *txn,
-		struct todo_change *ret, struct err *e)
+int todos_write(struct todos *t, const struct todo_by *by, struct slice items, enum todos_mode mode,
+		struct txn *txn, struct todo_change *ret, struct err *e)
 {
-	_cleanup_(write_done) struct write w = { .mode = mode, .all_sources = by->source && strcmp(by->source, "*") == 0 };
+	_cleanup_(write_done) struct write w = {
+		.mode = mode, .all_sources = by->source && strcmp(by->source, "*") == 0
+	};
 
 	if (stage_begin(&w.s, t, by, e) || write_decode(&w, items, e) || write_distinct(&w, e))
 		return 1;
@@ -291,8 +299,8 @@ int todos_write(struct todos *t, const struct todo_by *by, struct slice items, e
 
 /* --- one item --- */
 
-int todos_update(struct todos *t, const struct todo_by *by, const struct todo_item *item, struct txn *txn,
-		 struct todo_change *ret, struct err *e)
+int todos_update(struct todos *t, const struct todo_by *by, const struct todo_item *item,
+		 struct txn *txn, struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	struct todo_row row;
@@ -310,8 +318,8 @@ int todos_update(struct todos *t, const struct todo_by *by, const struct todo_it
 	return stage_commit(&s, false, txn, ret, e);
 }
 
-int todos_remove(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn, struct todo_change *ret,
-		 struct err *e)
+int todos_remove(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn,
+		 struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	struct todo *old;
@@ -342,8 +350,8 @@ static void restore_items(struct stage *s, struct slice items)
 	}
 }
 
-int todos_restore(struct todos *t, const struct todo_by *by, struct slice items, struct txn *txn, struct todo_change *ret,
-		  struct err *e)
+int todos_restore(struct todos *t, const struct todo_by *by, struct slice items, struct txn *txn,
+		  struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	_cleanup_free_ struct todo **all = NULL;

@@ -8,7 +8,8 @@
 #define REV_RESERVE 10000
 #define STORE_RETRY_MS 1000
 
-/* Storing failed: running ops go on, results are kept here and offered again until they are taken. */
+/* Storing failed: running ops go on, results are kept here and offered again until they are taken.
+ */
 void turn_retry(struct engine *e)
 {
 	struct turn *t = e->failed;
@@ -190,8 +191,9 @@ void turn_store_run(struct live_run *r)
 }
 
 /*
- * One turn's transaction is on its way at a time; what happens meanwhile gathers in the next. So records reach the store in order
- * also when it was in trouble, and the busier it gets the more shares one commit.
+ * One turn's transaction is on its way at a time; what happens meanwhile gathers in the next. So
+ * records reach the store in order also when it was in trouble, and the busier it gets the more
+ * shares one commit.
  */
 void engine_flush(struct engine *e)
 {
@@ -208,7 +210,8 @@ void engine_flush(struct engine *e)
 	e->ports.commit(e->ports.arg, t->txn);
 }
 
-/* --- a client's own write of todos: a transaction of its own, so that its failure is its answer --- */
+/* --- a client's own write of todos: a transaction of its own, so that its failure is its answer
+ * --- */
 
 struct todo_commit {
 	struct engine *e;
@@ -217,7 +220,8 @@ struct todo_commit {
 	void *arg;
 };
 
-static void todo_commit_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+static void todo_commit_done(void *arg, enum txn_status status, uint64_t existing,
+			     const struct err *err)
 {
 	struct todo_commit *c = arg;
 	(void)existing;
@@ -230,7 +234,8 @@ static void todo_commit_done(void *arg, enum txn_status status, uint64_t existin
 	free(c);
 }
 
-void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change, engine_todo_fn done, void *arg)
+void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change,
+			engine_todo_fn done, void *arg)
 {
 	struct todo_commit *c = xmalloc(sizeof(*c));
 	*c = (struct todo_commit){ .e = e, .change = change, .done = done, .arg = arg };

@@ -1,6 +1,6 @@
 /*
- * The two executors and what they share. exec_local runs bash and exec ops through the spawner, with output; exec_file does
- * write, edit and read ops on worker threads.
+ * The two executors and what they share. exec_local runs bash and exec ops through the spawner,
+ * with output; exec_file does write, edit and read ops on worker threads.
  */
 #ifndef DAEMON_EXEC_EXEC_H
 #define DAEMON_EXEC_EXEC_H
@@ -27,37 +27,42 @@ struct exec_known {
 struct exec_local_config {
 	struct event_base *base;
 	const char *spawner_program; /* to start one when none answers and can_start */
-	const char *socket;	     /* the spawner's socket, absolute; its table and lock stand beside it */
-	uint64_t store_id;	     /* of the state folder: a spawner that still holds ops of another refuses */
-	const char *shell_unused;    /* reserved, NULL */
-	bool can_start;		     /* false under systemd, which starts batchd-spawner.service */
+	const char *socket; /* the spawner's socket, absolute; its table and lock stand beside it */
+	uint64_t store_id; /* of the state folder: a spawner that still holds ops of another refuses
+			    */
+	const char *shell_unused; /* reserved, NULL */
+	bool can_start;		  /* false under systemd, which starts batchd-spawner.service */
 	struct output *output;
 	struct exec_events events;
 	/*
-	 * The spawner had died, and a new one has answered: what the old one ran has been taken over (statuses of its children come
-	 * to us when we started it) or reported ended{lost} where nobody can know.
+	 * The spawner had died, and a new one has answered: what the old one ran has been taken
+	 * over (statuses of its children come to us when we started it) or reported ended{lost}
+	 * where nobody can know.
 	 */
 	void (*respawned)(void *arg);
 };
 
 /*
- * Connects to the spawner, starting it if need be. Blocking, at start-up only. Copies what config points to. With can_start this
- * process becomes a subreaper, and all its children are reaped here (SIGCHLD): nobody else may wait for any. 0 or err.
+ * Connects to the spawner, starting it if need be. Blocking, at start-up only. Copies what config
+ * points to. With can_start this process becomes a subreaper, and all its children are reaped here
+ * (SIGCHLD): nobody else may wait for any. 0 or err.
  */
-int exec_local_new(const struct exec_local_config *config, struct exec_local **ret, struct err *e) _must_check_;
+int exec_local_new(const struct exec_local_config *config, struct exec_local **ret,
+		   struct err *e) _must_check_;
 /* Closes the connection; ops run on. */
 struct exec_local *exec_local_free(struct exec_local *x);
 /*
- * At start-up, before the first start(): every attempt the spawner knows, one call each. Attempts that run are adopted at once (their
- * pipes go to `output`, output_attach with cap from `cap_of`), and `ended` comes later, from the loop, for those already ended as
- * well. `known` may acknowledge the attempt.
+ * At start-up, before the first start(): every attempt the spawner knows, one call each. Attempts
+ * that run are adopted at once (their pipes go to `output`, output_attach with cap from `cap_of`),
+ * and `ended` comes later, from the loop, for those already ended as well. `known` may acknowledge
+ * the attempt.
  */
 void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
 			int64_t (*cap_of)(void *arg, uint64_t token), void *arg);
 
 /*
- * Starts an attempt: returns at once, `started` or `ended` follow. 0, or -EAGAIN: the spawner's table or its queue is full, try
- * when a running attempt has ended.
+ * Starts an attempt: returns at once, `started` or `ended` follow. 0, or -EAGAIN: the spawner's
+ * table or its queue is full, try when a running attempt has ended.
  */
 int exec_local_start(struct exec_local *x, const struct exec_spec *spec) _must_check_;
 /* Starts gathered since are sent together at the end of the loop turn; this sends them now. */
@@ -66,7 +71,8 @@ void exec_local_flush(struct exec_local *x);
 void exec_local_stop(struct exec_local *x, uint64_t token, int64_t grace_ms);
 /* One signal to the op's process group. */
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal);
-/* The result is durable: the spawner may forget the token, its record and its pipes. Also for a token it does not know. */
+/* The result is durable: the spawner may forget the token, its record and its pipes. Also for a
+ * token it does not know. */
 void exec_local_ack(struct exec_local *x, uint64_t token);
 /* To be called when output's `drained` comes for an attempt of ours; for others it does nothing. */
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals);
@@ -80,16 +86,19 @@ void exec_local_env_done(struct exec_local *x, uint64_t run);
 struct batch_op;
 struct exec_file;
 
-struct exec_file *exec_file_new(struct work *work, struct output *output, const struct exec_events *events);
+struct exec_file *exec_file_new(struct work *work, struct output *output,
+				const struct exec_events *events);
 /* After work_free: no job is under way then. */
 struct exec_file *exec_file_free(struct exec_file *x);
 /*
- * write, edit or read as `op` says, path resolved against cwd (absolute, normalised by the caller), mode of new files from umask.
- * Everything needed is copied. `ended` comes with is_file_op set: cause 0 (succeeded), CAUSE_CONFLICT or CAUSE_IO with error.
+ * write, edit or read as `op` says, path resolved against cwd (absolute, normalised by the caller),
+ * mode of new files from umask. Everything needed is copied. `ended` comes with is_file_op set:
+ * cause 0 (succeeded), CAUSE_CONFLICT or CAUSE_IO with error.
  */
-void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op, const char *path, uint32_t umask,
-		     int64_t output_cap);
-/* From output's `drained`: true when the attempt is one of ours (the bytes of a read op go through its output). */
+void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
+		     const char *path, uint32_t umask, int64_t output_cap);
+/* From output's `drained`: true when the attempt is one of ours (the bytes of a read op go through
+ * its output). */
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals);
 /* Not begun yet: it ends as CAUSE_CANCEL. Begun: it goes on to its end. */
 void exec_file_cancel(struct exec_file *x, uint64_t token);

@@ -1,6 +1,6 @@
 /*
- * write, edit and read ops: a job goes to a worker thread with everything it needs, comes back as a result. What touches the files
- * is in file_ops.c.
+ * write, edit and read ops: a job goes to a worker thread with everything it needs, comes back as a
+ * result. What touches the files is in file_ops.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@ struct exec_file {
 	struct output *output;
 	struct exec_events events;
 	int root_fd;
-	uint32_t store;	       /* of the runs folder's name: see file_op */
-	struct idmap jobs;     /* by token */
+	uint32_t store;	   /* of the runs folder's name: see file_op */
+	struct idmap jobs; /* by token */
 };
 
 struct file_job {
@@ -40,7 +40,8 @@ struct file_job {
 	bool worked, drained;  /* read: both are needed; others are drained from the start */
 };
 
-struct exec_file *exec_file_new(struct work *work, struct output *output, const struct exec_events *events)
+struct exec_file *exec_file_new(struct work *work, struct output *output,
+				const struct exec_events *events)
 {
 	struct exec_file *x = xcalloc(1, sizeof(*x));
 	x->work = work;
@@ -65,8 +66,7 @@ struct exec_file *exec_file_free(struct exec_file *x)
 {
 	if (!x)
 		return NULL;
-	idmap_for(&x->jobs, slot)
-		job_free((struct file_job *)slot->word);
+	idmap_for(&x->jobs, slot) job_free((struct file_job *)slot->word);
 	idmap_done(&x->jobs);
 	if (x->root_fd >= 0)
 		close(x->root_fd);
@@ -127,8 +127,10 @@ bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_
 /* Copies what the op borrows, in one piece. 0 or -ENOMEM. */
 static int job_own(struct file_job *j, const struct batch_op *op, const char *path)
 {
-	const struct slice parts[] = { slice_str(path), op->content, op->expect, op->old_text, op->new_text };
-	struct slice *const into[] = { &j->op.path, &j->op.content, &j->op.expect, &j->op.old_text, &j->op.new_text };
+	const struct slice parts[] = { slice_str(path), op->content, op->expect, op->old_text,
+				       op->new_text };
+	struct slice *const into[] = { &j->op.path, &j->op.content, &j->op.expect, &j->op.old_text,
+				       &j->op.new_text };
 	size_t size = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		size += parts[i].len + 1;
@@ -156,8 +158,8 @@ static int job_pipe(struct file_job *j, int64_t output_cap)
 	return 0;
 }
 
-void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op, const char *path, uint32_t mask,
-		     int64_t output_cap)
+void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
+		     const char *path, uint32_t mask, int64_t output_cap)
 {
 	struct file_job *j = xcalloc(1, sizeof(*j));
 	j->x = x;

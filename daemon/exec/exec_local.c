@@ -32,7 +32,7 @@ struct attempt {
 	bool attached; /* its pipes are output's */
 	bool drained;
 	bool detach;
-	bool seen;     /* in this sync */
+	bool seen; /* in this sync */
 	int64_t cap;
 	int64_t stop_ms; /* grace of a stop asked for, -1: none; said again to a new spawner */
 	int fds[2];	 /* pipes heard of while recovering */
@@ -93,7 +93,8 @@ static void local_say(struct exec_local *x, enum sw_type type, uint64_t token)
 
 static void local_say_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
 {
-	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token }, .grace_ms = grace_ms };
+	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token },
+				.grace_ms = grace_ms };
 	if (spawner_link_is_up(x->link))
 		memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
 }
@@ -164,7 +165,8 @@ static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
 	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
 }
 
-static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r, int fds[2])
+static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r,
+			    int fds[2])
 {
 	attempt_attach(x, a, fds);
 	if (a->stage != ATTEMPT_SENT)
@@ -196,13 +198,15 @@ static void attempt_reaped(struct exec_local *x, struct attempt *a, const siginf
 	attempt_exited(x, a);
 }
 
-/* True when the attempt's process is, or was, our child: its end comes from here and not from the spawner. */
+/* True when the attempt's process is, or was, our child: its end comes from here and not from the
+ * spawner. */
 static bool attempt_adopt(struct exec_local *x, struct attempt *a)
 {
 	siginfo_t si = { 0 };
 	if (!list_empty(&a->child))
 		return true;
-	if (!x->can_start || waitid(P_PID, (id_t)a->report.pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+	if (!x->can_start ||
+	    waitid(P_PID, (id_t)a->report.pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return false;
 	list_add_tail(&x->children, &a->child);
 	return true;
@@ -210,7 +214,7 @@ static bool attempt_adopt(struct exec_local *x, struct attempt *a)
 
 static struct attempt *local_child(struct exec_local *x, int32_t pid)
 {
-	list_for(&x->children, at) {
+	list_for (&x->children, at) {
 		struct attempt *a = list_entry(at, struct attempt, child);
 		if (a->report.pid == pid)
 			return a;
@@ -219,18 +223,20 @@ static struct attempt *local_child(struct exec_local *x, int32_t pid)
 }
 
 /*
- * Has the spawner ended? Its children come to us in the same moment; the end of the connection may come later, held open by a child
- * between fork and exec.
+ * Has the spawner ended? Its children come to us in the same moment; the end of the connection may
+ * come later, held open by a child between fork and exec.
  */
 static bool local_spawner_is_dead(const struct exec_local *x)
 {
 	siginfo_t si = { 0 };
-	return waitid(P_PID, (id_t)spawner_link_pid(x->link), &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid != 0;
+	return waitid(P_PID, (id_t)spawner_link_pid(x->link), &si, WEXITED | WNOHANG | WNOWAIT) ==
+		       0 &&
+	       si.si_pid != 0;
 }
 
 /*
- * Children are the spawner, what it held when it died, and orphans of those. From its death until a new one has read the table and
- * told whose the children are, none is reaped.
+ * Children are the spawner, what it held when it died, and orphans of those. From its death until a
+ * new one has read the table and told whose the children are, none is reaped.
  */
 static void local_reap(struct exec_local *x)
 {
@@ -278,7 +284,8 @@ static void local_busy(struct exec_local *x, struct attempt *a)
 	x->events.busy(x->events.arg, token);
 }
 
-static void local_known(struct exec_local *x, struct attempt *a, const struct sw_report *r, int fds[2])
+static void local_known(struct exec_local *x, struct attempt *a, const struct sw_report *r,
+			int fds[2])
 {
 	uint64_t token = a->token;
 	a->seen = true;
@@ -338,8 +345,7 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 static void local_on_down(void *arg)
 {
 	struct exec_local *x = arg;
-	idmap_for(&x->attempts, slot)
-		((struct attempt *)slot->word)->seen = false;
+	idmap_for(&x->attempts, slot)((struct attempt *)slot->word)->seen = false;
 }
 
 /* The spawner has told all it knows, and it does not know this one. */
@@ -361,7 +367,8 @@ static void local_on_synced(void *arg)
 	if (x->recovering)
 		return;
 	/* The map changes under the calls. */
-	idmap_for(&x->attempts, slot) {
+	idmap_for(&x->attempts, slot)
+	{
 		struct attempt *a = (struct attempt *)slot->word;
 		if (!a->seen && a->stage < ATTEMPT_EXITED)
 			buf_add(&gone, &a->token, sizeof(a->token));
@@ -429,7 +436,8 @@ struct exec_local *exec_local_free(struct exec_local *x)
 	if (x->sigchld)
 		event_free(x->sigchld);
 	event_free(x->later_event);
-	idmap_for(&x->attempts, slot) {
+	idmap_for(&x->attempts, slot)
+	{
 		struct attempt *a = (struct attempt *)slot->word;
 		cleanup_closep(&a->fds[0]);
 		cleanup_closep(&a->fds[1]);
@@ -461,8 +469,7 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 	if (r < 0)
 		log_error("the spawner does not say what it runs: %s", strerror(-r));
 	x->recovering = false;
-	idmap_for(&x->attempts, slot)
-		buf_add(&tokens, &slot->key, sizeof(slot->key));
+	idmap_for(&x->attempts, slot) buf_add(&tokens, &slot->key, sizeof(slot->key));
 	for (size_t at = 0; at < tokens.len; at += sizeof(uint64_t)) {
 		struct exec_known k;
 		memcpy(&k.token, tokens.p + at, sizeof(k.token));
@@ -529,7 +536,8 @@ void exec_local_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
 
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal)
 {
-	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token }, .signal = signal };
+	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token },
+			       .signal = signal };
 	if (spawner_link_is_up(x->link))
 		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
 }

@@ -47,8 +47,8 @@ struct spawner_link {
 	struct event *readable, *writable, *flush, *retry;
 	int retry_ms;
 	uint32_t capacity;
-	int32_t pid;	  /* of the spawner served by, 0: none now */
-	int32_t last_pid; /* of the one before */
+	int32_t pid;	   /* of the spawner served by, 0: none now */
+	int32_t last_pid;  /* of the one before */
 	char refused[240]; /* why; "" when it was not */
 	struct link_packet *first, *last, *spare;
 	/* Where a packet that came in is taken apart. */
@@ -236,9 +236,13 @@ static int link_receive(struct spawner_link *l)
 	char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))] __attribute__((aligned(8)));
 	struct link_fds fds = { .n = 0 };
 	struct iovec iov = { l->in, sizeof(l->in) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* The spawner died with something of ours unread: said once, before what it had sent, and that may hold pipes. */
+	/* The spawner died with something of ours unread: said once, before what it had sent, and
+	 * that may hold pipes. */
 	if (n < 0 && errno == ECONNRESET)
 		n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -247,12 +251,13 @@ static int link_receive(struct spawner_link *l)
 		return -1;
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m))
 		if (m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS) {
-			fds.n = (unsigned)MIN2((m->cmsg_len - CMSG_LEN(0)) / sizeof(int), ARRAY_SIZE(fds.fd));
+			fds.n = (unsigned)MIN2((m->cmsg_len - CMSG_LEN(0)) / sizeof(int),
+					       ARRAY_SIZE(fds.fd));
 			memcpy(fds.fd, CMSG_DATA(m), fds.n * sizeof(int));
 		}
 	/*
-	 * Fewer fds than frames speak of (we had no room): their owners would be mixed up. Ask anew, on a new connection, when
-	 * some have been closed.
+	 * Fewer fds than frames speak of (we had no room): their owners would be mixed up. Ask
+	 * anew, on a new connection, when some have been closed.
 	 */
 	bool fine = !(msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) && link_frames(l, (size_t)n, &fds);
 	for (int fd; (fd = link_take_fd(&fds)) >= 0;)
@@ -282,7 +287,8 @@ static void link_close(struct spawner_link *l)
 	link_drop_queue(l);
 }
 
-/* Starts a spawner whose first connection is the other end of what is returned; or -errno. Its own end tells when it is gone. */
+/* Starts a spawner whose first connection is the other end of what is returned; or -errno. Its own
+ * end tells when it is gone. */
 static int link_start_spawner(struct spawner_link *l)
 {
 	int pair[2];
@@ -290,13 +296,15 @@ static int link_start_spawner(struct spawner_link *l)
 	sigset_t all, none;
 	posix_spawnattr_t attr;
 	posix_spawn_file_actions_t actions;
-	char *argv[] = { (char *)"batchd-spawner", (char *)"--socket", l->socket, (char *)"--client-fd", (char *)"3", NULL };
+	char *argv[] = { (char *)"batchd-spawner", (char *)"--socket", l->socket,
+			 (char *)"--client-fd",	   (char *)"3",	       NULL };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	sigfillset(&all);
 	sigemptyset(&none);
 	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+						POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setsigdefault(&attr, &all);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawn_file_actions_init(&actions);
@@ -313,13 +321,15 @@ static int link_start_spawner(struct spawner_link *l)
 }
 
 /*
- * Is the last spawner, our child, on its way out? Its files close a moment before its children come to us: a new one would be asked
- * too early whose they are.
+ * Is the last spawner, our child, on its way out? Its files close a moment before its children come
+ * to us: a new one would be asked too early whose they are.
  */
 static bool link_last_is_dying(const struct spawner_link *l)
 {
 	siginfo_t si = { 0 };
-	return l->last_pid > 0 && waitid(P_PID, (id_t)l->last_pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0;
+	return l->last_pid > 0 &&
+	       waitid(P_PID, (id_t)l->last_pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       si.si_pid == 0;
 }
 
 /* Connects or starts, and says HELLO. 0 or -errno; -EBUSY: in a moment. */
@@ -376,7 +386,8 @@ static void link_on_retry(evutil_socket_t fd, short what, void *arg)
 	int r = l->fd >= 0 ? 0 : link_begin(l);
 	if (r < 0) {
 		if (r != -EBUSY)
-			log_error("cannot reach or start the spawner '%s': %s", l->program, strerror(-r));
+			log_error("cannot reach or start the spawner '%s': %s", l->program,
+				  strerror(-r));
 		link_try_later(l);
 	}
 }
@@ -426,7 +437,8 @@ static int link_wait(struct spawner_link *l, enum link_state state)
 	return 0;
 }
 
-/* A spawner just on its way out, or one that somebody else has started, ends a connection: try again. */
+/* A spawner just on its way out, or one that somebody else has started, ends a connection: try
+ * again. */
 static int link_open(struct spawner_link *l, struct err *e)
 {
 	int r = -ECONNRESET;
@@ -437,16 +449,20 @@ static int link_open(struct spawner_link *l, struct err *e)
 		if (r < 0)
 			link_close(l);
 		if (l->refused[0])
-			return err_set(e, 0, "the spawner at '%s' refuses: %s", l->socket, l->refused);
+			return err_set(e, 0, "the spawner at '%s' refuses: %s", l->socket,
+				       l->refused);
 	}
 	if (r == 0)
 		return 0;
 	if (l->config.can_start)
-		return err_set(e, 0, "cannot start '%s' for '%s': %s", l->program, l->socket, strerror(-r));
-	return err_set(e, 0, "no spawner at '%s': %s: start batchd-spawner.service", l->socket, strerror(-r));
+		return err_set(e, 0, "cannot start '%s' for '%s': %s", l->program, l->socket,
+			       strerror(-r));
+	return err_set(e, 0, "no spawner at '%s': %s: start batchd-spawner.service", l->socket,
+		       strerror(-r));
 }
 
-int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret, struct err *e)
+int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret,
+		     struct err *e)
 {
 	struct spawner_link *l = xcalloc(1, sizeof(*l));
 	l->config = *config;

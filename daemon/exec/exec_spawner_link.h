@@ -1,6 +1,7 @@
 /*
- * batchd's end of the connection to batchd-spawner: finds one or starts one, sends frames in packets, hands on what comes back, and
- * when the connection breaks comes back by itself and asks the spawner what it knows.
+ * batchd's end of the connection to batchd-spawner: finds one or starts one, sends frames in
+ * packets, hands on what comes back, and when the connection breaks comes back by itself and asks
+ * the spawner what it knows.
  *
  * Loop thread only. Nothing here knows what an attempt is.
  */
@@ -32,9 +33,11 @@ struct spawner_link_config {
 };
 
 /* Connects, or starts a spawner, and says HELLO. Blocking. Not synced yet. 0 or err. */
-int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret, struct err *e) _must_check_;
+int spawner_link_new(const struct spawner_link_config *config, struct spawner_link **ret,
+		     struct err *e) _must_check_;
 struct spawner_link *spawner_link_free(struct spawner_link *l);
-/* Asks for all that is known and takes in reports until synced. Blocking, at start-up only. 0 or -errno. */
+/* Asks for all that is known and takes in reports until synced. Blocking, at start-up only. 0 or
+ * -errno. */
 int spawner_link_sync(struct spawner_link *l) _must_check_;
 
 /* Connected and synced. */
@@ -44,8 +47,9 @@ uint32_t spawner_link_capacity(const struct spawner_link *l);
 int32_t spawner_link_pid(const struct spawner_link *l);
 
 /*
- * Room for a frame of `size` bytes (a multiple of 8, at most SW_PACKET_BYTES) at the end of the queue, to be filled at once; fd (-1:
- * none) goes with it and is ours from here on. Sent at the end of the loop turn. Only while up.
+ * Room for a frame of `size` bytes (a multiple of 8, at most SW_PACKET_BYTES) at the end of the
+ * queue, to be filled at once; fd (-1: none) goes with it and is ours from here on. Sent at the end
+ * of the loop turn. Only while up.
  */
 void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd);
 void spawner_link_flush(struct spawner_link *l);

@@ -22,7 +22,8 @@ enum { BLOCK_BYTES = 64 << 10 };
 /* --- write --- */
 
 /* What stands there: its SHA-256, and whether it is the content already. 0 or -errno. */
-static int write_look(const struct target *t, struct slice content, bool *ret_same, char hex[SHA256_DIGEST_STRING_LENGTH])
+static int write_look(const struct target *t, struct slice content, bool *ret_same,
+		      char hex[SHA256_DIGEST_STRING_LENGTH])
 {
 	_cleanup_close_ int fd = target_read_fd(t);
 	_cleanup_free_ char *block = malloc(BLOCK_BYTES);
@@ -41,7 +42,8 @@ static int write_look(const struct target *t, struct slice content, bool *ret_sa
 		if (n == 0)
 			break;
 		SHA256Update(&sum, (const uint8_t *)block, (size_t)n);
-		same = same && content.len - at >= (size_t)n && memcmp(content.p + at, block, (size_t)n) == 0;
+		same = same && content.len - at >= (size_t)n &&
+		       memcmp(content.p + at, block, (size_t)n) == 0;
 		at += (size_t)n;
 	}
 	SHA256End(&sum, hex);
@@ -52,16 +54,19 @@ static int write_look(const struct target *t, struct slice content, bool *ret_sa
 static int write_unexpected(const struct file_op *op, const char *hex, struct err *e)
 {
 	if (*hex)
-		err_set(e, 0, "'%.*s' is not what was expected: its SHA-256 is %.12s..., not %.12s...: read it again",
+		err_set(e, 0,
+			"'%.*s' is not what was expected: its SHA-256 is %.12s..., not %.12s...: "
+			"read it again",
 			SLICE_FMT(op->path), hex, op->expect.p);
 	else
-		err_set(e, 0, "'%.*s' is not there, but a file with SHA-256 %.12s... was expected", SLICE_FMT(op->path),
-			op->expect.p);
+		err_set(e, 0, "'%.*s' is not there, but a file with SHA-256 %.12s... was expected",
+			SLICE_FMT(op->path), op->expect.p);
 	return CAUSE_CONFLICT;
 }
 
 /* Whether what stands there allows the write; *ret_same: it is done already (before a crash). */
-static int write_allowed(const struct file_op *op, const struct target *t, bool *ret_same, struct err *e)
+static int write_allowed(const struct file_op *op, const struct target *t, bool *ret_same,
+			 struct err *e)
 {
 	char hex[SHA256_DIGEST_STRING_LENGTH] = "";
 	*ret_same = false;
@@ -77,10 +82,12 @@ static int write_allowed(const struct file_op *op, const struct target *t, bool 
 			return 0;
 	}
 	if (op->create_only && t->exists) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it", SLICE_FMT(op->path));
+		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
-	if (op->expect.p && (op->expect.len != strlen(hex) || strncasecmp(hex, op->expect.p, op->expect.len) != 0))
+	if (op->expect.p &&
+	    (op->expect.len != strlen(hex) || strncasecmp(hex, op->expect.p, op->expect.len) != 0))
 		return write_unexpected(op, hex, e);
 	return 0;
 }
@@ -108,7 +115,8 @@ static int append_to(const struct file_op *op, const struct target *t, struct er
 		flags |= O_EXCL;
 	_cleanup_close_ int fd = openat(t->folder_fd, t->name, flags, target_birth_mode(op, t));
 	if (fd < 0 && errno == EEXIST) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it", SLICE_FMT(op->path));
+		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	if (fd < 0)
@@ -138,7 +146,9 @@ static int run_write(const struct file_op *op, struct err *e)
 	}
 	if (op->append)
 		return append_to(op, &t, e);
-	enum replace_when when = op->create_only ? REPLACE_ABSENT : op->expect.p ? REPLACE_UNCHANGED : REPLACE_ALWAYS;
+	enum replace_when when = op->create_only ? REPLACE_ABSENT
+				 : op->expect.p	 ? REPLACE_UNCHANGED
+						 : REPLACE_ALWAYS;
 	return target_replace(op, &t, when, op->content, e);
 }
 
@@ -153,7 +163,9 @@ static int edit_load(const struct target *t, struct buf *b)
 	if (t->st.st_size > EDIT_MAX_BYTES)
 		return -EFBIG;
 	for (;;) {
-		if (buf_try_reserve(b, MAX2((size_t)t->st.st_size - MIN2(b->len, (size_t)t->st.st_size), 4096)) < 0)
+		if (buf_try_reserve(
+			    b, MAX2((size_t)t->st.st_size - MIN2(b->len, (size_t)t->st.st_size),
+				    4096)) < 0)
 			return -ENOMEM;
 		ssize_t n = read(fd, b->p + b->len, b->cap - b->len - 1);
 		if (n < 0 && errno == EINTR)
@@ -178,10 +190,12 @@ static size_t edit_count(struct slice text, struct slice old)
 }
 
 /* Every occurrence (there are `count`) replaced. 0 or -errno. */
-static int edit_apply(struct slice text, struct slice old, struct slice with, size_t count, struct buf *b)
+static int edit_apply(struct slice text, struct slice old, struct slice with, size_t count,
+		      struct buf *b)
 {
 	int64_t size = (int64_t)(text.len - count * old.len);
-	if (with.len > 0 && (int64_t)count > (EDIT_MAX_BYTES - MIN2(size, EDIT_MAX_BYTES)) / (int64_t)with.len)
+	if (with.len > 0 &&
+	    (int64_t)count > (EDIT_MAX_BYTES - MIN2(size, EDIT_MAX_BYTES)) / (int64_t)with.len)
 		return -EFBIG;
 	if (buf_try_reserve(b, (size_t)size + count * with.len) < 0)
 		return -ENOMEM;
@@ -199,12 +213,14 @@ static int edit_text(const struct file_op *op, struct slice now, struct buf *the
 {
 	size_t count = edit_count(now, op->old_text);
 	if (count == 0) {
-		err_set(e, 0, "the text to replace is not in '%.*s': read it again", SLICE_FMT(op->path));
+		err_set(e, 0, "the text to replace is not in '%.*s': read it again",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	if (count > 1 && !op->all) {
-		err_set(e, 0, "the text to replace is %zu times in '%.*s': give more of it, or all: true", count,
-			SLICE_FMT(op->path));
+		err_set(e, 0,
+			"the text to replace is %zu times in '%.*s': give more of it, or all: true",
+			count, SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	int r = edit_apply(now, op->old_text, op->new_text, count, then);
@@ -216,7 +232,8 @@ static int run_edit(const struct file_op *op, struct err *e)
 	_cleanup_(target_done) struct target t = TARGET_INIT;
 	_cleanup_buf_ struct buf now = BUF_INIT, then = BUF_INIT;
 	if (op->old_text.len == 0) {
-		err_set(e, 0, "the text to replace in '%.*s' is empty: use write", SLICE_FMT(op->path));
+		err_set(e, 0, "the text to replace in '%.*s' is empty: use write",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	int cause = target_open(op, false, &t, e);
@@ -242,7 +259,8 @@ static int read_copy(int from, int to, int64_t left)
 	if (!block)
 		return -ENOMEM;
 	while (left != 0) {
-		ssize_t n = read(from, block, left < 0 ? BLOCK_BYTES : (size_t)MIN2(left, (int64_t)BLOCK_BYTES));
+		ssize_t n = read(from, block,
+				 left < 0 ? BLOCK_BYTES : (size_t)MIN2(left, (int64_t)BLOCK_BYTES));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -258,14 +276,16 @@ static int read_copy(int from, int to, int64_t left)
 static int run_read(const struct file_op *op, struct err *e)
 {
 	const char *path = op->path.p + strspn(op->path.p, "/");
-	_cleanup_close_ int fd = openat(op->root_fd, *path ? path : ".", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = openat(op->root_fd, *path ? path : ".",
+					O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return file_io_error(op, errno, e);
 	if (S_ISDIR(st.st_mode))
 		return file_io_error(op, EISDIR, e);
 	if (!S_ISREG(st.st_mode)) {
-		err_set(e, 0, "'%.*s' is not a regular file: only such files are read", SLICE_FMT(op->path));
+		err_set(e, 0, "'%.*s' is not a regular file: only such files are read",
+			SLICE_FMT(op->path));
 		return CAUSE_IO;
 	}
 	int64_t offset = MAX2(op->offset, 0), left = op->limit;

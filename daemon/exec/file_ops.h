@@ -1,14 +1,16 @@
 /*
- * What write, edit and read ops do to files; worker threads only (a thread that runs one gets a umask of its own). The process's cwd
- * and umask are never used.
+ * What write, edit and read ops do to files; worker threads only (a thread that runs one gets a
+ * umask of its own). The process's cwd and umask are never used.
  *
- * write and edit never leave half a file: the content goes to a temporary beside the target, which is synced, renamed over it, and
- * the folder synced. A final symbolic link is followed and stays. A temporary has its name from the attempt, so that the same op done
- * again after a crash sweeps up. What a plain write, or one with create_only or expect, finds done already it is content with.
+ * write and edit never leave half a file: the content goes to a temporary beside the target, which
+ * is synced, renamed over it, and the folder synced. A final symbolic link is followed and stays. A
+ * temporary has its name from the attempt, so that the same op done again after a crash sweeps up.
+ * What a plain write, or one with create_only or expect, finds done already it is content with.
  *
- * append adds to the file in place, since others may have it open: in one go for those who append too, taken back when the disk
- * is full; a crash in the middle of it may leave a part. Neither append nor edit can be told apart from not done when done again:
- * the caller does not do that (it says `interrupted`).
+ * append adds to the file in place, since others may have it open: in one go for those who append
+ * too, taken back when the disk is full; a crash in the middle of it may leave a part. Neither
+ * append nor edit can be told apart from not done when done again: the caller does not do that (it
+ * says `interrupted`).
  */
 #ifndef DAEMON_EXEC_FILE_OPS_H
 #define DAEMON_EXEC_FILE_OPS_H

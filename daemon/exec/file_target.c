@@ -18,7 +18,8 @@
 
 enum { LINKS_MAX = 40 };
 
-/* Whether this thread has a umask of its own. Where it may not (a strict seccomp filter), modes are set after making. */
+/* Whether this thread has a umask of its own. Where it may not (a strict seccomp filter), modes are
+ * set after making. */
 static _Thread_local enum { UMASK_UNKNOWN, UMASK_OWN, UMASK_SHARED } thread_umask;
 
 void file_thread_umask(uint32_t mask)
@@ -38,8 +39,11 @@ void target_done(struct target *t)
 
 int file_io_error(const struct file_op *op, int error, struct err *e)
 {
-	const char *verb = op->kind == KIND_EDIT ? "edit" : op->kind == KIND_READ ? "read" : "write";
-	err_set(e, 0, "cannot %s '%.*s': %s", verb, SLICE_FMT(op->path), errno_text(error < 0 ? -error : error));
+	const char *verb = op->kind == KIND_EDIT   ? "edit"
+			   : op->kind == KIND_READ ? "read"
+						   : "write";
+	err_set(e, 0, "cannot %s '%.*s': %s", verb, SLICE_FMT(op->path),
+		errno_text(error < 0 ? -error : error));
 	return CAUSE_IO;
 }
 
@@ -49,7 +53,8 @@ static int folder_sync(int folder_fd)
 {
 	_cleanup_close_ int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == EACCES ? 0 : -errno; /* may be entered and written but not read: then not synced either */
+		return errno == EACCES ? 0 : -errno; /* may be entered and written but not read:
+							then not synced either */
 	return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
@@ -65,8 +70,10 @@ static int folder_make(const struct file_op *op, int in, const char *name)
 		return errno == EEXIST ? 0 : -errno;
 	if (thread_umask == UMASK_SHARED) {
 		struct stat st;
-		_cleanup_close_ int fd = openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0 || fchmod(fd, (st.st_mode & 07000) | (0777 & ~op->umask)) < 0)
+		_cleanup_close_ int fd =
+			openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st) < 0 ||
+		    fchmod(fd, (st.st_mode & 07000) | (0777 & ~op->umask)) < 0)
 			return -errno;
 	}
 	return folder_sync(in);
@@ -107,7 +114,8 @@ static int folder_open(const struct file_op *op, int from, const char *path, boo
 /* --- finding --- */
 
 /* Opens the folder of `path` and sets the name; path is relative to `from`. 0 or -errno. */
-static int target_step(const struct file_op *op, bool make, struct target *t, int from, const char *path)
+static int target_step(const struct file_op *op, bool make, struct target *t, int from,
+		       const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
@@ -142,8 +150,8 @@ static int target_find(const struct file_op *op, bool make, struct target *t)
 		link[n] = '\0';
 		if (i >= LINKS_MAX)
 			return -ELOOP;
-		r = link[0] == '/' ? target_step(op, make, t, op->root_fd, path_in_root(link)) :
-				     target_step(op, make, t, t->folder_fd, link);
+		r = link[0] == '/' ? target_step(op, make, t, op->root_fd, path_in_root(link))
+				   : target_step(op, make, t, t->folder_fd, link);
 	}
 	return r;
 }
@@ -164,7 +172,8 @@ int target_open(const struct file_op *op, bool make, struct target *t, struct er
 
 int target_read_fd(const struct target *t)
 {
-	int fd = openat(t->folder_fd, t->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	int fd = openat(t->folder_fd, t->name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -223,7 +232,8 @@ static bool target_unchanged(const struct target *t)
 	struct stat st;
 	if (fstatat(t->folder_fd, t->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return !t->exists && errno == ENOENT;
-	return t->exists && st.st_dev == t->st.st_dev && st.st_ino == t->st.st_ino && st.st_size == t->st.st_size &&
+	return t->exists && st.st_dev == t->st.st_dev && st.st_ino == t->st.st_ino &&
+	       st.st_size == t->st.st_size &&
 	       memcmp(&st.st_mtim, &t->st.st_mtim, sizeof(st.st_mtim)) == 0 &&
 	       memcmp(&st.st_ctim, &t->st.st_ctim, sizeof(st.st_ctim)) == 0;
 }
@@ -249,15 +259,16 @@ static int temp_move(const struct target *t, enum replace_when when, const char 
 	return 0;
 }
 
-int target_replace(const struct file_op *op, const struct target *t, enum replace_when when, struct slice content,
-		   struct err *e)
+int target_replace(const struct file_op *op, const struct target *t, enum replace_when when,
+		   struct slice content, struct err *e)
 {
 	char temp[64];
 	_cleanup_close_ int fd = temp_open(op, t, temp, sizeof(temp));
 	if (fd < 0) {
 		int cause = file_io_error(op, fd, e);
 		size_t len = strlen(e->text);
-		snprintf(e->text + len, sizeof(e->text) - len, " (making a new file in its folder)");
+		snprintf(e->text + len, sizeof(e->text) - len,
+			 " (making a new file in its folder)");
 		return cause;
 	}
 	int r = temp_fill(fd, op, t, content);
@@ -268,11 +279,13 @@ int target_replace(const struct file_op *op, const struct target *t, enum replac
 	else
 		r = target_sync(t);
 	if (r == MOVE_EXISTS) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it", SLICE_FMT(op->path));
+		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	if (r == MOVE_CHANGED) {
-		err_set(e, 0, "'%.*s' was changed by another meanwhile: read it again", SLICE_FMT(op->path));
+		err_set(e, 0, "'%.*s' was changed by another meanwhile: read it again",
+			SLICE_FMT(op->path));
 		return CAUSE_CONFLICT;
 	}
 	return r < 0 ? file_io_error(op, r, e) : 0;

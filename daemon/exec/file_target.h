@@ -1,5 +1,6 @@
 /*
- * A file about to be changed, as its opened folder and its name in it, and the atomic replacement of it. Private to file_*.c.
+ * A file about to be changed, as its opened folder and its name in it, and the atomic replacement
+ * of it. Private to file_*.c.
  */
 #ifndef DAEMON_EXEC_FILE_TARGET_H
 #define DAEMON_EXEC_FILE_TARGET_H
@@ -15,7 +16,10 @@ struct target {
 	struct stat st;
 };
 
-#define TARGET_INIT { .folder_fd = -1 }
+#define TARGET_INIT                                                                                \
+	{                                                                                          \
+		.folder_fd = -1                                                                    \
+	}
 
 void target_done(struct target *t);
 
@@ -26,7 +30,8 @@ int file_io_error(const struct file_op *op, int error, struct err *e);
 int target_open(const struct file_op *op, bool make, struct target *t, struct err *e) _must_check_;
 /* The file for reading, or -errno. */
 int target_read_fd(const struct target *t);
-/* Gives the new file its mode: op's, or that of the file it replaces; a new one has the umask's already. 0 or -errno. */
+/* Gives the new file its mode: op's, or that of the file it replaces; a new one has the umask's
+ * already. 0 or -errno. */
 int target_set_mode(const struct file_op *op, const struct target *t, int fd);
 /* Mode to create it with. */
 mode_t target_birth_mode(const struct file_op *op, const struct target *t);
@@ -36,11 +41,11 @@ int target_sync(const struct target *t);
 /* How a replacement treats what stands there when it comes to it. */
 enum replace_when { REPLACE_ALWAYS, REPLACE_ABSENT, REPLACE_UNCHANGED };
 /* Content in place and durable, or nothing changed. 0, or a cause with e. */
-int target_replace(const struct file_op *op, const struct target *t, enum replace_when when, struct slice content,
-		   struct err *e) _must_check_;
+int target_replace(const struct file_op *op, const struct target *t, enum replace_when when,
+		   struct slice content, struct err *e) _must_check_;
 
-/* Gives this thread a umask of its own (the rest of the process keeps its own), so that the kernel makes files as it does for anyone:
- * default ACLs, setgid folders. */
+/* Gives this thread a umask of its own (the rest of the process keeps its own), so that the kernel
+ * makes files as it does for anyone: default ACLs, setgid folders. */
 void file_thread_umask(uint32_t mask);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * A hash table from 64-bit numbers to words: open addressing, linear probing, no tombstones (a removal moves followers up). Grows
- * by doubling at three quarters full. A word of 0 means absent. Not shared between threads.
+ * A hash table from 64-bit numbers to words: open addressing, linear probing, no tombstones (a
+ * removal moves followers up). Grows by doubling at three quarters full. A word of 0 means absent.
+ * Not shared between threads.
  */
 #ifndef DAEMON_EXEC_IDMAP_H
 #define DAEMON_EXEC_IDMAP_H
@@ -18,7 +19,10 @@ struct idmap {
 	size_t n, cap; /* cap: a power of two, or 0 */
 };
 
-#define IDMAP_INIT { NULL, 0, 0 }
+#define IDMAP_INIT                                                                                 \
+	{                                                                                          \
+		NULL, 0, 0                                                                         \
+	}
 
 void idmap_done(struct idmap *m);
 /* 0 where there is none. */

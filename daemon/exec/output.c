@@ -91,7 +91,8 @@ void output_watch(struct output *o, uint64_t id, int delta)
 
 /* --- attempts --- */
 
-static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap, bool again)
+static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int stderr_fd,
+			   int64_t cap, bool again)
 {
 	if (idmap_ptr(&o->attempts, token)) {
 		if (stdout_fd >= 0)
@@ -201,7 +202,8 @@ static void output_on_event(evutil_socket_t fd _unused_, short what _unused_, vo
 
 /* --- the whole --- */
 
-struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps, const struct output_events *events)
+struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps,
+			  const struct output_events *events)
 {
 	struct output *o = xcalloc(1, sizeof(*o));
 	o->events = *events;
@@ -211,7 +213,8 @@ struct output *output_new(struct event_base *base, const char *runs_dir, unsigne
 	int r = mailbox_init(&o->in);
 	if (r == 0) {
 		o->event = event_new(base, o->in.wake_fd, EV_READ | EV_PERSIST, output_on_event, o);
-		if (!o->event || event_priority_set(o->event, 0) < 0 || event_add(o->event, NULL) < 0)
+		if (!o->event || event_priority_set(o->event, 0) < 0 ||
+		    event_add(o->event, NULL) < 0)
 			r = -ENOMEM;
 	}
 	while (r == 0 && o->n_pumps < MAX2(pumps, 1)) {
@@ -257,9 +260,10 @@ struct output *output_free(struct output *o)
 	}
 	event_free(o->event);
 	mailbox_done(&o->in);
-	list_for_safe(&o->all, node)
+	list_for_safe (&o->all, node)
 		attempt_free(list_entry(node, struct output_attempt, all));
-	idmap_for(&o->runs, slot) {
+	idmap_for(&o->runs, slot)
+	{
 		struct output_run *run = (struct output_run *)slot->word;
 		runlog_writer_free(run->writer);
 		free(run);

@@ -1,12 +1,15 @@
 /*
- * The pumps: threads that move what ops print from their pipes into run logs by splice(2), never through this process's memory, so
- * that kill -9 loses no byte (the spawner holds each pipe's read end as well). A run belongs to one pump, so its log has one
- * writer. Where splice is refused (a pty) bytes are read and written.
+ * The pumps: threads that move what ops print from their pipes into run logs by splice(2), never
+ * through this process's memory, so that kill -9 loses no byte (the spawner holds each pipe's read
+ * end as well). A run belongs to one pump, so its log has one writer. Where splice is refused (a
+ * pty) bytes are read and written.
  *
- * A log that cannot be written (no room, an I/O error) fails no op and loses nothing: the run's pipes are left alone, its ops wait
- * on full pipes, one line is logged, and the pump tries again every second. output_finish waits with it.
+ * A log that cannot be written (no room, an I/O error) fails no op and loses nothing: the run's
+ * pipes are left alone, its ops wait on full pipes, one line is logged, and the pump tries again
+ * every second. output_finish waits with it.
  *
- * All calls and callbacks are on the loop thread; no callback comes before the call that causes it has returned.
+ * All calls and callbacks are on the loop thread; no callback comes before the call that causes it
+ * has returned.
  */
 #ifndef DAEMON_EXEC_OUTPUT_H
 #define DAEMON_EXEC_OUTPUT_H
@@ -16,38 +19,44 @@
 struct event_base;
 struct output;
 
-/* Of the attempt, what an earlier life of this process moved included. stdout and stderr count dropped bytes too. */
+/* Of the attempt, what an earlier life of this process moved included. stdout and stderr count
+ * dropped bytes too. */
 struct output_totals {
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
 };
 
 struct output_events {
-	/* Both pipes of the attempt are at their end (or given up after output_finish) and all bytes are in the log. Once an attach. */
+	/* Both pipes of the attempt are at their end (or given up after output_finish) and all
+	 * bytes are in the log. Once an attach. */
 	void (*drained)(void *arg, uint64_t token, const struct output_totals *totals);
-	/* The attempt's output grew; coalesced: at most one such call a token and loop turn. Only for watched runs. */
+	/* The attempt's output grew; coalesced: at most one such call a token and loop turn. Only
+	 * for watched runs. */
 	void (*grew)(void *arg, uint64_t token);
 	void *arg;
 };
 
 /* `pumps` threads, 1 or more. Aborts when none can be made. */
-struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps, const struct output_events *events);
-/* Ends the threads and closes all pipes; what is still in them stays there (the spawner has them too). No callback. NULL is fine. */
+struct output *output_new(struct event_base *base, const char *runs_dir, unsigned pumps,
+			  const struct output_events *events);
+/* Ends the threads and closes all pipes; what is still in them stays there (the spawner has them
+ * too). No callback. NULL is fine. */
 struct output *output_free(struct output *o);
 const char *output_dir(const struct output *o);
 
 /*
- * Takes both fds (-1: none; both: drained follows). cap 0: none. Also after a restart: goes on where the log ends. A token that is
- * attached already: the fds are closed, nothing else happens.
+ * Takes both fds (-1: none; both: drained follows). cap 0: none. Also after a restart: goes on
+ * where the log ends. A token that is attached already: the fds are closed, nothing else happens.
  */
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap);
 /*
- * The same for an attempt whose whole stdout comes from the beginning again after a restart (a read op): as many bytes as the log has
- * already are thrown away.
+ * The same for an attempt whose whole stdout comes from the beginning again after a restart (a read
+ * op): as many bytes as the log has already are thrown away.
  */
 void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_t cap);
 /*
- * The op's process tree has ended (or what lives on was let go): take what the pipes hold now, do not wait for their end, and say
- * drained. Calling it for an attempt without pipes also says drained. Not to be called after drained.
+ * The op's process tree has ended (or what lives on was let go): take what the pipes hold now, do
+ * not wait for their end, and say drained. Calling it for an attempt without pipes also says
+ * drained. Not to be called after drained.
  */
 void output_finish(struct output *o, uint64_t token);
 /* From now on (until 0) `grew` is called for this run. Counts: watch twice, unwatch twice. */

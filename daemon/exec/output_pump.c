@@ -80,7 +80,8 @@ static void pump_flush(struct pump *p)
 
 /* --- stalls --- */
 
-/* Out of epoll explicitly: the spawner holds the same open file, so closing ours would not do it. */
+/* Out of epoll explicitly: the spawner holds the same open file, so closing ours would not do it.
+ */
 static void pump_unwait(struct pump *p, struct output_fd *f)
 {
 	if (f->waiting)
@@ -91,15 +92,16 @@ static void pump_unwait(struct pump *p, struct output_fd *f)
 static void run_stall(struct pump *p, struct output_run *run, int error)
 {
 	if (!run->complained)
-		log_warn("cannot write output of run %" PRIu64 " in '%s': %s; its ops wait until that is mended", run->id, p->dir,
-			 errno_text(-error));
+		log_warn("cannot write output of run %" PRIu64
+			 " in '%s': %s; its ops wait until that is mended",
+			 run->id, p->dir, errno_text(-error));
 	run->complained = true;
 	if (run->stalled)
 		return;
 	run->stalled = true;
 	run->retry_at = time_mono_ms() + PUMP_RETRY_MS;
 	list_add_tail(&p->stalled, &run->node);
-	list_for(&run->open, node) {
+	list_for (&run->open, node) {
 		struct output_attempt *a = list_entry(node, struct output_attempt, node);
 		pump_unwait(p, &a->fds[0]);
 		pump_unwait(p, &a->fds[1]);
@@ -134,7 +136,8 @@ static void attempt_grew(struct pump *p, struct output_attempt *a, int64_t befor
 		log_info("output of run %" PRIu64 " is written again", run->id);
 		run->complained = false;
 	}
-	if (atomic_load_explicit(&run->watched, memory_order_relaxed) > 0 && !atomic_exchange(&a->grew_posted, true))
+	if (atomic_load_explicit(&run->watched, memory_order_relaxed) > 0 &&
+	    !atomic_exchange(&a->grew_posted, true))
 		pump_say(p, &a->grew, MSG_GREW);
 }
 
@@ -174,7 +177,8 @@ static int attempt_go_on(struct pump *p, struct output_attempt *a)
 {
 	int r = 0;
 	if (!a->begun) {
-		r = runlog_attempt_begin(a->run->writer, &a->log, token_op(a->token), token_attempt(a->token), a->cap);
+		r = runlog_attempt_begin(a->run->writer, &a->log, token_op(a->token),
+					 token_attempt(a->token), a->cap);
 		if (r < 0)
 			return r;
 		a->begun = true;
@@ -201,7 +205,8 @@ static void pump_on_fd(struct pump *p, struct output_fd *f, uint32_t events)
 	struct output_attempt *a = f->attempt;
 	if (!f->waiting)
 		return; /* ended or stalled earlier in this round */
-	/* Of a pipe without writers we take all in one go; in the other modes only its own word says that it is at its end. */
+	/* Of a pipe without writers we take all in one go; in the other modes only its own word
+	 * says that it is at its end. */
 	bool exact = !f->copy && a->skip == 0 && !f->held;
 	int64_t before = a->log.pos;
 	int r = 0;
@@ -282,7 +287,7 @@ static void run_retry(struct pump *p, struct output_run *run)
 {
 	list_del(&run->node);
 	run->stalled = false;
-	list_for_safe(&run->open, node) {
+	list_for_safe (&run->open, node) {
 		attempt_try(p, list_entry(node, struct output_attempt, node));
 		if (run->stalled)
 			return;
@@ -292,7 +297,7 @@ static void run_retry(struct pump *p, struct output_run *run)
 static void pump_retry(struct pump *p)
 {
 	int64_t now = time_mono_ms();
-	list_for_safe(&p->stalled, node) {
+	list_for_safe (&p->stalled, node) {
 		struct output_run *run = list_entry(node, struct output_run, node);
 		if (run->retry_at > now)
 			return; /* they stand in the order of their times */
@@ -305,7 +310,8 @@ static int pump_timeout(const struct pump *p)
 {
 	if (list_empty(&p->stalled))
 		return -1;
-	int64_t left = list_entry(p->stalled.next, struct output_run, node)->retry_at - time_mono_ms();
+	int64_t left =
+		list_entry(p->stalled.next, struct output_run, node)->retry_at - time_mono_ms();
 	return (int)MAX2(left, 0);
 }
 
@@ -358,7 +364,9 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	if (r < 0)
 		return r;
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	r = p->epoll_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->in.wake_fd, &event) < 0 ? -errno : 0;
+	r = p->epoll_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->in.wake_fd, &event) < 0
+		    ? -errno
+		    : 0;
 	if (r == 0)
 		r = pump_make_thread(p);
 	if (r < 0) {

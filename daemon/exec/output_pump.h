@@ -1,9 +1,10 @@
 /*
- * A pump: the thread's side of the output. The loop (output.c) hands it messages through a queue, it hands messages back through
- * the queue all pumps share; both are woken by one eventfd write when their queue was empty. Private to output*.c.
+ * A pump: the thread's side of the output. The loop (output.c) hands it messages through a queue,
+ * it hands messages back through the queue all pumps share; both are woken by one eventfd write
+ * when their queue was empty. Private to output*.c.
  *
- * An attempt or run belongs to the loop, which makes and frees it; its fields marked so belong to the pump between MSG_ATTACH and
- * MSG_DRAINED.
+ * An attempt or run belongs to the loop, which makes and frees it; its fields marked so belong to
+ * the pump between MSG_ATTACH and MSG_DRAINED.
  */
 #ifndef DAEMON_EXEC_OUTPUT_PUMP_H
 #define DAEMON_EXEC_OUTPUT_PUMP_H
@@ -24,7 +25,8 @@ enum msg_kind {
 	MSG_CLOSE_RUN, /* to the pump: a close_run */
 	MSG_GREW,      /* from the pump: attempt */
 	MSG_DRAINED,   /* from the pump: attempt */
-	MSG_RELEASED,  /* from the pump: attempt, whose MSG_FINISH met it drained; the last word about it */
+	MSG_RELEASED,  /* from the pump: attempt, whose MSG_FINISH met it drained; the last word
+			  about it */
 };
 
 struct msg {
@@ -131,8 +133,8 @@ void pump_stop(struct pump *p);
 /* --- output_take.c --- */
 
 /*
- * Moves what fd holds now into the log. 0; 1: and it is at its end; -errno: the log cannot be written, nothing is lost, and nothing
- * but the same again helps.
+ * Moves what fd holds now into the log. 0; 1: and it is at its end; -errno: the log cannot be
+ * written, nothing is lost, and nothing but the same again helps.
  */
 int output_take(struct pump *p, struct output_fd *f) _must_check_;
 /* Also where nobody said that there is something to read. */

@@ -20,7 +20,8 @@ static int take_store(struct output_fd *f, const char *p, size_t len)
 	int r = 0;
 	while (len > 0) {
 		struct runlog_room room;
-		r = runlog_reserve(a->run->writer, &a->log, f->stream, (int64_t)len, time_wall_ms(), &room);
+		r = runlog_reserve(a->run->writer, &a->log, f->stream, (int64_t)len, time_wall_ms(),
+				   &room);
 		if (r < 0)
 			break;
 		ssize_t n = pwrite(room.fd, p, (size_t)room.len, room.off);
@@ -45,7 +46,8 @@ static int take_held(struct output_fd *f)
 	return held ? take_store(f, held, f->held_len) : 0;
 }
 
-/* By way of our memory, what one read gives; there must be something. A pty whose other side is gone says EIO. */
+/* By way of our memory, what one read gives; there must be something. A pty whose other side is
+ * gone says EIO. */
 static int take_copy(struct pump *p, struct output_fd *f)
 {
 	ssize_t n = read(f->fd, p->block, sizeof(p->block));
@@ -64,7 +66,8 @@ static int take_splice(struct pump *p, struct output_fd *f, int64_t len)
 		if (r < 0)
 			return r;
 		loff_t off = room.off;
-		ssize_t n = splice(f->fd, NULL, room.fd, &off, (size_t)room.len, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+		ssize_t n = splice(f->fd, NULL, room.fd, &off, (size_t)room.len,
+				   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 		r = n < 0 ? -errno : 0;
 		runlog_wrote(a->run->writer, &a->log, MAX2(n, 0));
 		if (r == -EINVAL) {
@@ -110,7 +113,8 @@ int output_take(struct pump *p, struct output_fd *f)
 
 int output_take_rest(struct pump *p, struct output_fd *f)
 {
-	/* What came before the call fits into the pipe; who goes on writing does not keep us here. */
+	/* What came before the call fits into the pipe; who goes on writing does not keep us here.
+	 */
 	int64_t before = f->attempt->log.pos;
 	do {
 		struct pollfd ready = { .fd = f->fd, .events = POLLIN };
@@ -123,6 +127,7 @@ int output_take_rest(struct pump *p, struct output_fd *f)
 			return r;
 		if (!(ready.revents & POLLIN))
 			return 1;
-	} while ((f->copy || f->attempt->skip > 0) && f->attempt->log.pos - before < 16 * PUMP_BLOCK_BYTES);
+	} while ((f->copy || f->attempt->skip > 0) &&
+		 f->attempt->log.pos - before < 16 * PUMP_BLOCK_BYTES);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /*
- * Caps: what is kept of an attempt past its head is remembered piece by piece, and the oldest pieces are dropped in steps.
+ * Caps: what is kept of an attempt past its head is remembered piece by piece, and the oldest
+ * pieces are dropped in steps.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 #include "common/xalloc.h"
 #include "daemon/exec/runlog_write.h"
 
-/* More pieces than that (of a few bytes each, between those of other ops) are dropped before their time: 4 MiB of memory. */
+/* More pieces than that (of a few bytes each, between those of other ops) are dropped before their
+ * time: 4 MiB of memory. */
 enum { PIECES_MAX = 256 << 10 };
 
 static int64_t drop_step(int64_t cap)
@@ -39,7 +41,9 @@ static void drop_make_room(struct runlog_attempt *a)
 void runlog_drop_add(struct runlog_attempt *a, int64_t off, uint32_t record, int64_t len, bool err)
 {
 	drop_make_room(a);
-	*drop_piece(a, a->n++) = (struct runlog_piece){ .off = off, .record = record, .len = (uint32_t)len, .err = err };
+	*drop_piece(a, a->n++) = (struct runlog_piece){
+		.off = off, .record = record, .len = (uint32_t)len, .err = err
+	};
 }
 
 /* Position up to which the oldest half of the pieces goes. */
@@ -51,7 +55,8 @@ static int64_t drop_half(const struct runlog_attempt *a)
 	return to;
 }
 
-void runlog_drop_note(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream, int64_t len)
+void runlog_drop_note(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+		      int64_t len)
 {
 	uint32_t record = w->n_records - 1;
 	struct runlog_piece *newest = a->n > 0 ? drop_piece(a, a->n - 1) : NULL;
@@ -78,7 +83,8 @@ static void drop_count(const struct runlog_attempt *a, int64_t bytes, int64_t re
 	}
 }
 
-/* Forgets the first `bytes` kept bytes and gives back their room; neighbours in the log go in one piece. */
+/* Forgets the first `bytes` kept bytes and gives back their room; neighbours in the log go in one
+ * piece. */
 static void drop_pop(struct runlog_writer *w, struct runlog_attempt *a, int64_t bytes)
 {
 	int64_t from = 0, to = 0;
@@ -96,7 +102,8 @@ static void drop_pop(struct runlog_writer *w, struct runlog_attempt *a, int64_t 
 		if (p->len > 0)
 			break;
 		if (p->record != RECORD_NONE)
-			runlog_hole_free(&w->idx_hole, record_at(p->record), sizeof(struct runlog_record));
+			runlog_hole_free(&w->idx_hole, record_at(p->record),
+					 sizeof(struct runlog_record));
 		a->first++;
 		a->n--;
 	}
@@ -104,10 +111,16 @@ static void drop_pop(struct runlog_writer *w, struct runlog_attempt *a, int64_t 
 }
 
 /* Appends the record that says so; it comes before anything is punched out. */
-static int drop_record(struct runlog_writer *w, const struct runlog_attempt *a, int64_t to, const int64_t stream_drop[2])
+static int drop_record(struct runlog_writer *w, const struct runlog_attempt *a, int64_t to,
+		       const int64_t stream_drop[2])
 {
-	struct runlog_record rec = { .op = a->op, .attempt = (uint16_t)a->attempt, .type = RECORD_DROP, .off = a->head,
-				     .len = to - a->head, .pos = stream_drop[0], .stream_pos = stream_drop[1],
+	struct runlog_record rec = { .op = a->op,
+				     .attempt = (uint16_t)a->attempt,
+				     .type = RECORD_DROP,
+				     .off = a->head,
+				     .len = to - a->head,
+				     .pos = stream_drop[0],
+				     .stream_pos = stream_drop[1],
 				     .time_ms = MAX2(time_wall_ms(), 1) };
 	int r = runlog_writer_settle(w);
 	if (r == 0 && w->n_records >= RECORD_NONE - 1)
@@ -131,10 +144,12 @@ void runlog_drop(struct runlog_writer *w, struct runlog_attempt *a, int64_t to)
 	more[0] += a->stream_drop[0];
 	more[1] += a->stream_drop[1];
 	if (drop_record(w, a, to, more) < 0)
-		return; /* no room for the record: nothing is dropped yet, the next step takes it along */
+		return; /* no room for the record: nothing is dropped yet, the next step takes it
+			   along */
 	drop_pop(w, a, to - start);
 	if (a->drop_record != RECORD_NONE)
-		runlog_hole_free(&w->idx_hole, record_at(a->drop_record), sizeof(struct runlog_record));
+		runlog_hole_free(&w->idx_hole, record_at(a->drop_record),
+				 sizeof(struct runlog_record));
 	a->drop_record = w->n_records - 1;
 	a->drop_to = to;
 	a->stream_drop[0] = more[0];

@@ -1,9 +1,11 @@
 /*
- * What stands in RUN.idx: a header, then records of one size, in the byte order of the machine. Private to runlog*.c.
+ * What stands in RUN.idx: a header, then records of one size, in the byte order of the machine.
+ * Private to runlog*.c.
  *
- * Data records come in the order of their bytes in the log; a record's bytes end where the next data record's begin, or at the end
- * of the log, whatever its length says. Every record carries its positions, so one whose bytes were dropped can go too: the index
- * is punched out like the log, by whole pages. A record that lost its first or its last eight bytes (op, time_ms: never 0) to that,
+ * Data records come in the order of their bytes in the log; a record's bytes end where the next
+ * data record's begin, or at the end of the log, whatever its length says. Every record carries its
+ * positions, so one whose bytes were dropped can go too: the index is punched out like the log, by
+ * whole pages. A record that lost its first or its last eight bytes (op, time_ms: never 0) to that,
  * or to a power cut, is none.
  */
 #ifndef DAEMON_EXEC_RUNLOG_FORMAT_H
@@ -22,9 +24,10 @@ struct runlog_record {
 	uint16_t attempt;
 	uint8_t type;
 	uint8_t zero;
-	int64_t off;	    /* data: of the first byte in the log; drop: position (both streams) where the dropped range begins */
-	int64_t len;	    /* data: bytes; drop: bytes dropped in all so far */
-	int64_t pos;	    /* data: position over both streams; drop: of the dropped bytes, stdout's */
+	int64_t off; /* data: of the first byte in the log; drop: position (both streams) where the
+			dropped range begins */
+	int64_t len; /* data: bytes; drop: bytes dropped in all so far */
+	int64_t pos; /* data: position over both streams; drop: of the dropped bytes, stdout's */
 	int64_t stream_pos; /* data: position in its stream; drop: of the dropped bytes, stderr's */
 	int64_t time_ms;    /* data: of the first byte, wall clock */
 };
@@ -41,7 +44,8 @@ struct runlog_header {
 	uint64_t run;
 	uint64_t zero[3];
 };
-static_assert(sizeof(struct runlog_header) == sizeof(struct runlog_record), "records are found by number");
+static_assert(sizeof(struct runlog_header) == sizeof(struct runlog_record),
+	      "records are found by number");
 
 /* The number of no record. */
 #define RECORD_NONE UINT32_MAX
@@ -63,9 +67,10 @@ static inline bool record_is_data(const struct runlog_record *rec)
 static inline bool record_ok(const struct runlog_record *rec)
 {
 	const int64_t top = INT64_C(1) << 60;
-	return rec->op != 0 && rec->time_ms != 0 && rec->type >= RECORD_STDOUT && rec->type <= RECORD_DROP &&
-	       rec->off >= 0 && rec->off < top && rec->len >= 0 && rec->len < top && rec->pos >= 0 && rec->pos < top &&
-	       rec->stream_pos >= 0 && rec->stream_pos < top && (rec->type == RECORD_DROP || rec->len <= RECORD_MAX_BYTES);
+	return rec->op != 0 && rec->time_ms != 0 && rec->type >= RECORD_STDOUT &&
+	       rec->type <= RECORD_DROP && rec->off >= 0 && rec->off < top && rec->len >= 0 &&
+	       rec->len < top && rec->pos >= 0 && rec->pos < top && rec->stream_pos >= 0 &&
+	       rec->stream_pos < top && (rec->type == RECORD_DROP || rec->len <= RECORD_MAX_BYTES);
 }
 
 static inline uint64_t runlog_key(uint32_t op, uint32_t attempt)

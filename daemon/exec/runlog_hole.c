@@ -25,7 +25,8 @@ static void runlog_hole_punch(struct runlog_hole *h, int64_t from, int64_t to)
 {
 	if (h->unable || from >= to)
 		return;
-	if (fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from) < 0 && errno != EINTR)
+	if (fallocate(h->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from) < 0 &&
+	    errno != EINTR)
 		h->unable = errno == EOPNOTSUPP || errno == ENOSYS;
 }
 

@@ -1,7 +1,7 @@
 /*
- * Gives back the room of parts of a file that are of no use any more. Only whole file system blocks can be freed; of blocks that
- * are freed bit by bit it counts the bytes (16 bytes of memory a block, forgotten beyond a million of them: their room is lost, no
- * more). Private to runlog*.c.
+ * Gives back the room of parts of a file that are of no use any more. Only whole file system blocks
+ * can be freed; of blocks that are freed bit by bit it counts the bytes (16 bytes of memory a
+ * block, forgotten beyond a million of them: their room is lost, no more). Private to runlog*.c.
  */
 #ifndef DAEMON_EXEC_RUNLOG_HOLE_H
 #define DAEMON_EXEC_RUNLOG_HOLE_H

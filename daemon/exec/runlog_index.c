@@ -94,8 +94,9 @@ static bool chain_dropped(const struct chain *c, const struct extent *x)
 }
 
 /*
- * A data record's bytes end where the next one's begin, whatever its length says: it may be one that was too great (a crash), or one
- * from before the writer lengthened it (we read while it wrote). A record punched out in between leaves only the first.
+ * A data record's bytes end where the next one's begin, whatever its length says: it may be one
+ * that was too great (a crash), or one from before the writer lengthened it (we read while it
+ * wrote). A record punched out in between leaves only the first.
  */
 static void index_join(struct runlog_reader *r, int64_t off)
 {
@@ -111,25 +112,33 @@ static void index_join(struct runlog_reader *r, int64_t off)
 	}
 }
 
-static void index_take_data(struct runlog_reader *r, uint32_t number, const struct runlog_record *rec)
+static void index_take_data(struct runlog_reader *r, uint32_t number,
+			    const struct runlog_record *rec)
 {
 	index_join(r, rec->off);
 	r->last_apart = true;
 	int64_t len = MAX2(MIN2(rec->len, r->log_size - rec->off), 0);
-	struct extent x = { .off = rec->off, .pos = rec->pos, .stream_pos = rec->stream_pos, .time_ms = rec->time_ms,
-			    .len = (uint32_t)len, .record = number };
+	struct extent x = { .off = rec->off,
+			    .pos = rec->pos,
+			    .stream_pos = rec->stream_pos,
+			    .time_ms = rec->time_ms,
+			    .len = (uint32_t)len,
+			    .record = number };
 	uint32_t i = index_chain(r, rec->op, rec->attempt);
 	struct extents *row = &r->chains[i].rows[rec->type == RECORD_STDERR];
 	/* Positions only grow; anything else is damage, and would break the search. */
 	const struct extent *before = row->n > 0 ? &row->v[row->n - 1] : NULL;
-	if (before && (x.pos < before->pos + before->len || x.stream_pos < before->stream_pos + before->len))
+	if (before &&
+	    (x.pos < before->pos + before->len || x.stream_pos < before->stream_pos + before->len))
 		return;
-	/* Nothing of it in the log yet, or ever (a crash): it says nothing about positions either. */
+	/* Nothing of it in the log yet, or ever (a crash): it says nothing about positions either.
+	 */
 	if (len > 0 && !chain_dropped(&r->chains[i], &x))
 		extents_add(row, &x);
 	/*
-	 * Reading goes on from the newest record, which may have grown; or from the first that the log did not cover yet when its size
-	 * was taken: those after it have no bytes either, and must not be passed over for good.
+	 * Reading goes on from the newest record, which may have grown; or from the first that the
+	 * log did not cover yet when its size was taken: those after it have no bytes either, and
+	 * must not be passed over for good.
 	 */
 	if (r->last_cut)
 		return;
@@ -187,7 +196,8 @@ static int index_open(struct runlog_reader *r)
 	return 0;
 }
 
-/* Takes back the newest data record, which may have grown, and what came after it: their records are read again. */
+/* Takes back the newest data record, which may have grown, and what came after it: their records
+ * are read again. */
 static void index_rewind(struct runlog_reader *r)
 {
 	if (r->last_record == RECORD_NONE)
@@ -220,7 +230,8 @@ int runlog_refresh(struct runlog_reader *r)
 	int e = r->idx_fd < 0 ? index_open(r) : 0;
 	if (e < 0)
 		return e == -ENOENT ? 0 : e;
-	/* The log's size first: whatever it covers is then described by what we read of the index. */
+	/* The log's size first: whatever it covers is then described by what we read of the index.
+	 */
 	if (fstat(r->log_fd, &st) < 0)
 		return -errno;
 	r->log_size = st.st_size;

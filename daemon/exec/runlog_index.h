@@ -1,6 +1,6 @@
 /*
- * A run's index in memory: per attempt a chain of extents, one row a stream. Loaded bit by bit: 40 bytes an extent. Private to
- * runlog*.c.
+ * A run's index in memory: per attempt a chain of extents, one row a stream. Loaded bit by bit: 40
+ * bytes an extent. Private to runlog*.c.
  */
 #ifndef DAEMON_EXEC_RUNLOG_INDEX_H
 #define DAEMON_EXEC_RUNLOG_INDEX_H
@@ -22,8 +22,8 @@ struct extents {
 
 struct chain {
 	uint32_t op, attempt;
-	struct extents rows[2];	     /* stdout, stderr */
-	int64_t drop_from, drop_to;  /* positions over both; equal: nothing dropped */
+	struct extents rows[2];	    /* stdout, stderr */
+	int64_t drop_from, drop_to; /* positions over both; equal: nothing dropped */
 	int64_t stream_drop[2];
 };
 
@@ -31,14 +31,16 @@ struct runlog_reader {
 	char *dir;
 	uint64_t run;
 	int log_fd, idx_fd;
-	int64_t log_size; /* as of the refresh: bytes up to here are described by the records read */
+	int64_t log_size; /* as of the refresh: bytes up to here are described by the records read
+			   */
 	uint32_t n_records;
 	/* The newest data record may still grow: it is read again on refresh. */
 	uint32_t last_record; /* RECORD_NONE: there is none */
 	uint32_t last_chain;
 	int last_row;
 	bool last_cut;	 /* it reaches beyond log_size: what comes after it is read again too */
-	bool last_apart; /* records that are none came after it: the next one need not be its neighbour */
+	bool last_apart; /* records that are none came after it: the next one need not be its
+			    neighbour */
 	struct chain *chains;
 	uint32_t n_chains, size_chains;
 	struct idmap by_key; /* runlog_key: index into chains + 1 */
@@ -46,7 +48,8 @@ struct runlog_reader {
 
 /* NULL: that attempt printed nothing. Valid until the next refresh. */
 const struct chain *runlog_chain(const struct runlog_reader *r, uint32_t op, uint32_t attempt);
-/* Index of the first extent of the row that ends behind `at`: by position over both, or of the stream. */
+/* Index of the first extent of the row that ends behind `at`: by position over both, or of the
+ * stream. */
 uint32_t extents_find(const struct extents *x, int64_t at, bool by_stream);
 
 /* The live pieces of a chain in order, from any position, in either direction. */

@@ -6,13 +6,15 @@
 #include "common/fd.h"
 #include "daemon/exec/runlog_index.h"
 
-struct runlog_size runlog_size(const struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream)
+struct runlog_size runlog_size(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
+			       enum stream stream)
 {
 	const struct chain *c = runlog_chain(r, op, attempt);
 	return c ? chain_size(c, stream) : (struct runlog_size){ 0, 0 };
 }
 
-struct runlog_gap runlog_gap(const struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream)
+struct runlog_gap runlog_gap(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
+			     enum stream stream)
 {
 	const struct chain *c = runlog_chain(r, op, attempt);
 	return c ? chain_gap(c, stream) : (struct runlog_gap){ 0, 0 };
@@ -63,13 +65,16 @@ static int read_piece(struct read_state *s, const struct chain_piece *p, int64_t
 	s->got += take;
 	s->at = p->at + skip + take;
 	if (s->chunks) {
-		struct runlog_chunk chunk = { .time_ms = p->time_ms, .stream = p->stream, .bytes = take };
+		struct runlog_chunk chunk = { .time_ms = p->time_ms,
+					      .stream = p->stream,
+					      .bytes = take };
 		buf_add(s->chunks, &chunk, sizeof(chunk));
 	}
 	return 0;
 }
 
-static int read_chain(struct read_state *s, const struct chain *c, enum stream stream, int64_t offset, int64_t limit)
+static int read_chain(struct read_state *s, const struct chain *c, enum stream stream,
+		      int64_t offset, int64_t limit)
 {
 	struct chain_walk w;
 	struct chain_piece p;
@@ -91,15 +96,18 @@ static int read_chain(struct read_state *s, const struct chain *c, enum stream s
 	return read_fetch(s);
 }
 
-/* Whether the index has records we do not know; what we know of it cannot have been dropped before they came. */
+/* Whether the index has records we do not know; what we know of it cannot have been dropped before
+ * they came. */
 static bool read_is_stale(const struct runlog_reader *r)
 {
 	struct stat st;
-	return r->idx_fd >= 0 && fstat(r->idx_fd, &st) == 0 && st.st_size >= record_at(r->n_records + 1);
+	return r->idx_fd >= 0 && fstat(r->idx_fd, &st) == 0 &&
+	       st.st_size >= record_at(r->n_records + 1);
 }
 
-int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream, int64_t offset, int64_t limit,
-		struct buf *data, struct buf *chunks, int64_t *ret_offset, int64_t *ret_next, int64_t *ret_dropped)
+int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream,
+		int64_t offset, int64_t limit, struct buf *data, struct buf *chunks,
+		int64_t *ret_offset, int64_t *ret_next, int64_t *ret_dropped)
 {
 	struct read_state s = { .r = r, .data = data, .chunks = chunks };
 	size_t data_len = data->len, chunks_len = chunks ? chunks->len : 0;
@@ -108,7 +116,8 @@ int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum str
 		int64_t drop_to = c ? c->drop_to : 0;
 		int e = read_chain(&s, c, stream, offset, limit < 0 ? INT64_MAX : limit);
 		if (e == 0 && c && read_is_stale(r)) {
-			/* Bytes may have been punched out while we read them: their drop record is in the index by now. */
+			/* Bytes may have been punched out while we read them: their drop record is
+			 * in the index by now. */
 			e = runlog_refresh(r);
 			if (e == 0 && runlog_chain(r, op, attempt)->drop_to != drop_to)
 				e = -EAGAIN;
@@ -127,8 +136,10 @@ int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum str
 	return 0;
 }
 
-/* Looks for the nth newline from the end of the piece backward; *n counts down. The index in the piece behind it, or -1. */
-static int64_t tail_piece(const struct runlog_reader *r, const struct chain_piece *p, int64_t *n, bool *at_end)
+/* Looks for the nth newline from the end of the piece backward; *n counts down. The index in the
+ * piece behind it, or -1. */
+static int64_t tail_piece(const struct runlog_reader *r, const struct chain_piece *p, int64_t *n,
+			  bool *at_end)
 {
 	char block[16384];
 	for (int64_t end = p->len; end > 0;) {
@@ -147,7 +158,8 @@ static int64_t tail_piece(const struct runlog_reader *r, const struct chain_piec
 	return -EAGAIN;
 }
 
-int64_t runlog_tail_lines(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream, int64_t n)
+int64_t runlog_tail_lines(struct runlog_reader *r, uint32_t op, uint32_t attempt,
+			  enum stream stream, int64_t n)
 {
 	const struct chain *c = runlog_chain(r, op, attempt);
 	struct chain_walk w;

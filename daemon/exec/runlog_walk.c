@@ -1,5 +1,6 @@
 /*
- * Positions: where a chain's bytes are. A gap between two extents (dropped, or lost with a power cut) is simply not there.
+ * Positions: where a chain's bytes are. A gap between two extents (dropped, or lost with a power
+ * cut) is simply not there.
  */
 #include "daemon/exec/runlog_index.h"
 
@@ -43,10 +44,13 @@ void chain_walk_end(struct chain_walk *w, const struct chain *c, enum stream str
 }
 
 /* The live part of an extent; false: there is none. */
-static bool chain_walk_piece(const struct chain_walk *w, int row, const struct extent *x, struct chain_piece *ret)
+static bool chain_walk_piece(const struct chain_walk *w, int row, const struct extent *x,
+			     struct chain_piece *ret)
 {
 	const struct chain *c = w->chain;
-	int64_t cut = x->pos >= c->drop_from && x->pos < c->drop_to ? MIN2(c->drop_to - x->pos, (int64_t)x->len) : 0;
+	int64_t cut = x->pos >= c->drop_from && x->pos < c->drop_to
+			      ? MIN2(c->drop_to - x->pos, (int64_t)x->len)
+			      : 0;
 	*ret = (struct chain_piece){
 		.at = (w->stream == STREAM_BOTH ? x->pos : x->stream_pos) + cut,
 		.off = x->off + cut,
@@ -137,6 +141,7 @@ struct runlog_gap chain_gap(const struct chain *c, enum stream stream)
 struct runlog_size chain_size(const struct chain *c, enum stream stream)
 {
 	struct runlog_gap gap = chain_gap(c, stream);
-	int64_t size = stream == STREAM_BOTH ? chain_both_size(c) : chain_stream_size(c, stream == STREAM_STDERR);
+	int64_t size = stream == STREAM_BOTH ? chain_both_size(c)
+					     : chain_stream_size(c, stream == STREAM_STDERR);
 	return (struct runlog_size){ .size = size, .dropped = gap.to - gap.from };
 }

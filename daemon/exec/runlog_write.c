@@ -9,7 +9,8 @@
 #include "common/fd.h"
 #include "common/xalloc.h"
 
-/* Output this close together in time is one record: doubles with every so many records, up to 100 s. */
+/* Output this close together in time is one record: doubles with every so many records, up to 100
+ * s. */
 enum { MERGE_MS = 100, MERGE_STEP_RECORDS = 65536, MERGE_SHIFT_MAX = 10 };
 
 struct runlog_writer *runlog_writer_new(const char *dir, uint64_t run)
@@ -43,7 +44,8 @@ struct runlog_writer *runlog_writer_free(struct runlog_writer *w)
 	return NULL;
 }
 
-/* 0: the header is ours, or the file is so new that it has none (zeros after a power cut count as none) and now has. */
+/* 0: the header is ours, or the file is so new that it has none (zeros after a power cut count as
+ * none) and now has. */
 static int writer_check_header(struct runlog_writer *w)
 {
 	struct runlog_header h = { 0 };
@@ -53,8 +55,10 @@ static int writer_check_header(struct runlog_writer *w)
 		return (int)n;
 	if (n == sizeof(h) && memcmp(&h, &none, sizeof(h)) != 0)
 		return runlog_header_ok(&h, w->run) ? 0 : -EPROTO;
-	h = (struct runlog_header){ .magic = RUNLOG_MAGIC, .version = RUNLOG_VERSION,
-				    .record_bytes = sizeof(struct runlog_record), .run = w->run };
+	h = (struct runlog_header){ .magic = RUNLOG_MAGIC,
+				    .version = RUNLOG_VERSION,
+				    .record_bytes = sizeof(struct runlog_record),
+				    .run = w->run };
 	return fd_pwrite_all(w->idx_fd, &h, sizeof(h), 0);
 }
 
@@ -67,9 +71,9 @@ static int writer_cut_record(struct runlog_writer *w, struct runlog_record *rec,
 }
 
 /*
- * A crash may have left records longer than the log. They must be true before the log grows again, or they would take in what
- * comes next. A power cut may also have left bytes without a record: then the log is cut. Offsets only grow, so the first good
- * record from the end ends the search.
+ * A crash may have left records longer than the log. They must be true before the log grows again,
+ * or they would take in what comes next. A power cut may also have left bytes without a record:
+ * then the log is cut. Offsets only grow, so the first good record from the end ends the search.
  */
 static int writer_repair(struct runlog_writer *w)
 {
@@ -149,12 +153,15 @@ static int writer_probe(struct runlog_writer *w)
 	return w->probed ? 0 : r;
 }
 
-int runlog_attempt_begin(struct runlog_writer *w, struct runlog_attempt *a, uint32_t op, uint32_t attempt, int64_t cap)
+int runlog_attempt_begin(struct runlog_writer *w, struct runlog_attempt *a, uint32_t op,
+			 uint32_t attempt, int64_t cap)
 {
 	int r = writer_probe(w);
 	if (r < 0)
 		return r;
-	*a = (struct runlog_attempt){ .op = op, .attempt = attempt, .cap = cap, .drop_record = RECORD_NONE };
+	*a = (struct runlog_attempt){
+		.op = op, .attempt = attempt, .cap = cap, .drop_record = RECORD_NONE
+	};
 	a->head = cap > 0 ? cap / 2 : INT64_MAX;
 	if (w->old)
 		runlog_restore(w->old, a);
@@ -185,17 +192,21 @@ int runlog_writer_settle(struct runlog_writer *w)
 	return r;
 }
 
-static bool writer_can_merge(const struct runlog_writer *w, const struct runlog_attempt *a, enum stream stream, int64_t now)
+static bool writer_can_merge(const struct runlog_writer *w, const struct runlog_attempt *a,
+			     enum stream stream, int64_t now)
 {
 	uint32_t shift = MIN2(w->n_records / MERGE_STEP_RECORDS, MERGE_SHIFT_MAX);
 	const struct runlog_record *last = &w->last;
-	return w->last_valid && last->op == a->op && last->attempt == a->attempt && last->type == (uint8_t)stream &&
-	       last->len > 0 && last->len < RECORD_MAX_BYTES && a->pos != a->head && now >= last->time_ms &&
+	return w->last_valid && last->op == a->op && last->attempt == a->attempt &&
+	       last->type == (uint8_t)stream && last->len > 0 && last->len < RECORD_MAX_BYTES &&
+	       a->pos != a->head && now >= last->time_ms &&
 	       now - last->time_ms <= (int64_t)MERGE_MS << shift;
 }
 
-/* The record under which the next bytes go: the newest one where it fits, else a new one (or one that stayed empty, again). */
-static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, enum stream stream, int64_t len, int64_t now)
+/* The record under which the next bytes go: the newest one where it fits, else a new one (or one
+ * that stayed empty, again). */
+static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, enum stream stream,
+		       int64_t len, int64_t now)
 {
 	bool merge = writer_can_merge(w, a, stream, now);
 	bool again = w->last_valid && w->last.len == 0;
@@ -208,8 +219,11 @@ static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, 
 	}
 	struct runlog_record rec = w->last;
 	if (!merge)
-		rec = (struct runlog_record){ .op = a->op, .attempt = (uint16_t)a->attempt, .type = (uint8_t)stream,
-					      .off = w->end, .pos = a->pos,
+		rec = (struct runlog_record){ .op = a->op,
+					      .attempt = (uint16_t)a->attempt,
+					      .type = (uint8_t)stream,
+					      .off = w->end,
+					      .pos = a->pos,
 					      .stream_pos = a->stream_pos[stream - STREAM_STDOUT],
 					      .time_ms = MAX2(now, 1) };
 	uint32_t number = merge || again ? w->n_records - 1 : w->n_records;
@@ -226,8 +240,8 @@ static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, 
 	return 0;
 }
 
-int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream, int64_t len, int64_t time_ms,
-		   struct runlog_room *ret)
+int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+		   int64_t len, int64_t time_ms, struct runlog_room *ret)
 {
 	int r = writer_open_files(w, O_CREAT);
 	if (r < 0)
@@ -253,7 +267,8 @@ void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len
 	w->last.len += len;
 	a->pos += len;
 	a->stream_pos[stream - STREAM_STDOUT] += len;
-	/* If this fails the length stays too great for now; whoever reads cuts it, and the next reserve tries again. */
+	/* If this fails the length stays too great for now; whoever reads cuts it, and the next
+	 * reserve tries again. */
 	int r = runlog_writer_settle(w);
 	(void)r;
 	if (len > 0 && past_head)

@@ -1,5 +1,6 @@
 /*
- * The writer's inside, shared by runlog_write.c (records) and runlog_drop.c (caps). Private to runlog*.c.
+ * The writer's inside, shared by runlog_write.c (records) and runlog_drop.c (caps). Private to
+ * runlog*.c.
  */
 #ifndef DAEMON_EXEC_RUNLOG_WRITE_H
 #define DAEMON_EXEC_RUNLOG_WRITE_H
@@ -14,26 +15,30 @@ struct runlog_writer {
 	bool probed;		   /* whether an earlier writer left something is known */
 	struct runlog_reader *old; /* what it left, for attempts that go on */
 	int log_fd, idx_fd;
-	int64_t end;		/* of the log: the next byte goes here */
-	uint32_t n_records;	/* records in the index, the last one in `last` if last_valid */
+	int64_t end;		   /* of the log: the next byte goes here */
+	uint32_t n_records;	   /* records in the index, the last one in `last` if last_valid */
 	struct runlog_record last; /* newest data record, with the length that is really there */
 	bool last_valid;	   /* it is the newest record of the index too */
-	int64_t last_claim;	   /* its length in the file: differs only between reserve and wrote, or after trouble */
+	int64_t last_claim; /* its length in the file: differs only between reserve and wrote, or
+			       after trouble */
 	struct runlog_hole log_hole, idx_hole;
 };
 
 /* Makes the newest record's length in the index true. 0 or -errno. */
 int runlog_writer_settle(struct runlog_writer *w) _must_check_;
-/* Notes `len` bytes just written to the log as the attempt's newest kept piece, and drops what is too much by now. */
-void runlog_drop_note(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream, int64_t len);
+/* Notes `len` bytes just written to the log as the attempt's newest kept piece, and drops what is
+ * too much by now. */
+void runlog_drop_note(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+		      int64_t len);
 /* The attempt's pieces past its head as an earlier writer left them; in order of position. */
 void runlog_drop_add(struct runlog_attempt *a, int64_t off, uint32_t record, int64_t len, bool err);
 /* Drops [head, to). */
 void runlog_drop(struct runlog_writer *w, struct runlog_attempt *a, int64_t to);
 
 /*
- * runlog_index.c, for a writer that opens what there is: fills the positions, head, drops and pieces of an attempt the index knows.
- * a->head must be what it would be for a new one. False: not known.
+ * runlog_index.c, for a writer that opens what there is: fills the positions, head, drops and
+ * pieces of an attempt the index knows. a->head must be what it would be for a new one. False: not
+ * known.
  */
 bool runlog_restore(const struct runlog_reader *r, struct runlog_attempt *a);
 

@@ -95,7 +95,8 @@ static void *work_thread(void *arg)
 	return NULL;
 }
 
-/* On the loop: completions of all that finished up to now; what finishes meanwhile wakes us again. */
+/* On the loop: completions of all that finished up to now; what finishes meanwhile wakes us again.
+ */
 static void work_on_event(evutil_socket_t fd, short what _unused_, void *arg)
 {
 	struct work *w = arg;

@@ -17,9 +17,9 @@
 
 /* How far one attempt's output has been told. */
 struct follow_op {
-	uint64_t key;	 /* op << 32 | attempt */
-	int64_t both;	 /* data: position in both streams together */
-	int64_t at[3];	 /* position in stdout [1] and stderr [2] */
+	uint64_t key;	   /* op << 32 | attempt */
+	int64_t both;	   /* data: position in both streams together */
+	int64_t at[3];	   /* position in stdout [1] and stderr [2] */
 	struct list dirty; /* in follow->dirty when there may be more */
 	UT_hash_handle hh;
 };
@@ -119,10 +119,10 @@ static void follow_free(struct follow *f)
 	HASH_DEL(f->sub->follows, f);
 	if (f->live && s->config.output)
 		output_watch(s->config.output, f->run, -1);
-	list_for_safe(&f->held, node)
+	list_for_safe (&f->held, node)
 		held_free(f, list_entry(node, struct held, list));
 	HASH_ITER(hh, f->ops, o, next)
-		op_free(f, o);
+	op_free(f, o);
 	free(f->told);
 	f->told = NULL;
 	f->sub = NULL;
@@ -133,7 +133,7 @@ void follow_free_all(struct sub *sub)
 {
 	struct follow *f, *next;
 	HASH_ITER(hh, sub->follows, f, next)
-		follow_free(f);
+	follow_free(f);
 }
 
 /* --- which ops have more to tell --- */
@@ -224,7 +224,8 @@ static void piece_read(struct piece *p, struct logread *log)
 	if (p->both < both->gap_from)
 		limit = MIN2(limit, both->gap_from - p->both);
 	if (p->both < both->size)
-		p->error = logread_read(log, p->op, p->attempt, STREAM_BOTH, p->both, limit, &p->data, &p->chunks, &from, &next);
+		p->error = logread_read(log, p->op, p->attempt, STREAM_BOTH, p->both, limit,
+					&p->data, &p->chunks, &from, &next);
 }
 
 /* --- telling it --- */
@@ -277,7 +278,8 @@ static void tell_bytes(struct follow *f, struct follow_op *o, int stream, struct
 	o->both += (int64_t)data.len;
 }
 
-/* Neighbouring chunks of one stream go out as one event. What is left of very many small ones is read again. */
+/* Neighbouring chunks of one stream go out as one event. What is left of very many small ones is
+ * read again. */
 static void tell_data(struct follow *f, struct follow_op *o)
 {
 	struct piece *p = &f->piece;
@@ -303,8 +305,8 @@ static void piece_done(struct follow *f)
 	struct piece *p = &f->piece;
 	struct follow_op *o = op_find(f, p->op, p->attempt);
 	if (p->error)
-		log_warn("output of op %u of run %llu cannot be followed: %s", p->op, (unsigned long long)f->run,
-			 strerror(-p->error));
+		log_warn("output of op %u of run %llu cannot be followed: %s", p->op,
+			 (unsigned long long)f->run, strerror(-p->error));
 	if (!o)
 		return;
 	if (p->error)
@@ -405,7 +407,7 @@ void follow_pump_all(struct sub *sub)
 {
 	struct follow *f, *next;
 	HASH_ITER(hh, sub->follows, f, next)
-		follow_pump(f);
+	follow_pump(f);
 }
 
 static struct held *follow_hold(struct follow *f, const struct body *body, int64_t rev)
@@ -422,17 +424,18 @@ void follow_resync(struct sub *sub)
 {
 	struct follow *f, *next;
 	HASH_ITER(hh, sub->follows, f, next)
-		list_for_safe(&f->held, node) {
-			struct held *h = list_entry(node, struct held, list);
-			if (h->run_end)
-				continue;
-			if (h->op && !op_pending(f, h->op, h->attempts))
-				op_forget(f, h->op, h->attempts);
-			held_free(f, h);
-		}
+	list_for_safe (&f->held, node) {
+		struct held *h = list_entry(node, struct held, list);
+		if (h->run_end)
+			continue;
+		if (h->op && !op_pending(f, h->op, h->attempts))
+			op_forget(f, h->op, h->attempts);
+		held_free(f, h);
+	}
 }
 
-static void event_op(struct follow *f, const struct op_row *op, const struct event *e, const struct body *body)
+static void event_op(struct follow *f, const struct op_row *op, const struct event *e,
+		     const struct body *body)
 {
 	bool ended = op_state_ended(op->state);
 	if (ended && op->stdout_bytes + op->stderr_bytes > 0 && !op_told(f, op->op))

@@ -1,11 +1,13 @@
 /*
- * Output for subscribers: one follow for a subscription and a run it wants the output of. Nothing is queued that the peer has not
- * taken: a follow knows how far it has read each attempt's output in the log, and reads on, a piece at a time, while there is room.
+ * Output for subscribers: one follow for a subscription and a run it wants the output of. Nothing
+ * is queued that the peer has not taken: a follow knows how far it has read each attempt's output
+ * in the log, and reads on, a piece at a time, while there is room.
  *
- * Order: the end of an op is told after all that it printed, the end of the run after everything. Events that come while there is
- * output to be read before them are held back here, in order.
+ * Order: the end of an op is told after all that it printed, the end of the run after everything.
+ * Events that come while there is output to be read before them are held back here, in order.
  *
- * Loop thread, but for reading the logs of ended runs, which is done on a worker while the follow is `busy`.
+ * Loop thread, but for reading the logs of ended runs, which is done on a worker while the follow
+ * is `busy`.
  */
 #ifndef DAEMON_RPC_FOLLOW_H
 #define DAEMON_RPC_FOLLOW_H
@@ -25,8 +27,9 @@ struct follow_begun {
 };
 
 /*
- * The run's output from its beginning; sub->from_now: from what it is now. For a live run its ops are asked of the engine; for one
- * that has ended `begun` (array of struct follow_begun) tells them and `end` is the event that closes it (taken).
+ * The run's output from its beginning; sub->from_now: from what it is now. For a live run its ops
+ * are asked of the engine; for one that has ended `begun` (array of struct follow_begun) tells them
+ * and `end` is the event that closes it (taken).
  */
 void follow_live(struct sub *sub, uint64_t run);
 void follow_ended(struct sub *sub, uint64_t run, struct slice begun, struct body *end);
@@ -35,7 +38,8 @@ void follow_ended(struct sub *sub, uint64_t run, struct slice begun, struct body
 void follow_event(struct sub *sub, const struct event *e, const struct body *body);
 /* There is room again. */
 void follow_pump_all(struct sub *sub);
-/* Its connection has been told to look anew: what was held back is not told any more, but for the run's end. */
+/* Its connection has been told to look anew: what was held back is not told any more, but for the
+ * run's end. */
 void follow_resync(struct sub *sub);
 void follow_free_all(struct sub *sub);
 

@@ -16,15 +16,17 @@
 static struct slice environ_find(const struct buf *env, const char *name)
 {
 	size_t len = strlen(name);
-	for (const char *p = env->p, *end = env->p + env->len; p < end; p += strnlen(p, (size_t)(end - p)) + 1)
+	for (const char *p = env->p, *end = env->p + env->len; p < end;
+	     p += strnlen(p, (size_t)(end - p)) + 1)
 		if ((size_t)(end - p) > len && strncmp(p, name, len) == 0 && p[len] == '=')
-			return slice_of(p + len + 1, strnlen(p + len + 1, (size_t)(end - p) - len - 1));
+			return slice_of(p + len + 1,
+					strnlen(p + len + 1, (size_t)(end - p) - len - 1));
 	return SLICE_NONE;
 }
 
 /*
- * The op that the peer's environment names. The environment is inherited by whatever an op leaves behind, and may name another
- * daemon's op: so the socket must be ours and the op must be running.
+ * The op that the peer's environment names. The environment is inherited by whatever an op leaves
+ * behind, and may name another daemon's op: so the socket must be ours and the op must be running.
  */
 static void conn_find_parent(struct rpc_conn *c)
 {
@@ -34,7 +36,8 @@ static void conn_find_parent(struct rpc_conn *c)
 	int64_t run, op;
 	c->parent_known = true;
 	snprintf(path, sizeof(path), "/proc/%d/environ", (int)c->pid);
-	if (c->pid <= 0 || !c->s->config.socket || fd_read_file(path, ENVIRON_MAX_BYTES, &env) < 0 || !env.len)
+	if (c->pid <= 0 || !c->s->config.socket ||
+	    fd_read_file(path, ENVIRON_MAX_BYTES, &env) < 0 || !env.len)
 		return;
 	struct slice op_name = environ_find(&env, "BATCHD_OP");
 	if (!slice_is(environ_find(&env, "BATCHD_SOCKET"), c->s->config.socket) || !op_name.p ||
@@ -52,7 +55,9 @@ bool conn_parent(struct rpc_conn *c, uint64_t *ret_run, uint32_t *ret_op)
 	struct op_row row;
 	if (!c->parent_known)
 		conn_find_parent(c);
-	if (!c->parent || !engine_op_row(c->s->config.engine, c->parent, c->parent_op, &text, &row) || row.state != OP_RUNNING)
+	if (!c->parent ||
+	    !engine_op_row(c->s->config.engine, c->parent, c->parent_op, &text, &row) ||
+	    row.state != OP_RUNNING)
 		return false;
 	*ret_run = c->parent;
 	*ret_op = c->parent_op;

@@ -23,7 +23,8 @@ struct logread {
 };
 
 static_assert(sizeof(struct logread_chunk) == sizeof(struct runlog_chunk) &&
-		      offsetof(struct logread_chunk, stream) == offsetof(struct runlog_chunk, stream) &&
+		      offsetof(struct logread_chunk, stream) ==
+			      offsetof(struct runlog_chunk, stream) &&
 		      offsetof(struct logread_chunk, bytes) == offsetof(struct runlog_chunk, bytes),
 	      "chunks are handed on as they are");
 
@@ -52,7 +53,7 @@ static void logcache_free_if_done(struct logcache *c)
 
 void logcache_release(struct logcache *c)
 {
-	list_for_safe(&c->idle, node)
+	list_for_safe (&c->idle, node)
 		logread_free(list_entry(node, struct logread, list));
 	c->n_idle = 0;
 	c->released = true;
@@ -63,7 +64,7 @@ struct logread *logcache_take(struct logcache *c, uint64_t run)
 {
 	struct logread *r = NULL;
 	c->n_taken++;
-	list_for(&c->idle, node) {
+	list_for (&c->idle, node) {
 		if (list_entry(node, struct logread, list)->run == run)
 			r = list_entry(node, struct logread, list);
 	}
@@ -99,23 +100,27 @@ void logcache_put(struct logread *r)
 
 int logread_refresh(struct logread *r)
 {
-	return r->reader ? runlog_refresh(r->reader) : runlog_open(r->cache->dir, r->run, &r->reader);
+	return r->reader ? runlog_refresh(r->reader)
+			 : runlog_open(r->cache->dir, r->run, &r->reader);
 }
 
 struct logread_extent logread_extent(struct logread *r, uint32_t op, uint32_t attempt, int stream)
 {
 	struct runlog_gap gap = runlog_gap(r->reader, op, attempt, (enum stream)stream);
-	return (struct logread_extent){ .size = runlog_size(r->reader, op, attempt, (enum stream)stream).size,
-					.gap_from = gap.from,
-					.gap_to = gap.to };
+	return (struct logread_extent){
+		.size = runlog_size(r->reader, op, attempt, (enum stream)stream).size,
+		.gap_from = gap.from,
+		.gap_to = gap.to
+	};
 }
 
-int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t offset, int64_t limit,
-		 struct buf *data, struct buf *chunks, int64_t *ret_offset, int64_t *ret_next)
+int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t offset,
+		 int64_t limit, struct buf *data, struct buf *chunks, int64_t *ret_offset,
+		 int64_t *ret_next)
 {
 	int64_t dropped;
-	return runlog_read(r->reader, op, attempt, (enum stream)stream, offset, limit, data, chunks, ret_offset, ret_next,
-			   &dropped);
+	return runlog_read(r->reader, op, attempt, (enum stream)stream, offset, limit, data, chunks,
+			   ret_offset, ret_next, &dropped);
 }
 
 int64_t logread_tail_lines(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t n)

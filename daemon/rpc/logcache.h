@@ -1,7 +1,8 @@
 /*
- * Readers of run logs for the methods that show output: a few stay open, because whoever pages through an op's output asks many
- * times. A reader belongs to its taker until it is put back: on the loop thread or on a worker, one at a time. Hides exec/runlog.h,
- * whose enum stream has the names of the wire's.
+ * Readers of run logs for the methods that show output: a few stay open, because whoever pages
+ * through an op's output asks many times. A reader belongs to its taker until it is put back: on
+ * the loop thread or on a worker, one at a time. Hides exec/runlog.h, whose enum stream has the
+ * names of the wire's.
  */
 #ifndef DAEMON_RPC_LOGCACHE_H
 #define DAEMON_RPC_LOGCACHE_H
@@ -28,7 +29,8 @@ void logcache_put(struct logread *r); /* NULL is fine */
 /* Takes in what has been written since; before anything else. 0 or -errno. */
 int logread_refresh(struct logread *r) __attribute__((warn_unused_result));
 
-/* Bytes of a stream (0: both, 1: stdout, 2: stderr), and the dropped middle [gap_from, gap_to), empty where nothing is missing. */
+/* Bytes of a stream (0: both, 1: stdout, 2: stderr), and the dropped middle [gap_from, gap_to),
+ * empty where nothing is missing. */
 struct logread_extent {
 	int64_t size, gap_from, gap_to;
 };
@@ -40,9 +42,9 @@ struct logread_chunk {
 	int64_t bytes;
 };
 /* As runlog_read: *ret_offset where the first byte returned stands, *ret_next after the last. */
-int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t offset, int64_t limit,
-		 struct buf *data, struct buf *chunks, int64_t *ret_offset, int64_t *ret_next)
-	__attribute__((warn_unused_result));
+int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t offset,
+		 int64_t limit, struct buf *data, struct buf *chunks, int64_t *ret_offset,
+		 int64_t *ret_next) __attribute__((warn_unused_result));
 /* Where the last n lines begin; -errno. */
 int64_t logread_tail_lines(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t n);
 

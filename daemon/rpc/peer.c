@@ -26,10 +26,11 @@ struct peer {
 	int fd;
 	struct event *ev_read, *ev_write, *ev_more;
 	struct event *ev_gone; /* after a half close: the other half; NULL: not needed */
-	int gone_fd;	       /* ours again, since epoll knows edge and level for different descriptors only */
-	struct buf in;	    /* from the first byte of the frame at hand */
-	size_t scanned;	    /* bytes of `in` that the scanner has seen */
-	size_t proved;	    /* length of the frame at the beginning of `in` when it is whole, else 0 */
+	int gone_fd; /* ours again, since epoll knows edge and level for different descriptors only
+		      */
+	struct buf in;	/* from the first byte of the frame at hand */
+	size_t scanned; /* bytes of `in` that the scanner has seen */
+	size_t proved;	/* length of the frame at the beginning of `in` when it is whole, else 0 */
 	struct scan scan;
 	struct evbuffer *out;
 	uint64_t queued, written;
@@ -70,16 +71,18 @@ static void peer_free(struct peer *p)
 static void hub_shed(struct peer_hub *hub)
 {
 	struct peer *largest = NULL;
-	list_for(&hub->peers, node) {
+	list_for (&hub->peers, node) {
 		struct peer *p = list_entry(node, struct peer, list);
 		if (!largest || p->charged > largest->charged)
 			largest = p;
 	}
 	if (largest)
-		peer_close(largest, "all connections together hold too many bytes, and this one the most");
+		peer_close(largest,
+			   "all connections together hold too many bytes, and this one the most");
 }
 
-/* Closing others and freeing happens here, between turns, so that nobody loses what he stands on. */
+/* Closing others and freeing happens here, between turns, so that nobody loses what he stands on.
+ */
 static void on_reap(evutil_socket_t fd, short what, void *arg)
 {
 	struct peer_hub *hub = arg;
@@ -87,7 +90,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while (hub->held > PEER_HELD_MAX_BYTES && !list_empty(&hub->peers))
 		hub_shed(hub);
-	list_for_safe(&hub->dead, node)
+	list_for_safe (&hub->dead, node)
 		peer_free(list_entry(node, struct peer, list));
 }
 
@@ -102,7 +105,7 @@ void peer_hub_init(struct peer_hub *hub)
 
 void peer_hub_done(struct peer_hub *hub)
 {
-	list_for_safe(&hub->peers, node) {
+	list_for_safe (&hub->peers, node) {
 		struct peer *p = list_entry(node, struct peer, list);
 		while (evbuffer_get_length(p->out) > 0 && evbuffer_write(p->out, p->fd) > 0)
 			;
@@ -179,12 +182,14 @@ void peer_close(struct peer *p, const char *why)
 /* Frames may be taken: nothing of ours waits to be read by the peer, and none was put off. */
 static bool peer_open(const struct peer *p)
 {
-	return !p->dead && !p->put_off && !p->hub->quiet && evbuffer_get_length(p->out) <= PEER_BACKLOG_BYTES;
+	return !p->dead && !p->put_off && !p->hub->quiet &&
+	       evbuffer_get_length(p->out) <= PEER_BACKLOG_BYTES;
 }
 
 /*
- * Reading goes on while frames may be taken. Within a frame there is a deadline; between frames there is none. A peer that sends
- * while we hold a frame of its for later is left in its socket's buffer.
+ * Reading goes on while frames may be taken. Within a frame there is a deadline; between frames
+ * there is none. A peer that sends while we hold a frame of its for later is left in its socket's
+ * buffer.
  */
 static void peer_arm_read(struct peer *p)
 {
@@ -316,8 +321,9 @@ static void on_gone(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * The peer sends no more, but replies and events may still be read: `printf REQUEST | nc -N` does that. Nothing but the edge tells
- * when it closes for good: a level-triggered read would be ready all the time from now on.
+ * The peer sends no more, but replies and events may still be read: `printf REQUEST | nc -N` does
+ * that. Nothing but the edge tells when it closes for good: a level-triggered read would be ready
+ * all the time from now on.
  */
 static void peer_watch_gone(struct peer *p)
 {
@@ -333,7 +339,8 @@ static void peer_watch_gone(struct peer *p)
 static void peer_eof(struct peer *p)
 {
 	p->eof = true;
-	if (peer_gone(p) || p->in.len || (evbuffer_get_length(p->out) == 0 && !p->hub->expects(p->user))) {
+	if (peer_gone(p) || p->in.len ||
+	    (evbuffer_get_length(p->out) == 0 && !p->hub->expects(p->user))) {
 		peer_close(p, NULL);
 		return;
 	}
@@ -341,7 +348,8 @@ static void peer_eof(struct peer *p)
 	peer_watch_gone(p);
 }
 
-/* Reads once: into the scratch buffer where nothing is kept, so that an idle connection owns no buffer; else behind what is kept. */
+/* Reads once: into the scratch buffer where nothing is kept, so that an idle connection owns no
+ * buffer; else behind what is kept. */
 static void peer_read(struct peer *p)
 {
 	char *into = p->hub->scratch;
@@ -400,7 +408,7 @@ void peer_resume(struct peer *p)
 void peer_hub_quiet(struct peer_hub *hub)
 {
 	hub->quiet = true;
-	list_for(&hub->peers, node)
+	list_for (&hub->peers, node)
 		peer_arm_read(list_entry(node, struct peer, list));
 }
 
@@ -454,7 +462,8 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* The write happens once, after what else this turn has to say: one system call for many small answers. */
+/* The write happens once, after what else this turn has to say: one system call for many small
+ * answers. */
 static void peer_write_soon(struct peer *p)
 {
 	if (!p->write_armed) {

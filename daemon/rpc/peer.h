@@ -1,16 +1,18 @@
 /*
  * A connection as bytes: frames in, bytes out, everything bounded.
  *
- * In: what arrives is fed to the scanner as it comes; a frame that is proved whole is handed to hub.frame, in order. Bytes of an
- * unfinished frame are kept here and nowhere else, so that a peer that sends half a frame costs its own bytes and nothing more: it
- * is closed when it adds no byte for PEER_HALF_FRAME_S, and when all peers together hold more than PEER_HELD_MAX_BYTES the one that
- * holds the most goes. No further frame is taken while more than PEER_BACKLOG_BYTES wait to be written, and at most
- * PEER_FRAMES_PER_TURN in one loop turn.
+ * In: what arrives is fed to the scanner as it comes; a frame that is proved whole is handed to
+ * hub.frame, in order. Bytes of an unfinished frame are kept here and nowhere else, so that a peer
+ * that sends half a frame costs its own bytes and nothing more: it is closed when it adds no byte
+ * for PEER_HALF_FRAME_S, and when all peers together hold more than PEER_HELD_MAX_BYTES the one
+ * that holds the most goes. No further frame is taken while more than PEER_BACKLOG_BYTES wait to be
+ * written, and at most PEER_FRAMES_PER_TURN in one loop turn.
  *
- * Out: one queue, written when the socket takes it. Bytes that several peers are sent (events) are shared, not copied.
+ * Out: one queue, written when the socket takes it. Bytes that several peers are sent (events) are
+ * shared, not copied.
  *
- * Loop thread only. A peer is freed between loop turns, so a pointer stays good until the callback at hand has returned; whoever
- * keeps something longer keeps the id.
+ * Loop thread only. A peer is freed between loop turns, so a pointer stays good until the callback
+ * at hand has returned; whoever keeps something longer keeps the id.
  */
 #ifndef DAEMON_RPC_PEER_H
 #define DAEMON_RPC_PEER_H
@@ -27,9 +29,10 @@ struct event;
 struct event_base;
 struct peer;
 
-#define PEER_READ_BYTES (64 << 10)	     /* taken from a socket at a time */
-#define PEER_BACKLOG_BYTES (64 << 10)	     /* unwritten, above which no further frame is taken */
-#define PEER_HELD_MAX_BYTES (256u << 20)     /* of unfinished frames and unwritten replies, all peers together */
+#define PEER_READ_BYTES (64 << 10)    /* taken from a socket at a time */
+#define PEER_BACKLOG_BYTES (64 << 10) /* unwritten, above which no further frame is taken */
+#define PEER_HELD_MAX_BYTES                                                                        \
+	(256u << 20) /* of unfinished frames and unwritten replies, all peers together */
 #define PEER_FRAMES_PER_TURN 16
 #define PEER_HALF_FRAME_S 30
 
@@ -48,7 +51,8 @@ struct peer_hub {
 	void (*drained)(void *user);
 	/* It is gone; called exactly once. NULL where nothing is to be said in the log. */
 	void (*closed)(void *user, const char *why);
-	/* The peer has shut down its sending side: true when replies are still due, so that the socket stays open for them. */
+	/* The peer has shut down its sending side: true when replies are still due, so that the
+	 * socket stays open for them. */
 	bool (*expects)(void *user);
 
 	/* private */
@@ -92,7 +96,8 @@ size_t peer_backlog(const struct peer *p);
 /* Positions in all that was ever queued: its end, and how far it has been written. */
 uint64_t peer_queued(const struct peer *p);
 uint64_t peer_written(const struct peer *p);
-/* Closes the peer unless it takes a byte every `seconds` while something is queued; 0: waits for ever (as at first). */
+/* Closes the peer unless it takes a byte every `seconds` while something is queued; 0: waits for
+ * ever (as at first). */
 void peer_must_read(struct peer *p, int seconds);
 /* A frame that was put off may be taken now. */
 void peer_resume(struct peer *p);

@@ -74,7 +74,8 @@ struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
 	return c;
 }
 
-/* A line for each connection that misbehaves, but whoever makes them by the thousand does not fill the disk. */
+/* A line for each connection that misbehaves, but whoever makes them by the thousand does not fill
+ * the disk. */
 static void conn_log(struct rpc_conn *c, const char *why)
 {
 	struct rpc_server *s = c->s;
@@ -84,8 +85,8 @@ static void conn_log(struct rpc_conn *c, const char *why)
 		s->log_n = 0;
 	}
 	if (++s->log_n <= LOG_LINES_PER_S)
-		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid, c->client ? ", " : "",
-			 c->client ? c->client : "", why);
+		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid,
+			 c->client ? ", " : "", c->client ? c->client : "", why);
 	else if (s->log_n == LOG_LINES_PER_S + 1)
 		log_info("more connections were closed for such reasons");
 }
@@ -100,7 +101,7 @@ void rpc_closed(void *user, const char *why)
 	s->n_conns--;
 	subs_conn_gone(s->subs, c);
 	HASH_CLEAR(hh, c->pending);
-	list_for_safe(&c->calls, node) {
+	list_for_safe (&c->calls, node) {
 		struct rpc_call *call = list_entry(node, struct rpc_call, list);
 		list_del(&call->list);
 		if (call->gone)
@@ -177,7 +178,9 @@ void rpc_reply(struct rpc_call *call, struct buf *result)
 	_cleanup_buf_ struct buf head = BUF_INIT;
 	if (result->len > LIMIT_REPLY_BYTES) {
 		buf_done(result);
-		rpc_failf(call, E_LIMIT, "the answer would be longer than %u bytes: ask for less at a time", LIMIT_REPLY_BYTES);
+		rpc_failf(call, E_LIMIT,
+			  "the answer would be longer than %u bytes: ask for less at a time",
+			  LIMIT_REPLY_BYTES);
 		return;
 	}
 	if (c && call->kind != CALL_NOTIFY) {
@@ -267,7 +270,8 @@ void rpc_push_prefix(struct slice push, struct buf *b)
 	const char *args = m.p;
 	for (uint32_t i = 1; i < count; i++)
 		last = mp_skip(&m);
-	if (!last.p || (last.len && mp_peek(&(struct mp){ last.p, last.p + last.len }) != MP_ARRAY)) {
+	if (!last.p ||
+	    (last.len && mp_peek(&(struct mp){ last.p, last.p + last.len }) != MP_ARRAY)) {
 		put_array(b, count);
 		buf_add(b, args, (size_t)(m.p - args));
 		return;
@@ -311,18 +315,21 @@ static void call_unknown(struct rpc_call *call, struct slice name)
 		if (call->s->config.handlers[i].fn)
 			suggest_offer(&s, methods[i].name);
 	text_one_line(&shown, name, LIMIT_METHOD_BYTES);
-	rpc_failf(call, E_METHOD, "there is no method '%s'%s", buf_str(&shown), suggest_text(&s, text));
+	rpc_failf(call, E_METHOD, "there is no method '%s'%s", buf_str(&shown),
+		  suggest_text(&s, text));
 }
 
 /* Decodes the params and calls the handler; answers itself where there is nothing to call. */
-static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slice name, struct slice params)
+static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slice name,
+			  struct slice params)
 {
 	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
 	struct err e = ERR_INIT;
 	const struct method *m = method_find(name);
 	call->method = m;
 	if (m && m->flags & METHOD_NOTIFY_ONLY) {
-		rpc_failf(call, E_METHOD, "'%s' is for notifications: [2, \"%s\", [...]]", m->name, m->name);
+		rpc_failf(call, E_METHOD, "'%s' is for notifications: [2, \"%s\", [...]]", m->name,
+			  m->name);
 		return;
 	}
 	if (!m) {
@@ -349,11 +356,12 @@ static bool must_wait(const struct rpc_conn *c, struct slice name)
 {
 	const struct method *m = method_find(name);
 	unsigned flags = m ? row_of(c, m)->flags : 0;
-	return (flags & ROW_SEES_RUNS && c->n_submits) || (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
+	return (flags & ROW_SEES_RUNS && c->n_submits) ||
+	       (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
 }
 
-static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct slice name, struct slice params,
-				       const char **ret_why)
+static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct slice name,
+				       struct slice params, const char **ret_why)
 {
 	struct rpc_call *same;
 	uint32_t id = (uint32_t)msgid;
@@ -366,7 +374,8 @@ static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct
 		return PEER_LATER;
 	struct rpc_call *call = call_new(c, CALL_REQUEST, id);
 	if (HASH_COUNT(c->pending) > RPC_PENDING_MAX)
-		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers", RPC_PENDING_MAX);
+		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers",
+			  RPC_PENDING_MAX);
 	else
 		call_dispatch(call, c, name, params);
 	return PEER_TAKEN;
@@ -384,7 +393,8 @@ static void async_params(struct slice params, struct buf *b)
 	buf_addslice(b, params);
 }
 
-static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m, struct slice params)
+static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
+				     struct slice params)
 {
 	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
 	struct err e = ERR_INIT;
@@ -403,7 +413,8 @@ static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
 	return PEER_TAKEN;
 }
 
-static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice name, struct slice params)
+static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice name,
+					    struct slice params)
 {
 	const struct method *m = method_find(name);
 	if (!m || !(m->flags & METHOD_NOTIFY))
@@ -445,7 +456,8 @@ enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why
 	if (type.i != FRAME_REQUEST || array.count != 4)
 		return PEER_BAD;
 	struct mp_value msgid = mp_next(&m);
-	if (msgid.type != MP_INT || msgid.i < 0 || msgid.i > UINT32_MAX || !take_method(&m, &name, &params))
+	if (msgid.type != MP_INT || msgid.i < 0 || msgid.i > UINT32_MAX ||
+	    !take_method(&m, &name, &params))
 		return PEER_BAD;
 	return frame_request(c, msgid.i, name, params, ret_why);
 }

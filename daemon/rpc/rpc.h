@@ -1,12 +1,14 @@
 /*
  * Requests, answers, and who is on the other side. Private to rpc/.
  *
- * A request becomes a struct rpc_call. Its handler answers at once or later, with rpc_reply() or rpc_fail(): nothing else frees a
- * call, so a handler that forgets to answer leaks and the test that counts calls (rpc_server.n_calls) sees it. A call outlives its
- * connection: it knows it by id, and an answer to nobody is dropped.
+ * A request becomes a struct rpc_call. Its handler answers at once or later, with rpc_reply() or
+ * rpc_fail(): nothing else frees a call, so a handler that forgets to answer leaks and the test
+ * that counts calls (rpc_server.n_calls) sees it. A call outlives its connection: it knows it by
+ * id, and an answer to nobody is dropped.
  *
- * Order (contract section 3 rule 4): handlers run in the order of arrival. What a handler changes it changes before it returns,
- * but for batch.submit, which takes effect with its commit: a row with ROW_SEES_RUNS waits for that.
+ * Order (contract section 3 rule 4): handlers run in the order of arrival. What a handler changes
+ * it changes before it returns, but for batch.submit, which takes effect with its commit: a row
+ * with ROW_SEES_RUNS waits for that.
  */
 #ifndef DAEMON_RPC_RPC_H
 #define DAEMON_RPC_RPC_H
@@ -28,8 +30,10 @@ struct rpc_conn;
 typedef void (*rpc_handler)(struct rpc_call *call, const void *params);
 
 enum row_flags {
-	ROW_SEES_RUNS = 1, /* waits until what this connection submitted before is accepted or refused */
-	ROW_READS = 2,	   /* answers after reading the disk: at most RPC_READS_MAX at a time for a connection */
+	ROW_SEES_RUNS =
+		1, /* waits until what this connection submitted before is accepted or refused */
+	ROW_READS = 2, /* answers after reading the disk: at most RPC_READS_MAX at a time for a
+			  connection */
 };
 
 struct rpc_row {
@@ -75,8 +79,10 @@ struct rpc_conn {
 	/* subs.c */
 	struct list subs;
 	size_t notes;	   /* bytes of events in the peer's queue, at most */
-	uint64_t dropping; /* events are dropped until the queue is written up to here; 0: they are not */
-	uint64_t dropping_subs; /* ... of subscriptions up to this one; later ones have a newer snapshot */
+	uint64_t dropping; /* events are dropped until the queue is written up to here; 0: they are
+			      not */
+	uint64_t dropping_subs; /* ... of subscriptions up to this one; later ones have a newer
+				   snapshot */
 };
 
 enum call_kind { CALL_REQUEST, CALL_NOTIFY, CALL_ASYNC };
@@ -88,12 +94,13 @@ struct rpc_call {
 	uint32_t msgid;
 	bool omit_nil;
 	const struct method *method;
-	unsigned flags;	      /* of its row */
-	struct buf push;      /* CALL_ASYNC: what stands before the result */
-	/* The connection is gone before the answer: not called unless set; must end in rpc_fail(). */
+	unsigned flags;	 /* of its row */
+	struct buf push; /* CALL_ASYNC: what stands before the result */
+	/* The connection is gone before the answer: not called unless set; must end in rpc_fail().
+	 */
 	void (*gone)(struct rpc_call *call);
-	void *user; /* the handler's */
-	struct list list;     /* conn->calls */
+	void *user;	  /* the handler's */
+	struct list list; /* conn->calls */
 	UT_hash_handle hh;
 };
 
@@ -120,8 +127,8 @@ bool rpc_expects(void *user);
 void rpc_submit_done(struct rpc_call *call);
 
 /*
- * What stands before an event of a push [method, args...] (SLICE_NONE: the default ["batchd.event"]): the frame up to where the
- * event goes, which is always its last value.
+ * What stands before an event of a push [method, args...] (SLICE_NONE: the default
+ * ["batchd.event"]): the frame up to where the event goes, which is always its last value.
  */
 void rpc_push_prefix(struct slice push, struct buf *b);
 

@@ -13,11 +13,16 @@ static const struct {
 	const char *name;
 	int64_t value;
 } limits[] = {
-	{ "depth_in", LIMIT_DEPTH_IN },	      { "depth_out", LIMIT_DEPTH_OUT },
-	{ "nodes", LIMIT_FRAME_NODES },	      { "reply_bytes", LIMIT_REPLY_BYTES },
-	{ "queue_bytes", LIMIT_QUEUE_BYTES }, { "ops", LIMIT_OPS },
-	{ "meta_depth", LIMIT_META_DEPTH },   { "name_bytes", LIMIT_NAME_BYTES },
-	{ "todos", LIMIT_TODOS },	      { "output_bytes", LIMIT_OUTPUT_MAX },
+	{ "depth_in", LIMIT_DEPTH_IN },
+	{ "depth_out", LIMIT_DEPTH_OUT },
+	{ "nodes", LIMIT_FRAME_NODES },
+	{ "reply_bytes", LIMIT_REPLY_BYTES },
+	{ "queue_bytes", LIMIT_QUEUE_BYTES },
+	{ "ops", LIMIT_OPS },
+	{ "meta_depth", LIMIT_META_DEPTH },
+	{ "name_bytes", LIMIT_NAME_BYTES },
+	{ "todos", LIMIT_TODOS },
+	{ "output_bytes", LIMIT_OUTPUT_MAX },
 	{ "pending", RPC_PENDING_MAX },
 };
 
@@ -69,7 +74,8 @@ void rpc_rpc_unsubscribe(struct rpc_call *call, const void *params)
 	const struct params_rpc_unsubscribe *p = params;
 	struct buf b = BUF_INIT;
 	if (!subs_end(rpc_conn_of(call), (uint64_t)p->sub)) {
-		rpc_failf(call, E_NOT_FOUND, "this connection has no subscription %" PRId64, p->sub);
+		rpc_failf(call, E_NOT_FOUND, "this connection has no subscription %" PRId64,
+			  p->sub);
 		return;
 	}
 	struct pk pk = rpc_pk(call, &b);

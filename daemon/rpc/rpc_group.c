@@ -63,5 +63,6 @@ void rpc_group_set(struct rpc_call *call, const void *params)
 	struct set_job *j = xcalloc(1, sizeof(*j));
 	j->call = call;
 	j->group = xslicedup(p->group);
-	engine_set_group(call->s->config.engine, j->group, (uint32_t)p->slots, p->has_paused ? &p->paused : NULL, set_done, j);
+	engine_set_group(call->s->config.engine, j->group, (uint32_t)p->slots,
+			 p->has_paused ? &p->paused : NULL, set_done, j);
 }

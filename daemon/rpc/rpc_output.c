@@ -1,6 +1,6 @@
 /*
- * run.output: which op and which try is asked of the engine or the store; the bytes are read on a worker, since an old log may not
- * be in memory.
+ * run.output: which op and which try is asked of the engine or the store; the bytes are read on a
+ * worker, since an old log may not be in memory.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +22,7 @@ struct output_job {
 	struct params_run_output p; /* but for p.op.id, which is `id` */
 	char *id;
 	uint32_t op, attempt;
-	bool op_ended;	    /* this try will print no more */
+	bool op_ended; /* this try will print no more */
 	struct logread *log;
 	struct buf data, chunks;
 	int64_t offset, next, size;
@@ -87,7 +87,8 @@ static void output_done_job(void *arg)
 
 /* --- reading, on a worker --- */
 
-/* Where to begin, or -errno. What is asked for from the end ends there, also when it is more than one answer holds. */
+/* Where to begin, or -errno. What is asked for from the end ends there, also when it is more than
+ * one answer holds. */
 static int64_t output_start(struct output_job *j)
 {
 	const struct params_run_output *p = &j->p;
@@ -99,7 +100,8 @@ static int64_t output_start(struct output_job *j)
 	return start < 0 ? start : MAX2(start, j->size - p->limit);
 }
 
-/* Very many small pieces: only the first of them fit the answer, and the bytes that go with them. */
+/* Very many small pieces: only the first of them fit the answer, and the bytes that go with them.
+ */
 static void output_cut(struct output_job *j)
 {
 	const struct logread_chunk *c = (const void *)j->chunks.p;
@@ -112,8 +114,8 @@ static void output_cut(struct output_job *j)
 	buf_clear(&j->data);
 	buf_clear(&j->chunks);
 	int64_t from = j->offset;
-	if (logread_read(j->log, j->op, j->attempt, j->p.stream, from, (int64_t)bytes, &j->data, &j->chunks, &j->offset,
-			 &j->next) < 0)
+	if (logread_read(j->log, j->op, j->attempt, j->p.stream, from, (int64_t)bytes, &j->data,
+			 &j->chunks, &j->offset, &j->next) < 0)
 		err_set(&j->err, E_STORAGE, "cannot read the output again");
 }
 
@@ -129,12 +131,13 @@ static void output_read(void *arg)
 		if (start < 0)
 			r = (int)start;
 		else if (p->limit > 0 && start < j->size)
-			r = logread_read(j->log, j->op, j->attempt, p->stream, start, p->limit, &j->data, &j->chunks,
-					 &j->offset, &j->next);
+			r = logread_read(j->log, j->op, j->attempt, p->stream, start, p->limit,
+					 &j->data, &j->chunks, &j->offset, &j->next);
 	}
 	if (r < 0) {
-		err_set(&j->err, r == -ENOMEM ? E_MEMORY : E_STORAGE, "cannot read the output of op %" PRId64 ".%u: %s", p->run,
-			j->op, strerror(-r));
+		err_set(&j->err, r == -ENOMEM ? E_MEMORY : E_STORAGE,
+			"cannot read the output of op %" PRId64 ".%u: %s", p->run, j->op,
+			strerror(-r));
 		return;
 	}
 	if (p->stream == STREAM_BOTH)
@@ -147,8 +150,9 @@ static void output_go(struct output_job *j, const struct op_row *row)
 	j->op = row->op;
 	j->attempt = (uint32_t)MIN2(j->p.attempt, UINT32_MAX);
 	if (j->attempt > row->attempts) {
-		err_set(&j->err, E_NOT_FOUND, "op %" PRId64 ".%u has been tried %u times: there is no attempt %" PRId64, j->p.run,
-			row->op, row->attempts, j->p.attempt);
+		err_set(&j->err, E_NOT_FOUND,
+			"op %" PRId64 ".%u has been tried %u times: there is no attempt %" PRId64,
+			j->p.run, row->op, row->attempts, j->p.attempt);
 		return;
 	}
 	j->op_ended = op_state_ended(row->state) || (j->attempt && j->attempt < row->attempts);
@@ -203,7 +207,8 @@ static void output_find_live(struct output_job *j, struct engine *e)
 	if (j->id)
 		err_set(&j->err, E_NOT_FOUND, "run %" PRId64 " has no op '%s'", j->p.run, j->id);
 	else
-		err_set(&j->err, E_NOT_FOUND, "run %" PRId64 " has no op %" PRId64, j->p.run, j->p.op.index);
+		err_set(&j->err, E_NOT_FOUND, "run %" PRId64 " has no op %" PRId64, j->p.run,
+			j->p.op.index);
 }
 
 void rpc_run_output(struct rpc_call *call, const void *params)

@@ -41,14 +41,17 @@ static int restart_load(struct restart_job *j, struct sql_reader *r)
 {
 	_cleanup_buf_ struct buf strings = BUF_INIT;
 	struct run_row row;
-	if (sql_run_get(r, j->run, &row, &strings, &j->err) || sql_run_batch(r, j->run, &j->batch, &j->err))
+	if (sql_run_get(r, j->run, &row, &strings, &j->err) ||
+	    sql_run_batch(r, j->run, &j->batch, &j->err))
 		return 1;
 	if (!j->only_failed)
 		return 0;
 	if (sql_ops_list(r, j->run, SQL_OPS_ALL, 0, 0, restart_op, j, &j->err))
 		return 1;
 	if (j->reused.len / sizeof(uint32_t) == row.n_ops)
-		return err_set(&j->err, E_STATE, "all %u ops of run %" PRIu64 " succeeded: there is nothing failed to restart",
+		return err_set(&j->err, E_STATE,
+			       "all %u ops of run %" PRIu64
+			       " succeeded: there is nothing failed to restart",
 			       row.n_ops, j->run);
 	return 0;
 }
@@ -128,8 +131,9 @@ void rpc_run_restart(struct rpc_call *call, const void *params)
 	const struct params_run_restart *p = params;
 	struct run_row row;
 	if (engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
-		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s): cancel it or wait for it first", p->run,
-			  run_state_names[row.state]);
+		rpc_failf(call, E_STATE,
+			  "run %" PRId64 " has not ended (%s): cancel it or wait for it first",
+			  p->run, run_state_names[row.state]);
 		return;
 	}
 	struct restart_job *j = xcalloc(1, sizeof(*j));
@@ -145,7 +149,7 @@ void rpc_run_restart(struct rpc_call *call, const void *params)
 
 struct forget_job {
 	struct rpc_call *call;
-	uint64_t run;	/* 0: by filter */
+	uint64_t run; /* 0: by filter */
 	struct sql_run_filter filter;
 	struct buf runs; /* uint64_t each */
 	struct err err;
@@ -182,7 +186,8 @@ static void forget_read(struct sql_reader *r, void *arg)
 		j->err.sym = E_INTERNAL;
 }
 
-static void forget_committed(void *arg, enum txn_status status, uint64_t existing, const struct err *e)
+static void forget_committed(void *arg, enum txn_status status, uint64_t existing,
+			     const struct err *e)
 {
 	struct forget_job *j = arg;
 	struct buf b = BUF_INIT;
@@ -219,7 +224,8 @@ void rpc_run_forget(struct rpc_call *call, const void *params)
 	const struct params_run_forget *p = params;
 	struct run_row row;
 	if (p->run && engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
-		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s)", p->run, run_state_names[row.state]);
+		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s)", p->run,
+			  run_state_names[row.state]);
 		return;
 	}
 	struct forget_job *j = xcalloc(1, sizeof(*j));

@@ -109,7 +109,8 @@ static void ended_read(struct sql_reader *r, void *arg)
 	_cleanup_buf_ struct buf strings = BUF_INIT;
 	struct run_row row;
 	if (sql_run_get(r, j->run, &row, &strings, &j->err) == 0)
-		err_set(&j->err, E_STATE, "run %" PRIu64 " has ended (%s)", j->run, run_state_names[row.state]);
+		err_set(&j->err, E_STATE, "run %" PRIu64 " has ended (%s)", j->run,
+			run_state_names[row.state]);
 }
 
 static void ended_done(void *arg)
@@ -132,7 +133,8 @@ static bool must_be_live(struct rpc_call *call, uint64_t run)
 	return false;
 }
 
-static int cancel_params(struct engine *e, const struct params_run_cancel *p, struct engine_cancel *c, struct err *err)
+static int cancel_params(struct engine *e, const struct params_run_cancel *p,
+			 struct engine_cancel *c, struct err *err)
 {
 	*c = (struct engine_cancel){
 		.run = (uint64_t)p->run,
@@ -149,7 +151,8 @@ static int cancel_params(struct engine *e, const struct params_run_cancel *p, st
 	if (p->op.id.p)
 		c->op = engine_op_find(e, c->run, p->op.id);
 	if (p->op.id.p && !c->op)
-		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op '%s'", c->run, buf_str(&shown));
+		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op '%s'", c->run,
+			       buf_str(&shown));
 	return 0;
 }
 

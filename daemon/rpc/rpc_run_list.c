@@ -1,6 +1,7 @@
 /*
- * run.list: live runs as the engine has them at the call, ended ones as the store has them, newest first. A run that ends in
- * between is in both and shown as ended: what was live when the store was asked is never missing, since the store is asked later.
+ * run.list: live runs as the engine has them at the call, ended ones as the store has them, newest
+ * first. A run that ends in between is in both and shown as ended: what was live when the store was
+ * asked is never missing, since the store is asked later.
  */
 #include <stdlib.h>
 
@@ -19,7 +20,7 @@ struct listed {
 	struct listed_run {
 		uint64_t run;
 		size_t at, len;
-	} *runs;
+	} * runs;
 	size_t n, cap;
 };
 
@@ -62,7 +63,8 @@ static bool same_or_any(const char *wanted, const char *is)
 
 static bool list_wants(const struct list_job *j, const struct run_row *row)
 {
-	return (!j->states || j->states & 1u << row->state) && (!j->filter.before || row->run < j->filter.before) &&
+	return (!j->states || j->states & 1u << row->state) &&
+	       (!j->filter.before || row->run < j->filter.before) &&
 	       same_or_any(j->name, row->name) && same_or_any(j->group, row->group) &&
 	       same_or_any(j->project, row->project);
 }
@@ -97,7 +99,8 @@ static void list_stored(struct sql_reader *r, void *arg)
 }
 
 /* The next of both, newest first; NULL: no more. */
-static const struct listed_run *list_next(const struct list_job *j, size_t *live, size_t *stored, const struct buf **ret_b)
+static const struct listed_run *list_next(const struct list_job *j, size_t *live, size_t *stored,
+					  const struct buf **ret_b)
 {
 	const struct listed_run *a = *live < j->live.n ? &j->live.runs[*live] : NULL;
 	const struct listed_run *b = *stored < j->stored.n ? &j->stored.runs[*stored] : NULL;
@@ -124,7 +127,8 @@ static void list_answer(struct list_job *j)
 	pk_map(&pk);
 	pk_key(&pk, "runs");
 	pk_array(&pk);
-	while (n++ < j->filter.limit && b.len < LIST_MAX_BYTES && (r = list_next(j, &live, &stored, &from)))
+	while (n++ < j->filter.limit && b.len < LIST_MAX_BYTES &&
+	       (r = list_next(j, &live, &stored, &from)))
 		pk_raw(&pk, slice_of(from->p + r->at, r->len));
 	pk_end(&pk);
 	pk_end(&pk);

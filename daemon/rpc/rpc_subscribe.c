@@ -92,7 +92,8 @@ static void job_done_stored(void *arg)
 	}
 	struct sub *sub = job_answer(j);
 	if (sub && sub->output)
-		follow_ended(sub, sub->run, j->begun.len ? buf_slice(&j->begun) : slice_of("", 0), &j->end);
+		follow_ended(sub, sub->run, j->begun.len ? buf_slice(&j->begun) : slice_of("", 0),
+			     &j->end);
 	job_free(j);
 }
 
@@ -122,7 +123,9 @@ static void pack_live(struct rpc_server *s, const struct buf *ids, struct pk *pk
 	struct engine *e = s->config.engine;
 	_cleanup_buf_ struct buf messages = BUF_INIT;
 	struct run_row row;
-	for (size_t i = 0; i < ids->len / sizeof(*id) && pk->b->len + SHAPE_LISTED_BYTES < LIMIT_REPLY_BYTES; i++) {
+	for (size_t i = 0;
+	     i < ids->len / sizeof(*id) && pk->b->len + SHAPE_LISTED_BYTES < LIMIT_REPLY_BYTES;
+	     i++) {
 		if (!engine_run_row(e, id[i], &row))
 			continue;
 		buf_clear(&messages);
@@ -215,7 +218,9 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 {
 	const struct params_todo_subscribe *p = params;
 	const struct todos *t = engine_todos(call->s->config.engine);
-	_cleanup_free_ char *list = p->list.p ? xslicedup(p->list) : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd) : NULL;
+	_cleanup_free_ char *list = p->list.p  ? xslicedup(p->list)
+				    : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd)
+					       : NULL;
 	const struct sub like = { .kind = SUB_TODO, .list = list };
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);

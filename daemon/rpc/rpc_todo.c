@@ -1,6 +1,6 @@
 /*
- * todo.*: the lists are in memory (engine/todo.c); a write is answered when it is durable. Only history and past revisions are read
- * from the store.
+ * todo.*: the lists are in memory (engine/todo.c); a write is answered when it is durable. Only
+ * history and past revisions are read from the store.
  */
 #include "daemon/rpc/rpc_todo.h"
 
@@ -72,7 +72,8 @@ static struct slice value_of(const struct buf *b)
 }
 
 /*
- * What is durable must not be answered with an error for its length: what does not fit is nil, the others first.
+ * What is durable must not be answered with an error for its length: what does not fit is nil, the
+ * others first.
  */
 static void pack_items(struct pk *pk, const char *key, const struct buf *items)
 {
@@ -101,7 +102,8 @@ static void write_answer(struct write_job *w, int64_t rev, const struct todo_cha
 		pack_items(&pk, "todos", &c->todos);
 	if (w->answer == ANSWER_TODOS_AND_OTHERS)
 		pack_items(&pk, "others", &c->others);
-	pk_kraw(&pk, "warnings", c && array_count(value_of(&c->warnings)) ? buf_slice(&c->warnings) : SLICE_NONE);
+	pk_kraw(&pk, "warnings",
+		c && array_count(value_of(&c->warnings)) ? buf_slice(&c->warnings) : SLICE_NONE);
 	pk_end(&pk);
 	rpc_reply(w->call, &b);
 }
@@ -117,8 +119,8 @@ static void write_done(void *arg, const struct err *err)
 }
 
 /* NULL: answered already. */
-static struct write_job *write_new(struct rpc_call *call, struct slice list, struct slice cwd, struct slice source,
-				   int64_t base_rev, enum todo_answer answer)
+static struct write_job *write_new(struct rpc_call *call, struct slice list, struct slice cwd,
+				   struct slice source, int64_t base_rev, enum todo_answer answer)
 {
 	char *name = rpc_todo_list_name(call, list, cwd);
 	if (!name)
@@ -166,11 +168,12 @@ void rpc_todo_write(struct rpc_call *call, const void *params)
 {
 	const struct params_todo_write *p = params;
 	struct err err = ERR_INIT;
-	struct write_job *w = write_new(call, p->list, p->cwd, p->source, p->base_rev, ANSWER_TODOS_AND_OTHERS);
+	struct write_job *w =
+		write_new(call, p->list, p->cwd, p->source, p->base_rev, ANSWER_TODOS_AND_OTHERS);
 	if (!w)
 		return;
-	int r = todos_write(engine_todos(call->s->config.engine), &w->by, p->todos, (enum todos_mode)p->mode, w->txn, w->change,
-			    &err);
+	int r = todos_write(engine_todos(call->s->config.engine), &w->by, p->todos,
+			    (enum todos_mode)p->mode, w->txn, w->change, &err);
 	write_finish(w, r, &err);
 }
 
@@ -204,7 +207,8 @@ void rpc_todo_update(struct rpc_call *call, const void *params)
 		return;
 	if (p->critical)
 		keep_critical(&item, &meta);
-	int r = todos_update(engine_todos(call->s->config.engine), &w->by, &item, w->txn, w->change, &err);
+	int r = todos_update(engine_todos(call->s->config.engine), &w->by, &item, w->txn, w->change,
+			     &err);
 	write_finish(w, r, &err);
 }
 
@@ -216,7 +220,8 @@ void rpc_todo_claim(struct rpc_call *call, const void *params)
 	struct write_job *w = write_new(call, p->list, p->cwd, SLICE_NONE, -1, ANSWER_TODO);
 	if (!w)
 		return;
-	int r = todos_claim(engine_todos(call->s->config.engine), &w->by, &claim, w->txn, w->change, &err);
+	int r = todos_claim(engine_todos(call->s->config.engine), &w->by, &claim, w->txn, w->change,
+			    &err);
 	write_finish(w, r, &err);
 }
 
@@ -227,7 +232,8 @@ void rpc_todo_release(struct rpc_call *call, const void *params)
 	struct write_job *w = write_new(call, p->list, p->cwd, SLICE_NONE, -1, ANSWER_TODO);
 	if (!w)
 		return;
-	int r = todos_release(engine_todos(call->s->config.engine), &w->by, p->id, p->owner, w->txn, w->change, &err);
+	int r = todos_release(engine_todos(call->s->config.engine), &w->by, p->id, p->owner, w->txn,
+			      w->change, &err);
 	write_finish(w, r, &err);
 }
 
@@ -235,10 +241,12 @@ void rpc_todo_remove(struct rpc_call *call, const void *params)
 {
 	const struct params_todo_remove *p = params;
 	struct err err = ERR_INIT;
-	struct write_job *w = write_new(call, p->list, p->cwd, SLICE_NONE, p->base_rev, ANSWER_TODO);
+	struct write_job *w =
+		write_new(call, p->list, p->cwd, SLICE_NONE, p->base_rev, ANSWER_TODO);
 	if (!w)
 		return;
-	int r = todos_remove(engine_todos(call->s->config.engine), &w->by, p->id, w->txn, w->change, &err);
+	int r = todos_remove(engine_todos(call->s->config.engine), &w->by, p->id, w->txn, w->change,
+			     &err);
 	write_finish(w, r, &err);
 }
 
@@ -263,8 +271,8 @@ static void restore_done(void *arg)
 	struct restore_job *j = arg;
 	struct write_job *w = j->w;
 	if (!j->failed)
-		j->failed = todos_restore(engine_todos(w->call->s->config.engine), &w->by, buf_slice(&j->items), w->txn,
-					  w->change, &j->err) != 0;
+		j->failed = todos_restore(engine_todos(w->call->s->config.engine), &w->by,
+					  buf_slice(&j->items), w->txn, w->change, &j->err) != 0;
 	write_finish(w, j->failed, &j->err);
 	buf_done(&j->items);
 	free(j);
@@ -273,7 +281,8 @@ static void restore_done(void *arg)
 void rpc_todo_restore(struct rpc_call *call, const void *params)
 {
 	const struct params_todo_restore *p = params;
-	struct write_job *w = write_new(call, p->list, p->cwd, SLICE_NONE, p->base_rev, ANSWER_TODOS);
+	struct write_job *w =
+		write_new(call, p->list, p->cwd, SLICE_NONE, p->base_rev, ANSWER_TODOS);
 	if (!w)
 		return;
 	struct restore_job *j = xcalloc(1, sizeof(*j));

@@ -10,7 +10,8 @@ struct rpc_call;
 
 /* The list of a folder: its project's path, else "default". Malloced. */
 char *rpc_todo_list_of_cwd(struct slice cwd);
-/* `list`, else that of `cwd`, else that of rpc.hello's cwd; malloced. NULL: E_PARAMS has been answered. */
+/* `list`, else that of `cwd`, else that of rpc.hello's cwd; malloced. NULL: E_PARAMS has been
+ * answered. */
 char *rpc_todo_list_name(struct rpc_call *call, struct slice list, struct slice cwd);
 
 #endif

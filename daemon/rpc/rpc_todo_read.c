@@ -24,7 +24,9 @@ static void list_head(struct pk *pk, const char *list, int64_t rev)
 static void list_now(struct rpc_call *call, const struct params_todo_list *p, const char *list)
 {
 	const struct todos *t = engine_todos(call->s->config.engine);
-	struct todo_filter filter = { .status_mask = p->statuses, .ready = p->ready, .owner = p->owner };
+	struct todo_filter filter = { .status_mask = p->statuses,
+				      .ready = p->ready,
+				      .owner = p->owner };
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
 	list_head(&pk, list, todos_rev(t, list));
@@ -106,7 +108,8 @@ void rpc_todo_list(struct rpc_call *call, const void *params)
 		return;
 	}
 	if (p->ready) {
-		rpc_failf(call, E_PARAMS, "ready: only of the list as it is now, not of revision %" PRId64, p->rev);
+		rpc_failf(call, E_PARAMS,
+			  "ready: only of the list as it is now, not of revision %" PRId64, p->rev);
 		return;
 	}
 	struct past_job *j = xcalloc(1, sizeof(*j));
@@ -158,7 +161,8 @@ static void history_read(struct sql_reader *r, void *arg)
 	pk_kint(&j->pk, "rev", j->rev);
 	pk_key(&j->pk, "events");
 	pk_array(&j->pk);
-	j->failed = sql_todo_history(r, j->list, j->since, j->limit, history_event, j, &j->err) != 0;
+	j->failed =
+		sql_todo_history(r, j->list, j->since, j->limit, history_event, j, &j->err) != 0;
 	pk_end(&j->pk);
 	pk_end(&j->pk);
 }

@@ -1,6 +1,6 @@
 /*
- * run.wait: first everyone asked for must exist; then the ends are counted as they are told; then the documents are gathered, the
- * live ones from the engine and the ended ones from the store.
+ * run.wait: first everyone asked for must exist; then the ends are counted as they are told; then
+ * the documents are gathered, the live ones from the engine and the ended ones from the store.
  */
 #include "daemon/rpc/wait.h"
 
@@ -67,7 +67,8 @@ struct waits *waits_free(struct waits *w)
 	struct awaited *a, *next;
 	if (!w)
 		return NULL;
-	HASH_ITER(hh, w->runs, a, next) {
+	HASH_ITER(hh, w->runs, a, next)
+	{
 		HASH_DEL(w->runs, a);
 		free(a);
 	}
@@ -238,7 +239,8 @@ static void check_stored(struct sql_reader *r, void *arg)
 	_cleanup_buf_ struct buf strings = BUF_INIT;
 	struct run_row row;
 	for (uint32_t i = 0; i < w->n && !w->err.sym; i++)
-		if (w->waited[i].stored && sql_run_get(r, w->runs[i], &row, &strings, &w->err) && !w->err.sym)
+		if (w->waited[i].stored && sql_run_get(r, w->runs[i], &row, &strings, &w->err) &&
+		    !w->err.sym)
 			w->err.sym = E_INTERNAL;
 }
 

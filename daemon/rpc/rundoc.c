@@ -7,7 +7,7 @@
 #include "daemon/rpc/shape.h"
 #include "daemon/store/sql_read.h"
 
-#define OP_BYTES 4096	      /* an op's shape without output takes less */
+#define OP_BYTES 4096 /* an op's shape without output takes less */
 
 void rundoc_init(struct rundoc *d, uint64_t run, bool omit_nil)
 {
@@ -53,8 +53,10 @@ static void doc_end(struct rundoc *d)
 	pk_kint_or_nil(&d->pk, "next", d->next, d->next != 0);
 }
 
-/* The beginning and the end of what an op printed, each at most `room` bytes and neither across what was dropped. */
-static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, struct buf *data, struct shape_out *ret)
+/* The beginning and the end of what an op printed, each at most `room` bytes and neither across
+ * what was dropped. */
+static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, struct buf *data,
+		    struct shape_out *ret)
 {
 	*ret = (struct shape_out){ .head = slice_of("", 0), .tail = slice_of("", 0) };
 	if (row->attempts == 0 || !d->log)
@@ -66,19 +68,21 @@ static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, st
 	bool gap = x.gap_to > x.gap_from;
 	int64_t at = 0, head_end = 0, tail_end = x.size;
 	int64_t head = MIN2(room, gap ? x.gap_from : x.size);
-	if (head > 0 && logread_read(d->log, row->op, row->attempts, STREAM_BOTH, 0, head, data, NULL, &at, &head_end) < 0)
+	if (head > 0 && logread_read(d->log, row->op, row->attempts, STREAM_BOTH, 0, head, data,
+				     NULL, &at, &head_end) < 0)
 		return;
 	size_t head_len = data->len;
 	int64_t tail = MAX2(MAX2(x.size - room, head_end), gap ? x.gap_to : 0);
-	if (tail < x.size && logread_read(d->log, row->op, row->attempts, STREAM_BOTH, tail, x.size - tail, data, NULL, &at,
-					  &tail_end) < 0)
+	if (tail < x.size && logread_read(d->log, row->op, row->attempts, STREAM_BOTH, tail,
+					  x.size - tail, data, NULL, &at, &tail_end) < 0)
 		data->len = head_len;
 	ret->head = slice_of(data->len ? data->p : "", head_len);
 	ret->tail = slice_of(data->len ? data->p + head_len : "", data->len - head_len);
 	ret->dropped = x.size - (int64_t)data->len;
 }
 
-/* Room for `out` of this op: all of it if that fits after what is there, for the first op at least what fits. -1: none. */
+/* Room for `out` of this op: all of it if that fits after what is there, for the first op at least
+ * what fits. -1: none. */
 static int64_t doc_room(const struct rundoc *d, const struct op_row *row)
 {
 	int64_t left = (int64_t)d->max_bytes - (int64_t)d->b.len - OP_BYTES;
@@ -87,7 +91,8 @@ static int64_t doc_room(const struct rundoc *d, const struct op_row *row)
 	if (d->output <= 0)
 		return 0;
 	bool counted = op_state_ended(row->state);
-	int64_t need = counted ? MIN2(row->stdout_bytes + row->stderr_bytes, 2 * d->output) : 2 * d->output;
+	int64_t need = counted ? MIN2(row->stdout_bytes + row->stderr_bytes, 2 * d->output)
+			       : 2 * d->output;
 	if (need <= left)
 		return d->output;
 	return d->sent ? -1 : left / 2;
@@ -159,17 +164,20 @@ static bool doc_stored_op(void *arg, const struct op_row *row)
 
 void rundoc_stored(struct rundoc *d, struct sql_reader *r)
 {
-	static const enum sql_ops which[] = {
-		[RUN_OPS_ALL] = SQL_OPS_ALL, [RUN_OPS_FAILED] = SQL_OPS_FAILED, [RUN_OPS_NONE] = SQL_OPS_NONE
-	};
+	static const enum sql_ops which[] = { [RUN_OPS_ALL] = SQL_OPS_ALL,
+					      [RUN_OPS_FAILED] = SQL_OPS_FAILED,
+					      [RUN_OPS_NONE] = SQL_OPS_NONE };
 	_cleanup_buf_ struct buf strings = BUF_INIT;
 	struct run_row row;
 	d->failed = sql_run_get(r, d->run, &row, &strings, &d->err) != 0;
 	if (d->failed)
 		return;
 	doc_begin(d, &row);
-	uint32_t skip = d->ops == RUN_OPS_ALL && d->offset > 1 ? (uint32_t)MIN2(d->offset - 1, UINT32_MAX) : 0;
+	uint32_t skip = d->ops == RUN_OPS_ALL && d->offset > 1
+				? (uint32_t)MIN2(d->offset - 1, UINT32_MAX)
+				: 0;
 	if (d->ops != RUN_OPS_NONE)
-		d->failed = sql_ops_list(r, d->run, which[d->ops], skip, 0, doc_stored_op, d, &d->err) != 0;
+		d->failed = sql_ops_list(r, d->run, which[d->ops], skip, 0, doc_stored_op, d,
+					 &d->err) != 0;
 	doc_end(d);
 }

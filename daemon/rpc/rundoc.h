@@ -1,6 +1,7 @@
 /*
- * A run as run.get, run.wait and run.subscribe show it: its keys, and of its ops as many as fit a reply. Live runs are told by the
- * engine on the loop thread, others by the store on its read thread; both give the same document.
+ * A run as run.get, run.wait and run.subscribe show it: its keys, and of its ops as many as fit a
+ * reply. Live runs are told by the engine on the loop thread, others by the store on its read
+ * thread; both give the same document.
  */
 #ifndef DAEMON_RPC_RUNDOC_H
 #define DAEMON_RPC_RUNDOC_H

@@ -1,7 +1,8 @@
 /*~
- * How a request comes in: on_accept (here) looks who it is and makes a connection; its peer (peer.c) scans what arrives and hands
- * whole frames to rpc_frame (rpc.c), which decodes the params by the method's field table and calls the handler of its row
- * (rpc_batch.c, rpc_run.c, ...). Answers go back through rpc_reply; what happens meanwhile goes out through rpc_server_event.
+ * How a request comes in: on_accept (here) looks who it is and makes a connection; its peer
+ * (peer.c) scans what arrives and hands whole frames to rpc_frame (rpc.c), which decodes the params
+ * by the method's field table and calls the handler of its row (rpc_batch.c, rpc_run.c, ...).
+ * Answers go back through rpc_reply; what happens meanwhile goes out through rpc_server_event.
  */
 #include "daemon/rpc/server.h"
 
@@ -25,8 +26,8 @@
 #define ACCEPT_AGAIN_S 1
 
 /*
- * Descriptors that connections never get: what starts ops, logs and the database needs them. A listener that has no room waits in
- * its backlog; nobody is turned away.
+ * Descriptors that connections never get: what starts ops, logs and the database needs them. A
+ * listener that has no room waits in its backlog; nobody is turned away.
  */
 static uint32_t server_max_conns(void)
 {
@@ -34,7 +35,8 @@ static uint32_t server_max_conns(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
 		return UINT32_MAX;
 	rlim_t kept = MAX2(limit.rlim_cur / 8, (rlim_t)64);
-	return limit.rlim_cur > kept + 8 ? (uint32_t)MIN2(limit.rlim_cur - kept, (rlim_t)UINT32_MAX) : 8;
+	return limit.rlim_cur > kept + 8 ? (uint32_t)MIN2(limit.rlim_cur - kept, (rlim_t)UINT32_MAX)
+					 : 8;
 }
 
 static void server_pause_accept(struct rpc_server *s)
@@ -52,8 +54,9 @@ static bool server_admits(int fd, struct ucred *cred)
 		return false;
 	if (cred->uid == getuid() || cred->uid == 0)
 		return true;
-	log_warn("a connection of uid %u (pid %d) was refused: only uid %u and root may use this socket", (unsigned)cred->uid,
-		 (int)cred->pid, (unsigned)getuid());
+	log_warn("a connection of uid %u (pid %d) was refused: only uid %u and root may use this "
+		 "socket",
+		 (unsigned)cred->uid, (int)cred->pid, (unsigned)getuid());
 	return false;
 }
 
@@ -70,7 +73,8 @@ static bool server_accept_one(struct rpc_server *s)
 		if (errno == ECONNABORTED || errno == EINTR)
 			return true;
 		if (errno != EAGAIN) {
-			log_warn("cannot accept a connection: %s; trying again in %d s", strerror(errno), ACCEPT_AGAIN_S);
+			log_warn("cannot accept a connection: %s; trying again in %d s",
+				 strerror(errno), ACCEPT_AGAIN_S);
 			server_pause_accept(s);
 		}
 		return false;
@@ -118,7 +122,8 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->subs = subs_new(s);
 	s->waits = waits_new(s);
 	s->logs = logcache_new(config->runs_dir);
-	s->ev_accept = event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
+	s->ev_accept =
+		event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
 	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
 	event_priority_set(s->ev_accept, 1);
 	event_add(s->ev_accept, NULL);

@@ -1,6 +1,7 @@
 /*
- * What a run and an op look like on the wire (contract section 3, Shapes): one place for live and stored ones alike. Pure: any
- * thread. Every key is always there, nil where there is nothing, unless the packer leaves nils out.
+ * What a run and an op look like on the wire (contract section 3, Shapes): one place for live and
+ * stored ones alike. Pure: any thread. Every key is always there, nil where there is nothing,
+ * unless the packer leaves nils out.
  */
 #ifndef DAEMON_RPC_SHAPE_H
 #define DAEMON_RPC_SHAPE_H
@@ -13,13 +14,15 @@
 #include "proto/pack.h"
 
 /*
- * The keys of a run into an open map. A reply has an end: past a megabyte only the first of the messages are shown, and a `meta`
- * beyond two is left out; where many runs are listed the bounds are 16 and 4 KiB.
+ * The keys of a run into an open map. A reply has an end: past a megabyte only the first of the
+ * messages are shown, and a `meta` beyond two is left out; where many runs are listed the bounds
+ * are 16 and 4 KiB.
  */
 void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed);
 #define SHAPE_LISTED_BYTES (64 << 10) /* a listed run takes less */
 
-/* A packed array of maps (todo items, messages) as a value; absent: nil. Nils in the maps are left out if the packer does so. */
+/* A packed array of maps (todo items, messages) as a value; absent: nil. Nils in the maps are left
+ * out if the packer does so. */
 void shape_items(struct pk *pk, struct slice items);
 /* One of them. */
 void shape_item(struct pk *pk, struct slice item);

@@ -56,7 +56,8 @@ struct body body_of(const struct buf *map)
 {
 	struct mp m = mp_of(buf_slice(map));
 	struct mp_value head = mp_next(&m);
-	return (struct body){ .bytes = shared_new(slice_of(m.p, (size_t)(m.end - m.p))), .keys = head.count };
+	return (struct body){ .bytes = shared_new(slice_of(m.p, (size_t)(m.end - m.p))),
+			      .keys = head.count };
 }
 
 void body_done(struct body *body)
@@ -110,7 +111,9 @@ static struct body body_event(const struct event *e, bool omit_nil)
 
 struct body body_run_state(const struct run_row *row, int64_t time, bool omit_nil)
 {
-	const struct event e = { .type = EVENT_RUN_STATE, .run = row->run, .row = row, .time = time };
+	const struct event e = {
+		.type = EVENT_RUN_STATE, .run = row->run, .row = row, .time = time
+	};
 	return body_event(&e, omit_nil);
 }
 
@@ -147,7 +150,8 @@ static void sub_queue(struct sub *sub, const struct body *body, int64_t rev)
 	sub->rev = rev;
 }
 
-/* Too much waits for this connection: it is told to look anew, and nothing more until it has taken that. */
+/* Too much waits for this connection: it is told to look anew, and nothing more until it has taken
+ * that. */
 static void conn_overflow(struct rpc_conn *c)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
@@ -156,7 +160,7 @@ static void conn_overflow(struct rpc_conn *c)
 	event_open(&pk, "resync", time_wall_ms());
 	pk_end(&pk);
 	struct body body = body_of(&b);
-	list_for(&c->subs, node) {
+	list_for (&c->subs, node) {
 		struct sub *sub = list_entry(node, struct sub, in_conn);
 		follow_resync(sub);
 		sub_queue(sub, &body, MAX2(rev, sub->rev));
@@ -173,7 +177,8 @@ void subs_send(struct sub *sub, const struct body *body, int64_t rev)
 	size_t waiting = MIN2(c->notes, peer_backlog(c->peer));
 	if (c->dropping && sub->id <= c->dropping_subs)
 		return;
-	if (body->bytes->len > LIMIT_REPLY_BYTES || (waiting && waiting + body->bytes->len > LIMIT_QUEUE_BYTES))
+	if (body->bytes->len > LIMIT_REPLY_BYTES ||
+	    (waiting && waiting + body->bytes->len > LIMIT_QUEUE_BYTES))
 		conn_overflow(c);
 	else
 		sub_queue(sub, body, MAX2(rev, sub->rev));
@@ -202,7 +207,7 @@ void subs_drained(struct rpc_conn *c)
 		c->dropping = 0;
 		peer_must_read(c->peer, 0);
 	}
-	list_for(&c->subs, node)
+	list_for (&c->subs, node)
 		follow_pump_all(list_entry(node, struct sub, in_conn));
 }
 
@@ -223,10 +228,12 @@ static const struct body *encoded_get(struct encoded *x, bool omit_nil)
 
 static void tell_run(struct list *subs, struct encoded *x)
 {
-	list_for(subs, node) {
+	list_for (subs, node) {
 		struct sub *sub = list_entry(node, struct sub, in_subs);
 		if (sub->output)
-			follow_event(sub, x->e, x->e->type == EVENT_OP_OUTPUT ? NULL : encoded_get(x, sub->omit_nil));
+			follow_event(sub, x->e,
+				     x->e->type == EVENT_OP_OUTPUT ? NULL
+								   : encoded_get(x, sub->omit_nil));
 		else if (x->e->type != EVENT_OP_OUTPUT)
 			subs_send(sub, encoded_get(x, sub->omit_nil), x->e->rev);
 	}
@@ -234,7 +241,7 @@ static void tell_run(struct list *subs, struct encoded *x)
 
 static void tell_todo(struct list *subs, struct encoded *x)
 {
-	list_for(subs, node) {
+	list_for (subs, node) {
 		struct sub *sub = list_entry(node, struct sub, in_subs);
 		if (!sub->list || strcmp(sub->list, x->e->list) == 0)
 			subs_send(sub, encoded_get(x, sub->omit_nil), x->e->rev);
@@ -252,7 +259,7 @@ void subs_event(struct subs *all, const struct event *e)
 		if (of)
 			tell_run(&of->list, &x);
 		if (of && e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
-			list_for(&of->list, node)
+			list_for (&of->list, node)
 				lend_end(all->s, &list_entry(node, struct sub, in_subs)->lend);
 		tell_run(&all->all_runs, &x);
 	}
@@ -323,7 +330,7 @@ static void sub_free(struct subs *all, struct sub *sub)
 
 bool subs_end(struct rpc_conn *c, uint64_t id)
 {
-	list_for_safe(&c->subs, node) {
+	list_for_safe (&c->subs, node) {
 		struct sub *sub = list_entry(node, struct sub, in_conn);
 		if (sub->id == id) {
 			sub_free(c->s->subs, sub);
@@ -335,7 +342,7 @@ bool subs_end(struct rpc_conn *c, uint64_t id)
 
 void subs_conn_gone(struct subs *all, struct rpc_conn *c)
 {
-	list_for_safe(&c->subs, node)
+	list_for_safe (&c->subs, node)
 		sub_free(all, list_entry(node, struct sub, in_conn));
 }
 

@@ -1,14 +1,17 @@
 /*
  * Subscriptions: who is told what happens, and how far each has been told.
  *
- * An event is encoded once for all that are told of it, but for `sub`, `rev` and `prev`, which are each subscription's own: the
- * frame is spliced of the subscription's push prefix, a few bytes of its own, and the shared body.
+ * An event is encoded once for all that are told of it, but for `sub`, `rev` and `prev`, which are
+ * each subscription's own: the frame is spliced of the subscription's push prefix, a few bytes of
+ * its own, and the shared body.
  *
- * A connection has at most LIMIT_QUEUE_BYTES of events unwritten. One event more and each of its subscriptions gets one `resync`;
- * then nothing more is queued until that has been written, and if the peer takes not a byte for SUBS_STUCK_S it is closed. What the
- * client asks for after it has read the resync is newer than all that was dropped.
+ * A connection has at most LIMIT_QUEUE_BYTES of events unwritten. One event more and each of its
+ * subscriptions gets one `resync`; then nothing more is queued until that has been written, and if
+ * the peer takes not a byte for SUBS_STUCK_S it is closed. What the client asks for after it has
+ * read the resync is newer than all that was dropped.
  *
- * Output (follow.h) is not queued but read from the log as the peer takes it, so it is never dropped and never held in memory.
+ * Output (follow.h) is not queued but read from the log as the peer takes it, so it is never
+ * dropped and never held in memory.
  */
 #ifndef DAEMON_RPC_SUBS_H
 #define DAEMON_RPC_SUBS_H
@@ -39,13 +42,13 @@ struct sub {
 	enum sub_kind kind;
 	struct rpc_conn *conn;
 	struct list in_subs, in_conn;
-	uint64_t run;	   /* SUB_RUN; 0: all */
-	char *list;	   /* SUB_TODO; NULL: all */
-	int output;	   /* SUB_RUN: enum run_sub_output */
+	uint64_t run; /* SUB_RUN; 0: all */
+	char *list;   /* SUB_TODO; NULL: all */
+	int output;   /* SUB_RUN: enum run_sub_output */
 	bool omit_nil, from_now;
-	struct buf prefix; /* the push up to the event */
-	int64_t rev;	   /* of the last event sent, at first of the snapshot */
-	struct lend lend;  /* SUB_RUN of one run: until that has ended */
+	struct buf prefix;	/* the push up to the event */
+	int64_t rev;		/* of the last event sent, at first of the snapshot */
+	struct lend lend;	/* SUB_RUN of one run: until that has ended */
 	struct follow *follows; /* SUB_RUN with output: by run */
 };
 
@@ -60,8 +63,8 @@ void subs_drained(struct rpc_conn *c);
 void subs_conn_gone(struct subs *all, struct rpc_conn *c);
 
 /*
- * A new subscription of the call's connection; NULL: it is gone. Of `like` kind, run, list (copied), output and from_now are taken.
- * Its events follow from now on, so: answer now.
+ * A new subscription of the call's connection; NULL: it is gone. Of `like` kind, run, list
+ * (copied), output and from_now are taken. Its events follow from now on, so: answer now.
  */
 struct sub *subs_add(struct rpc_call *call, const struct sub *like, struct slice push);
 /* False: the connection has no such. */

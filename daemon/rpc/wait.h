@@ -1,5 +1,6 @@
 /*
- * run.wait: who waits for which runs to end. A wait costs nothing until it is over: a run's end is looked up by its id.
+ * run.wait: who waits for which runs to end. A wait costs nothing until it is over: a run's end is
+ * looked up by its id.
  */
 #ifndef DAEMON_RPC_WAIT_H
 #define DAEMON_RPC_WAIT_H

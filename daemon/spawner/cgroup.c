@@ -14,14 +14,15 @@
 #include "common/log.h"
 #include "proto/spawn_wire.h"
 
-static int base = -1; /* the folder of the cgroup we run in */
+static int base = -1;		 /* the folder of the cgroup we run in */
 static char base_path[PATH_MAX]; /* as /proc/PID/cgroup has it */
 static struct {
 	int fd; /* + 1; 0: none made yet */
 	uint32_t generation;
 } groups[SW_CAPACITY];
 
-/* The first line of a file of /proc that begins so, without the beginning; "" where there is none. */
+/* The first line of a file of /proc that begins so, without the beginning; "" where there is none.
+ */
 static void cgroup_line(const char *path, const char *begin, char *ret, size_t size)
 {
 	char line[PATH_MAX + 8];
@@ -44,7 +45,8 @@ static bool cgroup_mount(char *root, char *point)
 	char line[2 * PATH_MAX];
 	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) == 2)
+		if (strstr(line, " - cgroup2 ") &&
+		    sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) == 2)
 			return true;
 	return false;
 }

@@ -1,10 +1,11 @@
 /*
- * A cgroup of its own for every op, where a part of the version 2 tree has been given to us: the cgroup we run in is marked as
- * delegated (systemd's Delegate=yes) or belongs to our user. It tells whose a process is whatever the process does, and ends all
- * of it at once. Everything else works without.
+ * A cgroup of its own for every op, where a part of the version 2 tree has been given to us: the
+ * cgroup we run in is marked as delegated (systemd's Delegate=yes) or belongs to our user. It tells
+ * whose a process is whatever the process does, and ends all of it at once. Everything else works
+ * without.
  *
- * Groups are named after the op's slot and used again: making and removing one costs more than starting a process. No controller
- * is switched on.
+ * Groups are named after the op's slot and used again: making and removing one costs more than
+ * starting a process. No controller is switched on.
  */
 #ifndef DAEMON_SPAWNER_CGROUP_H
 #define DAEMON_SPAWNER_CGROUP_H

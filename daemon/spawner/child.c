@@ -27,16 +27,20 @@
 static char *stack;
 /* Shared memory, so that it works where a tool (valgrind) turns our vfork into a fork. */
 static struct child_error *shared_error;
-/* In a child: clone3 has put it there, which spares the whole machine the lock that moving a process takes. */
+/* In a child: clone3 has put it there, which spares the whole machine the lock that moving a
+ * process takes. */
 static bool born_in_cgroup;
 
 int child_init(void)
 {
-	/* The lowest page stays closed: an overrun ends the child instead of writing over our memory. */
-	stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	/* The lowest page stays closed: an overrun ends the child instead of writing over our
+	 * memory. */
+	stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED || mprotect(stack, 4096, PROT_NONE) < 0)
 		return -errno;
-	shared_error = mmap(NULL, sizeof(*shared_error), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared_error = mmap(NULL, sizeof(*shared_error), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return shared_error == MAP_FAILED ? -errno : 0;
 }
 
@@ -81,14 +85,16 @@ static int child_cwd(const struct child_spec *spec)
 
 static int child_stdin(const struct child_spec *spec)
 {
-	int fd = spec->stdin_fd >= 0 ? spec->stdin_fd : open(spec->stdin_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = spec->stdin_fd >= 0 ? spec->stdin_fd
+				     : open(spec->stdin_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(spec->stdout_fd, STDOUT_FILENO) < 0 ||
 	    dup2(spec->stderr_fd, STDERR_FILENO) < 0)
 		return -errno;
 	return 0;
 }
 
-/* A file that execve does not know is a script for the shell, as execvp(3) has it. Returns only the errno. */
+/* A file that execve does not know is a script for the shell, as execvp(3) has it. Returns only the
+ * errno. */
 static int child_exec_file(const struct child_spec *spec, const char *path)
 {
 	execve(path, spec->argv, spec->env);
@@ -107,7 +113,8 @@ static int child_exec_file(const struct child_spec *spec, const char *path)
 /* Goes on to the next folder? */
 static bool child_exec_next(int err)
 {
-	return err == EACCES || err == ENOENT || err == ESTALE || err == ENOTDIR || err == ENODEV || err == ETIMEDOUT;
+	return err == EACCES || err == ENOENT || err == ESTALE || err == ENOTDIR || err == ENODEV ||
+	       err == ETIMEDOUT;
 }
 
 static int child_exec(const struct child_spec *spec)
@@ -178,8 +185,8 @@ static int child_vfork_main(void *arg)
 }
 
 /*
- * Into a cgroup only clone3 starts a child, and without a stack of its own (glibc has no wrapper) the child cannot share our memory:
- * a copy, but waited for all the same. -1 with errno as clone3.
+ * Into a cgroup only clone3 starts a child, and without a stack of its own (glibc has no wrapper)
+ * the child cannot share our memory: a copy, but waited for all the same. -1 with errno as clone3.
  */
 static pid_t child_clone_cgroup(const struct child_spec *spec, int32_t *pid)
 {
@@ -201,7 +208,8 @@ int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error 
 	int child = spec->cgroup_fd < 0 ? -1 : child_clone_cgroup(spec, pid);
 	if (child < 0)
 		child = clone(child_vfork_main, stack + CHILD_STACK_BYTES,
-			      CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, (void *)spec, pid);
+			      CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, (void *)spec,
+			      pid);
 	if (child < 0)
 		return -errno;
 	*pid = child;
@@ -212,10 +220,12 @@ int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error 
 	return 0;
 }
 
-/* Keeps the pipe and the fds that the stages need, moved out of the way of 0 to 2 already, and lets go of all others' pipes. */
+/* Keeps the pipe and the fds that the stages need, moved out of the way of 0 to 2 already, and lets
+ * go of all others' pipes. */
 static void child_close_others(const struct child_spec *spec, int error_fd)
 {
-	int keep[] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, spec->cgroup_fd, error_fd };
+	int keep[] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, spec->cgroup_fd,
+		       error_fd };
 	for (unsigned from = STDERR_FILENO + 1;;) {
 		unsigned next = UINT_MAX;
 		for (unsigned i = 0; i < ARRAY_SIZE(keep); i++)
@@ -231,7 +241,8 @@ static void child_close_others(const struct child_spec *spec, int error_fd)
 	}
 }
 
-/* As fork(2), but the kernel writes the pid before the child runs; glibc's own where clone3 is not allowed. */
+/* As fork(2), but the kernel writes the pid before the child runs; glibc's own where clone3 is not
+ * allowed. */
 static pid_t child_clone(int32_t *pid)
 {
 	struct clone_args args = { .flags = CLONE_PARENT_SETTID,

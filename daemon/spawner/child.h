@@ -1,9 +1,11 @@
 /*
- * From fork to exec. Two ways: the child borrows our memory and we wait until it has executed (the vfork way, the cost of a spawn
- * at its lowest), or a plain fork that reports through a pipe while we go on, for whatever may hang (a dead network mount, a
- * FIFO as stdin). Either way the child does the same list of stages, each of which can fail with an errno and a step.
+ * From fork to exec. Two ways: the child borrows our memory and we wait until it has executed (the
+ * vfork way, the cost of a spawn at its lowest), or a plain fork that reports through a pipe while
+ * we go on, for whatever may hang (a dead network mount, a FIFO as stdin). Either way the child
+ * does the same list of stages, each of which can fail with an errno and a step.
  *
- * The caller blocks all signals and leaves every disposition at its default; the child starts with none blocked.
+ * The caller blocks all signals and leaves every disposition at its default; the child starts with
+ * none blocked.
  */
 #ifndef DAEMON_SPAWNER_CHILD_H
 #define DAEMON_SPAWNER_CHILD_H
@@ -28,24 +30,24 @@ struct child_spec {
 	/* NULL-terminated; argv[-1] is ours to overwrite. */
 	char **argv, **env;
 	mode_t umask;
-	uint64_t nofile_soft;	/* soft limit of open files that the op gets */
-	int stdin_fd;		/* -1: stdin_path is opened */
+	uint64_t nofile_soft; /* soft limit of open files that the op gets */
+	int stdin_fd;	      /* -1: stdin_path is opened */
 	const char *stdin_path;
 	int stdout_fd, stderr_fd;
-	bool tty;		/* stdout_fd becomes the controlling terminal */
-	int cgroup_fd;		/* folder of its cgroup, -1: none */
+	bool tty;      /* stdout_fd becomes the controlling terminal */
+	int cgroup_fd; /* folder of its cgroup, -1: none */
 };
 
 /* Once, before the first start. */
 int child_init(void) _must_check_;
 /*
- * Waits until the program is executed or has failed; *pid is written before the child runs. 0 with ret->err telling (a failed
- * child is reaped), or -errno: there is no child.
+ * Waits until the program is executed or has failed; *pid is written before the child runs. 0 with
+ * ret->err telling (a failed child is reaped), or -errno: there is no child.
  */
 int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error *ret) _must_check_;
 /*
- * Returns at once with the read end of a pipe: a struct child_error and the end, or the end alone when the program was executed.
- * Or -errno: there is no child.
+ * Returns at once with the read end of a pipe: a struct child_error and the end, or the end alone
+ * when the program was executed. Or -errno: there is no child.
  */
 int child_fork(const struct child_spec *spec, int32_t *pid) _must_check_;
 

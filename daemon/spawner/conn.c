@@ -52,7 +52,8 @@ static void conn_close(struct conn *c)
 /* Listens for what the connection can use now. */
 static void conn_update(struct conn *c)
 {
-	uint32_t want = (c != active || report_has_room() ? EPOLLIN : 0) | (c == active && blocked ? EPOLLOUT : 0);
+	uint32_t want = (c != active || report_has_room() ? EPOLLIN : 0) |
+			(c == active && blocked ? EPOLLOUT : 0);
 	struct epoll_event ev = { .events = want, .data.u64 = LOOP_CONN | (uint64_t)(c - conns) };
 	if (want != c->interest && epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) == 0)
 		c->interest = want;
@@ -74,11 +75,13 @@ void conn_add(int fd)
 		if (conns[i].fd < 0)
 			c = &conns[i];
 	if (!c || !conn_is_ours(fd)) {
-		log_warn("a connection was turned away: %s", c ? "it is another user's" : "there are too many");
+		log_warn("a connection was turned away: %s",
+			 c ? "it is another user's" : "there are too many");
 		close(fd);
 		return;
 	}
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = LOOP_CONN | (uint64_t)(c - conns) };
+	struct epoll_event ev = { .events = EPOLLIN,
+				  .data.u64 = LOOP_CONN | (uint64_t)(c - conns) };
 	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		log_error("cannot watch a connection: %s", strerror(errno));
 		close(fd);
@@ -147,13 +150,17 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 	char why[200];
 	(void)fds;
 	if (hello->protocol != SW_PROTOCOL) {
-		snprintf(why, sizeof(why), "the running batchd-spawner speaks protocol %u, not %u: let its ops end first",
+		snprintf(why, sizeof(why),
+			 "the running batchd-spawner speaks protocol %u, not %u: let its ops end "
+			 "first",
 			 SW_PROTOCOL, hello->protocol);
 		return conn_refuse(c, why);
 	}
 	if (table_store_id() != hello->store_id) {
 		if (keep_live() > 0) {
-			snprintf(why, sizeof(why), "%u ops of another state folder still run at this socket: name another socket, or end them",
+			snprintf(why, sizeof(why),
+				 "%u ops of another state folder still run at this socket: name "
+				 "another socket, or end them",
 				 keep_live());
 			return conn_refuse(c, why);
 		}
@@ -229,9 +236,12 @@ static const struct {
 	uint32_t size; /* at least; exactly but for START */
 	bool (*run)(struct conn *c, const struct sw_head *head, struct conn_fds *fds);
 } frames[] = {
-	{ SW_HELLO, sizeof(struct sw_hello), conn_hello },   { SW_ENV_DROP, sizeof(struct sw_head), conn_env_drop },
-	{ SW_START, sizeof(struct sw_start), conn_start },   { SW_STOP, sizeof(struct sw_stop), conn_stop },
-	{ SW_SIGNAL, sizeof(struct sw_signal), conn_signal }, { SW_ACK, sizeof(struct sw_head), conn_ack },
+	{ SW_HELLO, sizeof(struct sw_hello), conn_hello },
+	{ SW_ENV_DROP, sizeof(struct sw_head), conn_env_drop },
+	{ SW_START, sizeof(struct sw_start), conn_start },
+	{ SW_STOP, sizeof(struct sw_stop), conn_stop },
+	{ SW_SIGNAL, sizeof(struct sw_signal), conn_signal },
+	{ SW_ACK, sizeof(struct sw_head), conn_ack },
 	{ SW_QUERY, sizeof(struct sw_head), conn_query },
 };
 
@@ -240,9 +250,11 @@ static bool conn_frame(struct conn *c, const struct sw_head *head, struct conn_f
 	for (unsigned i = 0; i < ARRAY_SIZE(frames); i++) {
 		if (frames[i].type != head->type)
 			continue;
-		bool fits = head->type == SW_START ? head->size >= frames[i].size : head->size == frames[i].size;
+		bool fits = head->type == SW_START ? head->size >= frames[i].size
+						   : head->size == frames[i].size;
 		/* HELLO keeps its shape for ever, so that an answer can be given to any version. */
-		bool in_turn = head->type == SW_HELLO || (c == active && head->version == SW_VERSION);
+		bool in_turn =
+			head->type == SW_HELLO || (c == active && head->version == SW_VERSION);
 		return fits && in_turn && frames[i].run(c, head, fds);
 	}
 	return false;
@@ -252,13 +264,16 @@ static bool conn_packet(struct conn *c, const char *p, size_t len, struct conn_f
 {
 	for (size_t at = 0; at < len;) {
 		const struct sw_head *head = (const struct sw_head *)(p + at);
-		if (len - at < sizeof(*head) || head->size < sizeof(*head) || head->size % 8 != 0 || head->size > len - at) {
+		if (len - at < sizeof(*head) || head->size < sizeof(*head) || head->size % 8 != 0 ||
+		    head->size > len - at) {
 			log_warn("a packet that is no frames came; its connection is closed");
 			return false;
 		}
 		if (!conn_frame(c, head, fds)) {
 			if (head->type != SW_HELLO)
-				log_warn("a frame of type %u was not to be understood; its connection is closed", head->type);
+				log_warn("a frame of type %u was not to be understood; its "
+					 "connection is closed",
+					 head->type);
 			return false;
 		}
 		at += head->size;
@@ -281,10 +296,14 @@ static void conn_collect_fds(struct msghdr *msg, struct conn_fds *fds)
 static int conn_receive(struct conn *c)
 {
 	static char buf[SW_PACKET_BYTES] __attribute__((aligned(8)));
-	static char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))] __attribute__((aligned(8)));
+	static char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))]
+		__attribute__((aligned(8)));
 	struct conn_fds fds = { .n = 0 };
 	struct iovec iov = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	/* The peer closed with something of ours unread: said once, before what it had sent. */
 	if (n < 0 && errno == ECONNRESET)
@@ -367,7 +386,8 @@ void conn_flush(void)
 		} else if (r == -ETOOMANYREFS || r == -ENOMEM) {
 			retry_ms = time_mono_ms() + CONN_RETRY_MS;
 		} else if (r == -EPIPE || r == -ECONNRESET) {
-			/* Nobody hears more; what the peer sent before it left, acknowledgements perhaps, is still to be read. */
+			/* Nobody hears more; what the peer sent before it left, acknowledgements
+			 * perhaps, is still to be read. */
 			report_clear();
 			blocked = true;
 		} else {

@@ -1,6 +1,7 @@
 /*
- * The connection to batchd: frames in, reports out. One at a time is served; one that says HELLO replaces the one before. Reports
- * wait in a list of ops (nothing is copied, nothing allocated) until the socket takes them; all of a turn go in one packet.
+ * The connection to batchd: frames in, reports out. One at a time is served; one that says HELLO
+ * replaces the one before. Reports wait in a list of ops (nothing is copied, nothing allocated)
+ * until the socket takes them; all of a turn go in one packet.
  */
 #ifndef DAEMON_SPAWNER_CONN_H
 #define DAEMON_SPAWNER_CONN_H

@@ -20,16 +20,17 @@
 #include "daemon/spawner/start.h"
 #include "daemon/spawner/tree.h"
 
-#define KEEP_ROUND_MS 10	/* pause after the first round of KILL, doubled each time */
+#define KEEP_ROUND_MS 10 /* pause after the first round of KILL, doubled each time */
 #define KEEP_ROUND_MAX_MS 1000
 #define KEEP_RELOOK_MS 5
-#define KEEP_ROUNDS_MAX 12	/* then what lives is counted and let go: nothing more can be done to it */
+#define KEEP_ROUNDS_MAX                                                                            \
+	12 /* then what lives is counted and let go: nothing more can be done to it */
 #define KEEP_TIME_MAX_MS (INT64_C(1) << 40)
 
 static int epoll_fd;
 static struct list closing, timers;
 static int64_t relook_ms; /* when to look at orphans again that were unclear, 0: none are */
-static int64_t next_ms; /* no later than the first deadline of `timers` */
+static int64_t next_ms;	  /* no later than the first deadline of `timers` */
 static uint32_t live, live_own;
 static bool check; /* something happened that may have emptied a tree */
 
@@ -154,7 +155,8 @@ bool keep_start(const struct sw_start *start, int stdin_fd)
 	return true;
 }
 
-/* The error pipe of a fork has an error, or its end, which means executed. Never read before epoll or the child's end says so. */
+/* The error pipe of a fork has an error, or its end, which means executed. Never read before epoll
+ * or the child's end says so. */
 static void keep_fork_event(struct op *op)
 {
 	struct child_error e;
@@ -372,13 +374,13 @@ static void keep_deadlines(void)
 	int64_t now = time_mono_ms();
 	if (next_ms == 0 || now < next_ms)
 		return;
-	list_for_safe(&timers, at) {
+	list_for_safe (&timers, at) {
 		struct op *op = list_entry(at, struct op, timer);
 		if (op->deadline_ms <= now)
 			keep_deadline(op);
 	}
 	next_ms = 0;
-	list_for(&timers, at) {
+	list_for (&timers, at) {
 		int64_t d = list_entry(at, struct op, timer)->deadline_ms;
 		if (next_ms == 0 || d < next_ms)
 			next_ms = d;
@@ -395,7 +397,7 @@ static void keep_settle(void)
 	}
 	uint32_t unclear = tree_look(live_own);
 	relook_ms = unclear > 0 ? time_mono_ms() + KEEP_RELOOK_MS : 0;
-	list_for_safe(&closing, at) {
+	list_for_safe (&closing, at) {
 		struct op *op = list_entry(at, struct op, closing);
 		if (op->kin == 0 && unclear == 0)
 			keep_finish(op, SW_EXITED);

@@ -1,5 +1,6 @@
 /*
- * The life of the ops we keep: started, reaped, drained of children, stopped, forgotten. The rules of contract section 1
+ * The life of the ops we keep: started, reaped, drained of children, stopped, forgotten. The rules
+ * of contract section 1
  * ("Processes") are here. What there is to tell goes to conn_report().
  */
 #ifndef DAEMON_SPAWNER_KEEP_H
@@ -18,7 +19,8 @@ struct keep_config {
 /* Takes over the table as a predecessor left it. 0 or -errno. */
 int keep_init(const struct keep_config *config) _must_check_;
 
-/* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to be answered BUSY. */
+/* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to
+ * be answered BUSY. */
 bool keep_start(const struct sw_start *start, int stdin_fd) _must_check_;
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);

@@ -1,5 +1,6 @@
 /*
- * What an epoll event is about: the kind in the upper half of its data, a number (slot, connection) in the lower.
+ * What an epoll event is about: the kind in the upper half of its data, a number (slot, connection)
+ * in the lower.
  */
 #ifndef DAEMON_SPAWNER_LOOP_H
 #define DAEMON_SPAWNER_LOOP_H

@@ -1,7 +1,8 @@
 /*
- * batchd-spawner: the parent of all ops. Small and single-threaded, so that batchd can be upgraded, can parse what strangers send,
- * and can crash, while ops run on and their exit statuses find somebody. One turn of the loop: children that ended, frames of
- * batchd, deadlines; then everything there is to tell in one packet.
+ * batchd-spawner: the parent of all ops. Small and single-threaded, so that batchd can be upgraded,
+ * can parse what strangers send, and can crash, while ops run on and their exit statuses find
+ * somebody. One turn of the loop: children that ended, frames of batchd, deadlines; then everything
+ * there is to tell in one packet.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,8 @@ static const char usage[] =
 	"Starts and keeps the processes of batchd, which starts it when needed.\n"
 	"\n"
 	"  --socket PATH    serve batchd here; the table of ops and a lock stand beside it\n"
-	"  --listen-fd N    PATH is already bound and listening on this fd (systemd's LISTEN_FDS works too)\n"
+	"  --listen-fd N    PATH is already bound and listening on this fd (systemd's LISTEN_FDS "
+	"works too)\n"
 	"  --client-fd N    a connection of batchd is already on this fd\n"
 	"  --version, --help\n";
 
@@ -74,9 +76,12 @@ static void main_options(struct spawner *s, int argc, char **argv)
 {
 	enum { OPT_SOCKET = 256, OPT_LISTEN, OPT_CLIENT, OPT_VERSION, OPT_HELP };
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, OPT_SOCKET },    { "listen-fd", required_argument, NULL, OPT_LISTEN },
-		{ "client-fd", required_argument, NULL, OPT_CLIENT }, { "version", no_argument, NULL, OPT_VERSION },
-		{ "help", no_argument, NULL, OPT_HELP },	      { 0 },
+		{ "socket", required_argument, NULL, OPT_SOCKET },
+		{ "listen-fd", required_argument, NULL, OPT_LISTEN },
+		{ "client-fd", required_argument, NULL, OPT_CLIENT },
+		{ "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ 0 },
 	};
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == OPT_SOCKET) {
@@ -94,7 +99,8 @@ static void main_options(struct spawner *s, int argc, char **argv)
 		}
 	}
 	if (optind < argc || !s->socket || s->socket[0] != '/') {
-		fprintf(stderr, "batchd-spawner: name an absolute --socket and nothing else (see --help)\n");
+		fprintf(stderr, "batchd-spawner: name an absolute --socket and nothing else (see "
+				"--help)\n");
 		exit(2);
 	}
 }
@@ -128,8 +134,8 @@ static int main_fail(const char *what, int r)
 }
 
 /*
- * One spawner a socket. When the lock is held, either somebody serves (then there is nothing to do), or is about to end and lets
- * go of it in a moment.
+ * One spawner a socket. When the lock is held, either somebody serves (then there is nothing to
+ * do), or is about to end and lets go of it in a moment.
  */
 static int main_lock(struct spawner *s)
 {
@@ -148,7 +154,8 @@ static int main_lock(struct spawner *s)
 	return r < 0 ? main_fail("lock the socket", r) : 0;
 }
 
-/* Past glibc, which keeps two signals to itself and would leave them as the starter had them: all zero is the default action. */
+/* Past glibc, which keeps two signals to itself and would leave them as the starter had them: all
+ * zero is the default action. */
 static void main_default_signals(void)
 {
 	static const uint64_t dflt[4];
@@ -157,8 +164,9 @@ static void main_default_signals(void)
 }
 
 /*
- * A session of its own, no terminal, nothing of the starter's fds. Signals: all blocked for good, so that none need be blocked around
- * a spawn, and every disposition at its default, as ops inherit it.
+ * A session of its own, no terminal, nothing of the starter's fds. Signals: all blocked for good,
+ * so that none need be blocked around a spawn, and every disposition at its default, as ops inherit
+ * it.
  */
 static int main_detach(struct spawner *s)
 {
@@ -173,7 +181,8 @@ static int main_detach(struct spawner *s)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return main_fail("become the parent of orphans", -errno);
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
+	    (fcntl(2, F_GETFD) < 0 && dup2(null, 2) < 0))
 		return main_fail("open /dev/null", -errno);
 	if (null <= 2)
 		null = -1;
@@ -199,7 +208,8 @@ static int main_limits(struct spawner *s)
 		return main_fail("read the limit of open files", -errno);
 	/* Two pipes an op, and the folder of its cgroup. */
 	unsigned each = cgroup_init() ? 3 : 2;
-	uint64_t ops = lim.rlim_cur > 2 * MAIN_SPARE_FDS ? (lim.rlim_cur - MAIN_SPARE_FDS) / each : 16;
+	uint64_t ops =
+		lim.rlim_cur > 2 * MAIN_SPARE_FDS ? (lim.rlim_cur - MAIN_SPARE_FDS) / each : 16;
 	table_set_capacity((uint32_t)MIN2(ops, SW_CAPACITY));
 	return 0;
 }
@@ -339,7 +349,8 @@ int main(int argc, char **argv)
 	if (r != 0)
 		return r;
 	r = main_loop(&s);
-	/* First deaf, then gone: who starts another one meanwhile waits for the lock (see main_lock). */
+	/* First deaf, then gone: who starts another one meanwhile waits for the lock (see
+	 * main_lock). */
 	close(s.listen_fd);
 	if (r == 0) {
 		cgroup_end();

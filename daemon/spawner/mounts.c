@@ -13,8 +13,8 @@
 #define MOUNTS_LINE_BYTES 8192
 
 static const char *const remote_types[] = {
-	"9p",	  "afs",  "autofs", "beegfs", "ceph", "cifs", "coda",	  "fuse",  "glusterfs",
-	"gpfs",	  "lustre", "nfs",    "nfs4",   "smb3", "smbfs", "virtiofs",
+	"9p",	     "afs",  "autofs", "beegfs", "ceph", "cifs", "coda",  "fuse",
+	"glusterfs", "gpfs", "lustre", "nfs",	 "nfs4", "smb3", "smbfs", "virtiofs",
 };
 
 static int fd = -1;
@@ -55,7 +55,8 @@ static void mounts_line(char *line)
 		unknown = true;
 		return;
 	}
-	/* A blank in a mount point is written \040; compare up to there, which errs towards remote. */
+	/* A blank in a mount point is written \040; compare up to there, which errs towards remote.
+	 */
 	size_t len = strcspn(p, " \\");
 	if (len >= MOUNTS_PATH_BYTES)
 		len = MOUNTS_PATH_BYTES - 1;

@@ -1,6 +1,6 @@
 /*
- * What the spawner keeps in memory for a record of its table, at the same slot number. Gone when the spawner is; everything that
- * must outlive it is in the record.
+ * What the spawner keeps in memory for a record of its table, at the same slot number. Gone when
+ * the spawner is; everything that must outlive it is in the record.
  */
 #ifndef DAEMON_SPAWNER_OP_H
 #define DAEMON_SPAWNER_OP_H
@@ -12,8 +12,9 @@
 #include "daemon/spawner/table.h"
 
 /*
- *  FORKING → RUNNING → DRAIN → TERM → KILL → DONE. A stop goes to TERM from wherever the op is; each of the last four is left for
- *  DONE as soon as the op's own process is reaped and nothing of its tree lives.
+ *  FORKING → RUNNING → DRAIN → TERM → KILL → DONE. A stop goes to TERM from wherever the op is;
+ * each of the last four is left for DONE as soon as the op's own process is reaped and nothing of
+ * its tree lives.
  */
 enum op_phase {
 	PHASE_NONE,    /* free slot */

@@ -1,7 +1,8 @@
 /*
- * Which child is whose: an index from pid to node. Nodes below SW_CAPACITY are slots of the table (the op's own process), the
- * others orphans: processes that an op started and whose parent is gone, so that they have become our children. A pid stays
- * indexed until we reap it, and cannot be given to another process before. No allocation.
+ * Which child is whose: an index from pid to node. Nodes below SW_CAPACITY are slots of the table
+ * (the op's own process), the others orphans: processes that an op started and whose parent is
+ * gone, so that they have become our children. A pid stays indexed until we reap it, and cannot be
+ * given to another process before. No allocation.
  */
 #ifndef DAEMON_SPAWNER_PIDS_H
 #define DAEMON_SPAWNER_PIDS_H

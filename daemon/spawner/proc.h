@@ -1,5 +1,6 @@
 /*
- * Reading /proc, without allocation: one process, all of them, our children, a process's environment.
+ * Reading /proc, without allocation: one process, all of them, our children, a process's
+ * environment.
  */
 #ifndef DAEMON_SPAWNER_PROC_H
 #define DAEMON_SPAWNER_PROC_H
@@ -12,7 +13,7 @@
 
 struct proc {
 	int32_t pid, ppid, pgrp, sid;
-	char state; /* as in proc(5): Z and X are dead */
+	char state;	      /* as in proc(5): Z and X are dead */
 	uint64_t start_ticks; /* since boot */
 };
 
@@ -26,7 +27,8 @@ size_t proc_all(const struct proc **ret);
 const struct proc *proc_among(const struct proc *all, size_t n, int32_t pid);
 /* Our children, dead ones not yet reaped included; valid until the next call. */
 size_t proc_children(const int32_t **ret);
-/* "NAME=VALUE\0" strings, the first 256 KiB; 0 where it is not to be read. Valid until the next call. */
+/* "NAME=VALUE\0" strings, the first 256 KiB; 0 where it is not to be read. Valid until the next
+ * call. */
 size_t proc_environ(int32_t pid, const char **ret);
 
 static inline bool proc_is_dead(const struct proc *p)

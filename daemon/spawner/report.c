@@ -96,7 +96,9 @@ static void report_put_op(const struct op *op, enum sw_type type, bool with_fds)
 		.n_fds = with_fds ? report_fds(op) : 0,
 		.started_ms = r->started_ms,
 		.ended_ms = r->ended_ms,
-		.duration_ms = r->ended_mono_ns > 0 ? (r->ended_mono_ns - r->started_mono_ns) / 1000000 : 0,
+		.duration_ms = r->ended_mono_ns > 0
+				       ? (r->ended_mono_ns - r->started_mono_ns) / 1000000
+				       : 0,
 	};
 	report_put(&f, sizeof(f));
 	if (f.n_fds > 0)
@@ -133,12 +135,15 @@ static void report_fill_busy(void)
 /* Up to three frames of one op: all or none. */
 static void report_fill_ops(void)
 {
-	while (!list_empty(&out) && n_taken < ARRAY_SIZE(taken) && report_fits(3 * sizeof(struct sw_report), 4)) {
+	while (!list_empty(&out) && n_taken < ARRAY_SIZE(taken) &&
+	       report_fits(3 * sizeof(struct sw_report), 4)) {
 		struct op *op = list_entry(out.next, struct op, out);
 		if (op->reports & REPORT_STARTED)
 			report_put_op(op, SW_STARTED, true);
 		if (op->reports & REPORT_ENDED)
-			report_put_op(op, op_record(op)->state == SW_FAILED ? SW_START_FAILED : SW_EXIT, false);
+			report_put_op(op,
+				      op_record(op)->state == SW_FAILED ? SW_START_FAILED : SW_EXIT,
+				      false);
 		if (op->reports & REPORT_KNOWN)
 			report_put_op(op, SW_KNOWN, true);
 		taken[n_taken].op = op;

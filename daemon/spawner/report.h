@@ -1,6 +1,7 @@
 /*
- * Reports on their way out: which ops have something to tell, put into packets as the socket takes them. Order: what a QUERY asked
- * for, then BUSY answers, then the ops in the order in which something happened to them. No allocation.
+ * Reports on their way out: which ops have something to tell, put into packets as the socket takes
+ * them. Order: what a QUERY asked for, then BUSY answers, then the ops in the order in which
+ * something happened to them. No allocation.
  */
 #ifndef DAEMON_SPAWNER_REPORT_H
 #define DAEMON_SPAWNER_REPORT_H

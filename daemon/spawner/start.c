@@ -32,8 +32,10 @@ struct start_texts {
 static void start_texts(const struct sw_start *s, struct start_texts *ret)
 {
 	const char *p = (const char *)(s + 1) + s->n_stages * sizeof(struct sw_stage);
-	struct slice *const slices[] = { &ret->cwd, &ret->argv, &ret->extra, &ret->stdin_path, &ret->env_path };
-	const uint32_t lens[] = { s->cwd_bytes, s->argv_bytes, s->extra_bytes, s->stdin_bytes, s->env_bytes };
+	struct slice *const slices[] = { &ret->cwd, &ret->argv, &ret->extra, &ret->stdin_path,
+					 &ret->env_path };
+	const uint32_t lens[] = { s->cwd_bytes, s->argv_bytes, s->extra_bytes, s->stdin_bytes,
+				  s->env_bytes };
 	for (unsigned i = 0; i < ARRAY_SIZE(slices); i++) {
 		*slices[i] = slice_of(p, lens[i]);
 		p += lens[i];
@@ -50,16 +52,18 @@ bool start_is_whole(const struct sw_start *s)
 	struct start_texts t;
 	if (s->head.size < sizeof(*s) || s->n_stages > SW_STAGES_MAX)
 		return false;
-	uint64_t bytes = sizeof(*s) + (uint64_t)s->n_stages * sizeof(struct sw_stage) + s->cwd_bytes + s->argv_bytes +
-			 s->extra_bytes + s->stdin_bytes + s->env_bytes;
+	uint64_t bytes = sizeof(*s) + (uint64_t)s->n_stages * sizeof(struct sw_stage) +
+			 s->cwd_bytes + s->argv_bytes + s->extra_bytes + s->stdin_bytes +
+			 s->env_bytes;
 	if (SW_ALIGN(bytes) != s->head.size || s->cwd_bytes == 0 || s->argc == 0)
 		return false;
 	start_texts(s, &t);
 	uint32_t n = 0;
 	for (size_t i = 0; i < t.argv.len; i++)
 		n += t.argv.p[i] == '\0';
-	return n == s->argc && start_ends_in_nul(t.cwd) && start_ends_in_nul(t.argv) && start_ends_in_nul(t.extra) &&
-	       start_ends_in_nul(t.stdin_path) && start_ends_in_nul(t.env_path);
+	return n == s->argc && start_ends_in_nul(t.cwd) && start_ends_in_nul(t.argv) &&
+	       start_ends_in_nul(t.extra) && start_ends_in_nul(t.stdin_path) &&
+	       start_ends_in_nul(t.env_path);
 }
 
 struct slice start_extra(const struct sw_start *s)
@@ -115,7 +119,8 @@ static int start_pipes(struct op *op, int *ret_out, int *ret_err)
 /* Trouble of the moment, ours or the machine's, that says nothing about the op. */
 static bool start_may_pass(int r)
 {
-	return r == -EAGAIN || r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ENOSPC || r == -EINTR;
+	return r == -EAGAIN || r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -ENOSPC ||
+	       r == -EINTR;
 }
 
 static enum start_result start_failed(int r, enum sw_step step, struct child_error *ret)
@@ -124,8 +129,10 @@ static enum start_result start_failed(int r, enum sw_step step, struct child_err
 	return start_may_pass(r) ? START_BUSY : START_FAILED;
 }
 
-/* May entering the folder, finding the program or opening stdin take for ever? Then not with our memory in the child's hands. */
-static bool start_may_hang(const struct sw_start *s, const struct start_texts *t, const struct child_spec *spec)
+/* May entering the folder, finding the program or opening stdin take for ever? Then not with our
+ * memory in the child's hands. */
+static bool start_may_hang(const struct sw_start *s, const struct start_texts *t,
+			   const struct child_spec *spec)
 {
 	const char *program = spec->argv[0], *search = env_value(spec->env, "PATH");
 	if (s->flags & SW_START_FORK || spec->stdin_fd < 0 || mounts_is_remote(t->cwd.p))
@@ -135,13 +142,15 @@ static bool start_may_hang(const struct sw_start *s, const struct start_texts *t
 	return !strchr(program, '/') && search && mounts_any_remote(search);
 }
 
-static enum start_result start_child(struct op *op, const struct sw_start *s, const struct start_texts *t,
-				     const struct child_spec *spec, struct child_error *ret)
+static enum start_result start_child(struct op *op, const struct sw_start *s,
+				     const struct start_texts *t, const struct child_spec *spec,
+				     struct child_error *ret)
 {
 	int32_t *pid = &op_record(op)->pid;
 	if (start_may_hang(s, t, spec)) {
 		op->error_fd = child_fork(spec, pid);
-		return op->error_fd < 0 ? start_failed(op->error_fd, SW_STEP_FORK, ret) : START_FORKED;
+		return op->error_fd < 0 ? start_failed(op->error_fd, SW_STEP_FORK, ret)
+					: START_FORKED;
 	}
 	int r = child_vfork(spec, pid, ret);
 	if (r < 0)
@@ -149,7 +158,8 @@ static enum start_result start_child(struct op *op, const struct sw_start *s, co
 	return ret->err != 0 ? START_FAILED : START_RUNS;
 }
 
-enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd, struct child_error *ret)
+enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd,
+			   struct child_error *ret)
 {
 	struct start_texts t;
 	_cleanup_close_ int out = -1, err = -1;
@@ -161,7 +171,9 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 		.argv = start_argv(t.argv),
 		.umask = (mode_t)(s->umask & 0777),
 		.nofile_soft = nofile_soft,
-		.stdin_fd = stdin_fd >= 0 ? stdin_fd : t.stdin_path.len > 1 ? -1 : null_fd,
+		.stdin_fd = stdin_fd >= 0	   ? stdin_fd
+			    : t.stdin_path.len > 1 ? -1
+						   : null_fd,
 		.stdin_path = t.stdin_path.p,
 		.tty = s->flags & SW_START_PTY,
 		.cgroup_fd = cgroup_take(op_slot(op)),
@@ -175,7 +187,8 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 	spec.stdout_fd = out;
 	spec.stderr_fd = spec.tty ? out : err;
 	if (spec.tty && spec.stdin_fd == null_fd) {
-		/* A terminal at its end (termios(3) VEOF): isatty(3) holds for stdin too, and who reads it does not hang. */
+		/* A terminal at its end (termios(3) VEOF): isatty(3) holds for stdin too, and who
+		 * reads it does not hang. */
 		spec.stdin_fd = out;
 		if (write(op->stdout_fd, "\4", 1) < 0)
 			return start_failed(-errno, SW_STEP_PIPE, ret);

@@ -1,5 +1,6 @@
 /*
- * Making a process of a START frame: its pipes or terminal, environment, pointers; then child_vfork or child_fork.
+ * Making a process of a START frame: its pipes or terminal, environment, pointers; then child_vfork
+ * or child_fork.
  */
 #ifndef DAEMON_SPAWNER_START_H
 #define DAEMON_SPAWNER_START_H
@@ -20,7 +21,8 @@ int start_init(uint64_t nofile_soft) _must_check_;
 /* Is the frame whole: lengths, counts and final NULs as it says? */
 bool start_is_whole(const struct sw_start *start);
 /* Fills the op's fds and its record's pid. stdin_fd stays the caller's. */
-enum start_result start_op(struct op *op, const struct sw_start *start, int stdin_fd, struct child_error *ret);
+enum start_result start_op(struct op *op, const struct sw_start *start, int stdin_fd,
+			   struct child_error *ret);
 /* The extra environment of the frame. */
 struct slice start_extra(const struct sw_start *start);
 

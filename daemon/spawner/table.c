@@ -91,8 +91,8 @@ int table_open(const char *path)
 	file = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (file == MAP_FAILED)
 		return -errno;
-	if (file->magic != TABLE_MAGIC || file->layout != TABLE_LAYOUT || file->capacity != SW_CAPACITY ||
-	    memcmp(file->boot_id, boot_id, sizeof(boot_id)) != 0)
+	if (file->magic != TABLE_MAGIC || file->layout != TABLE_LAYOUT ||
+	    file->capacity != SW_CAPACITY || memcmp(file->boot_id, boot_id, sizeof(boot_id)) != 0)
 		table_reset(0);
 	else
 		table_index();

@@ -1,10 +1,11 @@
 /*
- * The table of attempts: one fixed record each in a file mapped shared, so that what is known survives kill -9 of the spawner (and
- * of batchd) at the price of a memory store. Records are written field by field, `state` last, in program order: a process killed
- * in between leaves the older state and fields that nobody reads in it.
+ * The table of attempts: one fixed record each in a file mapped shared, so that what is known
+ * survives kill -9 of the spawner (and of batchd) at the price of a memory store. Records are
+ * written field by field, `state` last, in program order: a process killed in between leaves the
+ * older state and fields that nobody reads in it.
  *
- * Beside the file, in memory: an index by token and the list of free slots, rebuilt at start. A slot keeps its number while it is
- * in use. No allocation after table_open.
+ * Beside the file, in memory: an index by token and the list of free slots, rebuilt at start. A
+ * slot keeps its number while it is in use. No allocation after table_open.
  */
 #ifndef DAEMON_SPAWNER_TABLE_H
 #define DAEMON_SPAWNER_TABLE_H
@@ -21,7 +22,8 @@
 struct record {
 	uint64_t token;
 	uint32_t state; /* enum sw_state */
-	int32_t pid;	/* written by the kernel before the child runs (CLONE_PARENT_SETTID); its session and group as well */
+	int32_t pid;	/* written by the kernel before the child runs (CLONE_PARENT_SETTID); its
+			   session and group as well */
 	uint32_t flags; /* SW_START_* */
 	int32_t wait_status;
 	int32_t start_errno;
@@ -29,17 +31,20 @@ struct record {
 	uint32_t lingering;
 	uint32_t drain_ms, linger_ms;
 	uint32_t reserved;
-	int64_t started_ms, ended_ms;	       /* wall clock */
+	int64_t started_ms, ended_ms; /* wall clock */
 	int64_t started_mono_ns, ended_mono_ns;
-	int64_t started_boot_ns; /* CLOCK_BOOTTIME before fork: with pid it tells the process from a later one of that number */
-	uint64_t socket_hash;	 /* of its BATCHD_SOCKET=..., 0: none; tells our ops from those of a nested batchd */
+	int64_t started_boot_ns; /* CLOCK_BOOTTIME before fork: with pid it tells the process from a
+				    later one of that number */
+	uint64_t socket_hash;	 /* of its BATCHD_SOCKET=..., 0: none; tells our ops from those of a
+				    nested batchd */
 	uint64_t spare[4];
 };
 static_assert(sizeof(struct record) == 128, "stored");
 
 /*
- * Maps `path`, made first if it is missing or of another boot or layout. Every block is allocated before it is mapped: on a full
- * file system a store would be SIGBUS. Records of this boot stay. 0 or -errno.
+ * Maps `path`, made first if it is missing or of another boot or layout. Every block is allocated
+ * before it is mapped: on a full file system a store would be SIGBUS. Records of this boot stay. 0
+ * or -errno.
  */
 int table_open(const char *path) _must_check_;
 /* The folder whose ops these are; 0 as long as nobody has said. */
@@ -58,7 +63,8 @@ uint32_t table_end(void);
 struct record *table_at(uint32_t slot);
 /* Slot of the token, or TABLE_NONE. */
 uint32_t table_find(uint64_t token);
-/* A cleared record with the token, state SW_FREE until the caller says more; TABLE_NONE when full. */
+/* A cleared record with the token, state SW_FREE until the caller says more; TABLE_NONE when full.
+ */
 uint32_t table_add(uint64_t token);
 void table_remove(uint32_t slot);
 /* Sets the state after everything else that was written to the record. */

@@ -21,11 +21,11 @@
 
 struct orphan {
 	int32_t pid;
-	int sent;	/* last signal that ended processes, 0: none */
-	uint64_t owner; /* token, 0: nobody's */
-	bool settled;	/* owner is final */
-	bool looked;	/* was there when an op ended: too late to be new */
-	bool told;	/* that it is unclear */
+	int sent;	 /* last signal that ended processes, 0: none */
+	uint64_t owner;	 /* token, 0: nobody's */
+	bool settled;	 /* owner is final */
+	bool looked;	 /* was there when an op ended: too late to be new */
+	bool told;	 /* that it is unclear */
 	int64_t seen_ms; /* first */
 	uint32_t next_free;
 };
@@ -34,7 +34,8 @@ static struct orphan orphans[PIDS_ORPHANS];
 static uint32_t end, free_nodes; /* as in table.c */
 static int32_t self;
 static const struct list *closing;
-/* Inside tree_look: how many ops are alive; else 0. How many orphans it found unclear that may yet become clear. */
+/* Inside tree_look: how many ops are alive; else 0. How many orphans it found unclear that may yet
+ * become clear. */
 static uint32_t live_in_look, unclear;
 
 int tree_init(const struct list *closing_ops)
@@ -52,13 +53,14 @@ static struct op *tree_op(uint64_t token)
 	return slot == TABLE_NONE ? NULL : op_at(slot);
 }
 
-/* The op whose session or group has this number: one that runs, or one of the closing, whose number lives on with its members. */
+/* The op whose session or group has this number: one that runs, or one of the closing, whose number
+ * lives on with its members. */
 static struct op *tree_of_session(int32_t id)
 {
 	uint32_t node = pids_find(id);
 	if (node < SW_CAPACITY)
 		return op_at(node);
-	list_for(closing, at) {
+	list_for (closing, at) {
 		struct op *op = list_entry(at, struct op, closing);
 		if (op_record(op)->pid == id)
 			return op;
@@ -140,7 +142,9 @@ static void tree_attribute(struct orphan *o)
 		unclear++;
 	} else if (!o->told) {
 		o->told = true;
-		log_warn("process %d outlived the op that started it and does not say which; left alone", (int)o->pid);
+		log_warn("process %d outlived the op that started it and does not say which; left "
+			 "alone",
+			 (int)o->pid);
 	}
 }
 
@@ -184,7 +188,7 @@ uint32_t tree_look(uint32_t n_live)
 	const int32_t *pids;
 	unclear = 0;
 	live_in_look = n_live;
-	list_for(closing, at)
+	list_for (closing, at)
 		list_entry(at, struct op, closing)->kin = 0;
 	size_t n = proc_children(&pids);
 	for (size_t i = 0; i < n; i++) {
@@ -213,7 +217,8 @@ void tree_signal_new(const struct op *op, int sig)
 
 /* --- the whole tree --- */
 
-/* All processes as of this turn, and the token of the op that each belongs to (0: none). One look serves every op of a turn. */
+/* All processes as of this turn, and the token of the op that each belongs to (0: none). One look
+ * serves every op of a turn. */
 static const struct proc *all;
 static uint64_t owners[PROC_MAX];
 static size_t n_all;
@@ -225,7 +230,8 @@ void tree_turn(void)
 }
 
 /*
- * Climbs from process i to an op's own process or to an orphan. Parents mostly have lower pids, so that their answer is there.
+ * Climbs from process i to an op's own process or to an orphan. Parents mostly have lower pids, so
+ * that their answer is there.
  */
 static uint64_t tree_owner(size_t i)
 {
@@ -282,8 +288,9 @@ static void tree_signal_one(const struct proc *p, int sig)
 }
 
 /*
- * The list is older than the signals by a moment; a pid cannot have gone round in it. The op's own group goes first and at once, so
- * that a parent and its child (bash and what it waits for) hear of it together.
+ * The list is older than the signals by a moment; a pid cannot have gone round in it. The op's own
+ * group goes first and at once, so that a parent and its child (bash and what it waits for) hear of
+ * it together.
  */
 uint32_t tree_signal(const struct op *op, int sig)
 {

@@ -1,10 +1,12 @@
 /*
- * The processes of an op beyond its own. The spawner is a subreaper: a process whose parent ends becomes our child (an orphan)
- * unless it had a subreaper of its own, so everything that ever descended from an op is below it or below one of its orphans.
+ * The processes of an op beyond its own. The spawner is a subreaper: a process whose parent ends
+ * becomes our child (an orphan) unless it had a subreaper of its own, so everything that ever
+ * descended from an op is below it or below one of its orphans.
  *
- * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is in; else to the one its environment names (BATCHD_RUN, BATCHD_OP,
- * BATCHD_ATTEMPT, with the BATCHD_SOCKET the op was given); else, when it is first seen and only one op is alive, to that one.
- * What stays unclear is logged once and left alone.
+ * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is
+ * in; else to the one its environment names (BATCHD_RUN, BATCHD_OP, BATCHD_ATTEMPT, with the
+ * BATCHD_SOCKET the op was given); else, when it is first seen and only one op is alive, to that
+ * one. What stays unclear is logged once and left alone.
  */
 #ifndef DAEMON_SPAWNER_TREE_H
 #define DAEMON_SPAWNER_TREE_H
@@ -22,15 +24,18 @@ void tree_reaped(int32_t pid);
 /* A new turn of the loop: what was seen of /proc is old. */
 void tree_turn(void);
 /*
- * Looks at our children now and counts for every closing op the orphans it has, in `kin`. Costs one read when there is none.
- * `n_live`: ops alive in all. Returns how many new orphans do not say yet whose they are: look again in a few milliseconds.
+ * Looks at our children now and counts for every closing op the orphans it has, in `kin`. Costs one
+ * read when there is none. `n_live`: ops alive in all. Returns how many new orphans do not say yet
+ * whose they are: look again in a few milliseconds.
  */
 uint32_t tree_look(uint32_t n_live);
-/* Sends the signal to the op's orphans that did not get it (or KILL) yet; those among our children only. */
+/* Sends the signal to the op's orphans that did not get it (or KILL) yet; those among our children
+ * only. */
 void tree_signal_new(const struct op *op, int sig);
 /* Processes of the op that live, its own included; as of this turn. */
 uint32_t tree_count(const struct op *op);
-/* Sends the signal to all of them, once each, and continues stopped ones so that they can end; the number. */
+/* Sends the signal to all of them, once each, and continues stopped ones so that they can end; the
+ * number. */
 uint32_t tree_signal(const struct op *op, int sig);
 
 /* Is `pid` a live process begun within a moment of started_boot_ns? */

@@ -182,7 +182,8 @@ void lane_submit(struct lane *l, struct lane_job *job)
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* done()s may submit anew, hence the loop: it ends when a round found nothing to deliver and nothing under way. */
+/* done()s may submit anew, hence the loop: it ends when a round found nothing to deliver and
+ * nothing under way. */
 void lane_drain(struct lane *l)
 {
 	bool more;

@@ -1,4 +1,5 @@
-/* What batchd needs in memory when it starts. Each load has a connection of its own, so that no thread is in the way. */
+/* What batchd needs in memory when it starts. Each load has a connection of its own, so that no
+ * thread is in the way. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +62,8 @@ static void load_ops_add(struct load_ops *ops, const struct op_row *row)
 	load_own(ops, &to->error);
 }
 
-static int load_ops(struct sql_reader *r, sqlite3_stmt *stmt, uint64_t run, struct load_ops *ret, struct err *e)
+static int load_ops(struct sql_reader *r, sqlite3_stmt *stmt, uint64_t run, struct load_ops *ret,
+		    struct err *e)
 {
 	bool failed = false;
 
@@ -78,7 +80,8 @@ static int load_ops(struct sql_reader *r, sqlite3_stmt *stmt, uint64_t run, stru
 }
 
 /* The blob that `stmt` gives for the run, copied so that it is aligned; none leaves `ret` empty. */
-static int load_blob(struct sql_reader *r, sqlite3_stmt *stmt, uint64_t run, struct buf *ret, struct err *e)
+static int load_blob(struct sql_reader *r, sqlite3_stmt *stmt, uint64_t run, struct buf *ret,
+		     struct err *e)
 {
 	struct sql_column c = { stmt, 0 };
 	bool failed = false;
@@ -96,28 +99,39 @@ static void load_reader_done(struct sql_reader *r)
 	sql_reader_close(r);
 }
 
-int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
+int store_load_runs(struct store *s,
+		    int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
 		    struct err *e)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
 	_cleanup_(load_ops_done) struct load_ops ops = { .n = 0 }, tries = { .n = 0 };
 	_cleanup_buf_ struct buf batch = BUF_INIT, claims = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL, *try = NULL;
+	_cleanup_stmt_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL,
+				    *try = NULL;
 	bool failed = false;
 
-	runs = sql_reader_prepare(&r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE state < 3 ORDER BY run", e);
+	runs = sql_reader_prepare(
+		&r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE state < 3 ORDER BY run", e);
 	bodies = runs ? sql_reader_prepare(&r, "SELECT body FROM batch WHERE run = ?", e) : NULL;
 	claim = bodies ? sql_reader_prepare(&r, "SELECT ops FROM claim WHERE run = ?", e) : NULL;
-	op = claim ? sql_reader_prepare(&r, "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ? ORDER BY op", e) : NULL;
-	try = op ? sql_reader_prepare(&r, "SELECT " SQL_OP_COLUMNS " FROM attempt WHERE run = ? ORDER BY op, attempts", e) : NULL;
+	op = claim ? sql_reader_prepare(
+			     &r, "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ? ORDER BY op", e)
+		   : NULL;
+	try = op ? sql_reader_prepare(&r,
+				      "SELECT " SQL_OP_COLUMNS
+				      " FROM attempt WHERE run = ? ORDER BY op, attempts",
+				      e)
+		 : NULL;
 	if (!try)
 		return 1;
 	while (sql_reader_step(&r, runs, &failed, e)) {
 		struct store_run run;
 
 		sql_column_run(runs, &run.row);
-		if (load_blob(&r, bodies, run.row.run, &batch, e) || load_blob(&r, claim, run.row.run, &claims, e) ||
-		    load_ops(&r, op, run.row.run, &ops, e) || load_ops(&r, try, run.row.run, &tries, e))
+		if (load_blob(&r, bodies, run.row.run, &batch, e) ||
+		    load_blob(&r, claim, run.row.run, &claims, e) ||
+		    load_ops(&r, op, run.row.run, &ops, e) ||
+		    load_ops(&r, try, run.row.run, &tries, e))
 			return 1;
 		run.batch = buf_slice(&batch);
 		run.claims = buf_slice(&claims);
@@ -131,10 +145,12 @@ int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run
 	return failed;
 }
 
-int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row), void *arg, struct err *e)
+int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row),
+		      void *arg, struct err *e)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(&r, "SELECT name, slots, paused FROM grp ORDER BY name", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(&r, "SELECT name, slots, paused FROM grp ORDER BY name", e);
 	bool failed = false;
 
 	if (!stmt)
@@ -169,10 +185,14 @@ int store_run_state(struct store *s, uint64_t run, enum run_state *ret)
 
 /* --- todos --- */
 
-static int load_lists(struct sql_reader *r, const char *list, const struct store_todo_sink *sink, struct err *e)
+static int load_lists(struct sql_reader *r, const char *list, const struct store_todo_sink *sink,
+		      struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r, "SELECT list, max(rev) FROM todo_event WHERE ?1 IS NULL OR list = ?1 GROUP BY list ORDER BY list", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r,
+				   "SELECT list, max(rev) FROM todo_event WHERE ?1 IS NULL OR list "
+				   "= ?1 GROUP BY list ORDER BY list",
+				   e);
 	bool failed = false;
 
 	if (!stmt)
@@ -187,10 +207,14 @@ static int load_lists(struct sql_reader *r, const char *list, const struct store
 	return failed;
 }
 
-static int load_items(struct sql_reader *r, const char *list, const struct store_todo_sink *sink, struct err *e)
+static int load_items(struct sql_reader *r, const char *list, const struct store_todo_sink *sink,
+		      struct err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r, "SELECT " SQL_TODO_COLUMNS " FROM todo WHERE ?1 IS NULL OR list = ?1 ORDER BY list, position, id", e);
+		r,
+		"SELECT " SQL_TODO_COLUMNS
+		" FROM todo WHERE ?1 IS NULL OR list = ?1 ORDER BY list, position, id",
+		e);
 	bool failed = false;
 
 	if (!stmt)
@@ -205,7 +229,8 @@ static int load_items(struct sql_reader *r, const char *list, const struct store
 	return failed;
 }
 
-int store_load_todos(struct store *s, const char *list, const struct store_todo_sink *sink, struct err *e)
+int store_load_todos(struct store *s, const char *list, const struct store_todo_sink *sink,
+		     struct err *e)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
 

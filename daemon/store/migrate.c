@@ -13,48 +13,65 @@
 static const char schema_1[] =
 	/* store_id, next_run, rev, seq (commits so far), boot (id of the boot that wrote last) */
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-	"INSERT INTO meta VALUES('store_id', random()), ('next_run', 1), ('rev', 0), ('seq', 0), ('boot', NULL);"
+	"INSERT INTO meta VALUES('store_id', random()), ('next_run', 1), ('rev', 0), ('seq', 0), "
+	"('boot', NULL);"
 
 	"CREATE TABLE run("
-	" run INTEGER PRIMARY KEY, state INTEGER NOT NULL, name TEXT, key TEXT, digest BLOB NOT NULL, cwd TEXT, project TEXT,"
-	" grp TEXT, list TEXT, ord INTEGER, order_used INTEGER, origin INTEGER, parent INTEGER, parent_op INTEGER,"
-	" created INTEGER, started INTEGER, ended INTEGER, priority INTEGER, n_ops INTEGER, n_messages INTEGER,"
-	" ops INTEGER, succeeded INTEGER, failed INTEGER, skipped INTEGER, cancelled INTEGER, interrupted INTEGER,"
-	" wall_ms INTEGER, serial_ms INTEGER, critical_ms INTEGER, messages BLOB, meta BLOB, stopping INTEGER);"
+	" run INTEGER PRIMARY KEY, state INTEGER NOT NULL, name TEXT, key TEXT, digest BLOB NOT "
+	"NULL, cwd TEXT, project TEXT,"
+	" grp TEXT, list TEXT, ord INTEGER, order_used INTEGER, origin INTEGER, parent INTEGER, "
+	"parent_op INTEGER,"
+	" created INTEGER, started INTEGER, ended INTEGER, priority INTEGER, n_ops INTEGER, "
+	"n_messages INTEGER,"
+	" ops INTEGER, succeeded INTEGER, failed INTEGER, skipped INTEGER, cancelled INTEGER, "
+	"interrupted INTEGER,"
+	" wall_ms INTEGER, serial_ms INTEGER, critical_ms INTEGER, messages BLOB, meta BLOB, "
+	"stopping INTEGER);"
 	"CREATE UNIQUE INDEX run_key ON run(key) WHERE key IS NOT NULL;"
 	"CREATE INDEX run_name ON run(name, run) WHERE name IS NOT NULL;"
 	"CREATE INDEX run_project ON run(project, run);"
 	"CREATE INDEX run_live ON run(run) WHERE state < 3;"
 	"CREATE INDEX run_ended ON run(ended) WHERE state >= 3;"
 
-	"CREATE TABLE grp(name TEXT PRIMARY KEY, slots INTEGER NOT NULL, paused INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE grp(name TEXT PRIMARY KEY, slots INTEGER NOT NULL, paused INTEGER NOT NULL) "
+	"WITHOUT ROWID;"
 
 	"CREATE TABLE batch(run INTEGER PRIMARY KEY, body BLOB NOT NULL);"
 
 	"CREATE TABLE op("
-	" run INTEGER NOT NULL, op INTEGER NOT NULL, message INTEGER, id TEXT, kind INTEGER, text TEXT, state INTEGER,"
-	" cause INTEGER, exit INTEGER, signal INTEGER, attempts INTEGER, pid INTEGER, started INTEGER, ended INTEGER,"
-	" duration_ms INTEGER, stdout_bytes INTEGER, stderr_bytes INTEGER, dropped_bytes INTEGER, lingering INTEGER, todo TEXT,"
+	" run INTEGER NOT NULL, op INTEGER NOT NULL, message INTEGER, id TEXT, kind INTEGER, text "
+	"TEXT, state INTEGER,"
+	" cause INTEGER, exit INTEGER, signal INTEGER, attempts INTEGER, pid INTEGER, started "
+	"INTEGER, ended INTEGER,"
+	" duration_ms INTEGER, stdout_bytes INTEGER, stderr_bytes INTEGER, dropped_bytes INTEGER, "
+	"lingering INTEGER, todo TEXT,"
 	" error TEXT, PRIMARY KEY(run, op)) WITHOUT ROWID;"
 	"CREATE INDEX op_id ON op(run, id) WHERE id IS NOT NULL;"
 	"CREATE INDEX op_bad ON op(run, op) WHERE state IN (4, 6, 7);"
 
 	"CREATE TABLE attempt("
-	" run INTEGER NOT NULL, op INTEGER NOT NULL, message INTEGER, id TEXT, kind INTEGER, text TEXT, state INTEGER,"
-	" cause INTEGER, exit INTEGER, signal INTEGER, attempts INTEGER, pid INTEGER, started INTEGER, ended INTEGER,"
-	" duration_ms INTEGER, stdout_bytes INTEGER, stderr_bytes INTEGER, dropped_bytes INTEGER, lingering INTEGER, todo TEXT,"
+	" run INTEGER NOT NULL, op INTEGER NOT NULL, message INTEGER, id TEXT, kind INTEGER, text "
+	"TEXT, state INTEGER,"
+	" cause INTEGER, exit INTEGER, signal INTEGER, attempts INTEGER, pid INTEGER, started "
+	"INTEGER, ended INTEGER,"
+	" duration_ms INTEGER, stdout_bytes INTEGER, stderr_bytes INTEGER, dropped_bytes INTEGER, "
+	"lingering INTEGER, todo TEXT,"
 	" error TEXT, PRIMARY KEY(run, op, attempts)) WITHOUT ROWID;"
 
 	"CREATE TABLE claim(run INTEGER PRIMARY KEY, ops BLOB NOT NULL);"
 
 	"CREATE TABLE todo("
-	" list TEXT NOT NULL, id TEXT NOT NULL, content TEXT, active_form TEXT, description TEXT, owner TEXT, parent TEXT, at TEXT,"
-	" error TEXT, source TEXT, status INTEGER, priority INTEGER, blocked_by BLOB, tags BLOB, meta BLOB, position INTEGER,"
-	" rev INTEGER, created INTEGER, started INTEGER, completed INTEGER, lease_until INTEGER, run INTEGER, removed INTEGER,"
+	" list TEXT NOT NULL, id TEXT NOT NULL, content TEXT, active_form TEXT, description TEXT, "
+	"owner TEXT, parent TEXT, at TEXT,"
+	" error TEXT, source TEXT, status INTEGER, priority INTEGER, blocked_by BLOB, tags BLOB, "
+	"meta BLOB, position INTEGER,"
+	" rev INTEGER, created INTEGER, started INTEGER, completed INTEGER, lease_until INTEGER, "
+	"run INTEGER, removed INTEGER,"
 	" PRIMARY KEY(list, id)) WITHOUT ROWID;"
 
 	"CREATE TABLE todo_event("
-	" list TEXT NOT NULL, rev INTEGER NOT NULL, time INTEGER, run INTEGER, source TEXT, before BLOB, after BLOB,"
+	" list TEXT NOT NULL, rev INTEGER NOT NULL, time INTEGER, run INTEGER, source TEXT, before "
+	"BLOB, after BLOB,"
 	" PRIMARY KEY(list, rev));";
 
 /* Append only. */
@@ -70,9 +87,11 @@ static int migrate_backup(struct sql *s, const char *path, int from, struct err 
 	int r;
 
 	buf_addf(&name, "%s.v%d", path, from);
-	/* Left by an upgrade that did not come to its end: it shows the same state, but maybe not all of it. */
+	/* Left by an upgrade that did not come to its end: it shows the same state, but maybe not
+	 * all of it. */
 	if (unlink(buf_str(&name)) < 0 && errno != ENOENT)
-		return err_set(e, E_STORAGE, "cannot remove the old copy '%s': %s", buf_str(&name), strerror(errno));
+		return err_set(e, E_STORAGE, "cannot remove the old copy '%s': %s", buf_str(&name),
+			       strerror(errno));
 	r = sqlite3_prepare_v2(s->db, "VACUUM INTO ?", -1, &stmt, NULL);
 	if (r == SQLITE_OK) {
 		sqlite3_bind_text(stmt, 1, buf_str(&name), -1, SQLITE_STATIC);
@@ -81,16 +100,19 @@ static int migrate_backup(struct sql *s, const char *path, int from, struct err 
 	sqlite3_finalize(stmt);
 	if (r != SQLITE_OK)
 		return sql_error(s, r, "copy the database before the upgrade", path, e);
-	log_info("upgrading '%s' from schema %d; the old one is kept as '%s'", path, from, buf_str(&name));
+	log_info("upgrading '%s' from schema %d; the old one is kept as '%s'", path, from,
+		 buf_str(&name));
 	return 0;
 }
 
-static int migrate_step(struct sql *s, const char *path, const struct migration *m, int to, struct err *e)
+static int migrate_step(struct sql *s, const char *path, const struct migration *m, int to,
+			struct err *e)
 {
 	_cleanup_buf_ struct buf stamp = BUF_INIT;
 	int r;
 
-	buf_addf(&stamp, "PRAGMA user_version = %d; PRAGMA application_id = %d; COMMIT", to, MIGRATE_APPLICATION_ID);
+	buf_addf(&stamp, "PRAGMA user_version = %d; PRAGMA application_id = %d; COMMIT", to,
+		 MIGRATE_APPLICATION_ID);
 	r = sql_exec(s, "BEGIN IMMEDIATE");
 	if (r == SQLITE_OK)
 		r = sql_exec(s, m->sql);
@@ -115,7 +137,10 @@ static int migrate_version(struct sql *s, const char *path, int *ret, struct err
 	if (version < 0 || owner < 0 || tables < 0)
 		return sql_error(s, sql_code(s), "read the database", path, e);
 	if (owner != MIGRATE_APPLICATION_ID && (owner != 0 || version != 0 || tables != 0))
-		return err_set(e, E_STORAGE, "'%s' is another program's database: move it aside or use another --state-dir", path);
+		return err_set(e, E_STORAGE,
+			       "'%s' is another program's database: move it aside or use another "
+			       "--state-dir",
+			       path);
 	*ret = (int)version;
 	return 0;
 }
@@ -128,7 +153,8 @@ int migrate(struct sql *s, const char *path, const struct migration *table, int 
 		return 1;
 	if (version > n)
 		return err_set(e, E_STORAGE,
-			       "'%s' has schema %d, this batchd (" BATCHD_VERSION ") knows schemas up to %d: use the newer batchd",
+			       "'%s' has schema %d, this batchd (" BATCHD_VERSION
+			       ") knows schemas up to %d: use the newer batchd",
 			       path, version, n);
 	if (version == n)
 		return 0;

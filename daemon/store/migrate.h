@@ -1,7 +1,8 @@
 /*
- * The schema and its history: an append-only table of migrations, number n taking the database from user_version n to n + 1. Each
- * runs in one transaction together with its user_version; before an existing database is changed it is copied to PATH.vN.
- * A database written by a newer batchd is refused.
+ * The schema and its history: an append-only table of migrations, number n taking the database from
+ * user_version n to n + 1. Each runs in one transaction together with its user_version; before an
+ * existing database is changed it is copied to PATH.vN. A database written by a newer batchd is
+ * refused.
  */
 #ifndef DAEMON_STORE_MIGRATE_H
 #define DAEMON_STORE_MIGRATE_H
@@ -20,7 +21,9 @@ struct migration {
 extern const struct migration migrations[];
 extern const int n_migrations;
 
-/* Brings the open database at `path` up to `n` migrations of `table` (the real ones: migrations, n_migrations). 0 or 1 with e. */
-int migrate(struct sql *s, const char *path, const struct migration *table, int n, struct err *e) _must_check_;
+/* Brings the open database at `path` up to `n` migrations of `table` (the real ones: migrations,
+ * n_migrations). 0 or 1 with e. */
+int migrate(struct sql *s, const char *path, const struct migration *table, int n,
+	    struct err *e) _must_check_;
 
 #endif

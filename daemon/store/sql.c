@@ -20,8 +20,9 @@ static int sql_open(struct sql *s, const char *path, const char *const *texts, i
 }
 
 /*
- * FULL: a commit that was answered survives a power cut (with NORMAL the WAL is not synced at a commit). secure_delete: what a
- * forgotten run held is overwritten. auto_vacuum takes effect only before the first page is written, and is a write of its own.
+ * FULL: a commit that was answered survives a power cut (with NORMAL the WAL is not synced at a
+ * commit). secure_delete: what a forgotten run held is overwritten. auto_vacuum takes effect only
+ * before the first page is written, and is a write of its own.
  */
 int sql_open_writer(struct sql *s, const char *path, const char *const *texts)
 {
@@ -62,8 +63,8 @@ int sql_exec(struct sql *s, const char *text)
 sqlite3_stmt *sql_stmt(struct sql *s, int i)
 {
 	assert(i < SQL_MAX_STATEMENTS);
-	if (!s->stmts[i] &&
-	    sqlite3_prepare_v3(s->db, s->texts[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) != SQLITE_OK)
+	if (!s->stmts[i] && sqlite3_prepare_v3(s->db, s->texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+					       &s->stmts[i], NULL) != SQLITE_OK)
 		return NULL;
 	sqlite3_reset(s->stmts[i]);
 	return s->stmts[i];
@@ -87,7 +88,8 @@ int64_t sql_int(struct sql *s, const char *text, int64_t dflt)
 	sqlite3_stmt *stmt = NULL;
 	int64_t v = dflt;
 
-	if (sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+	if (sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_step(stmt) == SQLITE_ROW)
 		v = sqlite3_column_int64(stmt, 0);
 	sqlite3_finalize(stmt);
 	return v;
@@ -137,7 +139,8 @@ static const char *sql_advice(int code)
 	}
 }
 
-void sql_error_fill(const struct sql *s, int code, const char *verb, const char *path, struct err *e)
+void sql_error_fill(const struct sql *s, int code, const char *verb, const char *path,
+		    struct err *e)
 {
 	/* The connection's own text knows more, where it is about this failure. */
 	bool own = s && s->db && (sqlite3_errcode(s->db) & 0xff) == (code & 0xff);

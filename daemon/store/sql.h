@@ -1,6 +1,7 @@
 /*
- * A connection to the database with its prepared statements, and the small change of binding and reading columns. Inside
- * daemon/store only: nobody else includes sqlite3.h. A connection belongs to one thread at a time.
+ * A connection to the database with its prepared statements, and the small change of binding and
+ * reading columns. Inside daemon/store only: nobody else includes sqlite3.h. A connection belongs
+ * to one thread at a time.
  */
 #ifndef DAEMON_STORE_SQL_H
 #define DAEMON_STORE_SQL_H
@@ -19,18 +20,22 @@
 
 /* Columns in the order in which sql_bind_op / sql_column_op take them (attempt has the same). */
 #define SQL_OP_COLUMNS                                                                             \
-	"run, op, message, id, kind, text, state, cause, exit, signal, attempts, pid, started, ended, duration_ms, "     \
+	"run, op, message, id, kind, text, state, cause, exit, signal, attempts, pid, started, "   \
+	"ended, duration_ms, "                                                                     \
 	"stdout_bytes, stderr_bytes, dropped_bytes, lingering, todo, error"
 #define SQL_RUN_COLUMNS                                                                            \
-	"run, state, name, key, digest, cwd, project, grp, list, ord, order_used, origin, parent, parent_op, created, "  \
-	"started, ended, priority, n_ops, n_messages, ops, succeeded, failed, skipped, cancelled, interrupted, wall_ms, " \
+	"run, state, name, key, digest, cwd, project, grp, list, ord, order_used, origin, "        \
+	"parent, parent_op, created, "                                                             \
+	"started, ended, priority, n_ops, n_messages, ops, succeeded, failed, skipped, "           \
+	"cancelled, interrupted, wall_ms, "                                                        \
 	"serial_ms, critical_ms, messages, meta, stopping"
 #define SQL_TODO_COLUMNS                                                                           \
-	"list, id, content, active_form, description, owner, parent, at, error, source, status, priority, blocked_by, "  \
+	"list, id, content, active_form, description, owner, parent, at, error, source, status, "  \
+	"priority, blocked_by, "                                                                   \
 	"tags, meta, position, rev, created, started, completed, lease_until, run, removed"
 
 struct sql {
-	sqlite3 *db; /* NULL: closed */
+	sqlite3 *db;		  /* NULL: closed */
 	const char *const *texts; /* what sql_stmt() prepares, by index */
 	sqlite3_stmt *stmts[SQL_MAX_STATEMENTS];
 };
@@ -40,7 +45,8 @@ int sql_open_writer(struct sql *s, const char *path, const char *const *texts) _
 int sql_open_reader(struct sql *s, const char *path, const char *const *texts) _must_check_;
 void sql_close(struct sql *s);
 int sql_exec(struct sql *s, const char *text) _must_check_;
-/* Statement number i, prepared once, reset and without bindings; NULL: it cannot be prepared (sql_code says why). */
+/* Statement number i, prepared once, reset and without bindings; NULL: it cannot be prepared
+ * (sql_code says why). */
 sqlite3_stmt *sql_stmt(struct sql *s, int i);
 /* Steps a statement that gives no rows and resets it; a SQLite result code, SQLITE_OK when done. */
 int sql_run(sqlite3_stmt *stmt) _must_check_;
@@ -50,8 +56,13 @@ int sql_code(struct sql *s);
 /* The connection is of no further use after this code: its cache and what is on disk may differ. */
 bool sql_code_is_fatal(int code);
 /* "cannot VERB: database or disk is full; make room beside 'path'" as E_STORAGE. Is 1. */
-#define sql_error(...) ({ sql_error_fill(__VA_ARGS__); 1; })
-void sql_error_fill(const struct sql *s, int code, const char *verb, const char *path, struct err *e);
+#define sql_error(...)                                                                             \
+	({                                                                                         \
+		sql_error_fill(__VA_ARGS__);                                                       \
+		1;                                                                                 \
+	})
+void sql_error_fill(const struct sql *s, int code, const char *verb, const char *path,
+		    struct err *e);
 
 /* Binding from left to right; strings and blobs are not copied and must live until the step. */
 struct sql_bind {
@@ -59,7 +70,7 @@ struct sql_bind {
 	int i;
 };
 void sql_put_int(struct sql_bind *b, int64_t v);
-void sql_put_text(struct sql_bind *b, const char *s); /* NULL: NULL */
+void sql_put_text(struct sql_bind *b, const char *s);  /* NULL: NULL */
 void sql_put_blob(struct sql_bind *b, struct slice s); /* absent: NULL */
 
 /* Reading from left to right; strings and blobs are valid until the next step. */

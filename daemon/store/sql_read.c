@@ -88,7 +88,8 @@ static void own_slice(struct buf *b, struct slice *s)
 
 static void run_row_own(struct run_row *row, struct buf *b)
 {
-	const char **texts[] = { &row->name, &row->key, &row->cwd, &row->project, &row->group, &row->list };
+	const char **texts[] = { &row->name,	&row->key,   &row->cwd,
+				 &row->project, &row->group, &row->list };
 	size_t need = row->messages.len + row->meta.len + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -121,9 +122,11 @@ static int no_run(uint64_t run, struct err *e)
 	return err_set(e, E_NOT_FOUND, "no run %llu", (unsigned long long)run);
 }
 
-int sql_run_get(struct sql_reader *r, uint64_t run, struct run_row *ret, struct buf *strings, struct err *e)
+int sql_run_get(struct sql_reader *r, uint64_t run, struct run_row *ret, struct buf *strings,
+		struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE run = ?", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE run = ?", e);
 	bool failed = false;
 
 	if (!stmt)
@@ -198,7 +201,8 @@ int sql_runs_list(struct sql_reader *r, const struct sql_run_filter *filter,
 
 int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(r, "SELECT body FROM batch WHERE run = ?", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r, "SELECT body FROM batch WHERE run = ?", e);
 	struct sql_column c = { stmt, 0 };
 	bool failed = false;
 
@@ -219,10 +223,11 @@ static const char *const ops_where[] = {
 	[SQL_OPS_FAILED] = " AND state IN (4, 6, 7)",
 	[SQL_OPS_NONE] = " AND 0",
 };
-static_assert(OP_FAILED == 4 && OP_CANCELLED == 6 && OP_INTERRUPTED == 7, "as the SQL texts have them");
+static_assert(OP_FAILED == 4 && OP_CANCELLED == 6 && OP_INTERRUPTED == 7,
+	      "as the SQL texts have them");
 
-static int reader_ops(struct sql_reader *r, sqlite3_stmt *stmt, bool (*fn)(void *arg, const struct op_row *row), void *arg,
-		      struct err *e)
+static int reader_ops(struct sql_reader *r, sqlite3_stmt *stmt,
+		      bool (*fn)(void *arg, const struct op_row *row), void *arg, struct err *e)
 {
 	bool failed = false;
 
@@ -236,14 +241,17 @@ static int reader_ops(struct sql_reader *r, sqlite3_stmt *stmt, bool (*fn)(void 
 	return failed;
 }
 
-int sql_ops_list(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_t offset, uint32_t limit,
-		 bool (*fn)(void *arg, const struct op_row *row), void *arg, struct err *e)
+int sql_ops_list(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_t offset,
+		 uint32_t limit, bool (*fn)(void *arg, const struct op_row *row), void *arg,
+		 struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
 
-	buf_addf(&text, "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?%s ORDER BY op LIMIT %lld OFFSET %u", ops_where[which],
-		 limit ? (long long)limit : -1LL, offset);
+	buf_addf(&text,
+		 "SELECT " SQL_OP_COLUMNS
+		 " FROM op WHERE run = ?%s ORDER BY op LIMIT %lld OFFSET %u",
+		 ops_where[which], limit ? (long long)limit : -1LL, offset);
 	stmt = sql_reader_prepare(r, buf_str(&text), e);
 	if (!stmt)
 		return 1;
@@ -251,7 +259,8 @@ int sql_ops_list(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_
 	return reader_ops(r, stmt, fn, arg, e);
 }
 
-int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_t *ret, struct err *e)
+int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_t *ret,
+		  struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
@@ -268,12 +277,14 @@ int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32
 	return 0;
 }
 
-int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id, struct op_row *ret, struct buf *strings,
-	       struct err *e)
+int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id, struct op_row *ret,
+	       struct buf *strings, struct err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r, op > 0 ? "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND op = ?2" :
-			    "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND id = ?2", e);
+		r,
+		op > 0 ? "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND op = ?2"
+		       : "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND id = ?2",
+		e);
 	bool failed = false;
 
 	if (!stmt)
@@ -286,19 +297,23 @@ int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id,
 	if (!sql_reader_step(r, stmt, &failed, e)) {
 		if (failed)
 			return 1;
-		return op > 0 ? err_set(e, E_NOT_FOUND, "run %llu has no op %u", (unsigned long long)run, op) :
-				err_set(e, E_NOT_FOUND, "run %llu has no op '%.*s'", (unsigned long long)run, SLICE_FMT(id));
+		return op > 0 ? err_set(e, E_NOT_FOUND, "run %llu has no op %u",
+					(unsigned long long)run, op)
+			      : err_set(e, E_NOT_FOUND, "run %llu has no op '%.*s'",
+					(unsigned long long)run, SLICE_FMT(id));
 	}
 	sql_column_op(stmt, ret);
 	op_row_own(ret, strings);
 	return 0;
 }
 
-int sql_attempts(struct sql_reader *r, uint64_t run, uint32_t op, bool (*fn)(void *arg, const struct op_row *row), void *arg,
-		 struct err *e)
+int sql_attempts(struct sql_reader *r, uint64_t run, uint32_t op,
+		 bool (*fn)(void *arg, const struct op_row *row), void *arg, struct err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r, "SELECT " SQL_OP_COLUMNS " FROM attempt WHERE run = ? AND op = ? ORDER BY attempts", e);
+		r,
+		"SELECT " SQL_OP_COLUMNS " FROM attempt WHERE run = ? AND op = ? ORDER BY attempts",
+		e);
 
 	if (!stmt)
 		return 1;

@@ -12,12 +12,15 @@
 #include "proto/pack.h"
 
 int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint32_t limit,
-		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg, struct err *e)
+		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,
+		     struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r,
-		"SELECT list, rev, time, run, source, before, after FROM todo_event WHERE list = ? AND rev > ?"
-		" ORDER BY rev LIMIT ?", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r,
+				   "SELECT list, rev, time, run, source, before, after FROM "
+				   "todo_event WHERE list = ? AND rev > ?"
+				   " ORDER BY rev LIMIT ?",
+				   e);
 	bool failed = false;
 
 	if (!stmt)
@@ -42,7 +45,8 @@ int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint
 }
 
 /* --- a list at a past revision ---
- * From the newest event that counts backwards: the first time an id is met decides whether, and how, it was there. */
+ * From the newest event that counts backwards: the first time an id is met decides whether, and
+ * how, it was there. */
 
 struct past_item {
 	UT_hash_handle hh;
@@ -61,7 +65,8 @@ static void past_done(struct past *p)
 {
 	struct past_item *item, *next;
 
-	HASH_ITER(hh, p->items, item, next) {
+	HASH_ITER(hh, p->items, item, next)
+	{
 		HASH_DEL(p->items, item);
 		free(item->id);
 		free(item->bytes);
@@ -126,8 +131,11 @@ static void past_pack(struct past *p, struct buf *ret)
 int sql_todo_at(struct sql_reader *r, const char *list, int64_t rev, struct buf *ret, struct err *e)
 {
 	_cleanup_(past_done) struct past past = { NULL };
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
-		r, "SELECT before, after, rev FROM todo_event WHERE list = ? AND rev <= ? ORDER BY rev DESC", e);
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r,
+				   "SELECT before, after, rev FROM todo_event WHERE list = ? AND "
+				   "rev <= ? ORDER BY rev DESC",
+				   e);
 	bool failed = false, first = true;
 
 	if (!stmt)
@@ -147,20 +155,25 @@ int sql_todo_at(struct sql_reader *r, const char *list, int64_t rev, struct buf 
 	if (failed)
 		return 1;
 	if (first && rev != 0)
-		return err_set(e, E_NOT_FOUND, "list '%s' has no revision %lld", list, (long long)rev);
+		return err_set(e, E_NOT_FOUND, "list '%s' has no revision %lld", list,
+			       (long long)rev);
 	past_pack(&past, ret);
 	return 0;
 }
 
 /* --- lists --- */
 
-int sql_todo_lists(struct sql_reader *r, bool (*fn)(void *arg, const struct sql_todo_list *row), void *arg, struct err *e)
+int sql_todo_lists(struct sql_reader *r, bool (*fn)(void *arg, const struct sql_todo_list *row),
+		   void *arg, struct err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
-		"SELECT v.list, v.rev, sum(t.status = 0), sum(t.status = 1), sum(t.status = 2), sum(t.status = 3)"
+		"SELECT v.list, v.rev, sum(t.status = 0), sum(t.status = 1), sum(t.status = 2), "
+		"sum(t.status = 3)"
 		" FROM (SELECT list, max(rev) AS rev FROM todo_event GROUP BY list) v"
-		" LEFT JOIN todo t ON t.list = v.list AND NOT t.removed GROUP BY v.list ORDER BY v.list", e);
+		" LEFT JOIN todo t ON t.list = v.list AND NOT t.removed GROUP BY v.list ORDER BY "
+		"v.list",
+		e);
 	bool failed = false;
 
 	if (!stmt)

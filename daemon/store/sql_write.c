@@ -47,24 +47,31 @@ const char *const writer_statements[] = {
 	[W_RUN_NEW] = "INSERT INTO run(" SQL_RUN_COLUMNS ")"
 		      " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_BATCH] = "INSERT INTO batch(run, body) VALUES(?, ?)",
-	[W_RUN_UPDATE] = "UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, ops = ?6, succeeded = ?7,"
-			 " failed = ?8, skipped = ?9, cancelled = ?10, interrupted = ?11, wall_ms = ?12, serial_ms = ?13,"
+	[W_RUN_UPDATE] = "UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, "
+			 "ops = ?6, succeeded = ?7,"
+			 " failed = ?8, skipped = ?9, cancelled = ?10, interrupted = ?11, wall_ms "
+			 "= ?12, serial_ms = ?13,"
 			 " critical_ms = ?14, messages = ?15, stopping = ?16 WHERE run = ?1",
-	[W_OP] = "INSERT OR REPLACE INTO op(" SQL_OP_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-	[W_ATTEMPT] = "INSERT OR REPLACE INTO attempt(" SQL_OP_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[W_OP] = "INSERT OR REPLACE INTO op(" SQL_OP_COLUMNS
+		 ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[W_ATTEMPT] = "INSERT OR REPLACE INTO attempt(" SQL_OP_COLUMNS
+		      ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_CLAIM] = "INSERT OR REPLACE INTO claim(run, ops) VALUES(?, ?)",
 	[W_CLAIM_NONE] = "DELETE FROM claim WHERE run = ?",
 	[W_TODO] = "INSERT OR REPLACE INTO todo(" SQL_TODO_COLUMNS ")"
 		   " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_TODO_REV] = "SELECT max(rev) FROM todo_event WHERE list = ?",
-	/* A gap or clash of revisions was refused before, unless an op's result stands in the same transaction. */
-	[W_TODO_EVENT] = "INSERT OR REPLACE INTO todo_event(list, rev, time, run, source, before, after) VALUES(?,?,?,?,?,?,?)",
+	/* A gap or clash of revisions was refused before, unless an op's result stands in the same
+	   transaction. */
+	[W_TODO_EVENT] = "INSERT OR REPLACE INTO todo_event(list, rev, time, run, source, before, "
+			 "after) VALUES(?,?,?,?,?,?,?)",
 	[W_FORGET_RUN] = "DELETE FROM run WHERE run = ?",
 	[W_FORGET_BATCH] = "DELETE FROM batch WHERE run = ?",
 	[W_FORGET_OPS] = "DELETE FROM op WHERE run = ?",
 	[W_FORGET_ATTEMPTS] = "DELETE FROM attempt WHERE run = ?",
 };
-static_assert(ARRAY_SIZE(writer_statements) == W_MAX && W_MAX <= SQL_MAX_STATEMENTS, "a text for each statement");
+static_assert(ARRAY_SIZE(writer_statements) == W_MAX && W_MAX <= SQL_MAX_STATEMENTS,
+	      "a text for each statement");
 
 /* Pages given back to the file system after a group that forgot runs. */
 #define VACUUM_AFTER_FORGET "PRAGMA incremental_vacuum(1000)"
@@ -99,7 +106,8 @@ static int writer_run_new(struct writer *w, const struct txn_record *r)
 	sql_put_int(&b, (int64_t)r->run_new.row.run);
 	sql_put_blob(&b, r->run_new.batch.p ? r->run_new.batch : slice_of("", 0));
 	code = sql_run(b.stmt);
-	return code == SQLITE_OK ? writer_ints(w, W_NEXT_RUN, (int64_t)r->run_new.row.run + 1) : code;
+	return code == SQLITE_OK ? writer_ints(w, W_NEXT_RUN, (int64_t)r->run_new.row.run + 1)
+				 : code;
 }
 
 static int writer_run_update(struct writer *w, const struct txn_record *r)
@@ -185,7 +193,8 @@ static int writer_todo_event(struct writer *w, const struct txn_record *r)
 
 static int writer_forget(struct writer *w, const struct txn_record *r)
 {
-	static const enum statement each[] = { W_FORGET_RUN, W_FORGET_BATCH, W_FORGET_OPS, W_FORGET_ATTEMPTS, W_CLAIM_NONE };
+	static const enum statement each[] = { W_FORGET_RUN, W_FORGET_BATCH, W_FORGET_OPS,
+					       W_FORGET_ATTEMPTS, W_CLAIM_NONE };
 
 	for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
 		int code = writer_ints(w, each[i], (int64_t)r->forget);
@@ -214,9 +223,15 @@ static int writer_rev(struct writer *w, const struct txn_record *r)
 }
 
 static int (*const writer_record[])(struct writer *w, const struct txn_record *r) = {
-	[TXN_RUN_NEW] = writer_run_new, [TXN_RUN_UPDATE] = writer_run_update, [TXN_OP] = writer_op,
-	[TXN_CLAIM] = writer_claim,	[TXN_ATTEMPT] = writer_op,	      [TXN_TODO] = writer_todo,
-	[TXN_TODO_EVENT] = writer_todo_event, [TXN_FORGET] = writer_forget,   [TXN_REV] = writer_rev,
+	[TXN_RUN_NEW] = writer_run_new,
+	[TXN_RUN_UPDATE] = writer_run_update,
+	[TXN_OP] = writer_op,
+	[TXN_CLAIM] = writer_claim,
+	[TXN_ATTEMPT] = writer_op,
+	[TXN_TODO] = writer_todo,
+	[TXN_TODO_EVENT] = writer_todo_event,
+	[TXN_FORGET] = writer_forget,
+	[TXN_REV] = writer_rev,
 	[TXN_GROUP] = writer_set_group,
 };
 static_assert(ARRAY_SIZE(writer_record) == TXN_KIND_MAX, "a function for each kind of record");
@@ -231,11 +246,13 @@ static void job_fail(struct write_job *job, const struct err *e)
 	job->status = TXN_FAILED;
 }
 
-static void job_fail_errno(struct write_job *job, int r, const char *what, uint64_t run, const char *dir)
+static void job_fail_errno(struct write_job *job, int r, const char *what, uint64_t run,
+			   const char *dir)
 {
 	struct err e = ERR_INIT;
 
-	err_set(&e, E_STORAGE, "cannot store: %s of run %llu in '%s': %s", what, (unsigned long long)run, dir, strerror(-r));
+	err_set(&e, E_STORAGE, "cannot store: %s of run %llu in '%s': %s", what,
+		(unsigned long long)run, dir, strerror(-r));
 	job_fail(job, &e);
 }
 
@@ -264,8 +281,9 @@ static int writer_check_key(struct writer *w, struct write_job *job, const struc
 		struct sql_column c = { b.stmt, 0 };
 
 		job->existing = (uint64_t)sql_get_int(&c);
-		job->status = slice_eq(sql_get_blob(&c), slice_of(row->digest, sizeof(row->digest))) ? TXN_KEY_SAME :
-												       TXN_KEY_OTHER;
+		job->status = slice_eq(sql_get_blob(&c), slice_of(row->digest, sizeof(row->digest)))
+				      ? TXN_KEY_SAME
+				      : TXN_KEY_OTHER;
 	}
 	sqlite3_reset(b.stmt);
 	sqlite3_clear_bindings(b.stmt);
@@ -273,7 +291,8 @@ static int writer_check_key(struct writer *w, struct write_job *job, const struc
 }
 
 /* A revision must follow the stored one: what it was built on may have failed. */
-static int writer_check_rev(struct writer *w, struct write_job *job, const struct todo_event_row *row)
+static int writer_check_rev(struct writer *w, struct write_job *job,
+			    const struct todo_event_row *row)
 {
 	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_TODO_REV) };
 	int64_t stored = 0;
@@ -293,7 +312,8 @@ static int writer_check_rev(struct writer *w, struct write_job *job, const struc
 		struct err e = ERR_INIT;
 
 		err_set(&e, E_STORAGE,
-			"cannot store: revision %lld of list '%s' does not follow revision %lld, an earlier write failed; try again",
+			"cannot store: revision %lld of list '%s' does not follow revision %lld, "
+			"an earlier write failed; try again",
 			(long long)row->rev, row->list, (long long)stored);
 		job_fail(job, &e);
 	}
@@ -304,7 +324,8 @@ static void writer_sync_log(struct writer *w, struct write_job *job, const struc
 {
 	int r;
 
-	if (!w->sync_log || row->stdout_bytes + row->stderr_bytes == 0 || ids_have(&w->synced, row->run))
+	if (!w->sync_log || row->stdout_bytes + row->stderr_bytes == 0 ||
+	    ids_have(&w->synced, row->run))
 		return;
 	r = w->sync_log(w->runs_dir, row->run);
 	if (r < 0)
@@ -323,7 +344,8 @@ static void writer_make_env(struct writer *w, struct write_job *job, uint64_t ru
 		buf_add(&w->envs, &run, sizeof(run));
 }
 
-/* Only todo records (and a rev): then a gap refuses the transaction. In mixed ones an op's result weighs more. */
+/* Only todo records (and a rev): then a gap refuses the transaction. In mixed ones an op's result
+ * weighs more. */
 static bool txn_is_todo(const struct txn *t)
 {
 	for (const struct txn_record *r = txn_first(t); r; r = r->next)
@@ -406,7 +428,8 @@ static void writer_rollback(struct writer *w)
 {
 	const uint64_t *runs = (const void *)w->envs.p;
 
-	if (w->sql.db && !sqlite3_get_autocommit(w->sql.db) && sql_exec(&w->sql, "ROLLBACK") != SQLITE_OK)
+	if (w->sql.db && !sqlite3_get_autocommit(w->sql.db) &&
+	    sql_exec(&w->sql, "ROLLBACK") != SQLITE_OK)
 		log_debug("rollback failed: %s", sqlite3_errmsg(w->sql.db));
 	for (size_t i = 0; i < w->envs.len / sizeof(*runs); i++)
 		runfiles_remove_env(w->runs_fd, runs[i]);
@@ -414,10 +437,11 @@ static void writer_rollback(struct writer *w)
 }
 
 /*
- * After an I/O error the connection's view cannot be trusted, and what a failed COMMIT left on disk is open. A new connection shows
- * whether the group counts. Does it, then a checkpoint brings it into the database file by fresh writes and fsyncs before we say so;
- * does it not, then a small commit of our own lays itself over the remains, so that they cannot come back to life after a crash
- * (unless the disk takes no write at all). True: the group is stored.
+ * After an I/O error the connection's view cannot be trusted, and what a failed COMMIT left on disk
+ * is open. A new connection shows whether the group counts. Does it, then a checkpoint brings it
+ * into the database file by fresh writes and fsyncs before we say so; does it not, then a small
+ * commit of our own lays itself over the remains, so that they cannot come back to life after a
+ * crash (unless the disk takes no write at all). True: the group is stored.
  */
 static bool writer_reopen(struct writer *w)
 {
@@ -442,7 +466,8 @@ static void group_fail(struct write_job *const *jobs, size_t n, const struct err
 		job_fail(jobs[i], e);
 }
 
-/* One BEGIN..COMMIT; the code of what went wrong, e filled then. Jobs refused on their own account have their status. */
+/* One BEGIN..COMMIT; the code of what went wrong, e filled then. Jobs refused on their own account
+ * have their status. */
 static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n, struct err *e)
 {
 	bool committing = false;
@@ -492,7 +517,9 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	if (!w->sql.db)
 		writer_reopen(w);
 	if (!w->sql.db) {
-		err_set(&e, E_STORAGE, "cannot store: '%s' cannot be opened after an error; see the system's log", w->path);
+		err_set(&e, E_STORAGE,
+			"cannot store: '%s' cannot be opened after an error; see the system's log",
+			w->path);
 		group_fail(jobs, n, &e);
 		return;
 	}
@@ -502,7 +529,8 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 		for (size_t i = 0; i < n; i++)
 			writer_after(w, jobs[i]);
 	} else if (n > 1 && !sql_code_is_fatal(code) && (code & 0xff) != SQLITE_BUSY) {
-		/* One of them cannot be stored (or all together are too much for the disk): the others need not suffer. */
+		/* One of them cannot be stored (or all together are too much for the disk): the
+		 * others need not suffer. */
 		for (size_t i = 0; i < n; i++)
 			writer_jobs(w, &jobs[i], 1);
 	} else {
@@ -515,7 +543,9 @@ int writer_guard(struct writer *w)
 	int code = sql_open_reader(&w->guard, w->path, NULL);
 
 	/* It joins the others only when it reads. */
-	return code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0 ? sql_code(&w->guard) : code;
+	return code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0
+		       ? sql_code(&w->guard)
+		       : code;
 }
 
 /* The writer last: the last to close brings the WAL into the database. */
@@ -534,10 +564,12 @@ void writer_group(struct writer *w, struct list *jobs)
 	_cleanup_buf_ struct buf array = BUF_INIT;
 
 	list_for (jobs, node) {
-		struct write_job *job = list_entry(list_entry(node, struct lane_job, node), struct write_job, job);
+		struct write_job *job =
+			list_entry(list_entry(node, struct lane_job, node), struct write_job, job);
 
 		buf_add(&array, &job, sizeof(job));
 	}
 	buf_clear(&w->synced);
-	writer_jobs(w, (struct write_job *const *)(void *)array.p, array.len / sizeof(struct write_job *));
+	writer_jobs(w, (struct write_job *const *)(void *)array.p,
+		    array.len / sizeof(struct write_job *));
 }

@@ -1,6 +1,6 @@
 /*
- * The writer: applies groups of transactions to the database. Used by the store's thread (and by store_open before that thread
- * exists), never by two threads at a time.
+ * The writer: applies groups of transactions to the database. Used by the store's thread (and by
+ * store_open before that thread exists), never by two threads at a time.
  */
 #ifndef DAEMON_STORE_SQL_WRITE_H
 #define DAEMON_STORE_SQL_WRITE_H
@@ -25,24 +25,24 @@ struct write_job {
 };
 
 struct writer {
-	struct sql sql;		  /* sql.db is NULL after an I/O error until it can be opened again */
-	struct sql guard;	  /* see writer_guard() */
-	const char *path;	  /* of the database */
+	struct sql sql;	  /* sql.db is NULL after an I/O error until it can be opened again */
+	struct sql guard; /* see writer_guard() */
+	const char *path; /* of the database */
 	const char *runs_dir;
 	int runs_fd;
 	int (*sync_log)(const char *runs_dir, uint64_t run);
-	int64_t seq;		  /* of the last group handed to COMMIT, see writer_reopen() */
-	atomic_bool mark_boot;	  /* set on the loop thread */
+	int64_t seq;	       /* of the last group handed to COMMIT, see writer_reopen() */
+	atomic_bool mark_boot; /* set on the loop thread */
 	char boot_id[40];
-	struct buf synced, envs;  /* arrays of run ids: logs synced, env files made in this group */
+	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
 
 extern const char *const writer_statements[];
 
 /*
- * Opens a second connection that does nothing but stay open. What of the WAL is committed stands in memory that the connections
- * share; when the last one closes that is gone, and the next one to open would take frames for committed whose fsync has failed.
- * A SQLite result code.
+ * Opens a second connection that does nothing but stay open. What of the WAL is committed stands in
+ * memory that the connections share; when the last one closes that is gone, and the next one to
+ * open would take frames for committed whose fsync has failed. A SQLite result code.
  */
 int writer_guard(struct writer *w) _must_check_;
 void writer_close(struct writer *w);

@@ -20,9 +20,10 @@ static const struct network_fs {
 	unsigned long magic;
 	const char *name;
 } network_fs[] = {
-	{ 0x6969, "nfs" },	   { 0x517b, "smb" },	  { 0xff534d42, "cifs" }, { 0xfe534d42, "smb" },
-	{ 0x5346414f, "afs" },	   { 0x6b414653, "afs" }, { 0x73757245, "coda" }, { 0x00c36400, "ceph" },
-	{ 0x0bd00bd0, "lustre" },  { 0x47504653, "gpfs" }, { 0x19830326, "beegfs" }, { 0x564c, "ncp" },
+	{ 0x6969, "nfs" },	{ 0x517b, "smb" },	  { 0xff534d42, "cifs" },
+	{ 0xfe534d42, "smb" },	{ 0x5346414f, "afs" },	  { 0x6b414653, "afs" },
+	{ 0x73757245, "coda" }, { 0x00c36400, "ceph" },	  { 0x0bd00bd0, "lustre" },
+	{ 0x47504653, "gpfs" }, { 0x19830326, "beegfs" }, { 0x564c, "ncp" },
 };
 
 static int state_dir_local(const char *path, struct err *e)
@@ -30,11 +31,13 @@ static int state_dir_local(const char *path, struct err *e)
 	struct statfs fs;
 
 	if (statfs(path, &fs) < 0)
-		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path, strerror(errno));
+		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path,
+			       strerror(errno));
 	for (size_t i = 0; i < ARRAY_SIZE(network_fs); i++)
 		if (((unsigned long)fs.f_type & 0xffffffff) == network_fs[i].magic)
 			return err_set(e, E_STORAGE,
-				       "state folder '%s' is on a network file system (%s): name a local one with --state-dir or "
+				       "state folder '%s' is on a network file system (%s): name a "
+				       "local one with --state-dir or "
 				       "XDG_STATE_HOME",
 				       path, network_fs[i].name);
 	return 0;
@@ -48,12 +51,18 @@ int state_dir_check(const char *path, struct err *e)
 	if (r < 0)
 		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", path, strerror(-r));
 	if (stat(path, &st) < 0)
-		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path, strerror(errno));
+		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path,
+			       strerror(errno));
 	if (st.st_uid != geteuid())
-		return err_set(e, E_STORAGE, "state folder '%s' belongs to uid %u: name one of your own with --state-dir", path,
-			       (unsigned)st.st_uid);
+		return err_set(e, E_STORAGE,
+			       "state folder '%s' belongs to uid %u: name one of your own with "
+			       "--state-dir",
+			       path, (unsigned)st.st_uid);
 	if (st.st_mode & S_IWOTH)
-		return err_set(e, E_STORAGE, "everyone can write to state folder '%s': chmod o-w it, or name another", path);
+		return err_set(
+			e, E_STORAGE,
+			"everyone can write to state folder '%s': chmod o-w it, or name another",
+			path);
 	return state_dir_local(path, e);
 }
 
@@ -77,18 +86,22 @@ int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder, 
 	buf_addf(&name, "%s/lock", path);
 	fd = open(buf_str(&name), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name), strerror(errno));
+		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name),
+			       strerror(errno));
 	do
 		r = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
 	while (r < 0 && errno == EINTR && wait);
 	if (r < 0 && errno == EWOULDBLOCK) {
 		*ret_holder = lock_holder(fd);
-		err_set(e, E_STORAGE, "state folder '%s' is in use by another batchd (pid %d)", path, (int)*ret_holder);
+		err_set(e, E_STORAGE, "state folder '%s' is in use by another batchd (pid %d)",
+			path, (int)*ret_holder);
 		return STORE_LOCKED;
 	}
 	if (r < 0)
-		return err_set(e, E_STORAGE, "cannot lock '%s': %s", buf_str(&name), strerror(errno));
-	/* Only for people and for whoever meets the lock; on a full disk it stays empty, and the lock holds all the same. */
+		return err_set(e, E_STORAGE, "cannot lock '%s': %s", buf_str(&name),
+			       strerror(errno));
+	/* Only for people and for whoever meets the lock; on a full disk it stays empty, and the
+	 * lock holds all the same. */
 	buf_addf(&pid, "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) == 0)
 		r = fd_pwrite_all(fd, pid.p, pid.len, 0);

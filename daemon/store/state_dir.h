@@ -1,6 +1,6 @@
 /*
- * The state folder: made private, refused on network file systems (SQLite's WAL needs memory that all users of the file share),
- * locked as long as we live.
+ * The state folder: made private, refused on network file systems (SQLite's WAL needs memory that
+ * all users of the file share), locked as long as we live.
  */
 #ifndef DAEMON_STORE_STATE_DIR_H
 #define DAEMON_STORE_STATE_DIR_H
@@ -13,9 +13,10 @@
 /* Makes what is missing (0700) and checks the rest. 0 or 1 with e. */
 int state_dir_check(const char *path, struct err *e) _must_check_;
 /*
- * Takes PATH/lock and writes our pid into it. 0 with the fd to keep in *ret_fd; STORE_LOCKED with the holder's pid (0: unknown);
- * 1 with e. With `wait` it blocks until the lock is free.
+ * Takes PATH/lock and writes our pid into it. 0 with the fd to keep in *ret_fd; STORE_LOCKED with
+ * the holder's pid (0: unknown); 1 with e. With `wait` it blocks until the lock is free.
  */
-int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder, struct err *e) _must_check_;
+int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder,
+		   struct err *e) _must_check_;
 
 #endif

@@ -32,7 +32,8 @@ struct store {
 
 /* --- opening --- */
 
-/* The database file is made by us so that it, and the files SQLite makes beside it after its mode, are private. */
+/* The database file is made by us so that it, and the files SQLite makes beside it after its mode,
+ * are private. */
 static int store_touch(const char *path, struct err *e)
 {
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -45,10 +46,12 @@ static int store_touch(const char *path, struct err *e)
 static int store_open_runs(struct store *s, struct err *e)
 {
 	if (mkdir(s->runs_dir, 0700) < 0 && errno != EEXIST)
-		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", s->runs_dir, strerror(errno));
+		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", s->runs_dir,
+			       strerror(errno));
 	s->runs_fd = open(s->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->runs_fd < 0)
-		return err_set(e, E_STORAGE, "cannot open folder '%s': %s", s->runs_dir, strerror(errno));
+		return err_set(e, E_STORAGE, "cannot open folder '%s': %s", s->runs_dir,
+			       strerror(errno));
 	return 0;
 }
 
@@ -75,7 +78,8 @@ static int store_read_meta(struct store *s, struct err *e)
 	if (s->next_run == 0 || s->rev < 0 || s->writer.seq < 0)
 		return sql_error(sql, SQLITE_CORRUPT, "read the database", s->path, e);
 	store_boot_id(s->writer.boot_id, sizeof(s->writer.boot_id));
-	if (sqlite3_prepare_v2(sql->db, "SELECT value FROM meta WHERE key = 'boot'", -1, &stmt, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(sql->db, "SELECT value FROM meta WHERE key = 'boot'", -1, &stmt,
+			       NULL) == SQLITE_OK &&
 	    sqlite3_step(stmt) == SQLITE_ROW) {
 		const char *stored = (const char *)sqlite3_column_text(stmt, 0);
 
@@ -93,7 +97,9 @@ static enum runfiles_keep store_keep(void *arg, uint64_t run)
 	sqlite3_bind_int64(stmt, 1, (int64_t)run);
 	switch (sqlite3_step(stmt)) {
 	case SQLITE_ROW:
-		keep = run_state_ended((enum run_state)sqlite3_column_int(stmt, 0)) ? RUNFILES_KEEP_OUTPUT : RUNFILES_KEEP_ALL;
+		keep = run_state_ended((enum run_state)sqlite3_column_int(stmt, 0))
+			       ? RUNFILES_KEEP_OUTPUT
+			       : RUNFILES_KEEP_ALL;
 		break;
 	case SQLITE_DONE:
 		break;
@@ -108,12 +114,14 @@ static int store_sweep(struct store *s, struct err *e)
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
 	int r;
 
-	r = sqlite3_prepare_v2(s->writer.sql.db, "SELECT state FROM run WHERE run = ?", -1, &stmt, NULL);
+	r = sqlite3_prepare_v2(s->writer.sql.db, "SELECT state FROM run WHERE run = ?", -1, &stmt,
+			       NULL);
 	if (r != SQLITE_OK)
 		return sql_error(&s->writer.sql, r, "read the database", s->path, e);
 	r = runfiles_sweep(s->runs_dir, store_keep, stmt);
 	if (r < 0)
-		return err_set(e, E_STORAGE, "cannot read folder '%s': %s", s->runs_dir, strerror(-r));
+		return err_set(e, E_STORAGE, "cannot read folder '%s': %s", s->runs_dir,
+			       strerror(-r));
 	return 0;
 }
 
@@ -155,7 +163,8 @@ static void store_read_jobs(void *arg, struct list *jobs)
 	struct store *s = arg;
 
 	list_for (jobs, node) {
-		struct read_job *job = list_entry(list_entry(node, struct lane_job, node), struct read_job, job);
+		struct read_job *job =
+			list_entry(list_entry(node, struct lane_job, node), struct read_job, job);
 
 		job->fn(&s->reader, job->arg);
 	}
@@ -167,7 +176,8 @@ static int store_start_lanes(struct store *s, struct event_base *base, struct er
 
 	if (r == 0)
 		r = lane_new(base, store_read_jobs, s, &s->read_lane);
-	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r)) : 0;
+	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r))
+		     : 0;
 }
 
 static struct store *store_new(const struct store_config *config)
@@ -184,7 +194,8 @@ static struct store *store_new(const struct store_config *config)
 	return s;
 }
 
-int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder, struct err *e)
+int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder,
+	       struct err *e)
 {
 	struct store *s = store_new(config);
 	int r = state_dir_check(s->dir, e);
@@ -260,7 +271,8 @@ static void store_read_done(struct lane_job *lane_job)
 	done(arg);
 }
 
-void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg), void (*done)(void *arg), void *arg)
+void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg),
+		void (*done)(void *arg), void *arg)
 {
 	struct read_job *job = xcalloc(1, sizeof(*job));
 

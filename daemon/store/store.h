@@ -1,18 +1,23 @@
 /*
- * The store: what batchd promises to remember. One SQLite database (STATE/batchd.db, WAL, synchronous=FULL) written by a thread of
- * its own, a read connection on another, and a folder of run files (STATE/runs).
+ * The store: what batchd promises to remember. One SQLite database (STATE/batchd.db, WAL,
+ * synchronous=FULL) written by a thread of its own, a read connection on another, and a folder of
+ * run files (STATE/runs).
  *
- * store_commit() takes a transaction; the writer gathers all that wait into one COMMIT and each transaction's done is called on
- * the loop thread, in the order of store_commit, after the disk has it (TXN_DONE) or when it has failed (TXN_FAILED: nothing of it
- * was stored). A transaction that fails does not take its neighbours along: a group that cannot be committed is tried one by one.
- * After an I/O error the connection is closed and opened anew, and the database itself is asked whether the group is in it; an
- * fsync is never repeated as if nothing had happened. (One thing cannot be had: when a disk takes the bytes of a commit, fails to
- * sync them and then takes no further write, a crash at that moment may bring up what was answered TXN_FAILED.)
+ * store_commit() takes a transaction; the writer gathers all that wait into one COMMIT and each
+ * transaction's done is called on the loop thread, in the order of store_commit, after the disk has
+ * it (TXN_DONE) or when it has failed (TXN_FAILED: nothing of it was stored). A transaction that
+ * fails does not take its neighbours along: a group that cannot be committed is tried one by one.
+ * After an I/O error the connection is closed and opened anew, and the database itself is asked
+ * whether the group is in it; an fsync is never repeated as if nothing had happened. (One thing
+ * cannot be had: when a disk takes the bytes of a commit, fails to sync them and then takes no
+ * further write, a crash at that moment may bring up what was answered TXN_FAILED.)
  *
- * Files: the environment of a new run is durable before its COMMIT and unlinked after the COMMIT of its end; the logs of ops with
- * output are synced (config.sync_log) before the COMMIT of their results; a forgotten run's files go after its COMMIT.
+ * Files: the environment of a new run is durable before its COMMIT and unlinked after the COMMIT of
+ * its end; the logs of ops with output are synced (config.sync_log) before the COMMIT of their
+ * results; a forgotten run's files go after its COMMIT.
  *
- * All functions are for the loop thread and none is to be called from inside a completion but store_commit and store_read.
+ * All functions are for the loop thread and none is to be called from inside a completion but
+ * store_commit and store_read.
  */
 #ifndef DAEMON_STORE_STORE_H
 #define DAEMON_STORE_STORE_H
@@ -33,7 +38,8 @@ struct sql_reader; /* daemon/store/sql_read.h */
 struct store_config {
 	const char *state_dir; /* absolute; made 0700 where missing */
 	struct event_base *base;
-	/* Makes the run's log durable, on the store's thread; 0 or -errno (runlog_sync). NULL: there are no logs. */
+	/* Makes the run's log durable, on the store's thread; 0 or -errno (runlog_sync). NULL:
+	 * there are no logs. */
 	int (*sync_log)(const char *runs_dir, uint64_t run);
 	bool wait_lock; /* wait for the holder to go instead of answering STORE_LOCKED */
 };
@@ -42,34 +48,42 @@ struct store_config {
 #define STORE_LOCKED 2
 
 /*
- * Locks and opens the state folder, upgrading or making the database. 0; STORE_LOCKED with *ret_holder (its pid, 0 where it cannot
- * be told) and e filled; or 1 with e (E_STORAGE): not a private or local folder, no database of ours, of a newer batchd, damaged.
+ * Locks and opens the state folder, upgrading or making the database. 0; STORE_LOCKED with
+ * *ret_holder (its pid, 0 where it cannot be told) and e filled; or 1 with e (E_STORAGE): not a
+ * private or local folder, no database of ours, of a newer batchd, damaged.
  */
-int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder, struct err *e) _must_check_;
+int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder,
+	       struct err *e) _must_check_;
 /* Commits what is queued, calls the completions, unlocks. NULL is fine; returns NULL. */
 struct store *store_close(struct store *s);
 
 /* Takes t (also an empty one, which is answered in its turn). */
 void store_commit(struct store *s, struct txn *t);
-/* Blocks until all that was handed in is answered, reads too, completions included: shutdown and tests. */
+/* Blocks until all that was handed in is answered, reads too, completions included: shutdown and
+ * tests. */
 void store_drain(struct store *s);
 
-/* Runs fn on the read thread (in order), then done on the loop thread. fn sees all that was TXN_DONE before this call. */
-void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg), void (*done)(void *arg), void *arg);
+/* Runs fn on the read thread (in order), then done on the loop thread. fn sees all that was
+ * TXN_DONE before this call. */
+void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg),
+		void (*done)(void *arg), void *arg);
 
 const char *store_runs_dir(const struct store *s);
-/* As they were at store_open. next_run is above every id that was ever accepted, also forgotten ones. */
+/* As they were at store_open. next_run is above every id that was ever accepted, also forgotten
+ * ones. */
 uint64_t store_id(const struct store *s);
 uint64_t store_next_run(const struct store *s);
 int64_t store_rev(const struct store *s);
 /*
- * The machine has been booted since this folder was last marked. Mark it when recovery has dealt with that: the mark is part of
- * the next commit, so that a crash in the middle of a recovery still finds the machine rebooted.
+ * The machine has been booted since this folder was last marked. Mark it when recovery has dealt
+ * with that: the mark is part of the next commit, so that a crash in the middle of a recovery still
+ * finds the machine rebooted.
  */
 bool store_rebooted(const struct store *s);
 void store_mark_boot(struct store *s);
 
-/* --- start-up: blocking, on the loop thread; each opens a connection of its own. 0 or 1 with e --- */
+/* --- start-up: blocking, on the loop thread; each opens a connection of its own. 0 or 1 with e ---
+ */
 
 /* A run that has not ended; all borrowed for the call. */
 struct store_run {
@@ -82,16 +96,17 @@ struct store_run {
 	uint32_t n_attempts;
 };
 /* In order of run. fn returns 0 to go on, else it has filled e and loading ends with 1. */
-int store_load_runs(struct store *s, int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
+int store_load_runs(struct store *s,
+		    int (*fn)(void *arg, const struct store_run *run, struct err *e), void *arg,
 		    struct err *e) _must_check_;
 
 /* Each pool that was set by hand. */
-int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row), void *arg, struct err *e)
-	_must_check_;
+int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_row *row),
+		      void *arg, struct err *e) _must_check_;
 
 /*
- * The state of one run: 0, or 1 when there is none. On the loop thread, with a connection of its own: one look-up by primary key. For
- * batches that name ended runs, which are few.
+ * The state of one run: 0, or 1 when there is none. On the loop thread, with a connection of its
+ * own: one look-up by primary key. For batches that name ended runs, which are few.
  */
 int store_run_state(struct store *s, uint64_t run, enum run_state *ret) _must_check_;
 
@@ -103,6 +118,7 @@ struct store_todo_sink {
 	void *arg;
 };
 /* `list` NULL: all lists; else just that one (after a commit that failed). */
-int store_load_todos(struct store *s, const char *list, const struct store_todo_sink *sink, struct err *e) _must_check_;
+int store_load_todos(struct store *s, const char *list, const struct store_todo_sink *sink,
+		     struct err *e) _must_check_;
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * What a fuzz target is: one function that takes any bytes and ends the program when something that must hold does not. libFuzzer
- * finds the bytes (option `fuzz`), replay.c runs those that are kept in corpus/NAME.
+ * What a fuzz target is: one function that takes any bytes and ends the program when something that
+ * must hold does not. libFuzzer finds the bytes (option `fuzz`), replay.c runs those that are kept
+ * in corpus/NAME.
  */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H

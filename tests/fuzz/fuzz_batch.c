@@ -1,4 +1,5 @@
-/* A batch from outside: planning answers; what it accepts keeps its meaning when stored, and every op can be unpacked and shown. */
+/* A batch from outside: planning answers; what it accepts keeps its meaning when stored, and every
+ * op can be unpacked and shown. */
 #include <string.h>
 
 #include "common/text.h"
@@ -45,7 +46,8 @@ static void check_stored(const struct plan *p)
 	struct err e = ERR_INIT;
 	batch_strip(p->raw, &b);
 	HOLDS(plan_make(buf_slice(&b), &again, &e) == 0);
-	HOLDS(again->n_ops == p->n_ops && again->n_deps == p->n_deps && again->n_messages == p->n_messages);
+	HOLDS(again->n_ops == p->n_ops && again->n_deps == p->n_deps &&
+	      again->n_messages == p->n_messages);
 	batch_digest(p->raw, sent);
 	batch_digest(buf_slice(&b), stored);
 	HOLDS(memcmp(sent, stored, sizeof(sent)) == 0);
@@ -63,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (scan_feed(&s, data, size, &used) != SCAN_DONE)
 		return 0;
 	if (plan_make(slice_of(data, used), &p, &e)) {
-		HOLDS(e.sym > E_NONE && e.sym < E_SYMBOL_MAX && e.text[0] && utf8_valid(slice_str(e.text)));
+		HOLDS(e.sym > E_NONE && e.sym < E_SYMBOL_MAX && e.text[0] &&
+		      utf8_valid(slice_str(e.text)));
 		HOLDS(!strchr(e.text, '\n'));
 		return 0;
 	}

@@ -1,6 +1,6 @@
 /*
- * Any bytes as a batch file: reading must not crash, and a batch that is read survives being printed in the notation, as JSON and
- * as MessagePack. The first byte chooses the options.
+ * Any bytes as a batch file: reading must not crash, and a batch that is read survives being
+ * printed in the notation, as JSON and as MessagePack. The first byte chooses the options.
  */
 #include "client/batchfile.h"
 #include "client/json.h"

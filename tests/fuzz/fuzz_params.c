@@ -1,4 +1,5 @@
-/* The params of every method: the first byte chooses it, the rest is the params. A todo item is tried on the same bytes. */
+/* The params of every method: the first byte chooses it, the rest is the params. A todo item is
+ * tried on the same bytes. */
 #include <string.h>
 
 #include "common/text.h"
@@ -9,7 +10,8 @@
 
 static void check_err(const struct err *e)
 {
-	HOLDS(e->sym > E_NONE && e->sym < E_SYMBOL_MAX && e->text[0] && utf8_valid(slice_str(e->text)));
+	HOLDS(e->sym > E_NONE && e->sym < E_SYMBOL_MAX && e->text[0] &&
+	      utf8_valid(slice_str(e->text)));
 	HOLDS(!strchr(e->text, '\n'));
 }
 

@@ -1,4 +1,5 @@
-/* The scanner: pieces give what the whole gives, and what it lets through msgpack-c unpacks to the same end. */
+/* The scanner: pieces give what the whole gives, and what it lets through msgpack-c unpacks to the
+ * same end. */
 #include <msgpack.h>
 #include <string.h>
 
@@ -6,7 +7,8 @@
 #include "proto/scan.h"
 #include "tests/fuzz/fuzz.h"
 
-static enum scan_result scan_in(const uint8_t *data, size_t size, size_t piece, size_t *ret_used, const char **ret_why)
+static enum scan_result scan_in(const uint8_t *data, size_t size, size_t piece, size_t *ret_used,
+				const char **ret_why)
 {
 	struct scan s;
 	enum scan_result r = SCAN_MORE;
@@ -30,7 +32,8 @@ static void against_msgpack_c(const uint8_t *data, size_t size, enum scan_result
 	msgpack_unpacked_init(&u);
 	msgpack_unpack_return got = msgpack_unpack_next(&u, (const char *)data, size, &off);
 	if (r == SCAN_DONE)
-		HOLDS((got == MSGPACK_UNPACK_SUCCESS || got == MSGPACK_UNPACK_EXTRA_BYTES) && off == used);
+		HOLDS((got == MSGPACK_UNPACK_SUCCESS || got == MSGPACK_UNPACK_EXTRA_BYTES) &&
+		      off == used);
 	else if (r == SCAN_MORE)
 		HOLDS(got == MSGPACK_UNPACK_CONTINUE);
 	else
@@ -51,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct mp m = { (const char *)data, (const char *)data + size };
 		HOLDS(mp_skip(&m).len == used);
 	}
-	bool ours = r == SCAN_REFUSED && strcmp(why, "too deep") != 0 && strcmp(why, "byte 0xc1") != 0;
+	bool ours =
+		r == SCAN_REFUSED && strcmp(why, "too deep") != 0 && strcmp(why, "byte 0xc1") != 0;
 	if (size > 0 && !ours) /* limits that msgpack-c has not */
 		against_msgpack_c(data, size, r, used);
 	return 0;

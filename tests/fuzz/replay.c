@@ -1,6 +1,7 @@
 /*
- * A fuzz target without a fuzzer: runs it over the files of its corpus (folders or files), whole, cut short at every place, and with
- * single bits turned; so that what was once found stays found in every `meson test`, with any compiler.
+ * A fuzz target without a fuzzer: runs it over the files of its corpus (folders or files), whole,
+ * cut short at every place, and with single bits turned; so that what was once found stays found in
+ * every `meson test`, with any compiler.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
- * A SQLite VFS for tests that lets the n-th write, sync or truncate fail, once or from then on. fault_install() makes it the
- * default, so that the code under test needs to know nothing of it.
+ * A SQLite VFS for tests that lets the n-th write, sync or truncate fail, once or from then on.
+ * fault_install() makes it the default, so that the code under test needs to know nothing of it.
  */
 #ifndef TESTS_UNIT_FAULT_VFS_H
 #define TESTS_UNIT_FAULT_VFS_H
@@ -15,7 +15,7 @@ static struct fault {
 	atomic_int calls; /* since fault_arm */
 	atomic_int at;	  /* the call that fails, 0: none */
 	atomic_bool stays;
-	int code;	  /* SQLITE_IOERR_FSYNC, SQLITE_FULL, ... */
+	int code; /* SQLITE_IOERR_FSYNC, SQLITE_FULL, ... */
 } fault;
 
 static void fault_arm(int at, int code, bool stays)
@@ -67,7 +67,9 @@ static int fault_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int fault_sync(sqlite3_file *f, int flags)
 {
 	/* No disk is too full to sync. */
-	return fault.code != SQLITE_FULL && fault_hits() ? fault.code : FAULT_REAL(f)->pMethods->xSync(FAULT_REAL(f), flags);
+	return fault.code != SQLITE_FULL && fault_hits()
+		       ? fault.code
+		       : FAULT_REAL(f)->pMethods->xSync(FAULT_REAL(f), flags);
 }
 
 static int fault_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -147,7 +149,8 @@ static const sqlite3_io_methods fault_methods = {
 
 static sqlite3_vfs *fault_real_vfs;
 
-static int fault_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *ret_flags)
+static int fault_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags,
+		      int *ret_flags)
 {
 	struct fault_file *file = (struct fault_file *)f;
 	int r;

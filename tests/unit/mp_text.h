@@ -1,6 +1,6 @@
 /*
- * MessagePack for tests, written as text: JSON with 'single quotes', b'bin', \xHH, nil, and (1.0 a float). `mp_text(&buf, text)`
- * appends it. A mistake in the text ends the test program.
+ * MessagePack for tests, written as text: JSON with 'single quotes', b'bin', \xHH, nil, and (1.0 a
+ * float). `mp_text(&buf, text)` appends it. A mistake in the text ends the test program.
  */
 #ifndef TESTS_UNIT_MP_TEXT_H
 #define TESTS_UNIT_MP_TEXT_H

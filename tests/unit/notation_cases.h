@@ -1,6 +1,6 @@
 /*
- * The notation's cases: tests/data/notation/NAME.in, beside it NAME.json (the batch it is) or NAME.err (lines that its error must
- * hold). What options a case is read with stands here.
+ * The notation's cases: tests/data/notation/NAME.in, beside it NAME.json (the batch it is) or
+ * NAME.err (lines that its error must hold). What options a case is read with stands here.
  */
 #ifndef TESTS_NOTATION_CASES_H
 #define TESTS_NOTATION_CASES_H
@@ -13,8 +13,8 @@ struct notation_case {
 };
 
 static const char *case_who[] = { "who=bob" };
-static const char *case_defines[] = { "who=bob", "fromFile=@" TEST_DATA "/notation-define.txt", "eq=a=b",
-				      "raw=@" TEST_DATA "/notation-define.bin" };
+static const char *case_defines[] = { "who=bob", "fromFile=@" TEST_DATA "/notation-define.txt",
+				      "eq=a=b", "raw=@" TEST_DATA "/notation-define.bin" };
 
 static const struct notation_case notation_cases[] = {
 	{ "v10-template-allowed", { .allow_template = true, .define = { case_who, 1 } } },

@@ -1,6 +1,6 @@
 /*
- * Random batches over every key of the contract's section 1, with strings that are awkward to quote. All are valid: plan_make()
- * takes them.
+ * Random batches over every key of the contract's section 1, with strings that are awkward to
+ * quote. All are valid: plan_make() takes them.
  */
 #ifndef TESTS_RANDOM_BATCH_H
 #define TESTS_RANDOM_BATCH_H
@@ -33,12 +33,67 @@ static bool rnd_one_in(struct rnd *r, uint32_t n)
 
 /* Without control bytes; those are among the next. */
 static const char *const rnd_pieces[] = {
-	"a", "word", " ", "\"", "'", "`", "\"\"\"", "\\", "\\\\", "\\n", "\\x41", "\\u0041", "\\u{41}", "\\`", "\\${x}", "${x}", "${",
-	"$(x)", "$x", "$", "{", "}", "[", "]", "(", ")", "//", "# no", "/* x", "*/", "...", "\xe2\x80\xa6", "10+ todos", "Bash(\"x\")",
-	"Message 2:", "[label]:", "```", "~~~", "\xc3\xa9", "\xe4\xb8\x96", "\xf0\x9f\x98\x80", "\xef\xbb\xbf", "\xc2\xa0",
-	"\xe2\x80\xa8", "\xe2\x80\x9c", ",", ";", ":", "=", "+", "null", "undefined", "@", "0", "1e5", "<x>", "const a = 1", "- ",
+	"a",
+	"word",
+	" ",
+	"\"",
+	"'",
+	"`",
+	"\"\"\"",
+	"\\",
+	"\\\\",
+	"\\n",
+	"\\x41",
+	"\\u0041",
+	"\\u{41}",
+	"\\`",
+	"\\${x}",
+	"${x}",
+	"${",
+	"$(x)",
+	"$x",
+	"$",
+	"{",
+	"}",
+	"[",
+	"]",
+	"(",
+	")",
+	"//",
+	"# no",
+	"/* x",
+	"*/",
+	"...",
+	"\xe2\x80\xa6",
+	"10+ todos",
+	"Bash(\"x\")",
+	"Message 2:",
+	"[label]:",
+	"```",
+	"~~~",
+	"\xc3\xa9",
+	"\xe4\xb8\x96",
+	"\xf0\x9f\x98\x80",
+	"\xef\xbb\xbf",
+	"\xc2\xa0",
+	"\xe2\x80\xa8",
+	"\xe2\x80\x9c",
+	",",
+	";",
+	":",
+	"=",
+	"+",
+	"null",
+	"undefined",
+	"@",
+	"0",
+	"1e5",
+	"<x>",
+	"const a = 1",
+	"- ",
 };
-static const char *const rnd_controls[] = { "\n", "\n\n", "\t", "\r", "\r\n", "\x01", "\x1b[0m", "\x7f", "\\\n", "\n```\n" };
+static const char *const rnd_controls[] = { "\n",   "\n\n",    "\t",   "\r",   "\r\n",
+					    "\x01", "\x1b[0m", "\x7f", "\\\n", "\n```\n" };
 
 enum rnd_text { RND_NAME, RND_TEXT, RND_BYTES };
 
@@ -62,8 +117,13 @@ static json_t *rnd_string(struct rnd *r, enum rnd_text kind)
 
 static json_t *rnd_number(struct rnd *r)
 {
-	static const double reals[] = { 0.5, -1.25, 0.1, 1e21, 1e-7, 1.0, 123456.789, 5e-324, 1.7976931348623157e308, -0.0, 1e15 };
-	static const json_int_t ints[] = { 0, 1, -1, 999, 1000, 120000, 9007199254740992, -9007199254740992 };
+	static const double reals[] = { 0.5,	    -1.25,  0.1,
+					1e21,	    1e-7,   1.0,
+					123456.789, 5e-324, 1.7976931348623157e308,
+					-0.0,	    1e15 };
+	static const json_int_t ints[] = {
+		0, 1, -1, 999, 1000, 120000, 9007199254740992, -9007199254740992
+	};
 	return rnd_one_in(r, 2) ? json_real(reals[rnd_below(r, ARRAY_SIZE(reals))])
 				: json_integer(ints[rnd_below(r, ARRAY_SIZE(ints))]);
 }
@@ -108,12 +168,14 @@ static json_t *rnd_duration(struct rnd *r)
 	uint32_t kind = rnd_below(r, 3);
 	if (kind == 0)
 		return json_string(texts[rnd_below(r, ARRAY_SIZE(texts))]);
-	return kind == 1 ? json_real(reals[rnd_below(r, ARRAY_SIZE(reals))]) : json_integer(ints[rnd_below(r, ARRAY_SIZE(ints))]);
+	return kind == 1 ? json_real(reals[rnd_below(r, ARRAY_SIZE(reals))])
+			 : json_integer(ints[rnd_below(r, ARRAY_SIZE(ints))]);
 }
 
 static json_t *rnd_env(struct rnd *r)
 {
-	static const char *const names[] = { "PATH", "A-B", "with blank", "quote\"", "\xc3\xa9", "x.y", "1st" };
+	static const char *const names[] = { "PATH",	 "A-B", "with blank", "quote\"",
+					     "\xc3\xa9", "x.y", "1st" };
 	json_t *v = json_object();
 	for (uint32_t n = rnd_below(r, 4); n > 0; n--) {
 		json_t *value = rnd_one_in(r, 4) ? json_null() : json_string("v'\"`${x}\\\n//");
@@ -214,10 +276,11 @@ static json_t *rnd_kind(struct rnd *r)
 	case 1:
 		return json_pack("{s:s, s:o}", "kind", "exec", "argv", rnd_argv(r));
 	case 2:
-		return json_pack("{s:s, s:o, s:o}", "kind", "write", "path", rnd_path(r), "content", rnd_string(r, RND_BYTES));
-	case 3:
-		return json_pack("{s:s, s:o, s:s, s:o}", "kind", "edit", "path", rnd_path(r), "old", "`x`\n\\", "new",
+		return json_pack("{s:s, s:o, s:o}", "kind", "write", "path", rnd_path(r), "content",
 				 rnd_string(r, RND_BYTES));
+	case 3:
+		return json_pack("{s:s, s:o, s:s, s:o}", "kind", "edit", "path", rnd_path(r), "old",
+				 "`x`\n\\", "new", rnd_string(r, RND_BYTES));
 	case 4:
 		return json_pack("{s:s, s:o}", "kind", "read", "path", rnd_path(r));
 	default:
@@ -239,7 +302,9 @@ static void rnd_kind_keys(struct rnd *r, json_t *op)
 		RND_SET(r, op, "mode", json_string("0755"));
 		RND_SET(r, op, "create_only", json_false());
 		RND_SET(r, op, "append", json_false());
-		RND_SET(r, op, "expect", json_string("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
+		RND_SET(r, op, "expect",
+			json_string("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8"
+				    "55"));
 	}
 	if (strcmp(kind, "edit") == 0)
 		RND_SET(r, op, "all", json_boolean(rnd_one_in(r, 2)));

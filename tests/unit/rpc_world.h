@@ -1,6 +1,7 @@
 /*
- * A server with an engine that nobody submits to, handlers made for the test, and clients of it, all in one process: the server's
- * loop is turned while a client waits. Included by test_rpc.c alone.
+ * A server with an engine that nobody submits to, handlers made for the test, and clients of it,
+ * all in one process: the server's loop is turned while a client waits. Included by test_rpc.c
+ * alone.
  */
 #ifndef TEST_RPC_WORLD_H
 #define TEST_RPC_WORLD_H
@@ -133,7 +134,11 @@ static void setup(void)
 	int fd = unix_listen(w.socket, SOCK_STREAM, 128);
 	ck_assert_int_ge(fd, 0);
 	fd_set_nonblock(fd, true);
-	const struct rpc_config rc = { .base = w.base, .listen_fd = fd, .engine = w.engine, .runs_dir = w.dir, .handlers = rows };
+	const struct rpc_config rc = { .base = w.base,
+				       .listen_fd = fd,
+				       .engine = w.engine,
+				       .runs_dir = w.dir,
+				       .handlers = rows };
 	w.server = rpc_server_new(&rc);
 }
 
@@ -227,8 +232,10 @@ static bool next_frame(struct client *c, int ms)
 	scan_init(&c->scan);
 	do {
 		size_t used = 0;
-		enum scan_result r = scan_feed(&c->scan, c->in.p + c->scanned, c->in.len - c->scanned, &used);
-		ck_assert_msg(r != SCAN_REFUSED, "the server sent what is no MessagePack: %s", c->scan.why);
+		enum scan_result r =
+			scan_feed(&c->scan, c->in.p + c->scanned, c->in.len - c->scanned, &used);
+		ck_assert_msg(r != SCAN_REFUSED, "the server sent what is no MessagePack: %s",
+			      c->scan.why);
 		c->scanned += used;
 		if (r == SCAN_DONE) {
 			c->frame = slice_of(c->in.p, c->scanned);
@@ -300,7 +307,8 @@ static void expect_error(struct client *c, uint32_t msgid, const char *begins)
 {
 	char error[256];
 	ck_assert_uint_eq(reply(c, error, NULL), msgid);
-	ck_assert_msg(strncmp(error, begins, strlen(begins)) == 0, "'%s' does not begin with '%s'", error, begins);
+	ck_assert_msg(strncmp(error, begins, strlen(begins)) == 0, "'%s' does not begin with '%s'",
+		      error, begins);
 }
 
 static struct slice map1(struct buf *b, const char *key, int64_t v)

@@ -19,7 +19,8 @@ static inline char *scratch_new(void)
 	return dir;
 }
 
-static inline int scratch_remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static inline int scratch_remove_one(const char *path, const struct stat *st, int type,
+				     struct FTW *ftw)
 {
 	(void)st;
 	(void)ftw;

@@ -1,6 +1,7 @@
 /*
- * A folder with a real batchd-spawner in it and exec_local as its client; ops' output goes to memory instead of to run logs. All
- * waiting is for a condition, in the event loop, with a deadline that fails the test.
+ * A folder with a real batchd-spawner in it and exec_local as its client; ops' output goes to
+ * memory instead of to run logs. All waiting is for a condition, in the event loop, with a deadline
+ * that fails the test.
  */
 #ifndef TESTS_UNIT_SPAWNER_WORLD_H
 #define TESTS_UNIT_SPAWNER_WORLD_H
@@ -52,7 +53,7 @@ struct world {
 	struct output output;
 	struct exec_local *x;
 	unsigned n_respawned, n_ended;
-	bool no_start; /* as under systemd: never the spawner's parent */
+	bool no_start;	   /* as under systemd: never the spawner's parent */
 	struct seen *seen; /* by op number */
 };
 
@@ -116,12 +117,15 @@ void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_f
 {
 	struct output_item *it = xcalloc(1, sizeof(*it));
 	(void)cap;
-	*it = (struct output_item){ .o = o, .token = token, .fds = { stdout_fd, stderr_fd }, .next = o->items };
+	*it = (struct output_item){
+		.o = o, .token = token, .fds = { stdout_fd, stderr_fd }, .next = o->items
+	};
 	o->items = it;
 	for (int i = 0; i < 2; i++)
 		if (it->fds[i] >= 0) {
 			fd_set_nonblock(it->fds[i], true);
-			it->events[i] = event_new(o->base, it->fds[i], EV_READ | EV_PERSIST, item_on_read, it);
+			it->events[i] = event_new(o->base, it->fds[i], EV_READ | EV_PERSIST,
+						  item_on_read, it);
 			event_add(it->events[i], NULL);
 		}
 }
@@ -245,7 +249,8 @@ static inline void world_end(struct world *w)
 		if (w->seen[op - 1].ended)
 			exec_local_ack(w->x, token_make(1, op, 1));
 	w->x = exec_local_free(w->x);
-	/* With nothing left it ends by itself: a test that leaves something hangs here and fails. */
+	/* With nothing left it ends by itself: a test that leaves something hangs here and fails.
+	 */
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
@@ -314,7 +319,8 @@ static inline void world_sh(struct world *w, uint32_t op, const char *script, bo
 	buf_add(&argv, script, strlen(script) + 1);
 	buf_addf(&extra, "BATCHD_SOCKET=%s", w->socket);
 	buf_addc(&extra, '\0');
-	buf_addf(&extra, "BATCHD_RUN=1%cBATCHD_OP=%u%cBATCHD_ATTEMPT=1%cDIR=%s%c", 0, op, 0, 0, w->dir, 0);
+	buf_addf(&extra, "BATCHD_RUN=1%cBATCHD_OP=%u%cBATCHD_ATTEMPT=1%cDIR=%s%c", 0, op, 0, 0,
+		 w->dir, 0);
 	struct exec_spec spec = world_spec(w, op, buf_slice(&argv));
 	spec.env_extra = buf_slice(&extra);
 	spec.detach = detach;

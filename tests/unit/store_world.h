@@ -33,8 +33,8 @@ struct world {
 	struct store_config config;
 };
 
-static inline int world_remove_one(const char *path, const struct stat *st _unused_, int type _unused_,
-				   struct FTW *ftw _unused_)
+static inline int world_remove_one(const char *path, const struct stat *st _unused_,
+				   int type _unused_, struct FTW *ftw _unused_)
 {
 	return remove(path);
 }
@@ -57,7 +57,8 @@ static inline void world_open(struct world *w)
 static inline void world_make_dir(struct world *w, const char *parent)
 {
 	*w = (struct world){ .store = NULL };
-	snprintf(w->dir, sizeof(w->dir), "%s/batchd-store-XXXXXX", access(parent, W_OK) == 0 ? parent : "/tmp");
+	snprintf(w->dir, sizeof(w->dir), "%s/batchd-store-XXXXXX",
+		 access(parent, W_OK) == 0 ? parent : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
 }
 
@@ -88,7 +89,8 @@ static inline void world_done(struct world *w)
 
 static int world_order; /* of all answers of the program */
 
-static inline void answer_fill(void *arg, enum txn_status status, uint64_t existing, const struct err *e)
+static inline void answer_fill(void *arg, enum txn_status status, uint64_t existing,
+			       const struct err *e)
 {
 	struct answer *a = arg;
 
@@ -116,19 +118,25 @@ static inline void commit_now(struct world *w, struct txn *t, const struct answe
 		event_base_loop(w->base, EVLOOP_ONCE);
 }
 
-static inline struct txn *txn_of_run(struct answer *a, uint64_t run, const char *key, unsigned digest)
+static inline struct txn *txn_of_run(struct answer *a, uint64_t run, const char *key,
+				     unsigned digest)
 {
 	struct txn *t = txn_new(answer_fill, a);
-	struct run_row row = {
-		.run = run, .key = key, .cwd = "/w", .project = "/w", .created = 1000 + (int64_t)run, .n_ops = 2, .n_messages = 1
-	};
+	struct run_row row = { .run = run,
+			       .key = key,
+			       .cwd = "/w",
+			       .project = "/w",
+			       .created = 1000 + (int64_t)run,
+			       .n_ops = 2,
+			       .n_messages = 1 };
 
 	memset(row.digest, (int)digest, sizeof(row.digest));
 	txn_run_new(t, &row, slice_str("batch bytes"), slice_of("A=1\0B=2\0", 8));
 	return t;
 }
 
-static inline enum txn_status add_run(struct world *w, uint64_t run, const char *key, unsigned digest)
+static inline enum txn_status add_run(struct world *w, uint64_t run, const char *key,
+				      unsigned digest)
 {
 	struct answer a = { .n = 0 };
 
@@ -171,7 +179,8 @@ static inline void world_read_fn(struct sql_reader *r, void *arg)
 	read->fn(r, read->arg);
 }
 
-static inline void world_read(struct world *w, void (*fn)(struct sql_reader *r, void *arg), void *arg)
+static inline void world_read(struct world *w, void (*fn)(struct sql_reader *r, void *arg),
+			      void *arg)
 {
 	struct world_read read = { .fn = fn, .arg = arg };
 

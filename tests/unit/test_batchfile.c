@@ -34,7 +34,8 @@ static void assert_equal(const char *name, const char *how, const json_t *is, co
 	ck_abort_msg("%s (%s) is\n%s\nbut should be\n%s", name, how, buf_str(&a), buf_str(&b));
 }
 
-static json_t *parse_as(const char *name, const char *how, struct slice text, const struct reading *reading)
+static json_t *parse_as(const char *name, const char *how, struct slice text,
+			const struct reading *reading)
 {
 	json_t *batch;
 	struct err e = ERR_INIT;
@@ -55,7 +56,9 @@ static void check_other_forms(const char *name, const json_t *batch)
 	const struct {
 		const char *how;
 		struct buf *b;
-	} forms[] = { { "as notation", &notation }, { "as JSON", &json }, { "as MessagePack", &packed } };
+	} forms[] = { { "as notation", &notation },
+		      { "as JSON", &json },
+		      { "as MessagePack", &packed } };
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
 		json_t *again = parse_as(name, forms[i].how, buf_slice(forms[i].b), &plain);
 		assert_equal(name, forms[i].how, again, batch);
@@ -81,9 +84,11 @@ static void check_error(const char *name, struct slice in, struct buf *lines)
 	struct err e = ERR_INIT;
 	char *rest = (char *)buf_str(lines), *line, file[256];
 	snprintf(file, sizeof(file), "%s.in", name);
-	ck_assert_msg(batchfile_parse(file, in, notation_case_reading(name), &batch, &e) != 0, "%s is not refused", name);
+	ck_assert_msg(batchfile_parse(file, in, notation_case_reading(name), &batch, &e) != 0,
+		      "%s is not refused", name);
 	while ((line = strsep(&rest, "\n")) && *line)
-		ck_assert_msg(strstr(e.text, line), "%s: the error is\n%s\nbut should hold\n%s", name, e.text, line);
+		ck_assert_msg(strstr(e.text, line), "%s: the error is\n%s\nbut should hold\n%s",
+			      name, e.text, line);
 }
 
 static void check_case(const char *name)
@@ -135,7 +140,8 @@ START_TEST(case_names)
 }
 END_TEST
 
-static const char batch_text[] = "{\"messages\": [{\"ops\": [{\"kind\": \"bash\", \"command\": \"x\"}]}]}";
+static const char batch_text[] =
+	"{\"messages\": [{\"ops\": [{\"kind\": \"bash\", \"command\": \"x\"}]}]}";
 
 static void refuse(struct slice text, const char *what)
 {
@@ -180,7 +186,10 @@ START_TEST(marks_and_blanks)
 	buf_adds(&b, batch_text);
 	buf_adds(&b, "\n\n");
 	json_decref(parse_as("mark", "JSON", buf_slice(&b), &plain));
-	json_decref(parse_as("mark", "notation", slice_str("\xef\xbb\xbf" "Bash('x')"), &plain));
+	json_decref(parse_as("mark", "notation",
+			     slice_str("\xef\xbb\xbf"
+				       "Bash('x')"),
+			     &plain));
 	buf_done(&b);
 }
 END_TEST
@@ -208,7 +217,8 @@ START_TEST(files)
 	json_t *batch;
 	ck_assert_int_ne(batchfile_read("/nonexistent/file", &plain, &batch, &e), 0);
 	ck_assert_ptr_nonnull(strstr(e.text, "cannot read '/nonexistent/file'"));
-	ck_assert_msg(batchfile_read(CASES "/v01-numbered.in", &plain, &batch, &e) == 0, "%s", e.text);
+	ck_assert_msg(batchfile_read(CASES "/v01-numbered.in", &plain, &batch, &e) == 0, "%s",
+		      e.text);
 	json_decref(batch);
 }
 END_TEST

@@ -1,4 +1,5 @@
-/* batchctl without a daemon: options, what a terminal shows, the model fed by snapshots and events, output by position. */
+/* batchctl without a daemon: options, what a terminal shows, the model fed by snapshots and events,
+ * output by position. */
 #include <errno.h>
 #include <locale.h>
 #include <poll.h>
@@ -35,7 +36,10 @@ struct values {
 
 static const char *const ones[] = { "red", "green", NULL };
 
-#define VALUE(name, letter, type, field, ...) { name, letter, type, offsetof(struct values, field), __VA_ARGS__ }
+#define VALUE(name, letter, type, field, ...)                                                      \
+	{                                                                                          \
+		name, letter, type, offsetof(struct values, field), __VA_ARGS__                    \
+	}
 
 static const struct opt rows[] = {
 	VALUE("flag", 'f', OPT_FLAG, flag, NULL, ""),
@@ -48,12 +52,15 @@ static const struct opt rows[] = {
 	OPT_END,
 };
 
-static int parse(const char *line, bool stop, struct values *v, struct strv *operands, struct err *e)
+static int parse(const char *line, bool stop, struct values *v, struct strv *operands,
+		 struct err *e)
 {
 	static char words[512];
 	char *argv[32] = { (char *)"x" };
 	int argc = 1;
-	struct opts o = { .groups = { { rows, v } }, .n_groups = 1, .stop_at_operand = stop, .command = "x" };
+	struct opts o = {
+		.groups = { { rows, v } }, .n_groups = 1, .stop_at_operand = stop, .command = "x"
+	};
 	snprintf(words, sizeof(words), "%s", line);
 	for (char *p = words, *save = NULL; (p = strtok_r(p, " ", &save)); p = NULL)
 		argv[argc++] = p;
@@ -67,7 +74,9 @@ START_TEST(options_taken)
 	struct values v;
 	struct strv operands;
 	struct err e = ERR_INIT;
-	ck_assert_int_eq(parse("a -fn3 --text=x=y b -m 1 --many 2 -t- --duration 1h30m -- -f", false, &v, &operands, &e), 0);
+	ck_assert_int_eq(parse("a -fn3 --text=x=y b -m 1 --many 2 -t- --duration 1h30m -- -f",
+			       false, &v, &operands, &e),
+			 0);
 	ck_assert(v.flag && !v.other && v.n.set && v.d.set);
 	ck_assert_int_eq(v.n.v, 3);
 	ck_assert_int_eq(v.d.v, 5400000);
@@ -117,16 +126,20 @@ START_TEST(options_refused)
 }
 END_TEST
 
-/* No letter and no name twice where options meet on one line; every row has help; verbs have what dispatch needs. */
+/* No letter and no name twice where options meet on one line; every row has help; verbs have what
+ * dispatch needs. */
 static void check_rows(const struct verb *v, const struct opt *a, const struct opt *b)
 {
 	for (const struct opt *x = a; x && x->name; x++) {
 		ck_assert_msg(x->help && *x->help, "%s --%s has no help", v->name, x->name);
 		ck_assert_msg((x->type == OPT_FLAG) == !x->arg, "%s --%s", v->name, x->name);
-		ck_assert_msg((x->type == OPT_ENUM) == (x->names != NULL), "%s --%s", v->name, x->name);
+		ck_assert_msg((x->type == OPT_ENUM) == (x->names != NULL), "%s --%s", v->name,
+			      x->name);
 		for (const struct opt *y = a == b ? x + 1 : b; y && y->name; y++) {
-			ck_assert_msg(strcmp(x->name, y->name) != 0, "%s has --%s twice", v->name, x->name);
-			ck_assert_msg(!x->letter || x->letter != y->letter, "%s has -%c twice", v->name, x->letter);
+			ck_assert_msg(strcmp(x->name, y->name) != 0, "%s has --%s twice", v->name,
+				      x->name);
+			ck_assert_msg(!x->letter || x->letter != y->letter, "%s has -%c twice",
+				      v->name, x->letter);
 		}
 	}
 }
@@ -170,7 +183,8 @@ START_TEST(fits_columns)
 		{ "hello", 4, "hel\xe2\x80\xa6" },
 		{ "hello", 1, "\xe2\x80\xa6" },
 		{ "hello", 0, "" },
-		{ "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 6, "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e" },
+		{ "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 6,
+		  "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e" },
 		{ "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 4, "\xe6\x97\xa5\xe2\x80\xa6" },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -238,7 +252,8 @@ static void make_view(struct run_view *v, int first)
 	buf_done(&ops);
 }
 
-static struct op_view *send_state(struct run_view *v, int op, const char *state, const char *cause, int64_t time)
+static struct op_view *send_state(struct run_view *v, int op, const char *state, const char *cause,
+				  int64_t time)
 {
 	struct buf b = BUF_INIT;
 	struct pk pk = PK_INIT(&b);
@@ -316,7 +331,8 @@ START_TEST(render_tells)
 	make_view(&v, 2);
 	send_state(&v, 2, "failed", "exit", 10);
 	render_run(&r, &v, &b);
-	ck_assert_ptr_nonnull(strstr(buf_str(&b), "run 7 demo  running  1/3 ops  1 running  1 failed"));
+	ck_assert_ptr_nonnull(
+		strstr(buf_str(&b), "run 7 demo  running  1/3 ops  1 running  1 failed"));
 	ck_assert_ptr_nonnull(strstr(buf_str(&b), "1 build  1/2  1 failed"));
 	ck_assert_ptr_nonnull(strstr(buf_str(&b), "2  0/1"));
 	buf_done(&b);
@@ -349,7 +365,8 @@ END_TEST
 
 /* ---- the connection ---- */
 
-/* A server for one connection: answers hello, then sends the bytes a byte at a time and hangs up. */
+/* A server for one connection: answers hello, then sends the bytes a byte at a time and hangs up.
+ */
 struct server {
 	int listen_fd;
 	struct buf says;
@@ -387,7 +404,8 @@ static struct conn *connect_to(struct server *s, char *dir, char path[64], pthre
 	return c;
 }
 
-static void disconnect_from(struct server *s, struct conn *c, const char *dir, const char *path, pthread_t thread)
+static void disconnect_from(struct server *s, struct conn *c, const char *dir, const char *path,
+			    pthread_t thread)
 {
 	conn_free(c);
 	pthread_join(thread, NULL);
@@ -429,7 +447,10 @@ START_TEST(conn_errors)
 	struct server s = { .says = BUF_INIT };
 	struct err e = ERR_INIT;
 	pthread_t thread;
-	buf_add(&s.says, "\x94\x01\x01\x92\x01\xab" "E_STATE: no\xc0", 18);
+	buf_add(&s.says,
+		"\x94\x01\x01\x92\x01\xab"
+		"E_STATE: no\xc0",
+		18);
 	struct conn *c = connect_to(&s, dir, path, &thread);
 	ck_assert_int_eq(conn_call(c, "run.get", SLICE_NONE, NULL, &e), 1);
 	ck_assert_str_eq(e.text, "E_STATE: no");

@@ -11,10 +11,11 @@ static const struct {
 	const char *text;
 	int64_t ms;
 } durations[] = {
-	{ "500ms", 500 },   { "90s", 90000 },  { "10m", 600000 }, { "1h30m", 5400000 }, { "2d", 172800000 },
-	{ "1.5s", 1500 },   { "7", 7000 },     { "0.25", 250 },	  { "0", 0 },		{ "1m1s1ms", 61001 },
-	{ "", -1 },	    { "s", -1 },       { "5x", -1 },	  { "-5s", -1 },	{ "1h30", -1 },
-	{ "99999999d", -1 }, { "1 s", -1 },    { "1..5s", -1 },
+	{ "500ms", 500 },    { "90s", 90000 },	   { "10m", 600000 }, { "1h30m", 5400000 },
+	{ "2d", 172800000 }, { "1.5s", 1500 },	   { "7", 7000 },     { "0.25", 250 },
+	{ "0", 0 },	     { "1m1s1ms", 61001 }, { "", -1 },	      { "s", -1 },
+	{ "5x", -1 },	     { "-5s", -1 },	   { "1h30", -1 },    { "99999999d", -1 },
+	{ "1 s", -1 },	     { "1..5s", -1 },
 };
 
 START_TEST(duration)
@@ -29,9 +30,14 @@ END_TEST
 static const struct {
 	const char *base, *path, *want;
 } paths[] = {
-	{ "/a/b", "c", "/a/b/c" },	{ "/a/b", "../c", "/a/c" },   { "/a", "../../../x", "/x" },
-	{ "/a", "/b//c/./d/", "/b/c/d" }, { "/", "", "/" },	      { "/a/b/", ".", "/a/b" },
-	{ "/a", "..", "/" },		{ "/a/b", "..c/...", "/a/b/..c/..." },
+	{ "/a/b", "c", "/a/b/c" },
+	{ "/a/b", "../c", "/a/c" },
+	{ "/a", "../../../x", "/x" },
+	{ "/a", "/b//c/./d/", "/b/c/d" },
+	{ "/", "", "/" },
+	{ "/a/b/", ".", "/a/b" },
+	{ "/a", "..", "/" },
+	{ "/a/b", "..c/...", "/a/b/..c/..." },
 };
 
 START_TEST(normal_path)
@@ -47,9 +53,18 @@ static const struct {
 	const char *bytes;
 	bool valid;
 } texts[] = {
-	{ "", true },		    { "abc", true },	       { "\xc3\xa9", true },	      { "\xe2\x82\xac", true },
-	{ "\xf0\x9f\x98\x80", true }, { "\xc0\x80", false },   { "\xed\xa0\x80", false },     { "\xf4\x90\x80\x80", false },
-	{ "\xff", false },	    { "a\xc3", false },	       { "\x80", false },	      { "\xe0\x80\x80", false },
+	{ "", true },
+	{ "abc", true },
+	{ "\xc3\xa9", true },
+	{ "\xe2\x82\xac", true },
+	{ "\xf0\x9f\x98\x80", true },
+	{ "\xc0\x80", false },
+	{ "\xed\xa0\x80", false },
+	{ "\xf4\x90\x80\x80", false },
+	{ "\xff", false },
+	{ "a\xc3", false },
+	{ "\x80", false },
+	{ "\xe0\x80\x80", false },
 };
 
 START_TEST(utf8)
@@ -63,16 +78,22 @@ static const struct {
 	bool good;
 	int64_t value;
 } numbers[] = {
-	{ "0", true, 0 },   { "-1", true, -1 }, { "9007199254740992", true, INT64_C(1) << 53 },
-	{ "", false, 0 },   { "-", false, 0 },	{ "1x", false, 0 },
-	{ "99999999999999999999", false, 0 },	{ "+1", false, 0 },
+	{ "0", true, 0 },
+	{ "-1", true, -1 },
+	{ "9007199254740992", true, INT64_C(1) << 53 },
+	{ "", false, 0 },
+	{ "-", false, 0 },
+	{ "1x", false, 0 },
+	{ "99999999999999999999", false, 0 },
+	{ "+1", false, 0 },
 };
 
 START_TEST(number)
 {
 	int64_t v = 0;
-	ck_assert_int_eq(parse_int(slice_str(numbers[_i].text), -(INT64_C(1) << 53), INT64_C(1) << 53, &v),
-			 numbers[_i].good);
+	ck_assert_int_eq(
+		parse_int(slice_str(numbers[_i].text), -(INT64_C(1) << 53), INT64_C(1) << 53, &v),
+		numbers[_i].good);
 	ck_assert_int_eq(v, numbers[_i].value);
 }
 END_TEST

@@ -23,11 +23,12 @@ START_TEST(all_settings)
 {
 	struct config c;
 	struct err e = ERR_INIT;
-	int r = read_text(&c,
-			  "# a comment\n\nslots = 4\ngroup.build=2\noutput_cap = 1M\ngrace = 2s\ndrain = 1m\n"
-			  "keep_output = 1d\nkeep_output_bytes = 1G\nkeep_rows = 30d\nmax_frame = 1M\n"
-			  "shell = /bin/sh\nlog_level = debug",
-			  &e);
+	int r = read_text(
+		&c,
+		"# a comment\n\nslots = 4\ngroup.build=2\noutput_cap = 1M\ngrace = 2s\ndrain = 1m\n"
+		"keep_output = 1d\nkeep_output_bytes = 1G\nkeep_rows = 30d\nmax_frame = 1M\n"
+		"shell = /bin/sh\nlog_level = debug",
+		&e);
 	ck_assert_msg(r == 0, "%s", e.text);
 	ck_assert_int_eq(c.slots, 4);
 	ck_assert_uint_eq(c.n_groups, 1);

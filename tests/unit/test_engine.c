@@ -1,6 +1,7 @@
 /*
- * The engine against a world made of arrays: random batches, random outcomes, commits that come late, and the rules that must hold
- * whatever happens. No process is started here; the integration tests do that.
+ * The engine against a world made of arrays: random batches, random outcomes, commits that come
+ * late, and the rules that must hold whatever happens. No process is started here; the integration
+ * tests do that.
  */
 #include <check.h>
 #include <errno.h>
@@ -72,7 +73,8 @@ static int w_start(void *arg, const struct exec_spec *spec)
 	return 0;
 }
 
-static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path, uint32_t mask, int64_t cap)
+static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path,
+			 uint32_t mask, int64_t cap)
 {
 	(void)op;
 	(void)path;
@@ -113,7 +115,8 @@ static void w_event(void *arg, const struct event *e)
 	struct world *w = arg;
 	ck_assert_msg(w->answered, "an event before the submit was answered");
 	if (e->type == EVENT_OP_STATE && op_state_ended(e->op->state))
-		ck_assert_msg(w->state[e->op->op] == (int)e->op->state, "op %u: told before it was stored", e->op->op);
+		ck_assert_msg(w->state[e->op->op] == (int)e->op->state,
+			      "op %u: told before it was stored", e->op->op);
 	if (e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
 		w->end = *e->row;
 }
@@ -173,7 +176,9 @@ static void w_commit_one(struct world *w)
 static void w_end_one(struct world *w)
 {
 	size_t i = rnd(w, (unsigned)w->n_running);
-	struct exec_result x = { .token = w->running[i], .pid = 100, .started = 1, .ended = 2, .duration_ms = 1 };
+	struct exec_result x = {
+		.token = w->running[i], .pid = 100, .started = 1, .ended = 2, .duration_ms = 1
+	};
 	bool good = rnd(w, 5) != 0;
 	x.wait_status = good ? 0 : 1 << 8;
 	w->running[i] = w->running[--w->n_running];
@@ -186,11 +191,14 @@ static void w_end_one(struct world *w)
 static void w_init(struct world *w, unsigned seed, int commit_fails)
 {
 	*w = (struct world){ .seed = seed, .commit_fails = commit_fails };
-	struct engine_config config = { .slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r" };
+	struct engine_config config = {
+		.slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r"
+	};
 	static char *no_env[] = { NULL };
 	config.environ_dflt = no_env;
-	struct engine_ports ports = { w_commit, w_start, w_start_file, w_token, w_stop,	 w_signal,
-				      w_token,	w_run_done, w_event,	  w_run_state, w_lost, w };
+	struct engine_ports ports = { w_commit, w_start,     w_start_file, w_token,
+				      w_stop,	w_signal,    w_token,	   w_run_done,
+				      w_event,	w_run_state, w_lost,	   w };
 	w->e = engine_new(&config, &ports, 1, 0);
 }
 
@@ -280,10 +288,12 @@ static void check_end(struct world *w, unsigned ops)
 	ck_assert_msg(w->over, "seed %u: the run did not end", w->seed);
 	ck_assert_uint_eq(w->n_running, 0);
 	const struct run_summary *s = &w->end.summary;
-	ck_assert_uint_eq(s->succeeded + s->failed + s->skipped + s->cancelled + s->interrupted, ops);
+	ck_assert_uint_eq(s->succeeded + s->failed + s->skipped + s->cancelled + s->interrupted,
+			  ops);
 	for (unsigned op = 1; op <= ops; op++) {
 		ck_assert_int_eq(w->rows[op], 1);
-		ck_assert_msg(op_state_ended((enum op_state)w->state[op]), "op %u stored as %d", op, w->state[op]);
+		ck_assert_msg(op_state_ended((enum op_state)w->state[op]), "op %u stored as %d", op,
+			      w->state[op]);
 		if (w->state[op] == OP_SUCCEEDED)
 			ck_assert(w->started[op] >= 1 && w->ended_good[op]);
 		if (w->state[op] == OP_SKIPPED)
@@ -299,7 +309,9 @@ static void one_life(unsigned seed, int commit_fails, bool cancel)
 	struct buf b = BUF_INIT;
 	w_init(&w, seed, commit_fails);
 	unsigned ops = pack_batch(&w, &b);
-	engine_submit(w.e, &(struct engine_submit){ .batch = buf_slice(&b), .done = w_answer, .arg = &w }, NULL);
+	engine_submit(
+		w.e, &(struct engine_submit){ .batch = buf_slice(&b), .done = w_answer, .arg = &w },
+		NULL);
 	w_drive(&w, cancel);
 	ck_assert_msg(!w.error[0], "%s", w.error);
 	check_end(&w, ops);

@@ -1,5 +1,6 @@
 /*
- * write, edit and read ops: what is in the file afterwards, how it went, and that nothing else is left behind.
+ * write, edit and read ops: what is in the file afterwards, how it went, and that nothing else is
+ * left behind.
  */
 #include <check.h>
 #include <dirent.h>
@@ -255,7 +256,8 @@ END_TEST
 
 START_TEST(test_links)
 {
-	char *a = in_dir("link"), *b = in_dir("dangling"), *c = in_dir("loop"), *d = in_dir("abs"), *target = in_dir("t/real");
+	char *a = in_dir("link"), *b = in_dir("dangling"), *c = in_dir("loop"), *d = in_dir("abs"),
+	     *target = in_dir("t/real");
 	ck_assert_int_eq(write_text("t/real", "1"), 0);
 	ck_assert_int_eq(symlink("t/../t/real", a), 0);
 	ck_assert_int_eq(symlink("new/place", b), 0);
@@ -385,7 +387,8 @@ START_TEST(test_read_only_fs)
 	char *path = in_dir("m");
 	ck_assert_int_eq(mkdir(path, 0755), 0);
 	stop_all();
-	if (getuid() == 0 && unshare(CLONE_NEWNS) == 0 && mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
+	if (getuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
 	    mount("tmpfs", path, "tmpfs", MS_RDONLY, "") == 0) {
 		start_all(1);
 		ck_assert_int_eq(write_text("m/f", "x"), CAUSE_IO);
@@ -454,7 +457,7 @@ START_TEST(test_expect)
 	check_file("f", "new");
 	ck_assert_uint_eq(mode_of("f"), 0640);
 	ck_assert_int_eq(run(&op, "f"), 0); /* done before a crash */
-	op.expect = slice_of(old, 10); /* a part is not enough */
+	op.expect = slice_of(old, 10);	    /* a part is not enough */
 	put("f", "old", 0640);
 	ck_assert_int_eq(run(&op, "f"), CAUSE_CONFLICT);
 }
@@ -507,8 +510,9 @@ static const struct {
 START_TEST(test_edit)
 {
 	put("f", edits[_i].text, 0754);
-	ck_assert_msg(edit_text("f", edits[_i].old, edits[_i].new, edits[_i].all) == edits[_i].cause, "%s: %s",
-		      edits[_i].name, last.error.text);
+	ck_assert_msg(edit_text("f", edits[_i].old, edits[_i].new, edits[_i].all) ==
+			      edits[_i].cause,
+		      "%s: %s", edits[_i].name, last.error.text);
 	check_file("f", edits[_i].then ? edits[_i].then : edits[_i].text);
 	if (edits[_i].error)
 		check_error(edits[_i].error);
@@ -544,7 +548,9 @@ static char *output_of(uint64_t token)
 	struct buf data = BUF_INIT;
 	int64_t first, next, dropped;
 	ck_assert_int_eq(runlog_open(runs, token_run(token), &r), 0);
-	ck_assert_int_eq(runlog_read(r, token_op(token), 1, STREAM_STDOUT, 0, -1, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(runlog_read(r, token_op(token), 1, STREAM_STDOUT, 0, -1, &data, NULL,
+				     &first, &next, &dropped),
+			 0);
 	runlog_close(r);
 	return buf_steal(&data);
 }
@@ -626,7 +632,8 @@ START_TEST(test_cancel)
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ck_assert_int_eq(ftruncate(fd, 64 << 20), 0);
 	close(fd);
-	exec_file_start(files, token_make(3, 1, 1), &reading, path, 022, 1000); /* keeps the one thread busy */
+	exec_file_start(files, token_make(3, 1, 1), &reading, path, 022,
+			1000); /* keeps the one thread busy */
 	char *other = in_dir("other");
 	op.content = slice_str("x");
 	exec_file_start(files, token_make(3, 2, 1), &op, other, 022, 0);
@@ -641,7 +648,8 @@ START_TEST(test_cancel)
 }
 END_TEST
 
-/* Killed at any moment, over and over: the old content or the new one, and the same op again sweeps up. */
+/* Killed at any moment, over and over: the old content or the new one, and the same op again sweeps
+ * up. */
 START_TEST(test_kill)
 {
 	char *one = xcalloc(1, 300001), *two = xcalloc(1, 300001);

@@ -1,4 +1,5 @@
-/* Field tables: every type, right and wrong, with the words of the refusal; whole values; suggestions. */
+/* Field tables: every type, right and wrong, with the words of the refusal; whole values;
+ * suggestions. */
 #include <check.h>
 
 #include "common/text.h"
@@ -79,13 +80,15 @@ static const struct {
 	{ "{'dur': 1}", "at.dur: unknown key (did you mean 'duration'?)", E_PARAMS },
 	{ "{'xyzzy': 1}", "at.xyzzy: unknown key", E_PARAMS },
 	{ "{'': 1}", "at.: unknown key", E_PARAMS },
-	{ "{'flag\\x00\\x00': true}", "at.flag\\x00\\x00: unknown key (did you mean 'flag'?)", E_PARAMS },
+	{ "{'flag\\x00\\x00': true}", "at.flag\\x00\\x00: unknown key (did you mean 'flag'?)",
+	  E_PARAMS },
 	{ "{'a\\nb': 1}", "at.a\\nb: unknown key", E_PARAMS },
 	{ "{'\\xff': 1}", "at: key '\\xff' is not valid UTF-8", E_UTF8 },
 	{ "{'other': 1}", "at.other: not a key of kind 'a'", E_PARAMS },
 	{ "{'number': 'x'}", "at.number: must be an int, not str", E_PARAMS },
 	{ "{'number': 1.5}", "at.number: must be an int, not float", E_PARAMS },
-	{ "{'number': 9007199254740993}", "at.number: must be -9007199254740992 to 9007199254740992, not 9007199254740993",
+	{ "{'number': 9007199254740993}",
+	  "at.number: must be -9007199254740992 to 9007199254740992, not 9007199254740993",
 	  E_PARAMS },
 	{ "{'number': 1e300}", "at.number: integers must lie within +-2^53", E_PARAMS },
 	{ "{'small': 0}", "at.small: must be 1 to 10, not 0", E_PARAMS },
@@ -94,10 +97,14 @@ static const struct {
 	{ "{'duration': -1}", "at.duration: must not be negative", E_PARAMS },
 	{ "{'duration': -0.5}", "at.duration: must not be negative", E_PARAMS },
 	{ "{'duration': 1e12}", "at.duration: must be at most 10000 days", E_PARAMS },
-	{ "{'duration': true}", "at.duration: must be a number of seconds or a str such as \"90s\", not bool", E_PARAMS },
+	{ "{'duration': true}",
+	  "at.duration: must be a number of seconds or a str such as \"90s\", not bool", E_PARAMS },
 	{ "{'duration': '5 parsecs'}",
-	  "at.duration: '5 parsecs' is no duration: write \"500ms\", \"90s\", \"10m\", \"1h30m\" or \"2d\"", E_PARAMS },
-	{ "{'octal': 493}", "at.octal: must be a str of octal digits such as \"022\", not int", E_PARAMS },
+	  "at.duration: '5 parsecs' is no duration: write \"500ms\", \"90s\", \"10m\", \"1h30m\" "
+	  "or \"2d\"",
+	  E_PARAMS },
+	{ "{'octal': 493}", "at.octal: must be a str of octal digits such as \"022\", not int",
+	  E_PARAMS },
 	{ "{'octal': '1000'}", "at.octal: '1000' must be octal digits up to 777", E_PARAMS },
 	{ "{'octal': '8'}", "at.octal: '8' must be octal digits up to 777", E_PARAMS },
 	{ "{'utf8': '\\xff'}", "at.utf8: not valid UTF-8", E_UTF8 },
@@ -107,18 +114,22 @@ static const struct {
 	{ "{'name': 'a\\nb'}", "at.name: must not hold control characters", E_PARAMS },
 	{ "{'name': '\\xc3'}", "at.name: not valid UTF-8", E_UTF8 },
 	{ "{'label': '12'}", "at.label: '12' must not be a number", E_PARAMS },
-	{ "{'label': 'last'}", "at.label: 'last' has a meaning of its own: choose another", E_PARAMS },
-	{ "{'label': 'all'}", "at.label: 'all' has a meaning of its own: choose another", E_PARAMS },
+	{ "{'label': 'last'}", "at.label: 'last' has a meaning of its own: choose another",
+	  E_PARAMS },
+	{ "{'label': 'all'}", "at.label: 'all' has a meaning of its own: choose another",
+	  E_PARAMS },
 	{ "{'label': 'a.b'}", "at.label: 'a.b' must not hold '.', ',' or a blank", E_PARAMS },
 	{ "{'label': 'a b'}", "at.label: 'a b' must not hold '.', ',' or a blank", E_PARAMS },
 	{ "{'cstr': 'a\\x00b'}", "at.cstr: must not hold a NUL byte", E_PARAMS },
 	{ "{'path': ''}", "at.path: must not be empty", E_PARAMS },
 	{ "{'path': 'a\\x00'}", "at.path: must not hold a NUL byte", E_PARAMS },
 	{ "{'abspath': 'a'}", "at.abspath: must be absolute", E_PARAMS },
-	{ "{'color': 'gren'}", "at.color: 'gren' is unknown: must be one of 'red', 'green', 'blue'", E_PARAMS },
+	{ "{'color': 'gren'}", "at.color: 'gren' is unknown: must be one of 'red', 'green', 'blue'",
+	  E_PARAMS },
 	{ "{'color': false}", "at.color: must be a str, not bool", E_PARAMS },
 	{ "{'off': true}", "at.off: must be a str, not bool", E_PARAMS },
-	{ "{'colors': ['red', 'x']}", "at.colors[1]: 'x' is unknown: must be one of 'red', 'green', 'blue'", E_PARAMS },
+	{ "{'colors': ['red', 'x']}",
+	  "at.colors[1]: 'x' is unknown: must be one of 'red', 'green', 'blue'", E_PARAMS },
 	{ "{'op': 0}", "at.op: must be 1 to 1048576, not 0", E_PARAMS },
 	{ "{'op': []}", "at.op: must be an op's index (int) or id (str), not array", E_PARAMS },
 	{ "{'map': [1]}", "at.map: must be a map, not array", E_PARAMS },
@@ -140,7 +151,8 @@ static const struct {
 	  "at.meta.a.a.a.a.a.a.a.a: nested too deep", E_LIMIT },
 	{ "{'push': []}", "at.push: must be [method, args...], not empty", E_PARAMS },
 	{ "{'push': [1]}", "at.push[0]: must be a str, not int", E_PARAMS },
-	{ "{'any': {'a': 9007199254740993}}", "at.any.a: integers must lie within +-2^53", E_PARAMS },
+	{ "{'any': {'a': 9007199254740993}}", "at.any.a: integers must lie within +-2^53",
+	  E_PARAMS },
 };
 
 START_TEST(test_refusals)
@@ -172,7 +184,9 @@ START_TEST(test_places)
 	ck_assert_int_eq(decode(&b, "{'flag': 1}", "", &all, NULL), 1); /* without an err */
 	struct field_opts opts = { .kinds = 2, .kind_name = "b" };
 	buf_clear(&b);
-	ck_assert_int_eq(field_decode_with(table, mp_text(&b, "{'mine': 1}"), &all, "m[0]", &opts, NULL, &e), 1);
+	ck_assert_int_eq(
+		field_decode_with(table, mp_text(&b, "{'mine': 1}"), &all, "m[0]", &opts, NULL, &e),
+		1);
 	ck_assert_str_eq(e.text, "m[0].other: required");
 	buf_done(&b);
 }
@@ -183,11 +197,16 @@ START_TEST(test_values)
 	struct buf b = BUF_INIT;
 	struct err e;
 	struct all a;
-	ck_assert_int_eq(decode(&b, "{'flag': false, 'number': nil, 'duration': 0.25, 'octal': '0644', 'utf8': b'\\xc3\\xa4',"
-				    " 'name': '\xc3\xa4 b', 'name0': '', 'label': 'x-1', 'bytes': b'\\x00', 'path': 'a/b', 'off': false,"
-				    " 'color': 'blue', 'colors': ['red', 'blue'], 'op': 3, 'ints': [1.0], 'mine': 4, 'ignored': [1],"
-				    " 'env': {'A': nil, 'B': b'\\xff'}, 'map': [], 'push': ['m', []]}",
-				"", &a, &e), 0);
+	ck_assert_int_eq(decode(&b,
+				"{'flag': false, 'number': nil, 'duration': 0.25, 'octal': '0644', "
+				"'utf8': b'\\xc3\\xa4',"
+				" 'name': '\xc3\xa4 b', 'name0': '', 'label': 'x-1', 'bytes': "
+				"b'\\x00', 'path': 'a/b', 'off': false,"
+				" 'color': 'blue', 'colors': ['red', 'blue'], 'op': 3, 'ints': "
+				"[1.0], 'mine': 4, 'ignored': [1],"
+				" 'env': {'A': nil, 'B': b'\\xff'}, 'map': [], 'push': ['m', []]}",
+				"", &a, &e),
+			 0);
 	ck_assert(a.has_flag && !a.flag && !a.has_number);
 	ck_assert_int_eq(a.number, -7);
 	ck_assert_int_eq(a.duration, 250);
@@ -204,7 +223,10 @@ START_TEST(test_values)
 	ck_assert_int_eq(a.only_b, 0);
 	ck_assert_int_eq(array_count(a.push), 2);
 	ck_assert_int_eq(array_count(a.names), 0);
-	ck_assert_int_eq(decode(&b, "{'op': 'x', 'colors': 'green', 'duration': '1h30m', 'number': 2.0}", "", &a, &e), 0);
+	ck_assert_int_eq(
+		decode(&b, "{'op': 'x', 'colors': 'green', 'duration': '1h30m', 'number': 2.0}", "",
+		       &a, &e),
+		0);
 	ck_assert(slice_is(a.op.id, "x"));
 	ck_assert_uint_eq(a.colors, 2);
 	ck_assert_int_eq(a.duration, 5400000);
@@ -230,7 +252,9 @@ START_TEST(test_sizes)
 	static const struct {
 		const char *key;
 		size_t good;
-	} sizes[] = { { "name", LIMIT_NAME_BYTES }, { "label", LIMIT_NAME_BYTES }, { "path", LIMIT_PATH_BYTES } };
+	} sizes[] = { { "name", LIMIT_NAME_BYTES },
+		      { "label", LIMIT_NAME_BYTES },
+		      { "path", LIMIT_PATH_BYTES } };
 	memset(big, 'x', sizeof(big));
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		for (size_t more = 0; more <= 1; more++) {
@@ -239,7 +263,9 @@ START_TEST(test_sizes)
 			pk_map(&pk);
 			pk_kstr(&pk, sizes[i].key, slice_of(big, sizes[i].good + more));
 			pk_end(&pk);
-			ck_assert_int_eq(field_decode_with(table, buf_slice(&b), &a, "", &opts, NULL, &e), (int)more);
+			ck_assert_int_eq(
+				field_decode_with(table, buf_slice(&b), &a, "", &opts, NULL, &e),
+				(int)more);
 			if (more)
 				ck_assert_int_eq(e.sym, E_LIMIT);
 		}
@@ -277,8 +303,10 @@ START_TEST(test_long_place)
 	struct err e;
 	for (int i = 0; i < 30; i++) {
 		pk_map(&pk);
-		pk_keyslice(&pk, slice_str("x\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
-					   "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"));
+		pk_keyslice(&pk, slice_str("x\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3"
+					   "\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
+					   "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3"
+					   "\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"));
 	}
 	pk_int(&pk, INT64_MAX);
 	for (int i = 0; i < 30; i++)
@@ -299,7 +327,8 @@ START_TEST(test_check_raw)
 	ck_assert_str_eq(e.text, "v: must not be NaN or infinite");
 	ck_assert_int_eq(value_check(slice_of("\x81\x01\x02", 3), 8, "v", &e), 1);
 	ck_assert_str_eq(e.text, "v: keys must be str, not int");
-	ck_assert_int_eq(value_check(slice_of("\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 9), 8, "v", &e), 1);
+	ck_assert_int_eq(
+		value_check(slice_of("\xcf\xff\xff\xff\xff\xff\xff\xff\xff", 9), 8, "v", &e), 1);
 	ck_assert_int_eq(value_check(slice_of("\xd4\x01\x01", 3), 8, "v", &e), 1);
 	ck_assert_int_eq(value_check(slice_of("\x91\x91\x90", 3), 3, "v", &e), 0);
 	ck_assert_int_eq(value_check(slice_of("\x91\x91\x90", 3), 2, "v", &e), 1);

@@ -1,4 +1,5 @@
-/* JSON: reading strictly, numbers exactly, to MessagePack and back, text straight from MessagePack. */
+/* JSON: reading strictly, numbers exactly, to MessagePack and back, text straight from MessagePack.
+ */
 #include "client/json.h"
 
 #include <float.h>
@@ -56,7 +57,9 @@ START_TEST(pretty)
 	json_t *v;
 	struct err e = ERR_INIT;
 	ck_assert_int_eq(json_read(slice_str("{\"a\":[1,{\"b\":[]}],\"c\":{}}"), "f", &v, &e), 0);
-	assert_printed(v, JSON_PRETTY, "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}");
+	assert_printed(
+		v, JSON_PRETTY,
+		"{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}");
 	json_decref(v);
 }
 END_TEST
@@ -83,7 +86,8 @@ START_TEST(refuses)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		json_t *v;
 		struct err e = ERR_INIT;
-		ck_assert_msg(json_read(slice_str(rows[i].text), "f", &v, &e) != 0, "%s", rows[i].text);
+		ck_assert_msg(json_read(slice_str(rows[i].text), "f", &v, &e) != 0, "%s",
+			      rows[i].text);
 		ck_assert_msg(strstr(e.text, rows[i].error), "%s: %s", rows[i].text, e.text);
 	}
 }
@@ -97,7 +101,12 @@ START_TEST(depth)
 	struct err e = ERR_INIT;
 	ck_assert_msg(json_read(slice_str(text), "f", &v, &e) == 0, "%s", e.text);
 	json_decref(v);
-	ck_assert_int_eq(json_read(slice_str("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"), "f", &v, &e), 0);
+	ck_assert_int_eq(
+		json_read(
+			slice_str(
+				"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"),
+			"f", &v, &e),
+		0);
 	json_decref(v);
 }
 END_TEST
@@ -106,8 +115,10 @@ START_TEST(base64)
 {
 	static const struct {
 		const char *bytes, *text;
-	} rows[] = { { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "\xff\xfe\xfd", "//79" } };
-	static const char *const bad[] = { "Z", "Zg=", "Zg===", "Z===", "Zh==", "Zm9=", "Zm 9", "Zm9v\n", "Zm-v", "====", "=" };
+	} rows[] = { { "", "" },	{ "f", "Zg==" },	{ "fo", "Zm8=" },
+		     { "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "\xff\xfe\xfd", "//79" } };
+	static const char *const bad[] = { "Z",	   "Zg=",    "Zg===", "Z===", "Zh==", "Zm9=",
+					   "Zm 9", "Zm9v\n", "Zm-v",  "====", "=" };
 	struct buf b = BUF_INIT;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		buf_clear(&b);
@@ -169,11 +180,15 @@ START_TEST(bin)
 	json_t *v = json_pack("{s:{s:s}}", "a", "$bin", "/wA=");
 	json_t *back = roundtrip(v, &packed);
 	/* fixmap 1, "a", bin8 of two bytes */
-	ck_assert_mem_eq(packed.p, "\x81\xa1" "a\xc4\x02\xff\x00", 7);
+	ck_assert_mem_eq(packed.p,
+			 "\x81\xa1"
+			 "a\xc4\x02\xff\x00",
+			 7);
 	ck_assert(json_equal(v, back));
 	json_decref(back);
 	json_decref(v);
-	/* Bytes that are UTF-8 are shown as text, whether they came as str or as bin; a bad key does not break the line. */
+	/* Bytes that are UTF-8 are shown as text, whether they came as str or as bin; a bad key
+	 * does not break the line. */
 	struct pk pk = PK_INIT(&packed);
 	buf_clear(&packed);
 	pk_map(&pk);
@@ -183,7 +198,8 @@ START_TEST(bin)
 	pk_str(&pk, slice_of("\xff", 1));
 	pk_end(&pk);
 	json_print_mp(buf_slice(&packed), JSON_LINE, &text);
-	ck_assert_str_eq(buf_str(&text), "{\"k\xef\xbf\xbd\": \"text\", \"s\": {\"$bin\": \"/w==\"}}");
+	ck_assert_str_eq(buf_str(&text),
+			 "{\"k\xef\xbf\xbd\": \"text\", \"s\": {\"$bin\": \"/w==\"}}");
 	buf_done(&packed);
 	buf_done(&text);
 }
@@ -210,7 +226,8 @@ START_TEST(reals)
 {
 	struct rnd r = { .state = 42 };
 	for (int i = 0; i < 200000; i++) {
-		uint64_t bits = (uint64_t)rnd_next(&r) << 33 ^ (uint64_t)rnd_next(&r) << 10 ^ rnd_next(&r);
+		uint64_t bits =
+			(uint64_t)rnd_next(&r) << 33 ^ (uint64_t)rnd_next(&r) << 10 ^ rnd_next(&r);
 		double v;
 		struct buf b = BUF_INIT;
 		memcpy(&v, &bits, sizeof(v));
@@ -231,9 +248,21 @@ START_TEST(js_numbers)
 		double v;
 		const char *text;
 	} rows[] = {
-		{ 1, "1" }, { -0.0, "0" }, { 0.5, "0.5" }, { -1.25, "-1.25" }, { 100, "100" }, { 123.456, "123.456" }, { 1e20, "100000000000000000000" },
-		{ 1e21, "1e+21" }, { 1.5e21, "1.5e+21" }, { 1e-6, "0.000001" }, { 1.5e-6, "0.0000015" }, { 1e-7, "1e-7" }, { 1.25e-9, "1.25e-9" },
-		{ DBL_MAX, "1.7976931348623157e+308" }, { 0.1 + 0.2, "0.30000000000000004" },
+		{ 1, "1" },
+		{ -0.0, "0" },
+		{ 0.5, "0.5" },
+		{ -1.25, "-1.25" },
+		{ 100, "100" },
+		{ 123.456, "123.456" },
+		{ 1e20, "100000000000000000000" },
+		{ 1e21, "1e+21" },
+		{ 1.5e21, "1.5e+21" },
+		{ 1e-6, "0.000001" },
+		{ 1.5e-6, "0.0000015" },
+		{ 1e-7, "1e-7" },
+		{ 1.25e-9, "1.25e-9" },
+		{ DBL_MAX, "1.7976931348623157e+308" },
+		{ 0.1 + 0.2, "0.30000000000000004" },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct buf b = BUF_INIT;

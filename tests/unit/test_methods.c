@@ -17,10 +17,12 @@ START_TEST(test_table)
 		ck_assert_uint_le(strlen(m->name), LIMIT_METHOD_BYTES);
 		ck_assert(m->doc && *m->doc && m->params_size > 0);
 		for (const struct field *f = m->fields; f->name; f++, n++) {
-			ck_assert_msg(f->doc && *f->doc, "%s.%s has no line of documentation", m->name, f->name);
+			ck_assert_msg(f->doc && *f->doc, "%s.%s has no line of documentation",
+				      m->name, f->name);
 			ck_assert_uint_lt(f->offset, m->params_size);
 			for (const struct field *g = m->fields; g < f; g++)
-				ck_assert_msg(strcmp(f->name, g->name) != 0, "%s.%s is there twice", m->name, f->name);
+				ck_assert_msg(strcmp(f->name, g->name) != 0, "%s.%s is there twice",
+					      m->name, f->name);
 		}
 		ck_assert_uint_le(n, FIELD_MAX_PER_TABLE);
 	}
@@ -39,9 +41,11 @@ static const struct {
 	{ METHOD_RUN_LIST, "{}", "params must be [] or [map]" },
 	{ METHOD_RUN_LIST, "[{}, {}]", "params must be [] or [map]" },
 	{ METHOD_RUN_LIST, "[7]", "must be a map, not int" },
-	{ METHOD_RUN_LIST, "[{'statee': 'queued'}]", "statee: unknown key (did you mean 'state'?)" },
+	{ METHOD_RUN_LIST, "[{'statee': 'queued'}]",
+	  "statee: unknown key (did you mean 'state'?)" },
 	{ METHOD_RUN_LIST, "[{'state': 'dead'}]",
-	  "state: 'dead' is unknown: must be one of 'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled', 'interrupted'" },
+	  "state: 'dead' is unknown: must be one of 'queued', 'running', 'paused', 'succeeded', "
+	  "'failed', 'cancelled', 'interrupted'" },
 	{ METHOD_RUN_GET, "[]", "run: required" },
 	{ METHOD_RUN_GET, "[{'run': nil}]", "run: required" },
 	{ METHOD_RUN_GET, "[{'run': 0}]", "run: must be at least 1, not 0" },
@@ -50,24 +54,30 @@ static const struct {
 	{ METHOD_RUN_WAIT, "[{'run': 1, 'runs': [2]}]", "give one of 'run' and 'runs'" },
 	{ METHOD_RUN_WAIT, "[{'runs': []}]", "runs: must not be empty" },
 	{ METHOD_RUN_WAIT, "[{'runs': [1, 2], 'any': true}]", NULL },
-	{ METHOD_RUN_CANCEL, "[{'run': 1, 'op': 'build', 'signal': 'SIGTERM', 'grace': '2s', 'now': true}]", NULL },
+	{ METHOD_RUN_CANCEL,
+	  "[{'run': 1, 'op': 'build', 'signal': 'SIGTERM', 'grace': '2s', 'now': true}]", NULL },
 	{ METHOD_RUN_OUTPUT, "[{'run': 1}]", "op: required" },
-	{ METHOD_RUN_OUTPUT, "[{'run': 1, 'op': 1, 'tail': 5, 'lines': 5}]", "give only one of 'offset', 'tail' and 'lines'" },
+	{ METHOD_RUN_OUTPUT, "[{'run': 1, 'op': 1, 'tail': 5, 'lines': 5}]",
+	  "give only one of 'offset', 'tail' and 'lines'" },
 	{ METHOD_RUN_FORGET, "[]", "give 'run', 'before' or 'state'" },
-	{ METHOD_RUN_SUBSCRIBE, "[{'output': false, 'push': ['nvim_exec_lua', 'code', []]}]", NULL },
+	{ METHOD_RUN_SUBSCRIBE, "[{'output': false, 'push': ['nvim_exec_lua', 'code', []]}]",
+	  NULL },
 	{ METHOD_RUN_SUBSCRIBE, "[{'output': 'data'}]", NULL },
 	{ METHOD_RUN_SUBSCRIBE, "[{'push': []}]", "push: must be [method, args...], not empty" },
 	{ METHOD_TODO_WRITE, "[{'list': 'l'}]", "todos: required" },
 	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'content': 'x'}]", "id: required" },
 	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'activeForm': 'a', 'active_form': 'b'}]",
 	  "activeForm: given twice, as 'active_form' too" },
-	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'content': ''}]", "content: must not be empty" },
-	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'colour': 'red'}]", "colour: unknown key" },
+	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'content': ''}]",
+	  "content: must not be empty" },
+	{ METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'colour': 'red'}]",
+	  "colour: unknown key" },
 	{ METHOD_TODO_CLAIM, "[{'list': 'l'}]", "owner: required" },
 	{ METHOD_GROUP_SET, "[{'group': 'g'}]", "give 'slots' or 'paused'" },
 	{ METHOD_DAEMON_STATUS, "[{'x': 1}]", "x: unknown key" },
 	{ METHOD_RPC_ASYNC, "[{'method': 'run.wait', 'params': {'run': 1}, 'push': ['x']}]", NULL },
-	{ METHOD_RPC_HELLO, "[{'client': 'x', 'protocol': 1, 'cwd': 'here'}]", "cwd: must be absolute" },
+	{ METHOD_RPC_HELLO, "[{'client': 'x', 'protocol': 1, 'cwd': 'here'}]",
+	  "cwd: must be absolute" },
 };
 
 START_TEST(test_rows)
@@ -106,14 +116,21 @@ START_TEST(test_defaults)
 	struct params_todo_update update;
 	struct params_group_set group;
 	decode(&b, METHOD_RUN_GET, "[{'run': 5}]", &get);
-	ck_assert(get.run == 5 && get.ops == RUN_OPS_ALL && get.offset == 1 && get.limit == -1 && get.output == -1);
-	decode(&b, METHOD_RUN_OUTPUT, "[{'run': 5, 'op': 'x', 'stream': 'stderr', 'lines': 3}]", &out);
-	ck_assert(out.stream == STREAM_STDERR && out.offset == -1 && out.tail == -1 && out.lines == 3);
-	ck_assert(out.limit == LIMIT_OUTPUT_DEFAULT && out.op.index == 0 && slice_is(out.op.id, "x"));
+	ck_assert(get.run == 5 && get.ops == RUN_OPS_ALL && get.offset == 1 && get.limit == -1 &&
+		  get.output == -1);
+	decode(&b, METHOD_RUN_OUTPUT, "[{'run': 5, 'op': 'x', 'stream': 'stderr', 'lines': 3}]",
+	       &out);
+	ck_assert(out.stream == STREAM_STDERR && out.offset == -1 && out.tail == -1 &&
+		  out.lines == 3);
+	ck_assert(out.limit == LIMIT_OUTPUT_DEFAULT && out.op.index == 0 &&
+		  slice_is(out.op.id, "x"));
 	decode(&b, METHOD_RUN_LIST, "[{'state': ['queued', 'failed']}]", &list);
 	ck_assert(list.states == (1u << 0 | 1u << 4) && list.limit == 100 && list.before == 0);
-	decode(&b, METHOD_TODO_UPDATE, "[{'list': 'l', 'id': 'x', 'priority': 'critical', 'owner': '', 'rev': 3}]", &update);
-	ck_assert(update.critical && update.item.priority == 0 && update.item.status == -1 && update.base_rev == -1);
+	decode(&b, METHOD_TODO_UPDATE,
+	       "[{'list': 'l', 'id': 'x', 'priority': 'critical', 'owner': '', 'rev': 3}]",
+	       &update);
+	ck_assert(update.critical && update.item.priority == 0 && update.item.status == -1 &&
+		  update.base_rev == -1);
 	ck_assert(update.item.owner.p && update.item.owner.len == 0 && !update.item.content.p);
 	decode(&b, METHOD_GROUP_SET, "[{'group': 'g', 'paused': false}]", &group);
 	ck_assert(group.has_paused && !group.paused && group.slots == 0);
@@ -121,10 +138,12 @@ START_TEST(test_defaults)
 }
 END_TEST
 
-/* What is kept of an item is sound, and so is what is not: a batch that holds it is walked again and again. */
+/* What is kept of an item is sound, and so is what is not: a batch that holds it is walked again
+ * and again. */
 START_TEST(test_item_keys)
 {
-	static const char rev[] = "\x82\xa7" "content\xa1x\xa3rev\x81\x01\x02";
+	static const char rev[] = "\x82\xa7"
+				  "content\xa1x\xa3rev\x81\x01\x02";
 	struct todo_item item;
 	struct err e;
 	ck_assert_int_eq(todo_item_decode(slice_of(rev, sizeof(rev) - 1), "", &item, NULL, &e), 1);
@@ -138,7 +157,8 @@ START_TEST(test_async_bytes)
 	struct buf b = BUF_INIT;
 	struct params_rpc_async p;
 	struct err e;
-	mp_text(&b, "[{'method': 'batch.submit', 'params': {'batch': {'x': '\\xff'}}, 'push': ['x']}]");
+	mp_text(&b,
+		"[{'method': 'batch.submit', 'params': {'batch': {'x': '\\xff'}}, 'push': ['x']}]");
 	ck_assert_int_eq(method_decode(&methods[METHOD_RPC_ASYNC], buf_slice(&b), &p, &e), 0);
 	buf_done(&b);
 }
@@ -155,7 +175,8 @@ static const struct {
 	{ "{'content': '\\xff'}", "todos[0].content: not valid UTF-8" },
 	{ "{'id': 7, 'content': 'x'}", "todos[0].id: must be a str, not int" },
 	{ "{'content': 'x', 'priority': 'urgent'}",
-	  "todos[0].priority: 'urgent' is unknown: must be one of 'high', 'medium', 'low', 'critical'" },
+	  "todos[0].priority: 'urgent' is unknown: must be one of 'high', 'medium', 'low', "
+	  "'critical'" },
 	{ "{'content': 'x', 'blockedBy': ['a'], 'dependencies': ['b']}",
 	  "todos[0].dependencies: given twice, as 'blockedBy' too" },
 	{ "{'content': 'x', 'foo': 1, 'foo': 2}", "todos[0].foo: given twice" },
@@ -169,7 +190,8 @@ START_TEST(test_item_refused)
 	struct buf b = BUF_INIT, storage = BUF_INIT;
 	struct todo_item item;
 	struct err e;
-	ck_assert_int_eq(todo_item_decode(mp_text(&b, items[_i].item), "todos[0]", &item, &storage, &e), 1);
+	ck_assert_int_eq(
+		todo_item_decode(mp_text(&b, items[_i].item), "todos[0]", &item, &storage, &e), 1);
 	ck_assert_str_eq(e.text, items[_i].error);
 	buf_done(&b);
 	buf_done(&storage);
@@ -181,20 +203,27 @@ START_TEST(test_item)
 	struct buf b = BUF_INIT, storage = BUF_INIT, want = BUF_INIT;
 	struct todo_item item;
 	struct err e = ERR_INIT;
-	mp_text(&b, "{'id': '1', 'content': 'c', 'status': 'in_progress', 'priority': 'critical', 'activeForm': 'doing',"
-		    "'assignedAgent': 'me', 'dependsOn': ['2', '3'], 'parent': nil, 'tags': [], 'at': 'f.c:3', 'estimate': '2h', 'gone': nil,"
-		    "'meta': {'estimate': 'old', 'kept': [1]}, 'rev': 9, 'created': 1, 'started': nil, 'completed': 2, 'position': 4,"
+	mp_text(&b, "{'id': '1', 'content': 'c', 'status': 'in_progress', 'priority': 'critical', "
+		    "'activeForm': 'doing',"
+		    "'assignedAgent': 'me', 'dependsOn': ['2', '3'], 'parent': nil, 'tags': [], "
+		    "'at': 'f.c:3', 'estimate': '2h', 'gone': nil,"
+		    "'meta': {'estimate': 'old', 'kept': [1]}, 'rev': 9, 'created': 1, 'started': "
+		    "nil, 'completed': 2, 'position': 4,"
 		    "'run': 3, 'source': 's', 'list': 'l', 'lease_until': 5}");
 	if (todo_item_decode(buf_slice(&b), "", &item, &storage, &e))
 		ck_abort_msg("%s", e.text);
-	ck_assert(slice_is(item.id, "1") && slice_is(item.content, "c") && slice_is(item.active_form, "doing"));
-	ck_assert(slice_is(item.owner, "me") && slice_is(item.at, "f.c:3") && !item.parent.p && !item.error.p);
-	ck_assert(item.status == 1 && item.priority == 0 && array_count(item.blocked_by) == 2 && item.tags.p);
+	ck_assert(slice_is(item.id, "1") && slice_is(item.content, "c") &&
+		  slice_is(item.active_form, "doing"));
+	ck_assert(slice_is(item.owner, "me") && slice_is(item.at, "f.c:3") && !item.parent.p &&
+		  !item.error.p);
+	ck_assert(item.status == 1 && item.priority == 0 && array_count(item.blocked_by) == 2 &&
+		  item.tags.p);
 	mp_text(&want, "{'estimate': '2h', 'priority': 'critical', 'kept': [1]}");
 	ck_assert(slice_eq(item.meta, buf_slice(&want)));
 	/* written back as listed, nothing is lost and nothing changes */
 	buf_clear(&b);
-	mp_text(&b, "{'id': '1', 'content': 'c', 'priority': 'high', 'meta': {'estimate': '2h', 'priority': 'critical', 'kept': [1]}}");
+	mp_text(&b, "{'id': '1', 'content': 'c', 'priority': 'high', 'meta': {'estimate': '2h', "
+		    "'priority': 'critical', 'kept': [1]}}");
 	ck_assert_int_eq(todo_item_decode(buf_slice(&b), "", &item, &storage, &e), 0);
 	ck_assert(slice_eq(item.meta, buf_slice(&want)));
 	/* only proved */

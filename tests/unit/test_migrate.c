@@ -89,7 +89,8 @@ START_TEST(a_migration_that_fails_changes_nothing)
 	ck_assert_int_eq(e.sym, E_STORAGE);
 	ck_assert_msg(strstr(e.text, "schema 3, a broken one: "), "%s", e.text);
 	ck_assert_int_eq(version(), 2);
-	ck_assert_int_eq(sql_int(&sql, "SELECT count(*) FROM sqlite_master WHERE name = 'b'", -1), 0);
+	ck_assert_int_eq(sql_int(&sql, "SELECT count(*) FROM sqlite_master WHERE name = 'b'", -1),
+			 0);
 	ck_assert(has_backup(2));
 	ck_assert_int_eq(migrate(&sql, path, history, 2, &e), 0);
 }
@@ -111,7 +112,8 @@ START_TEST(the_real_history_ends_at_its_length)
 
 	ck_assert_msg(migrate(&sql, path, migrations, n_migrations, &e) == 0, "%s", e.text);
 	ck_assert_int_eq(version(), n_migrations);
-	ck_assert_msg(sql_int(&sql, "PRAGMA auto_vacuum", -1) == 2, "forgotten pages can be given back");
+	ck_assert_msg(sql_int(&sql, "PRAGMA auto_vacuum", -1) == 2,
+		      "forgotten pages can be given back");
 	ck_assert_int_eq(sql_int(&sql, "SELECT value FROM meta WHERE key = 'next_run'", -1), 1);
 }
 END_TEST

@@ -10,7 +10,13 @@ static const struct {
 	size_t len;
 	struct mp_value want;
 } heads[] = {
-#define ROW(bytes, ...) { bytes, sizeof(bytes) - 1, { __VA_ARGS__ } }
+#define ROW(bytes, ...)                                                                            \
+	{                                                                                          \
+		bytes, sizeof(bytes) - 1,                                                          \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
 	ROW("\x00", .type = MP_INT, .i = 0),
 	ROW("\x7f", .type = MP_INT, .i = 127),
 	ROW("\xe0", .type = MP_INT, .i = -32),
@@ -67,12 +73,18 @@ static const struct {
 	size_t head_len, len;
 	enum mp_type type;
 } bodies[] = {
-	{ "\xa0", 1, 0, MP_STR },		{ "\xbf", 1, 31, MP_STR },
-	{ "\xd9\x20", 2, 32, MP_STR },		{ "\xda\x01\x00", 3, 256, MP_STR },
-	{ "\xdb\x00\x01\x00\x00", 5, 65536, MP_STR }, { "\xc4\x00", 2, 0, MP_BIN },
-	{ "\xc5\x01\x00", 3, 256, MP_BIN },	{ "\xc6\x00\x01\x00\x00", 5, 65536, MP_BIN },
-	{ "\xc7\x05\x01", 3, 5, MP_EXT },	{ "\xc8\x01\x00\x01", 4, 256, MP_EXT },
-	{ "\xc9\x00\x01\x00\x00\x07", 6, 65536, MP_EXT }, { "\xd4\x01", 2, 1, MP_EXT },
+	{ "\xa0", 1, 0, MP_STR },
+	{ "\xbf", 1, 31, MP_STR },
+	{ "\xd9\x20", 2, 32, MP_STR },
+	{ "\xda\x01\x00", 3, 256, MP_STR },
+	{ "\xdb\x00\x01\x00\x00", 5, 65536, MP_STR },
+	{ "\xc4\x00", 2, 0, MP_BIN },
+	{ "\xc5\x01\x00", 3, 256, MP_BIN },
+	{ "\xc6\x00\x01\x00\x00", 5, 65536, MP_BIN },
+	{ "\xc7\x05\x01", 3, 5, MP_EXT },
+	{ "\xc8\x01\x00\x01", 4, 256, MP_EXT },
+	{ "\xc9\x00\x01\x00\x00\x07", 6, 65536, MP_EXT },
+	{ "\xd4\x01", 2, 1, MP_EXT },
 	{ "\xd8\x01", 2, 16, MP_EXT },
 };
 
@@ -124,7 +136,9 @@ END_TEST
 START_TEST(test_find)
 {
 	struct buf b = BUF_INIT;
-	struct slice map = mp_text(&b, "{'a': 1, 'nil': nil, 'ab': [1, {'z': 2}], 'z': 'text', 't': true, 'bin': b'x'}");
+	struct slice map = mp_text(
+		&b,
+		"{'a': 1, 'nil': nil, 'ab': [1, {'z': 2}], 'z': 'text', 't': true, 'bin': b'x'}");
 	ck_assert_uint_eq(mp_find(map, "ab").len, 6);
 	ck_assert_ptr_null(mp_find(map, "nil").p);
 	ck_assert_ptr_null(mp_find(map, "none").p);

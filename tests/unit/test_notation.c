@@ -1,4 +1,5 @@
-/* The notation: printing and reading back, what is skipped and told of, places, and that nothing costs its square. */
+/* The notation: printing and reading back, what is skipped and told of, places, and that nothing
+ * costs its square. */
 #include "client/notation.h"
 
 #include <stdlib.h>
@@ -13,28 +14,32 @@
 
 #include <check.h> /* last: it takes the name `fail` */
 
-static void assert_equal(const char *how, uint64_t seed, const json_t *is, const json_t *should, struct buf *text)
+static void assert_equal(const char *how, uint64_t seed, const json_t *is, const json_t *should,
+			 struct buf *text)
 {
 	struct buf a = BUF_INIT, b = BUF_INIT;
 	if (json_equal(is, should))
 		return;
 	json_print(is, JSON_PRETTY, &a);
 	json_print(should, JSON_PRETTY, &b);
-	ck_abort_msg("seed %llu, %s:\n%s\nis read as\n%s\nbut should be\n%s", (unsigned long long)seed, how, buf_str(text),
-		     buf_str(&a), buf_str(&b));
+	ck_abort_msg("seed %llu, %s:\n%s\nis read as\n%s\nbut should be\n%s",
+		     (unsigned long long)seed, how, buf_str(text), buf_str(&a), buf_str(&b));
 }
 
-static void check_read_back(const char *how, uint64_t seed, const json_t *batch, struct buf *text, const struct reading *reading)
+static void check_read_back(const char *how, uint64_t seed, const json_t *batch, struct buf *text,
+			    const struct reading *reading)
 {
 	json_t *again;
 	struct err e = ERR_INIT;
 	if (batchfile_parse("f", buf_slice(text), reading, &again, &e))
-		ck_abort_msg("seed %llu, %s: %s\n%s", (unsigned long long)seed, how, e.text, buf_str(text));
+		ck_abort_msg("seed %llu, %s: %s\n%s", (unsigned long long)seed, how, e.text,
+			     buf_str(text));
 	assert_equal(how, seed, again, batch, text);
 	json_decref(again);
 }
 
-/* Also inside of a markdown document, where no line of a string may be taken for the end of the block. */
+/* Also inside of a markdown document, where no line of a string may be taken for the end of the
+ * block. */
 static void wrap_in_fence(struct buf *text)
 {
 	struct buf doc = BUF_INIT;
@@ -77,10 +82,14 @@ START_TEST(every_pair_of_pieces)
 		json_t *ops = json_array();
 		for (size_t j = 0; j < ARRAY_SIZE(rnd_pieces) + ARRAY_SIZE(rnd_controls); j++) {
 			bool piece = j < ARRAY_SIZE(rnd_pieces);
-			const char *other = piece ? rnd_pieces[j] : rnd_controls[j - ARRAY_SIZE(rnd_pieces)];
-			char *text = xasprintf("%s%s", rnd_pieces[i], other), *back = xasprintf("%s%s", other, rnd_pieces[i]);
-			json_array_append_new(ops, json_pack("{s:s, s:s}", "kind", "bash", "command", text));
-			json_array_append_new(ops, json_pack("{s:s, s:s}", "kind", "bash", "command", back));
+			const char *other =
+				piece ? rnd_pieces[j] : rnd_controls[j - ARRAY_SIZE(rnd_pieces)];
+			char *text = xasprintf("%s%s", rnd_pieces[i], other),
+			     *back = xasprintf("%s%s", other, rnd_pieces[i]);
+			json_array_append_new(
+				ops, json_pack("{s:s, s:s}", "kind", "bash", "command", text));
+			json_array_append_new(
+				ops, json_pack("{s:s, s:s}", "kind", "bash", "command", back));
 			free(text);
 			free(back);
 		}
@@ -96,10 +105,13 @@ END_TEST
 
 START_TEST(canonical)
 {
-	static const char json[] = "{\"name\": \"n\", \"timeout\": 7200, \"messages\": [{\"name\": \"First one\", \"ops\": ["
-				   "{\"kind\": \"bash\", \"command\": \"echo \\\"hi\\\"\", \"id\": \"a\", \"timeout\": \"5m\"},"
-				   "{\"kind\": \"write\", \"path\": \"p\", \"content\": \"one\\ntwo `x` ${y}\\n\"}]},"
-				   "{\"always\": true, \"ops\": [{\"kind\": \"exec\", \"argv\": [\"ls\", \"-l\"]}]}]}";
+	static const char json[] =
+		"{\"name\": \"n\", \"timeout\": 7200, \"messages\": [{\"name\": \"First one\", "
+		"\"ops\": ["
+		"{\"kind\": \"bash\", \"command\": \"echo \\\"hi\\\"\", \"id\": \"a\", "
+		"\"timeout\": \"5m\"},"
+		"{\"kind\": \"write\", \"path\": \"p\", \"content\": \"one\\ntwo `x` ${y}\\n\"}]},"
+		"{\"always\": true, \"ops\": [{\"kind\": \"exec\", \"argv\": [\"ls\", \"-l\"]}]}]}";
 	static const char should[] = "Batch { name: \"n\", timeout: (7200) }\n"
 				     "\n"
 				     "[First one]:\n"
@@ -130,12 +142,16 @@ START_TEST(skipped_is_told)
 	struct notation_options o = { .skip_unknown = true, .notice = gather, .notice_arg = &told };
 	struct err e = ERR_INIT;
 	json_t *batch;
-	const char *text = "[A b]:\n  Task(\"x\", {\n    y: 1 })\n  Bash(\"a\"); LS(\"/\"), Bash(\"b\")\n  \xc3\xa9 stray\n";
-	ck_assert_msg(notation_parse("f", slice_str(text), &o, &batch, NULL, &e) == 0, "%s", e.text);
+	const char *text = "[A b]:\n  Task(\"x\", {\n    y: 1 })\n  Bash(\"a\"); LS(\"/\"), "
+			   "Bash(\"b\")\n  \xc3\xa9 stray\n";
+	ck_assert_msg(notation_parse("f", slice_str(text), &o, &batch, NULL, &e) == 0, "%s",
+		      e.text);
 	ck_assert_str_eq(buf_str(&told), "f:2:3: skipped: Task(\"x\", {\\n    y: 1 })\n"
 					 "f:4:14: skipped: LS(\"/\")\n"
 					 "f:5:3: skipped: \xc3\xa9 stray\n");
-	ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(json_object_get(batch, "messages"), 0), "ops")), 2);
+	ck_assert_uint_eq(json_array_size(json_object_get(
+				  json_array_get(json_object_get(batch, "messages"), 0), "ops")),
+			  2);
 	json_decref(batch);
 	buf_done(&told);
 }
@@ -182,7 +198,8 @@ static double seconds_to_parse(struct buf *text, bool *ret_good)
 	return took;
 }
 
-static double seconds_to_parse_row(const char *first, const char *repeat, size_t size, bool *ret_good)
+static double seconds_to_parse_row(const char *first, const char *repeat, size_t size,
+				   bool *ret_good)
 {
 	struct buf text = BUF_INIT;
 	buf_adds(&text, first);
@@ -193,14 +210,18 @@ static double seconds_to_parse_row(const char *first, const char *repeat, size_t
 	return took;
 }
 
-/* Eight times the text takes about eight times as long; a step that looks at the rest of the text each time takes 64 times. */
+/* Eight times the text takes about eight times as long; a step that looks at the rest of the text
+ * each time takes 64 times. */
 START_TEST(cost_is_linear)
 {
 	static const struct {
 		const char *first, *repeat;
 		bool good;
 	} rows[] = {
-		{ "", "Bash(\"echo some command or other, as they are; with words\", { timeout: \"5m\" })\n", true },
+		{ "",
+		  "Bash(\"echo some command or other, as they are; with words\", { timeout: \"5m\" "
+		  "})\n",
+		  true },
 		{ "", "Bash(\"a\"), ", true },
 		{ "", "Bash(\"\n", false },
 		{ "", "Task(\"\n", false },
@@ -218,8 +239,10 @@ START_TEST(cost_is_linear)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		bool good;
 		double one = seconds_to_parse_row(rows[i].first, rows[i].repeat, 64 << 10, &good);
-		double eight = seconds_to_parse_row(rows[i].first, rows[i].repeat, 512 << 10, &good);
-		ck_assert_msg(eight < 24 * one + 0.5, "%zu: %s takes %.2f s, then %.2f s", i, rows[i].repeat, one, eight);
+		double eight =
+			seconds_to_parse_row(rows[i].first, rows[i].repeat, 512 << 10, &good);
+		ck_assert_msg(eight < 24 * one + 0.5, "%zu: %s takes %.2f s, then %.2f s", i,
+			      rows[i].repeat, one, eight);
 		ck_assert_msg(good == rows[i].good, "%zu: %s", i, rows[i].repeat);
 	}
 }
@@ -228,7 +251,8 @@ END_TEST
 /* References that double what they stand for end in an error, not in all the memory there is. */
 START_TEST(bombs)
 {
-	static const char *const steps[] = { "const a%d = [a%d, a%d, a%d, a%d]\n", "const a%d = a%d + a%d + a%d + a%d\n",
+	static const char *const steps[] = { "const a%d = [a%d, a%d, a%d, a%d]\n",
+					     "const a%d = a%d + a%d + a%d + a%d\n",
 					     "const a%d = [a%d, a%d, a%d, a%d].join()\n",
 					     "const a%d = JSON.stringify([a%d, a%d, a%d, a%d])\n" };
 	for (size_t s = 0; s < ARRAY_SIZE(steps); s++) {

@@ -8,7 +8,8 @@ START_TEST(terminal_phases_have_no_way_out)
 {
 	for (int phase = PHASE_SUCCEEDED; phase < PHASE_MAX; phase++)
 		for (int input = 0; input < INPUT_MAX; input++)
-			ck_assert_msg(!opfsm_step(phase, input).legal, "phase %d input %d", phase, input);
+			ck_assert_msg(!opfsm_step(phase, input).legal, "phase %d input %d", phase,
+				      input);
 }
 END_TEST
 
@@ -32,7 +33,8 @@ START_TEST(an_ended_phase_is_entered_with_end_and_only_so)
 			struct op_step s = opfsm_step(phase, input);
 			bool end = s.effect == DO_END || s.effect == DO_UNQUEUE;
 			if (s.legal)
-				ck_assert_msg(end == op_phase_ended(s.next), "phase %d input %d", phase, input);
+				ck_assert_msg(end == op_phase_ended(s.next), "phase %d input %d",
+					      phase, input);
 		}
 }
 END_TEST
@@ -41,7 +43,8 @@ START_TEST(succeeded_needs_a_good_end)
 {
 	for (int phase = 0; phase < PHASE_MAX; phase++)
 		for (int input = 0; input < INPUT_MAX; input++)
-			if (opfsm_step(phase, input).legal && opfsm_step(phase, input).next == PHASE_SUCCEEDED)
+			if (opfsm_step(phase, input).legal &&
+			    opfsm_step(phase, input).next == PHASE_SUCCEEDED)
 				ck_assert_int_eq(input, INPUT_GOOD);
 }
 END_TEST
@@ -68,13 +71,29 @@ static const struct {
 	{ "never started", { INPUT_MET, INPUT_SLOT, INPUT_BAD }, 3, PHASE_FAILED },
 	{ "dependency failed", { INPUT_SKIP }, 1, PHASE_SKIPPED },
 	{ "cancelled while waiting", { INPUT_CANCEL }, 1, PHASE_CANCELLED },
-	{ "cancelled while running", { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_CANCEL, INPUT_STOPPED }, 5, PHASE_CANCELLED },
-	{ "timed out", { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_TIMEOUT, INPUT_BAD }, 5, PHASE_FAILED },
+	{ "cancelled while running",
+	  { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_CANCEL, INPUT_STOPPED },
+	  5,
+	  PHASE_CANCELLED },
+	{ "timed out",
+	  { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_TIMEOUT, INPUT_BAD },
+	  5,
+	  PHASE_FAILED },
 	{ "timed out before its turn", { INPUT_MET, INPUT_TIMEOUT }, 2, PHASE_SKIPPED },
-	{ "busy, then fine", { INPUT_MET, INPUT_SLOT, INPUT_BUSY, INPUT_SLOT, INPUT_STARTED, INPUT_GOOD }, 6, PHASE_SUCCEEDED },
-	{ "retried", { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_BAD_RETRY, INPUT_DUE, INPUT_SLOT, INPUT_STARTED, INPUT_GOOD }, 8, PHASE_SUCCEEDED },
+	{ "busy, then fine",
+	  { INPUT_MET, INPUT_SLOT, INPUT_BUSY, INPUT_SLOT, INPUT_STARTED, INPUT_GOOD },
+	  6,
+	  PHASE_SUCCEEDED },
+	{ "retried",
+	  { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_BAD_RETRY, INPUT_DUE, INPUT_SLOT,
+	    INPUT_STARTED, INPUT_GOOD },
+	  8,
+	  PHASE_SUCCEEDED },
 	{ "lost", { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_LOST }, 4, PHASE_INTERRUPTED },
-	{ "a late cancel means nothing", { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_GOOD, INPUT_CANCEL }, 5, PHASE_SUCCEEDED },
+	{ "a late cancel means nothing",
+	  { INPUT_MET, INPUT_SLOT, INPUT_STARTED, INPUT_GOOD, INPUT_CANCEL },
+	  5,
+	  PHASE_SUCCEEDED },
 };
 
 START_TEST(a_life)

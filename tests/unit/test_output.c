@@ -1,5 +1,6 @@
 /*
- * The pumps: pipes and ptys into run logs, ends and half-ends of pipes, a full disk, many attempts at once.
+ * The pumps: pipes and ptys into run logs, ends and half-ends of pipes, a full disk, many attempts
+ * at once.
  */
 #include "daemon/exec/output.h"
 
@@ -127,8 +128,9 @@ static char *output_of(uint64_t token, enum stream stream)
 	struct buf data = BUF_INIT;
 	int64_t first, next, dropped;
 	ck_assert_int_eq(runlog_open(dir, token_run(token), &r), 0);
-	ck_assert_int_eq(runlog_read(r, token_op(token), token_attempt(token), stream, 0, -1, &data, NULL, &first, &next,
-				     &dropped), 0);
+	ck_assert_int_eq(runlog_read(r, token_op(token), token_attempt(token), stream, 0, -1, &data,
+				     NULL, &first, &next, &dropped),
+			 0);
 	runlog_close(r);
 	return buf_steal(&data);
 }
@@ -208,7 +210,8 @@ static int64_t cpu_ms(void)
 {
 	struct rusage u;
 	getrusage(RUSAGE_SELF, &u);
-	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 +
+	       (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
 }
 
 /* A dup of the read end elsewhere must not keep the pump busy or the attempt open. */
@@ -422,7 +425,8 @@ START_TEST(test_full)
 	char *small = xasprintf("%s/small", dir);
 	ck_assert_int_eq(mkdir(small, 0700), 0);
 	/* Only root can try this; the mount is this process's own. */
-	if (getuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (getuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", small, "tmpfs", 0, "size=1m") < 0) {
 		free(small);
 		return;
@@ -534,7 +538,8 @@ START_TEST(test_many)
 	for (int i = 0; i < n; i += 997) {
 		char want[32];
 		snprintf(want, sizeof(want), "op %d\n", i);
-		check_output(token_make(5 + (uint64_t)i % 7, (uint32_t)i + 1, 1), STREAM_BOTH, want);
+		check_output(token_make(5 + (uint64_t)i % 7, (uint32_t)i + 1, 1), STREAM_BOTH,
+			     want);
 	}
 	free(p);
 }
@@ -562,8 +567,10 @@ START_TEST(test_flood)
 	for (uint32_t op = 1; op <= OPS; op++) {
 		ck_assert_int_eq(runlog_size(r, op, 1, STREAM_STDOUT).size, bytes);
 		ck_assert_int_eq(runlog_size(r, op, 1, STREAM_STDERR).size, bytes / 2);
-		ck_assert_int_eq(runlog_size(r, op, 1, STREAM_BOTH).dropped, cap ? bytes + bytes / 2 - cap : 0);
-		char *o = output_of(token_make(5, op, 1), STREAM_STDOUT), *e = output_of(token_make(5, op, 1), STREAM_STDERR);
+		ck_assert_int_eq(runlog_size(r, op, 1, STREAM_BOTH).dropped,
+				 cap ? bytes + bytes / 2 - cap : 0);
+		char *o = output_of(token_make(5, op, 1), STREAM_STDOUT),
+		     *e = output_of(token_make(5, op, 1), STREAM_STDERR);
 		ck_assert_uint_eq(strspn(o, "o"), strlen(o));
 		ck_assert_uint_eq(strspn(e, "e"), strlen(e));
 		ck_assert_int_eq((int64_t)(strlen(o) + strlen(e)), cap ? cap : bytes + bytes / 2);

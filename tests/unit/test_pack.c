@@ -1,4 +1,5 @@
-/* Writing: counts filled in at the close for every size of head, omit_nil, and what msgpack-c makes of the bytes. */
+/* Writing: counts filled in at the close for every size of head, omit_nil, and what msgpack-c makes
+ * of the bytes. */
 #include <check.h>
 #include <math.h>
 #include <msgpack.h>
@@ -62,7 +63,8 @@ START_TEST(test_scalars)
 {
 	struct buf b = BUF_INIT;
 	struct pk pk = PK_INIT(&b);
-	static const int64_t ints[] = { 0, 127, 128, 255, 256, 65536, INT64_C(1) << 32, INT64_MAX, -1, -32, -33, -129, INT64_MIN };
+	static const int64_t ints[] = { 0,	   127, 128, 255, 256,	65536,	  INT64_C(1) << 32,
+					INT64_MAX, -1,	-32, -33, -129, INT64_MIN };
 	for (size_t i = 0; i < ARRAY_SIZE(ints); i++)
 		pk_int(&pk, ints[i]);
 	pk_float(&pk, 0.5);
@@ -76,7 +78,8 @@ START_TEST(test_scalars)
 	struct mp m = mp_of(buf_slice(&b));
 	for (size_t i = 0; i < ARRAY_SIZE(ints); i++)
 		ck_assert_int_eq(mp_next(&m).i, ints[i]);
-	static const enum mp_type types[] = { MP_FLOAT, MP_NIL, MP_NIL, MP_STR, MP_BIN, MP_NIL, MP_BIN, MP_ARRAY, MP_INT };
+	static const enum mp_type types[] = { MP_FLOAT, MP_NIL, MP_NIL,	  MP_STR, MP_BIN,
+					      MP_NIL,	MP_BIN, MP_ARRAY, MP_INT };
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
 		ck_assert_int_eq(mp_next(&m).type, types[i]);
 	buf_done(&b);

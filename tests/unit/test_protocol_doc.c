@@ -1,6 +1,7 @@
 /*
- * proto/PROTOCOL.md against the tables it tells of. What can be derived is: `test_protocol_doc --print` writes the derived part, which
- * stands between two marks in the document; and all that is written by hand must name every method, error and limit.
+ * proto/PROTOCOL.md against the tables it tells of. What can be derived is: `test_protocol_doc
+ * --print` writes the derived part, which stands between two marks in the document; and all that is
+ * written by hand must name every method, error and limit.
  */
 #include <check.h>
 #include <stdio.h>
@@ -45,7 +46,8 @@ static void add_kinds(struct buf *b, const struct field *f)
 
 static void add_table(struct buf *b, const struct field *table, bool kinds)
 {
-	buf_addf(b, "| key | type |%s what |\n|---|---|%s---|\n", kinds ? " kinds |" : "", kinds ? "---|" : "");
+	buf_addf(b, "| key | type |%s what |\n|---|---|%s---|\n", kinds ? " kinds |" : "",
+		 kinds ? "---|" : "");
 	for (const struct field *f = table; f->name; f++) {
 		buf_addf(b, "| `%s`%s | ", f->name, f->required ? " (required)" : "");
 		add_type(b, f);
@@ -105,14 +107,16 @@ START_TEST(test_derived)
 	struct buf doc = BUF_INIT, want = BUF_INIT;
 	document(&doc);
 	derive(&want);
-	const char *begin = strstr(buf_str(&doc), MARK_BEGIN), *end = strstr(buf_str(&doc), MARK_END);
+	const char *begin = strstr(buf_str(&doc), MARK_BEGIN),
+		   *end = strstr(buf_str(&doc), MARK_END);
 	ck_assert_msg(begin && end, "%s has no marks", PROTOCOL_MD);
 	struct slice got = slice_of(begin, (size_t)(end - begin) + strlen(MARK_END));
 	if (!slice_eq(got, buf_slice(&want))) {
 		size_t at = 0, line = 1;
 		for (; at < got.len && at < want.len && got.p[at] == want.p[at]; at++)
 			line += got.p[at] == '\n';
-		ck_abort_msg("%s differs from the tables at line %zu of the derived part: put there what --print writes",
+		ck_abort_msg("%s differs from the tables at line %zu of the derived part: put "
+			     "there what --print writes",
 			     PROTOCOL_MD, line);
 	}
 	buf_done(&doc);
@@ -120,20 +124,23 @@ START_TEST(test_derived)
 }
 END_TEST
 
-/* Outside the derived part: a result for every method, a meaning for every error, a number for every limit of rpc.hello. */
+/* Outside the derived part: a result for every method, a meaning for every error, a number for
+ * every limit of rpc.hello. */
 START_TEST(test_by_hand)
 {
 	struct buf doc = BUF_INIT;
 	char text[96];
 	document(&doc);
-	char *begin = strstr((char *)(uintptr_t)buf_str(&doc), MARK_BEGIN), *end = strstr(begin, MARK_END);
+	char *begin = strstr((char *)(uintptr_t)buf_str(&doc), MARK_BEGIN),
+	     *end = strstr(begin, MARK_END);
 	memset(begin, ' ', (size_t)(end - begin));
 	for (int i = 0; i < METHOD_MAX; i++) {
 		snprintf(text, sizeof(text), "\n| `%s` | ", methods[i].name);
 		ck_assert_msg(strstr(doc.p, text), "no result of %s", methods[i].name);
 	}
 	for (int sym = E_NONE + 1; sym < E_SYMBOL_MAX; sym++) {
-		snprintf(text, sizeof(text), "\n| `%s` | %d | ", err_symbol_name(sym), err_symbol_is_callers(sym));
+		snprintf(text, sizeof(text), "\n| `%s` | %d | ", err_symbol_name(sym),
+			 err_symbol_is_callers(sym));
 		ck_assert_msg(strstr(doc.p, text), "no meaning of %s", err_symbol_name(sym));
 	}
 	for (int k = 0; k < KIND_MAX; k++) {

@@ -1,6 +1,6 @@
 /*
- * The server's own part: frames, calls, bounds and subscriptions, with handlers made for the test instead of the real ones. The
- * real methods are tested from outside (tests/integration).
+ * The server's own part: frames, calls, bounds and subscriptions, with handlers made for the test
+ * instead of the real ones. The real methods are tested from outside (tests/integration).
  */
 #include "tests/unit/rpc_world.h"
 
@@ -102,7 +102,9 @@ START_TEST(what_is_no_method_is_refused)
 	memset(long_name, 'x', sizeof(long_name));
 	long_name[sizeof(long_name) - 1] = '\0';
 	request(c, 1, "daemon.statsu", SLICE_NONE);
-	expect_error(c, 1, "E_METHOD: there is no method 'daemon.statsu' (did you mean 'daemon.status'?)");
+	expect_error(
+		c, 1,
+		"E_METHOD: there is no method 'daemon.statsu' (did you mean 'daemon.status'?)");
 	request(c, 2, "", SLICE_NONE);
 	expect_error(c, 2, "E_METHOD: there is no method ''");
 	request(c, 3, long_name, SLICE_NONE);
@@ -296,10 +298,17 @@ static const struct {
 	const char *push, *prefix;
 	size_t push_len, prefix_len;
 } prefixes[] = {
-	{ NULL, "\x93\x02\xac" "batchd.event\x91", 0, 16 },
+	{ NULL,
+	  "\x93\x02\xac"
+	  "batchd.event\x91",
+	  0, 16 },
 	{ "\x91\xa1m", "\x93\x02\xa1m\x91", 3, 5 },
 	{ "\x93\xa1m\x01\x02", "\x93\x02\xa1m\x93\x01\x02", 5, 7 },
-	{ "\x93\xa1m\xa1" "c\x90", "\x93\x02\xa1m\x92\xa1" "c\x91", 6, 8 },
+	{ "\x93\xa1m\xa1"
+	  "c\x90",
+	  "\x93\x02\xa1m\x92\xa1"
+	  "c\x91",
+	  6, 8 },
 	{ "\x92\xa1m\x92\x01\x02", "\x93\x02\xa1m\x91\x93\x01\x02", 6, 8 },
 	{ "\x92\xa1m\x80", "\x93\x02\xa1m\x92\x80", 4, 6 },
 };
@@ -307,7 +316,9 @@ static const struct {
 START_TEST(an_event_goes_where_the_push_wants_it)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
-	rpc_push_prefix(prefixes[_i].push ? slice_of(prefixes[_i].push, prefixes[_i].push_len) : SLICE_NONE, &b);
+	rpc_push_prefix(prefixes[_i].push ? slice_of(prefixes[_i].push, prefixes[_i].push_len)
+					  : SLICE_NONE,
+			&b);
 	ck_assert_uint_eq(b.len, prefixes[_i].prefix_len);
 	ck_assert_mem_eq(b.p, prefixes[_i].prefix, b.len);
 }
@@ -316,14 +327,16 @@ END_TEST
 START_TEST(a_notification_calls_and_async_pushes_the_result)
 {
 	struct client *c = client_new();
-	send_bytes(c, BYTES("\x93\x02\xa9rpc.async\x91\x82\xa6method\xad" "daemon.status\xa4push\x93\xa3got\xa1x\x90"));
+	send_bytes(c, BYTES("\x93\x02\xa9rpc.async\x91\x82\xa6method\xad"
+			    "daemon.status\xa4push\x93\xa3got\xa1x\x90"));
 	ck_assert(next_frame(c, WAIT_MS));
 	static const char ok[] = "\x93\x02\xa3got\x92\xa1x\x91\x81\xa2ok\x01";
 	ck_assert_uint_eq(c->frame.len, sizeof(ok) - 1);
 	ck_assert_mem_eq(c->frame.p, ok, c->frame.len);
 	send_bytes(c, BYTES("\x93\x02\xa9rpc.async\x91\x82\xa6method\xa2no\xa4push\x91\xa3got"));
 	ck_assert(next_frame(c, WAIT_MS));
-	static const char bad[] = "\x93\x02\xa3got\x91\x81\xa5" "error\x92\x01\xd9";
+	static const char bad[] = "\x93\x02\xa3got\x91\x81\xa5"
+				  "error\x92\x01\xd9";
 	ck_assert_mem_eq(c->frame.p, bad, 14);
 	client_free(c);
 }
@@ -355,7 +368,11 @@ static void todo_event(int64_t rev, size_t bytes)
 	pk_knil(&pk, "owner");
 	pk_end(&pk);
 	pk_end(&pk);
-	const struct event e = { .type = EVENT_TODO_CHANGED, .rev = rev, .time = 1, .list = "l", .todo_rev = rev,
+	const struct event e = { .type = EVENT_TODO_CHANGED,
+				 .rev = rev,
+				 .time = 1,
+				 .list = "l",
+				 .todo_rev = rev,
 				 .after = buf_slice(&items) };
 	rpc_server_event(w.server, &e);
 }

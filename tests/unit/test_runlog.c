@@ -1,6 +1,6 @@
 /*
- * Run logs against a model in memory: random output of several ops, streams and caps, crashes at every record and inside of one,
- * writers that are killed, readers that run beside a writer.
+ * Run logs against a model in memory: random output of several ops, streams and caps, crashes at
+ * every record and inside of one, writers that are killed, readers that run beside a writer.
  */
 #include "daemon/exec/runlog.h"
 
@@ -72,11 +72,13 @@ static void cut(const char *suffix, int64_t size)
 }
 
 /* Writes len bytes as the pump would; short > 0: the log takes only that many of the first room. */
-static void emit(struct runlog_writer *w, struct model *m, enum stream stream, const char *p, int64_t len, int64_t now)
+static void emit(struct runlog_writer *w, struct model *m, enum stream stream, const char *p,
+		 int64_t len, int64_t now)
 {
 	while (len > 0) {
 		struct runlog_room room;
-		if (runlog_reserve(w, &m->a, stream, len, now, &room) < 0 || room.len <= 0 || room.len > len)
+		if (runlog_reserve(w, &m->a, stream, len, now, &room) < 0 || room.len <= 0 ||
+		    room.len > len)
 			ck_abort();
 		int64_t n = rand() % 8 == 0 ? rand() % (room.len + 1) : room.len;
 		if (fd_pwrite_all(room.fd, p, (size_t)n, room.off) < 0)
@@ -99,9 +101,11 @@ static void emit_random(struct runlog_writer *w, struct model *m, int64_t len, i
 	free(p);
 }
 
-/* What a read of the whole stream from `offset`, at most `limit` bytes, must give, with [from, to) of both dropped. */
-static void model_read(const struct model *m, enum stream stream, struct runlog_gap gap, int64_t offset, int64_t limit,
-		       struct buf *data, int64_t *first, int64_t *next, int64_t *dropped)
+/* What a read of the whole stream from `offset`, at most `limit` bytes, must give, with [from, to)
+ * of both dropped. */
+static void model_read(const struct model *m, enum stream stream, struct runlog_gap gap,
+		       int64_t offset, int64_t limit, struct buf *data, int64_t *first,
+		       int64_t *next, int64_t *dropped)
 {
 	int64_t at = 0;
 	*first = -1;
@@ -145,14 +149,17 @@ static int64_t model_size(const struct model *m, enum stream stream)
 	return n;
 }
 
-static void check_read(struct runlog_reader *r, const struct model *m, enum stream stream, int64_t offset, int64_t limit)
+static void check_read(struct runlog_reader *r, const struct model *m, enum stream stream,
+		       int64_t offset, int64_t limit)
 {
 	struct buf want = BUF_INIT, got = BUF_INIT, chunks = BUF_INIT;
 	int64_t first, next, dropped, want_first, want_next, want_dropped;
 	struct runlog_gap gap = runlog_gap(r, m->a.op, m->a.attempt, STREAM_BOTH);
-	ck_assert_int_eq(runlog_read(r, m->a.op, m->a.attempt, stream, offset, limit, &got, &chunks, &first, &next,
-				     &dropped), 0);
-	model_read(m, stream, gap, offset, limit < 0 ? INT64_MAX : limit, &want, &want_first, &want_next, &want_dropped);
+	ck_assert_int_eq(runlog_read(r, m->a.op, m->a.attempt, stream, offset, limit, &got, &chunks,
+				     &first, &next, &dropped),
+			 0);
+	model_read(m, stream, gap, offset, limit < 0 ? INT64_MAX : limit, &want, &want_first,
+		   &want_next, &want_dropped);
 	ck_assert_int_eq((int64_t)got.len, (int64_t)want.len);
 	ck_assert(got.len == 0 || memcmp(got.p, want.p, got.len) == 0);
 	ck_assert_int_eq(first, want_first);
@@ -162,7 +169,8 @@ static void check_read(struct runlog_reader *r, const struct model *m, enum stre
 	for (size_t i = 0; i < chunks.len; i += sizeof(struct runlog_chunk)) {
 		struct runlog_chunk c;
 		memcpy(&c, chunks.p + i, sizeof(c));
-		if (c.bytes <= 0 || c.time_ms <= 0 || (stream != STREAM_BOTH && c.stream != (int)stream))
+		if (c.bytes <= 0 || c.time_ms <= 0 ||
+		    (stream != STREAM_BOTH && c.stream != (int)stream))
 			ck_abort();
 		sum += c.bytes;
 	}
@@ -172,7 +180,8 @@ static void check_read(struct runlog_reader *r, const struct model *m, enum stre
 	buf_done(&chunks);
 }
 
-static void check_lines(struct runlog_reader *r, const struct model *m, enum stream stream, int64_t n)
+static void check_lines(struct runlog_reader *r, const struct model *m, enum stream stream,
+			int64_t n)
 {
 	struct runlog_gap gap = runlog_gap(r, m->a.op, m->a.attempt, STREAM_BOTH);
 	int64_t at = model_size(m, stream), want = 0, live = 0, seen = 0;
@@ -236,7 +245,9 @@ START_TEST(test_nothing)
 	int64_t first, next, dropped;
 	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
 	ck_assert_int_eq(runlog_size(r, 1, 1, STREAM_BOTH).size, 0);
-	ck_assert_int_eq(runlog_read(r, 1, 1, STREAM_STDOUT, 5, 10, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(
+		runlog_read(r, 1, 1, STREAM_STDOUT, 5, 10, &data, NULL, &first, &next, &dropped),
+		0);
 	ck_assert_int_eq(first, 0);
 	ck_assert_int_eq(next, 0);
 	ck_assert_int_eq(runlog_tail_lines(r, 1, 1, STREAM_BOTH, 3), 0);
@@ -257,7 +268,8 @@ END_TEST
 
 static const int64_t caps[] = { 0, 1, 2, 100, 1000, 9000, 40000, 300000 };
 
-/* Several attempts under one cap each, one long reader and fresh ones, restarts of the writer in between. */
+/* Several attempts under one cap each, one long reader and fresh ones, restarts of the writer in
+ * between. */
 static void random_run(int64_t cap, int64_t chunk, int steps, bool restarts)
 {
 	struct model m[OPS_MAX] = { 0 };
@@ -267,7 +279,9 @@ static void random_run(int64_t cap, int64_t chunk, int steps, bool restarts)
 	int n = 1 + rand() % OPS_MAX;
 	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
 	for (int i = 0; i < n; i++)
-		ck_assert_int_eq(runlog_attempt_begin(w, &m[i].a, (uint32_t)i / 2 + 1, (uint32_t)i % 2 + 1, cap), 0);
+		ck_assert_int_eq(runlog_attempt_begin(w, &m[i].a, (uint32_t)i / 2 + 1,
+						      (uint32_t)i % 2 + 1, cap),
+				 0);
 	for (int step = 0; step < steps; step++) {
 		now += rand() % 60;
 		emit_random(w, &m[rand() % n], 1 + rand() % chunk, now);
@@ -281,7 +295,9 @@ static void random_run(int64_t cap, int64_t chunk, int steps, bool restarts)
 			for (int i = 0; i < n; i++) {
 				struct runlog_attempt was = m[i].a;
 				runlog_attempt_forget(&m[i].a);
-				ck_assert_int_eq(runlog_attempt_begin(w, &m[i].a, was.op, was.attempt, cap), 0);
+				ck_assert_int_eq(
+					runlog_attempt_begin(w, &m[i].a, was.op, was.attempt, cap),
+					0);
 				ck_assert_int_eq(m[i].a.pos, was.pos);
 				ck_assert_int_eq(m[i].a.stream_pos[0], was.stream_pos[0]);
 				ck_assert_int_eq(m[i].a.stream_pos[1], was.stream_pos[1]);
@@ -375,7 +391,8 @@ START_TEST(test_room)
 	ck_assert_int_eq(runlog_size(r, 2, 1, STREAM_STDOUT).size, 20000000);
 	struct buf data = BUF_INIT;
 	int64_t first, next, dropped;
-	ck_assert_int_eq(runlog_read(r, 2, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(
+		runlog_read(r, 2, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
 	ck_assert_int_eq((int64_t)data.len + dropped, 20000000);
 	ck_assert_ptr_null(memchr(data.p, 0, data.len));
 	ck_assert_int_eq(memcmp(data.p, data.p + 1, data.len - 1), 0);
@@ -422,7 +439,8 @@ static int64_t check_pattern(struct runlog_reader *r, uint32_t op)
 	struct buf data = BUF_INIT;
 	int64_t first, next, dropped, size = runlog_size(r, op, 1, STREAM_BOTH).size;
 	struct runlog_gap gap = runlog_gap(r, op, 1, STREAM_BOTH);
-	ck_assert_int_eq(runlog_read(r, op, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(
+		runlog_read(r, op, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
 	ck_assert_int_eq(next, size);
 	ck_assert_int_eq((int64_t)data.len + dropped, size);
 	gap = runlog_gap(r, op, 1, STREAM_BOTH);
@@ -430,14 +448,16 @@ static int64_t check_pattern(struct runlog_reader *r, uint32_t op)
 	for (size_t i = 0; i < data.len; i++, pos++) {
 		if (pos == gap.from)
 			pos = gap.to;
-		if (data.p[i] != pattern(op, pos)) /* ck_assert writes to disk: too slow for each byte */
+		if (data.p[i] !=
+		    pattern(op, pos)) /* ck_assert writes to disk: too slow for each byte */
 			ck_abort_msg("op %u position %lld", op, (long long)pos);
 	}
 	buf_done(&data);
 	return size;
 }
 
-static void emit_pattern(struct runlog_writer *w, struct runlog_attempt *a, int64_t len, int64_t now, int64_t short_of)
+static void emit_pattern(struct runlog_writer *w, struct runlog_attempt *a, int64_t len,
+			 int64_t now, int64_t short_of)
 {
 	struct runlog_room room;
 	if (runlog_reserve(w, a, a->pos % 5 ? STREAM_STDOUT : STREAM_STDERR, len, now, &room) < 0)
@@ -501,7 +521,8 @@ START_TEST(test_crash_reserved)
 }
 END_TEST
 
-/* The index cut at every record and inside of every one, the log anywhere before its end (as a power cut may leave them). */
+/* The index cut at every record and inside of every one, the log anywhere before its end (as a
+ * power cut may leave them). */
 START_TEST(test_crash_cut)
 {
 	for (int64_t records = 0; records <= 30; records++) {
@@ -524,7 +545,8 @@ START_TEST(test_crash_cut)
 }
 END_TEST
 
-/* Bytes without a record (a power cut): they become nobody's, and nothing after them is displaced. */
+/* Bytes without a record (a power cut): they become nobody's, and nothing after them is displaced.
+ */
 START_TEST(test_orphans)
 {
 	struct runlog_writer *w = runlog_writer_new(dir, RUN);
@@ -549,7 +571,8 @@ START_TEST(test_orphans)
 }
 END_TEST
 
-/* A reader that copied a record just before it grew, and its follower: the follower tells where it ends. */
+/* A reader that copied a record just before it grew, and its follower: the follower tells where it
+ * ends. */
 START_TEST(test_torn_view)
 {
 	struct runlog_writer *w = runlog_writer_new(dir, RUN);
@@ -621,7 +644,8 @@ static void read_beside(struct runlog_reader *r, uint32_t op, int64_t cap, int64
 	struct buf data = BUF_INIT;
 	int64_t first, next, dropped, pos = 0;
 	ck_assert_int_eq(runlog_refresh(r), 0);
-	ck_assert_int_eq(runlog_read(r, op, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(
+		runlog_read(r, op, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
 	struct runlog_gap gap = runlog_gap(r, op, 1, STREAM_BOTH);
 	ck_assert_int_ge(next, *last);
 	*last = next;
@@ -662,7 +686,8 @@ START_TEST(test_beside)
 }
 END_TEST
 
-/* Damage leads nowhere: an index of noise is refused or read as something, never a crash or an endless loop. */
+/* Damage leads nowhere: an index of noise is refused or read as something, never a crash or an
+ * endless loop. */
 START_TEST(test_noise)
 {
 	for (int round = 0; round < 300; round++) {
@@ -688,7 +713,8 @@ START_TEST(test_noise)
 		for (uint32_t op = 1; op <= 2; op++) {
 			struct buf data = BUF_INIT;
 			int64_t first, next, dropped;
-			int e = runlog_read(r, op, 1, STREAM_BOTH, 0, 1 << 20, &data, NULL, &first, &next, &dropped);
+			int e = runlog_read(r, op, 1, STREAM_BOTH, 0, 1 << 20, &data, NULL, &first,
+					    &next, &dropped);
 			ck_assert(e == 0 || e == -EIO);
 			ck_assert_int_ge(runlog_tail_lines(r, op, 1, STREAM_STDOUT, 4), -EIO);
 			buf_done(&data);

@@ -1,4 +1,5 @@
-/* The scanner against msgpack-c, which must find the same end in whatever the scanner lets through; pieces against the whole. */
+/* The scanner against msgpack-c, which must find the same end in whatever the scanner lets through;
+ * pieces against the whole. */
 #include <check.h>
 #include <msgpack.h>
 #include <stdbool.h>
@@ -20,7 +21,8 @@ static struct outcome scan_pieces(const void *p, size_t len, size_t piece)
 	scan_init(&s);
 	while (o.used < len && o.result == SCAN_MORE) {
 		size_t n = len - o.used < piece ? len - o.used : piece, used = 0;
-		/* a copy of exactly this size, so that a read beyond it is seen by valgrind and ASan */
+		/* a copy of exactly this size, so that a read beyond it is seen by valgrind and
+		 * ASan */
 		char *copy = malloc(n);
 		memcpy(copy, (const char *)p + o.used, n);
 		o.result = scan_feed(&s, copy, n, &used);
@@ -81,13 +83,19 @@ static const struct {
 	size_t used;
 	const char *why;
 } rows[] = {
-#define ROW(name, bytes, want, used, why) { name, bytes, sizeof(bytes) - 1, want, used, why }
+#define ROW(name, bytes, want, used, why)                                                          \
+	{                                                                                          \
+		name, bytes, sizeof(bytes) - 1, want, used, why                                    \
+	}
 	ROW("nothing", "", SCAN_MORE, 0, NULL),
 	ROW("nil", "\xc0", SCAN_DONE, 1, NULL),
 	ROW("more behind", "\xc0\xc0", SCAN_DONE, 1, NULL),
 	ROW("empty array", "\x90", SCAN_DONE, 1, NULL),
 	ROW("empty map in map", "\x81\xa1k\x80z", SCAN_DONE, 4, NULL),
-	ROW("str cut", "\xa3" "ab", SCAN_MORE, 3, NULL),
+	ROW("str cut",
+	    "\xa3"
+	    "ab",
+	    SCAN_MORE, 3, NULL),
 	ROW("str8 head cut", "\xd9", SCAN_MORE, 1, NULL),
 	ROW("str16", "\xda\0\2abz", SCAN_DONE, 5, NULL),
 	ROW("empty bin", "\xc4\0", SCAN_DONE, 2, NULL),
@@ -112,8 +120,8 @@ START_TEST(test_rows)
 	ck_assert_msg(o.result == rows[_i].want, "%s: result %d", rows[_i].name, o.result);
 	if (o.result != SCAN_REFUSED)
 		ck_assert_msg(o.used == rows[_i].used, "%s: used %zu", rows[_i].name, o.used);
-	ck_assert_msg(!rows[_i].why == !o.why && (!o.why || strcmp(o.why, rows[_i].why) == 0), "%s: %s",
-		      rows[_i].name, o.why ? o.why : "none");
+	ck_assert_msg(!rows[_i].why == !o.why && (!o.why || strcmp(o.why, rows[_i].why) == 0),
+		      "%s: %s", rows[_i].name, o.why ? o.why : "none");
 	agree(rows[_i].bytes, rows[_i].len);
 }
 END_TEST
@@ -160,13 +168,18 @@ START_TEST(test_max_bytes)
 	size_t used;
 	scan_init(&s);
 	s.max_bytes = 4;
-	ck_assert_int_eq(scan_feed(&s, "\xa3" "abc", 4, &used), SCAN_DONE);
+	ck_assert_int_eq(scan_feed(&s,
+				   "\xa3"
+				   "abc",
+				   4, &used),
+			 SCAN_DONE);
 	scan_init(&s);
 	s.max_bytes = 4;
 	ck_assert_int_eq(scan_feed(&s, "\xa4", 1, &used), SCAN_REFUSED);
 	scan_init(&s);
 	s.max_bytes = 3;
-	ck_assert_int_eq(scan_feed(&s, "\x94\xc0", 2, &used), SCAN_REFUSED); /* each value is a byte at least */
+	ck_assert_int_eq(scan_feed(&s, "\x94\xc0", 2, &used),
+			 SCAN_REFUSED); /* each value is a byte at least */
 	scan_init(&s);
 	s.max_bytes = 3;
 	ck_assert_int_eq(scan_feed(&s, "\x92\x01\xcd\x01", 4, &used), SCAN_REFUSED);
@@ -181,9 +194,10 @@ END_TEST
 /* A random value that is well formed but for what `wild` puts in. */
 static void random_value(struct buf *b, int depth, bool wild)
 {
-	static const unsigned char heads[] = { 0xc0, 0xc2, 0xc3, 0xcc, 0xcd, 0xce, 0xcf, 0xd0, 0xd1, 0xd2, 0xd3,
-					       0xca, 0xcb, 0xc4, 0xc5, 0xc6, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde,
-					       0xdf, 0x85, 0x93, 0xa5, 0x7f, 0xe0, 0x80, 0x90, 0xa0, 0xc7, 0xd4 };
+	static const unsigned char heads[] = { 0xc0, 0xc2, 0xc3, 0xcc, 0xcd, 0xce, 0xcf, 0xd0, 0xd1,
+					       0xd2, 0xd3, 0xca, 0xcb, 0xc4, 0xc5, 0xc6, 0xd9, 0xda,
+					       0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0x85, 0x93, 0xa5, 0x7f,
+					       0xe0, 0x80, 0x90, 0xa0, 0xc7, 0xd4 };
 	unsigned char c = heads[rnd(sizeof(heads) - (wild ? 0 : 2))];
 	const struct mp_shape *shape = &mp_shapes[c];
 	uint64_t len = rnd(4);

@@ -129,7 +129,8 @@ START_TEST(stdin_is_null_bytes_or_file)
 	assert_out(world_run_spec(&w, &spec), "");
 	spec = world_spec(&w, 4, ARGV("tr\0\\0\0\n"));
 	spec.stdin_file = w.env_file;
-	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
+	assert_out(world_run_spec(&w, &spec),
+		   "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
 	buf_done(&big);
 }
 END_TEST
@@ -163,14 +164,16 @@ START_TEST(environment_is_laid_over)
 {
 	struct exec_spec spec = world_spec(&w, 1, ARGV("env"));
 	spec.env_extra = ARGV("BASE=mine\0GONE\0NEW=1\0NEW=2\0EMPTY=");
-	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nLC_ALL=C\nBASE=mine\nNEW=2\nEMPTY=\n");
+	assert_out(world_run_spec(&w, &spec),
+		   "PATH=/usr/bin:/bin\nLC_ALL=C\nBASE=mine\nNEW=2\nEMPTY=\n");
 	spec = world_spec(&w, 2, ARGV("/usr/bin/env"));
 	spec.env_file = NULL;
 	assert_out(world_run_spec(&w, &spec), "");
 	/* The file is read once a run, until the run has ended. */
 	unlink(w.env_file);
 	spec = world_spec(&w, 3, ARGV("env"));
-	assert_out(world_run_spec(&w, &spec), "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
+	assert_out(world_run_spec(&w, &spec),
+		   "PATH=/usr/bin:/bin\nBASE=base\nGONE=gone\nLC_ALL=C\n");
 	exec_local_env_done(w.x, 1);
 	spec.token = token_make(1, 4, 1);
 	ck_assert_str_eq(world_run_spec(&w, &spec)->result.start_step, "environment");
@@ -204,7 +207,9 @@ START_TEST(programs_are_found_in_the_ops_path)
 	spec.argv = ARGV("denied");
 	spec.argc = 1;
 	ck_assert_int_eq(world_run_spec(&w, &spec)->result.start_errno, EACCES);
-	spec.token = token_make(1, 4, 1); /* an empty element is the op's folder, a name with a slash is no search */
+	spec.token = token_make(
+		1, 4,
+		1); /* an empty element is the op's folder, a name with a slash is no search */
 	spec.argv = ARGV("./tool\0d");
 	spec.argc = 2;
 	spec.cwd = w.dir;
@@ -221,9 +226,13 @@ START_TEST(the_process_is_clean)
 {
 	struct exec_spec spec = world_spec(&w, 1, ARGV("ls\0/proc/self/fd"));
 	assert_out(world_run_spec(&w, &spec), "0\n1\n2\n3\n"); /* 3 is the folder it reads */
-	assert_out(world_run(&w, 2, "umask; grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'"),
+	assert_out(world_run(&w, 2,
+			     "umask; grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'"),
 		   "0022\nSigBlk:0000000000000000SigIgn:0000000000000000");
-	assert_out(world_run(&w, 3, "read -r p c s pp g sid r </proc/$$/stat; [ $p = $g ] && [ $p = $sid ] && echo own"), "own\n");
+	assert_out(world_run(&w, 3,
+			     "read -r p c s pp g sid r </proc/$$/stat; [ $p = $g ] && [ $p = $sid "
+			     "] && echo own"),
+		   "own\n");
 	char want[64];
 	spec = world_spec(&w, 4, ARGV("sh\0-c\0ulimit -Sn"));
 	snprintf(want, sizeof(want), "%ld\n", sysconf(_SC_OPEN_MAX));
@@ -233,8 +242,9 @@ END_TEST
 
 START_TEST(a_terminal_when_asked)
 {
-	struct exec_spec spec =
-		world_spec(&w, 1, ARGV("sh\0-c\0test -t 0 && test -t 1 && test -t 2 && cat && stty size && echo hi >/dev/tty"));
+	struct exec_spec spec = world_spec(&w, 1,
+					   ARGV("sh\0-c\0test -t 0 && test -t 1 && test -t 2 && "
+						"cat && stty size && echo hi >/dev/tty"));
 	spec.pty = true;
 	struct seen *s = world_run_spec(&w, &spec);
 	assert_out(s, "24 80\r\nhi\r\n");
@@ -247,7 +257,8 @@ END_TEST
 START_TEST(term_ends_what_listens)
 {
 	struct seen *s = &w.seen[0];
-	world_sh(&w, 1, "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.02; done", false);
+	world_sh(&w, 1, "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.02; done",
+		 false);
 	world_until(&w, s->out.len > 0);
 	exec_local_stop(w.x, token_make(1, 1, 1), 20000);
 	world_until(&w, s->ended);
@@ -275,7 +286,8 @@ static const char *const escapes[] = {
 	"setsid sleep 1000 & echo $!; sleep 1000",
 	"(setsid sh -c 'sleep 1000 & echo $!; exec sleep 1000' &); sleep 1000",
 	"setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & sleep 1000",
-	"(trap '' TERM; setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exit' & exit) & sleep 1000",
+	"(trap '' TERM; setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exit' & "
+	"exit) & sleep 1000",
 	"set -m; sleep 1000 & echo $!; sleep 1000",
 	"kill -STOP $$ & sleep 0.1; echo $$; sleep 1000",
 };
@@ -310,7 +322,10 @@ static bool no_children(int32_t spawner)
 START_TEST(a_storm_of_sessions_ends)
 {
 	struct seen *s = &w.seen[0];
-	world_sh(&w, 1, "trap '' TERM; echo up; i=0; while [ $i -lt 3000 ]; do setsid sleep 1000 & i=$((i+1)); done; sleep 1000", false);
+	world_sh(&w, 1,
+		 "trap '' TERM; echo up; i=0; while [ $i -lt 3000 ]; do setsid sleep 1000 & "
+		 "i=$((i+1)); done; sleep 1000",
+		 false);
 	world_until(&w, s->out.len > 0);
 	exec_local_stop(w.x, token_make(1, 1, 1), 200);
 	world_until(&w, s->ended);
@@ -322,7 +337,8 @@ END_TEST
 START_TEST(a_signal_reaches_the_group)
 {
 	struct seen *s = &w.seen[0];
-	world_sh(&w, 1, "trap 'echo usr1; exit 5' USR1; echo up; while :; do sleep 0.02; done", false);
+	world_sh(&w, 1, "trap 'echo usr1; exit 5' USR1; echo up; while :; do sleep 0.02; done",
+		 false);
 	world_until(&w, s->out.len > 0);
 	exec_local_signal(w.x, token_make(1, 1, 1), SIGUSR1);
 	world_until(&w, s->ended);
@@ -341,7 +357,9 @@ START_TEST(lingering_children_are_counted_and_ended)
 	ck_assert_int_eq(s->result.wait_status, 4 << 8);
 	ck_assert_uint_eq(s->result.lingering, 2);
 	ck_assert(process_is_gone(atoi(buf_str(&s->out))));
-	s = world_run(&w, 2, "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & sleep 0.2");
+	s = world_run(
+		&w, 2,
+		"setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & sleep 0.2");
 	ck_assert_uint_ge(s->result.lingering, 1);
 	ck_assert(process_is_gone(atoi(buf_str(&s->out))));
 	s = world_run(&w, 3, "sleep 0.05 &");
@@ -410,7 +428,8 @@ START_TEST(many_quick_ops)
 		world_until(&w, w.n_ended > before);
 	}
 	for (uint32_t i = 0; i < OPS; i++)
-		ck_assert(w.seen[i].ended && w.seen[i].started && w.seen[i].result.wait_status == 0);
+		ck_assert(w.seen[i].ended && w.seen[i].started &&
+			  w.seen[i].result.wait_status == 0);
 }
 END_TEST
 
@@ -422,7 +441,9 @@ START_TEST(a_full_table_says_so)
 	world_begin(&w);
 	uint32_t n = 0;
 	for (int r = 0; r == 0; n += r == 0) {
-		struct exec_spec spec = world_spec(&w, n + 1, ARGV("sleep\0" "1000"));
+		struct exec_spec spec = world_spec(&w, n + 1,
+						   ARGV("sleep\0"
+							"1000"));
 		r = exec_local_start(w.x, &spec);
 		ck_assert(r == 0 || r == -EAGAIN);
 	}

@@ -51,7 +51,9 @@ START_TEST(ops_outlive_batchd)
 {
 	struct seen *ran = &w.seen[0], *ended = &w.seen[1], *failed = &w.seen[2];
 	int32_t spawner = exec_local_pid(w.x);
-	world_sh(&w, 1, "echo before; while [ ! -e $DIR/go ]; do sleep 0.02; done; echo after; exit 3", false);
+	world_sh(&w, 1,
+		 "echo before; while [ ! -e $DIR/go ]; do sleep 0.02; done; echo after; exit 3",
+		 false);
 	world_sh(&w, 2, "echo unread; touch $DIR/done; exit 4", false);
 	struct exec_spec bad = world_spec(&w, 3, ARGV("nosuch"));
 	ck_assert_int_eq(exec_local_start(w.x, &bad), 0);
@@ -116,7 +118,8 @@ START_TEST(statuses_survive_the_spawner)
 	int32_t spawner = exec_local_pid(w.x);
 	world_run(&w, 2, "exit 6");
 	world_sh(&w, 1, "echo up; while [ ! -e $DIR/go ]; do sleep 0.02; done; exit 3", false);
-	world_sh(&w, 3, "trap '' TERM; echo up; sleep 1000 & wait; while :; do sleep 1000; done", false);
+	world_sh(&w, 3, "trap '' TERM; echo up; sleep 1000 & wait; while :; do sleep 1000; done",
+		 false);
 	world_until(&w, runs->out.len > 0 && stopped->out.len > 0);
 	kill(spawner, SIGKILL);
 	world_until(&w, w.n_respawned == 1);
@@ -142,7 +145,8 @@ START_TEST(what_nobody_can_know_is_lost)
 	world_sh(&w, 1, "echo up; exec sleep 1000", false);
 	world_until(&w, s->out.len > 0);
 	int32_t pid = s->pid;
-	/* Both die, and the op's process goes to somebody else: to a helper that is a nearer subreaper would be, here to us. */
+	/* Both die, and the op's process goes to somebody else: to a helper that is a nearer
+	 * subreaper would be, here to us. */
 	kill(spawner, SIGKILL);
 	w.x = exec_local_free(w.x);
 	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
@@ -224,10 +228,11 @@ START_TEST(starts_under_way_come_back_as_busy_or_run)
 		world_until(&w, w.seen[i].busy || w.seen[i].ended);
 	for (uint32_t i = 0; i < OPS; i++)
 		ck_assert_msg(w.seen[i].busy || w.seen[i].result.wait_status == 9 << 8,
-			      "op %u: started %d lost %d status %#x errno %d %s pid %d, ended %ld", i + 1, w.seen[i].started,
-			      w.seen[i].result.lost, (unsigned)w.seen[i].result.wait_status, w.seen[i].result.start_errno,
-			      w.seen[i].result.start_step ? w.seen[i].result.start_step : "", (int)w.seen[i].result.pid,
-			      (long)w.seen[i].result.ended);
+			      "op %u: started %d lost %d status %#x errno %d %s pid %d, ended %ld",
+			      i + 1, w.seen[i].started, w.seen[i].result.lost,
+			      (unsigned)w.seen[i].result.wait_status, w.seen[i].result.start_errno,
+			      w.seen[i].result.start_step ? w.seen[i].result.start_step : "",
+			      (int)w.seen[i].result.pid, (long)w.seen[i].result.ended);
 	uint32_t again = 0;
 	for (uint32_t i = 0; i < OPS; i++)
 		if (w.seen[i].busy) {
@@ -253,7 +258,9 @@ static int wire_connect(void)
 
 static void wire_hello(int fd, uint32_t protocol, uint64_t store_id)
 {
-	struct sw_hello h = { .head = { sizeof(h), SW_HELLO, SW_VERSION, 0 }, .protocol = protocol, .store_id = store_id };
+	struct sw_hello h = { .head = { sizeof(h), SW_HELLO, SW_VERSION, 0 },
+			      .protocol = protocol,
+			      .store_id = store_id };
 	ck_assert_int_eq(send(fd, &h, sizeof(h), MSG_NOSIGNAL), sizeof(h));
 }
 
@@ -285,7 +292,8 @@ START_TEST(strangers_are_refused)
 	ck_assert_uint_eq(wire_next(fd, &f, sizeof(f)), SW_REFUSED);
 	close(fd);
 	fd = wire_connect(); /* no HELLO */
-	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token_make(1, 1, 1) } };
+	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION,
+					  token_make(1, 1, 1) } };
 	ck_assert_int_eq(send(fd, &stop, sizeof(stop), 0), sizeof(stop));
 	ck_assert_uint_eq(wire_next(fd, &f, sizeof(f)), 0);
 	close(fd);

@@ -1,4 +1,5 @@
-/* The store by its interface: real databases in private folders. What happens when the disk fails is in test_store_fault.c. */
+/* The store by its interface: real databases in private folders. What happens when the disk fails
+ * is in test_store_fault.c. */
 #include "store_world.h"
 
 #include <signal.h>
@@ -27,7 +28,8 @@ static void sql(const char *text)
 	sqlite3 *db;
 
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-	ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+	ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK, "%s",
+		      sqlite3_errmsg(db));
 	sqlite3_close(db);
 }
 
@@ -74,7 +76,8 @@ END_TEST
 static const struct refused {
 	const char *name, *sql, *says; /* sql NULL: garbage instead of a database */
 } refused[] = {
-	{ "newer schema", "PRAGMA user_version = 99", "has schema 99, this batchd (" BATCHD_VERSION ") knows schemas up to 1" },
+	{ "newer schema", "PRAGMA user_version = 99",
+	  "has schema 99, this batchd (" BATCHD_VERSION ") knows schemas up to 1" },
 	{ "another program", "PRAGMA application_id = 77", "another program's database" },
 	{ "no database", NULL, "not a database" },
 };
@@ -174,8 +177,16 @@ START_TEST(what_was_stored_is_loaded)
 	static const uint32_t claims[] = { 1, 2 };
 	struct answer a = { .n = 0 };
 	struct txn *t = txn_of_run(&a, 5, NULL, 3);
-	struct op_row op = { .run = 5, .op = 2, .message = 1, .kind = 1, .text = "make", .state = OP_FAILED, .cause = CAUSE_IO,
-			     .exit = -1, .duration_ms = INT64_C(5000000000), .error = "no" };
+	struct op_row op = { .run = 5,
+			     .op = 2,
+			     .message = 1,
+			     .kind = 1,
+			     .text = "make",
+			     .state = OP_FAILED,
+			     .cause = CAUSE_IO,
+			     .exit = -1,
+			     .duration_ms = INT64_C(5000000000),
+			     .error = "no" };
 	struct claim_row claim = { 5, slice_of(claims, sizeof(claims)) };
 	struct err e = ERR_INIT;
 	struct loaded loaded = { 0 };
@@ -194,7 +205,11 @@ static void end_run(uint64_t run, enum run_state state)
 {
 	struct answer a = { .n = 0 };
 	struct txn *t = txn_new(answer_fill, &a);
-	struct run_row row = { .run = run, .state = state, .started = 2000, .ended = 3000, .summary = { .ops = 2, .wall_ms = 1000 },
+	struct run_row row = { .run = run,
+			       .state = state,
+			       .started = 2000,
+			       .ended = 3000,
+			       .summary = { .ops = 2, .wall_ms = 1000 },
 			       .messages = slice_of("\x90", 1) };
 
 	txn_run_update(t, &row);
@@ -266,13 +281,15 @@ START_TEST(answers_come_in_order)
 	struct answer *a = xcalloc(N, sizeof(*a));
 
 	for (uint64_t i = 0; i < N; i++)
-		commit(&w, i % 10 == 9 ? txn_new(answer_fill, &a[i]) : txn_of_run(&a[i], i + 1, NULL, 1));
+		commit(&w, i % 10 == 9 ? txn_new(answer_fill, &a[i])
+				       : txn_of_run(&a[i], i + 1, NULL, 1));
 	while (a[N - 1].n == 0)
 		event_base_loop(w.base, EVLOOP_ONCE);
 	for (int i = 0; i < N; i++) {
 		ck_assert_int_eq(a[i].n, 1);
 		ck_assert_int_eq(a[i].status, TXN_DONE);
-		ck_assert_msg(i == 0 || a[i].order == a[i - 1].order + 1, "answer %d out of order", i);
+		ck_assert_msg(i == 0 || a[i].order == a[i - 1].order + 1, "answer %d out of order",
+			      i);
 	}
 	free(a);
 }
@@ -284,7 +301,8 @@ START_TEST(one_bad_transaction_harms_no_other)
 
 	ck_assert_int_eq(add_run(&w, 1, NULL, 1), TXN_DONE);
 	commit(&w, txn_of_run(&good, 2, NULL, 1));
-	commit(&w, txn_of_run(&bad, 1, NULL, 1)); /* that id is taken: a mistake of ours, not of the others */
+	commit(&w, txn_of_run(&bad, 1, NULL,
+			      1)); /* that id is taken: a mistake of ours, not of the others */
 	commit(&w, txn_of_run(&late, 3, NULL, 1));
 	store_drain(w.store);
 	ck_assert_int_eq(good.status, TXN_DONE);
@@ -364,8 +382,10 @@ START_TEST(forgetting_leaves_nothing)
 	txn_forget(t, 1);
 	commit_now(&w, t, &a);
 	ck_assert(!world_has_run(&w, 1));
-	ck_assert(!file_exists(&w, "runs/1.log") && !file_exists(&w, "runs/1.idx") && !file_exists(&w, "runs/1.env"));
-	sql("CREATE TABLE t AS SELECT CASE WHEN (SELECT count(*) FROM run) + (SELECT count(*) FROM op) + (SELECT count(*) FROM batch)"
+	ck_assert(!file_exists(&w, "runs/1.log") && !file_exists(&w, "runs/1.idx") &&
+		  !file_exists(&w, "runs/1.env"));
+	sql("CREATE TABLE t AS SELECT CASE WHEN (SELECT count(*) FROM run) + (SELECT count(*) FROM "
+	    "op) + (SELECT count(*) FROM batch)"
 	    " + (SELECT count(*) FROM attempt) = 0 THEN 1 ELSE abs(-9223372036854775808) END AS x");
 	ck_assert_int_eq(add_run(&w, 2, "k", 2), TXN_DONE);
 }
@@ -393,7 +413,8 @@ END_TEST
 /* --- kill -9 --- */
 
 /* Commits runs from..., writing each id to `fd` when it is durable. */
-static void ack(void *arg, enum txn_status status, uint64_t existing _unused_, const struct err *e _unused_)
+static void ack(void *arg, enum txn_status status, uint64_t existing _unused_,
+		const struct err *e _unused_)
 {
 	uint64_t *pair = arg;
 
@@ -421,7 +442,8 @@ static void submit_for_ever(int fd)
 	}
 }
 
-/* Lets a child commit until it has acknowledged `acks` runs, kills it, and returns the highest id acknowledged. */
+/* Lets a child commit until it has acknowledged `acks` runs, kills it, and returns the highest id
+ * acknowledged. */
 static uint64_t kill_after(int acks)
 {
 	uint64_t run, highest = 0;

@@ -1,4 +1,5 @@
-/* The store when the disk fails: what was acknowledged is there, what was refused is not, and it goes on when the trouble is over. */
+/* The store when the disk fails: what was acknowledged is there, what was refused is not, and it
+ * goes on when the trouble is over. */
 #include "store_world.h"
 
 #include <signal.h>
@@ -34,7 +35,8 @@ static void teardown(void)
 /* Copies the database as a crash at this moment would leave it: without the shared memory. */
 static void copy_file(const char *to_dir, const char *name)
 {
-	_cleanup_free_ char *from = xasprintf("%s/%s", w.dir, name), *to = xasprintf("%s/%s", to_dir, name);
+	_cleanup_free_ char *from = xasprintf("%s/%s", w.dir, name),
+			    *to = xasprintf("%s/%s", to_dir, name);
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	FILE *f;
 
@@ -46,16 +48,22 @@ static void copy_file(const char *to_dir, const char *name)
 }
 
 /*
- * What was acknowledged is there; what was refused is not, unless it `may` be: when the disk took the bytes, failed to sync them and
- * has taken no further ones with which to overwrite them, nobody can unsay them before a crash.
+ * What was acknowledged is there; what was refused is not, unless it `may` be: when the disk took
+ * the bytes, failed to sync them and has taken no further ones with which to overwrite them, nobody
+ * can unsay them before a crash.
  */
-static void check_stored(struct world *of, const struct answer *a, int n, const char *when, int at, bool may)
+static void check_stored(struct world *of, const struct answer *a, int n, const char *when, int at,
+			 bool may)
 {
 	for (int i = 0; i < n; i++) {
 		bool done = a[i].status == TXN_DONE, stored = world_has_run(of, (uint64_t)i + 1);
 
-		ck_assert_msg(stored || !done, "%s, fault at call %d: run %d was acknowledged and is not stored", when, at, i + 1);
-		ck_assert_msg(!stored || done || may, "%s, fault at call %d: run %d was refused and is stored", when, at, i + 1);
+		ck_assert_msg(stored || !done,
+			      "%s, fault at call %d: run %d was acknowledged and is not stored",
+			      when, at, i + 1);
+		ck_assert_msg(!stored || done || may,
+			      "%s, fault at call %d: run %d was refused and is stored", when, at,
+			      i + 1);
 	}
 }
 
@@ -89,7 +97,8 @@ static bool one_fault(int at, int code, bool stays)
 		if (i % 3 != 2 && i % 5 != 0 && i + 1 < RUNS)
 			continue;
 		store_drain(w.store);
-		/* At once after the first refusal: a later commit would hide what it left behind. */
+		/* At once after the first refusal: a later commit would hide what it left behind.
+		 */
 		if (!crashed && (a[i].status == TXN_FAILED || i + 1 == RUNS)) {
 			hit = atomic_load(&fault.calls) >= at;
 			crashed = true;
@@ -102,8 +111,10 @@ static bool one_fault(int at, int code, bool stays)
 		_cleanup_free_ char *env = xasprintf("runs/%d.env", i + 1);
 
 		ck_assert_int_eq(a[i].n, 1);
-		ck_assert_msg(a[i].status == TXN_DONE || hit, "run %d failed without a fault: %s", i + 1, a[i].e.text);
-		ck_assert_msg(file_exists(&w, env) == (a[i].status == TXN_DONE), "the environment goes with the run");
+		ck_assert_msg(a[i].status == TXN_DONE || hit, "run %d failed without a fault: %s",
+			      i + 1, a[i].e.text);
+		ck_assert_msg(file_exists(&w, env) == (a[i].status == TXN_DONE),
+			      "the environment goes with the run");
 	}
 	ck_assert_msg(add_run(&w, 100, NULL, 1) == TXN_DONE, "it goes on after the trouble");
 	world_reopen(&w);
@@ -215,8 +226,11 @@ START_TEST(a_full_disk)
 	commit(&w, txn_of_run(&later, 3, NULL, 1));
 	store_drain(w.store);
 	ck_assert_int_eq(big.status, TXN_FAILED);
-	ck_assert_msg(strstr(big.e.text, "database or disk is full") && strstr(big.e.text, "make room"), "%s", big.e.text);
-	ck_assert_msg(small.status == TXN_DONE, "the small one beside it has room: %s", small.e.text);
+	ck_assert_msg(strstr(big.e.text, "database or disk is full") &&
+			      strstr(big.e.text, "make room"),
+		      "%s", big.e.text);
+	ck_assert_msg(small.status == TXN_DONE, "the small one beside it has room: %s",
+		      small.e.text);
 	ck_assert_msg(later.status == TXN_DONE, "the one after it, too: %s", later.e.text);
 	world_reopen(&w);
 	ck_assert(world_has_run(&w, 1) && !world_has_run(&w, 2) && world_has_run(&w, 3));

@@ -70,7 +70,9 @@ START_TEST(runs_are_listed)
 
 	for (uint64_t i = 1; i <= 6; i++) {
 		struct txn *t = txn_new(answer_fill, &a);
-		struct run_row row = { .run = i, .name = i % 2 ? "odd" : NULL, .group = i == 3 ? "g" : NULL,
+		struct run_row row = { .run = i,
+				       .name = i % 2 ? "odd" : NULL,
+				       .group = i == 3 ? "g" : NULL,
 				       .project = i == 2 ? "/p2" : "/p" };
 
 		txn_run_new(t, &row, slice_str("b"), SLICE_NONE);
@@ -82,7 +84,8 @@ START_TEST(runs_are_listed)
 		commit_now(&w, t, &a);
 	}
 	world_read(&w, list_runs, &l);
-	ck_assert_msg(strcmp(l.got, listings[_i].want) == 0, "%s: got '%s'", listings[_i].name, l.got);
+	ck_assert_msg(strcmp(l.got, listings[_i].want) == 0, "%s: got '%s'", listings[_i].name,
+		      l.got);
 }
 END_TEST
 
@@ -131,8 +134,13 @@ START_TEST(ops_are_listed)
 
 	for (uint32_t i = 1; i <= 5; i++) {
 		char text[8];
-		struct op_row op = { .run = 1, .op = i, .text = text, .id = i == 2 ? "b" : NULL,
-				     .state = i == 2 ? OP_FAILED : i == 4 ? OP_INTERRUPTED : OP_SUCCEEDED };
+		struct op_row op = { .run = 1,
+				     .op = i,
+				     .text = text,
+				     .id = i == 2 ? "b" : NULL,
+				     .state = i == 2   ? OP_FAILED
+					      : i == 4 ? OP_INTERRUPTED
+						       : OP_SUCCEEDED };
 
 		snprintf(text, sizeof(text), "t%u", i);
 		txn_op(t, &op);
@@ -148,11 +156,14 @@ END_TEST
 
 /* --- todos --- */
 
-/* The item's map without the packed row's other fields: the store looks at id and position alone. */
+/* The item's map without the packed row's other fields: the store looks at id and position alone.
+ */
 static void put_event(struct txn *t, int64_t rev, const char *before, const char *after)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT, a = BUF_INIT;
-	struct todo_event_row event = { .list = "l", .rev = rev, .time = 100 + rev, .source = "me" };
+	struct todo_event_row event = {
+		.list = "l", .rev = rev, .time = 100 + rev, .source = "me"
+	};
 
 	mp_text(&b, before);
 	mp_text(&a, after);
@@ -161,7 +172,8 @@ static void put_event(struct txn *t, int64_t rev, const char *before, const char
 	txn_todo_event(t, &event);
 }
 
-static enum txn_status write_event(int64_t rev, const char *before, const char *after, struct answer *a)
+static enum txn_status write_event(int64_t rev, const char *before, const char *after,
+				   struct answer *a)
 {
 	struct txn *t = txn_new(answer_fill, a);
 
@@ -222,8 +234,12 @@ START_TEST(a_list_has_a_past)
 {
 	struct answer a = { .n = 0 };
 
-	ck_assert_int_eq(write_event(1, "[]", "[{'id':'a','position':1,'v':1},{'id':'b','position':2}]", &a), TXN_DONE);
-	ck_assert_int_eq(write_event(2, "[{'id':'a','position':1,'v':1}]", "[{'id':'a','position':3,'v':2}]", &a), TXN_DONE);
+	ck_assert_int_eq(
+		write_event(1, "[]", "[{'id':'a','position':1,'v':1},{'id':'b','position':2}]", &a),
+		TXN_DONE);
+	ck_assert_int_eq(write_event(2, "[{'id':'a','position':1,'v':1}]",
+				     "[{'id':'a','position':3,'v':2}]", &a),
+			 TXN_DONE);
 	ck_assert_int_eq(write_event(3, "[{'id':'b','position':2}]", "[]", &a), TXN_DONE);
 	ck_assert_int_eq(write_event(4, "[]", "[{'id':'b','position':1}]", &a), TXN_DONE);
 	world_read(&w, look_past, NULL);
@@ -265,7 +281,8 @@ static void seen_item(void *arg, const struct todo_row *row)
 	struct seen *s = arg;
 	size_t at = strlen(s->items);
 
-	snprintf(s->items + at, sizeof(s->items) - at, "%s.%s%s ", row->list, row->id, row->removed ? "(removed)" : "");
+	snprintf(s->items + at, sizeof(s->items) - at, "%s.%s%s ", row->list, row->id,
+		 row->removed ? "(removed)" : "");
 	if (strcmp(row->id, "a") == 0) {
 		ck_assert_str_eq(row->content, "first");
 		ck_assert_int_eq(row->status, TODO_COMPLETED);
@@ -278,7 +295,8 @@ static void seen_item(void *arg, const struct todo_row *row)
 
 static bool lists_one(void *arg, const struct sql_todo_list *row)
 {
-	buf_addf(arg, "%s rev %d total %u completed %u; ", row->list, (int)row->rev, row->total, row->count[TODO_COMPLETED]);
+	buf_addf(arg, "%s rev %d total %u completed %u; ", row->list, (int)row->rev, row->total,
+		 row->count[TODO_COMPLETED]);
 	return true;
 }
 
@@ -294,8 +312,15 @@ START_TEST(items_are_loaded)
 	_cleanup_buf_ struct buf lists = BUF_INIT;
 	struct answer a = { .n = 0 };
 	struct txn *t = txn_new(answer_fill, &a);
-	struct todo_row item = { .list = "l", .id = "a", .content = "first", .status = TODO_COMPLETED, .priority = TODO_LOW,
-				 .tags = slice_of("\x91\xa1x", 3), .position = 2, .rev = 1, .lease_until = 77 };
+	struct todo_row item = { .list = "l",
+				 .id = "a",
+				 .content = "first",
+				 .status = TODO_COMPLETED,
+				 .priority = TODO_LOW,
+				 .tags = slice_of("\x91\xa1x", 3),
+				 .position = 2,
+				 .rev = 1,
+				 .lease_until = 77 };
 	struct todo_event_row event = { .list = "l", .rev = 1 };
 	struct seen all = { "", "" }, one = { "", "" };
 	struct err e = ERR_INIT;
@@ -312,14 +337,21 @@ START_TEST(items_are_loaded)
 	txn_todo_event(t, &event);
 	commit_now(&w, t, &a);
 	ck_assert_int_eq(a.status, TXN_DONE);
-	ck_assert_int_eq(store_load_todos(w.store, NULL, &(struct store_todo_sink){ seen_item, seen_list, &all }, &e), 0);
+	ck_assert_int_eq(store_load_todos(w.store, NULL,
+					  &(struct store_todo_sink){ seen_item, seen_list, &all },
+					  &e),
+			 0);
 	ck_assert_str_eq(all.lists, "l=1 m=1 ");
 	ck_assert_str_eq(all.items, "l.b l.c(removed) l.a ");
-	ck_assert_int_eq(store_load_todos(w.store, "m", &(struct store_todo_sink){ seen_item, seen_list, &one }, &e), 0);
+	ck_assert_int_eq(store_load_todos(w.store, "m",
+					  &(struct store_todo_sink){ seen_item, seen_list, &one },
+					  &e),
+			 0);
 	ck_assert_str_eq(one.lists, "m=1 ");
 	ck_assert_str_eq(one.items, "");
 	world_read(&w, look_lists, &lists);
-	ck_assert_str_eq(buf_str(&lists), "l rev 1 total 2 completed 2; m rev 1 total 0 completed 0; ");
+	ck_assert_str_eq(buf_str(&lists),
+			 "l rev 1 total 2 completed 2; m rev 1 total 0 completed 0; ");
 }
 END_TEST
 

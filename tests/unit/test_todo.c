@@ -1,4 +1,5 @@
-/* What todo.write, todo.update, todo.remove and todo.restore do to a list: contract section 1, "Todos". */
+/* What todo.write, todo.update, todo.remove and todo.restore do to a list: contract section 1,
+ * "Todos". */
 #include "todo_world.h"
 
 /* --- replace and merge --- */
@@ -11,7 +12,9 @@ START_TEST(ids_are_made_and_kept)
 	ck_assert_str_eq(show_array(buf_slice(&change.before)), "");
 	ck_assert_str_eq(show_array(buf_slice(&change.after)), "t1:A:p b:B:p t2:C:p ");
 	/* Found again by content; what is not said stays. */
-	ck_assert_int_eq(replace("[{'content':'A','status':'in_progress'},{'content':'B'},{'content':'C'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'content':'A','status':'in_progress'},{'content':'B'},{'content':'C'}]"),
+		0);
 	ck_assert_str_eq(show(), "t1:A:i b:B:p t2:C:p ");
 	ck_assert_str_eq(show_array(buf_slice(&change.before)), "t1:A:p ");
 	ck_assert_str_eq(show_array(buf_slice(&change.after)), "t1:A:i ");
@@ -27,9 +30,12 @@ END_TEST
 
 START_TEST(a_made_id_keeps_clear_of_given_ones)
 {
-	ck_assert_int_eq(replace("[{'content':'A'},{'content':'B','id':'t1'},{'content':'C','id':'t7'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'content':'A'},{'content':'B','id':'t1'},{'content':'C','id':'t7'}]"),
+		0);
 	ck_assert_str_eq(show(), "t8:A:p t1:B:p t7:C:p ");
-	todos_load(lists, &(struct todo_row){ .list = "l", .id = "t20", .content = "gone", .removed = true });
+	todos_load(lists, &(struct todo_row){
+				  .list = "l", .id = "t20", .content = "gone", .removed = true });
 	ck_assert_int_eq(merge("[{'content':'D'}]"), 0);
 	ck_assert_ptr_nonnull(todos_get(lists, "l", slice_str("t21")));
 	ck_assert(!todos_has(lists, "l", slice_str("t20")));
@@ -39,7 +45,9 @@ END_TEST
 START_TEST(same_contents_are_matched_once_each)
 {
 	ck_assert_int_eq(replace("[{'content':'X'},{'content':'X'},{'content':'Y'}]"), 0);
-	ck_assert_int_eq(replace("[{'content':'X','status':'completed'},{'content':'X'},{'content':'X'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'content':'X','status':'completed'},{'content':'X'},{'content':'X'}]"),
+		0);
 	ck_assert_str_eq(show(), "t1:X:c t2:X:p t4:X:p ");
 }
 END_TEST
@@ -78,10 +86,12 @@ START_TEST(the_order_is_as_written)
 
 	ck_assert_int_eq(replace("[{'content':'A'},{'content':'B'},{'content':'C'}]"), 0);
 	b = row("t2")->rev;
-	ck_assert_int_eq(replace("[{'content':'N'},{'content':'A'},{'content':'C'},{'content':'B'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'content':'N'},{'content':'A'},{'content':'C'},{'content':'B'}]"), 0);
 	ck_assert_str_eq(show(), "t4:N:p t1:A:p t3:C:p t2:B:p ");
 	/* Dropping one moves nobody. */
-	ck_assert_int_eq(replace("[{'content':'N'},{'content':'C'},{'content':'B'},{'content':'Z'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'content':'N'},{'content':'C'},{'content':'B'},{'content':'Z'}]"), 0);
 	ck_assert_str_eq(show_array(buf_slice(&change.after)), "t5:Z:p ");
 	ck_assert_str_eq(show(), "t4:N:p t3:C:p t2:B:p t5:Z:p ");
 	ck_assert_int_gt(row("t2")->rev, b);
@@ -93,8 +103,11 @@ END_TEST
 
 START_TEST(merge_touches_only_what_it_names)
 {
-	ck_assert_int_eq(replace_by("a", "[{'content':'A'},{'content':'B','status':'completed'}]"), 0);
-	ck_assert_int_eq(merge("[{'content':'A','owner':'eve'},{'content':'B'},{'id':'n','content':'N'}]"), 0);
+	ck_assert_int_eq(replace_by("a", "[{'content':'A'},{'content':'B','status':'completed'}]"),
+			 0);
+	ck_assert_int_eq(
+		merge("[{'content':'A','owner':'eve'},{'content':'B'},{'id':'n','content':'N'}]"),
+		0);
 	/* Done work of that name does not hinder new work. */
 	ck_assert_str_eq(show(), "t1:A:p t2:B:c t3:B:p n:N:p ");
 	ck_assert_str_eq(row("t1")->owner, "eve");
@@ -123,13 +136,19 @@ static const struct {
 	const char *says;
 } refusals[] = {
 	{ "no array", "{}", E_PARAMS, "todos: must be an array" },
-	{ "no content", "[{'content':'A'},{'id':'x'}]", E_PARAMS, "todos[1].content: required, since list 'l' has no item 'x'" },
-	{ "same id", "[{'id':'x','content':'A'},{'content':'B'},{'id':'x','content':'C'}]", E_PARAMS, "id 'x' comes twice" },
+	{ "no content", "[{'content':'A'},{'id':'x'}]", E_PARAMS,
+	  "todos[1].content: required, since list 'l' has no item 'x'" },
+	{ "same id", "[{'id':'x','content':'A'},{'content':'B'},{'id':'x','content':'C'}]",
+	  E_PARAMS, "id 'x' comes twice" },
 	{ "status", "[{'content':'A','status':'doing'}]", E_PARAMS, "todos[0].status" },
-	{ "unknown blocker", "[{'id':'x','content':'A','blocked_by':['y']}]", E_PARAMS, "blocked_by of item 'x': no item 'y' in list 'l'" },
-	{ "itself", "[{'id':'x','content':'A','blocked_by':['x']}]", E_PARAMS, "blocked_by goes in a circle: 'x' waits for 'x'" },
-	{ "circle", "[{'id':'x','content':'A','blocked_by':['y']},{'id':'y','content':'A','blocked_by':['z']},"
-		    "{'id':'z','content':'A','blocked_by':['keep','x']}]",
+	{ "unknown blocker", "[{'id':'x','content':'A','blocked_by':['y']}]", E_PARAMS,
+	  "blocked_by of item 'x': no item 'y' in list 'l'" },
+	{ "itself", "[{'id':'x','content':'A','blocked_by':['x']}]", E_PARAMS,
+	  "blocked_by goes in a circle: 'x' waits for 'x'" },
+	{ "circle",
+	  "[{'id':'x','content':'A','blocked_by':['y']},{'id':'y','content':'A','blocked_by':['z']}"
+	  ","
+	  "{'id':'z','content':'A','blocked_by':['keep','x']}]",
 	  E_PARAMS, "circle: 'x' waits for 'y' waits for 'z' waits for 'x'" },
 	{ "nul", "[{'content':'A\\x00B'}]", E_PARAMS, "todos[0].content: must not hold a NUL" },
 	{ "bad utf-8", "[{'content':'A\\xff'}]", E_UTF8, "todos[0].content" },
@@ -153,7 +172,8 @@ START_TEST(base_rev_guards)
 	ck_assert_int_eq(replace("[{'content':'A'}]"), 0);
 	by.has_base_rev = true;
 	by.base_rev = 0;
-	expect_err(do_write("[]", TODOS_REPLACE, &by), E_CONFLICT, "list 'l' is at revision 1, not 0");
+	expect_err(do_write("[]", TODOS_REPLACE, &by), E_CONFLICT,
+		   "list 'l' is at revision 1, not 0");
 	ck_assert_str_eq(show(), "t1:A:p ");
 	by.base_rev = 1;
 	ck_assert_int_eq(do_write("[]", TODOS_REPLACE, &by), 0);
@@ -216,10 +236,14 @@ END_TEST
 
 START_TEST(update_changes_what_is_given)
 {
-	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o','description':'d','tags':['x','y','x'],'meta':{'k':1,'l':2}},"
-				 "{'id':'b','content':'B'}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o','description':'d','tags':['"
+				 "x','y','x'],'meta':{'k':1,'l':2}},"
+				 "{'id':'b','content':'B'}]"),
+			 0);
 	ck_assert(slice_eq(row("a")->tags, slice_of("\x92\xa1x\xa1y", 5)));
-	ck_assert_int_eq(update("a", "{'id':'a','description':'','blocked_by':['b'],'meta':{'k':nil,'n':3},'priority':'critical'}"), 0);
+	ck_assert_int_eq(update("a", "{'id':'a','description':'','blocked_by':['b'],'meta':{'k':"
+				     "nil,'n':3},'priority':'critical'}"),
+			 0);
 	ck_assert_str_eq(row("a")->content, "A");
 	ck_assert_str_eq(row("a")->owner, "o");
 	ck_assert_ptr_null(row("a")->description);
@@ -232,7 +256,8 @@ START_TEST(update_changes_what_is_given)
 	ck_assert_ptr_null(row("a")->tags.p);
 	ck_assert_ptr_null(row("a")->meta.p);
 	ck_assert_ptr_null(row("a")->blocked_by.p);
-	expect_err(update("zz", "{'id':'zz','content':'x'}"), E_NOT_FOUND, "no item 'zz' in list 'l'");
+	expect_err(update("zz", "{'id':'zz','content':'x'}"), E_NOT_FOUND,
+		   "no item 'zz' in list 'l'");
 }
 END_TEST
 
@@ -242,8 +267,11 @@ START_TEST(an_item_survives_packing)
 	struct pk pk = PK_INIT(&b), pk2 = PK_INIT(&again);
 	struct todo_row r;
 
-	ck_assert_int_eq(replace("[{'id':'b','content':'B'},{'id':'a','content':'A','status':'in_progress','priority':'low','active_form':'f',"
-				 "'description':'d','owner':'o','blocked_by':['b'],'parent':'b','tags':['x'],'at':'f:1','meta':{'k':[1]}}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'b','content':'B'},{'id':'a','content':'A','status':'in_"
+				 "progress','priority':'low','active_form':'f',"
+				 "'description':'d','owner':'o','blocked_by':['b'],'parent':'b','"
+				 "tags':['x'],'at':'f:1','meta':{'k':[1]}}]"),
+			 0);
 	ck_assert_int_eq(claim_lease("a", "o", 50), 0);
 	todo_pack(&pk, row("a"));
 	todo_unpack(buf_slice(&b), &strings, &r);
@@ -264,10 +292,14 @@ START_TEST(an_item_can_be_written_back_as_listed)
 	struct todo_by by = by_source("me");
 	struct txn *txn = txn_new(NULL, NULL);
 
-	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o'},{'content':'B','blocked_by':['a'],'tags':['t']}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o'},{'content':'B','blocked_by'"
+				 ":['a'],'tags':['t']}]"),
+			 0);
 	todos_pack(lists, "l", &all, &pk);
 	todo_change_done(&change);
-	ck_assert_msg(todos_write(lists, &by, buf_slice(&b), TODOS_REPLACE, txn, &change, &err) == 0, "%s", err.text);
+	ck_assert_msg(todos_write(lists, &by, buf_slice(&b), TODOS_REPLACE, txn, &change, &err) ==
+			      0,
+		      "%s", err.text);
 	ck_assert_str_eq(show_array(buf_slice(&change.after)), "");
 	txn_free(txn);
 }
@@ -283,8 +315,10 @@ START_TEST(remove_and_restore)
 	struct todo_by by = by_source("other");
 	struct txn *txn = txn_new(NULL, NULL);
 
-	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o'},{'id':'b','content':'B','blocked_by':['a'],'status':'completed'},"
-				 "{'id':'c','content':'C'}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'a','content':'A','owner':'o'},{'id':'b','content':'B','"
+				 "blocked_by':['a'],'status':'completed'},"
+				 "{'id':'c','content':'C'}]"),
+			 0);
 	todos_pack(lists, "l", &all, &pk);
 	ck_assert_int_eq(remove_item("b"), 0);
 	ck_assert_str_eq(show_array(buf_slice(&change.before)), "b:B:c ");
@@ -310,7 +344,8 @@ END_TEST
 
 static void count_list(void *arg, const struct todo_list_info *info)
 {
-	buf_addf(arg, "%s rev %d: %u, %u pending; ", info->list, (int)info->rev, info->total, info->count[TODO_PENDING]);
+	buf_addf(arg, "%s rev %d: %u, %u pending; ", info->list, (int)info->rev, info->total,
+		 info->count[TODO_PENDING]);
 }
 
 START_TEST(lists_are_told)
@@ -318,7 +353,9 @@ START_TEST(lists_are_told)
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	struct todo_by by = { .list = "b list", .now_ms = 1 }, bad = { .list = "never" };
 
-	ck_assert_int_eq(do_write("[{'content':'A'},{'content':'B','status':'completed'}]", TODOS_REPLACE, &by), 0);
+	ck_assert_int_eq(do_write("[{'content':'A'},{'content':'B','status':'completed'}]",
+				  TODOS_REPLACE, &by),
+			 0);
 	ck_assert_int_eq(do_write("[{'id':'x'}]", TODOS_REPLACE, &bad), 1);
 	ck_assert_int_eq(replace("[]"), 0);
 	todos_each_list(lists, count_list, &b);
@@ -336,7 +373,8 @@ static void fill(TCase *t)
 	tcase_add_test(t, the_order_is_as_written);
 	tcase_add_test(t, merge_touches_only_what_it_names);
 	tcase_add_test(t, a_write_that_changes_nothing_is_a_revision);
-	tcase_add_loop_test(t, what_is_refused_changes_nothing, 0, sizeof(refusals) / sizeof(refusals[0]));
+	tcase_add_loop_test(t, what_is_refused_changes_nothing, 0,
+			    sizeof(refusals) / sizeof(refusals[0]));
 	tcase_add_test(t, base_rev_guards);
 	tcase_add_test(t, a_list_has_a_limit);
 	tcase_add_test(t, a_long_chain_is_no_circle);

@@ -1,14 +1,19 @@
-/* Who works on an item: ready, claim, leases, and ops that drive items. Then a random walk over all of it. */
+/* Who works on an item: ready, claim, leases, and ops that drive items. Then a random walk over all
+ * of it. */
 #include "todo_world.h"
 
 /* --- ready, claim, release --- */
 
 START_TEST(ready_is_in_the_order_to_take)
 {
-	ck_assert_int_eq(replace("[{'id':'a','content':'A','priority':'low'},{'id':'b','content':'B'},"
-				 "{'id':'c','content':'C','blocked_by':['b','a']},{'id':'d','content':'D','priority':'high'},"
-				 "{'id':'e','content':'E','priority':'high','error':'boom'},{'id':'f','content':'F','status':'cancelled'},"
-				 "{'id':'g','content':'G','blocked_by':['f']}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'id':'a','content':'A','priority':'low'},{'id':'b','content':'B'},"
+			"{'id':'c','content':'C','blocked_by':['b','a']},{'id':'d','content':'D','"
+			"priority':'high'},"
+			"{'id':'e','content':'E','priority':'high','error':'boom'},{'id':'f','"
+			"content':'F','status':'cancelled'},"
+			"{'id':'g','content':'G','blocked_by':['f']}]"),
+		0);
 	ck_assert_str_eq(show_ready(), "d:D:p b:B:p a:A:p e:E:p ");
 	ck_assert_int_eq(update("b", "{'id':'b','status':'completed'}"), 0);
 	ck_assert_str_eq(show_ready(), "d:D:p a:A:p e:E:p ");
@@ -24,8 +29,10 @@ START_TEST(filters)
 {
 	struct todo_filter f = { .status_mask = 1u << TODO_COMPLETED | 1u << TODO_IN_PROGRESS };
 
-	ck_assert_int_eq(replace("[{'id':'a','content':'A','status':'completed'},{'id':'b','content':'B','owner':'eve'},"
-				 "{'id':'c','content':'C','status':'in_progress'}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'a','content':'A','status':'completed'},{'id':'b','"
+				 "content':'B','owner':'eve'},"
+				 "{'id':'c','content':'C','status':'in_progress'}]"),
+			 0);
 	ck_assert_str_eq(show_filter(&f), "a:A:c c:C:i ");
 	f = (struct todo_filter){ .owner = slice_str("eve") };
 	ck_assert_str_eq(show_filter(&f), "b:B:p ");
@@ -36,8 +43,10 @@ END_TEST
 
 START_TEST(claim_takes_the_first_ready)
 {
-	ck_assert_int_eq(replace("[{'id':'a','content':'A'},{'id':'b','content':'B','priority':'high'},{'id':'c','content':'C','owner':'zoe',"
-				 "'priority':'high'}]"), 0);
+	ck_assert_int_eq(replace("[{'id':'a','content':'A'},{'id':'b','content':'B','priority':'"
+				 "high'},{'id':'c','content':'C','owner':'zoe',"
+				 "'priority':'high'}]"),
+			 0);
 	ck_assert_int_eq(claim(NULL, "eve"), 0);
 	ck_assert_str_eq(show_array(buf_slice(&change.todos)), "b:B:i ");
 	ck_assert_str_eq(row("b")->owner, "eve");
@@ -53,8 +62,11 @@ END_TEST
 
 START_TEST(claim_by_id)
 {
-	ck_assert_int_eq(replace("[{'id':'a','content':'A'},{'id':'b','content':'B','blocked_by':['a']},"
-				 "{'id':'c','content':'C','status':'completed'},{'id':'d','content':'D','status':'in_progress'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'id':'a','content':'A'},{'id':'b','content':'B','blocked_by':['a']},"
+			"{'id':'c','content':'C','status':'completed'},{'id':'d','content':'D','"
+			"status':'in_progress'}]"),
+		0);
 	ck_assert_int_eq(claim("a", "eve"), 0);
 	expect_err(claim("a", "bob"), E_CONFLICT, "item 'a' is taken by 'eve'");
 	ck_assert_int_eq(claim("a", "eve"), 0);
@@ -89,7 +101,9 @@ END_TEST
 
 START_TEST(release_gives_back)
 {
-	ck_assert_int_eq(replace("[{'id':'a','content':'A'},{'id':'c','content':'C','status':'completed'}]"), 0);
+	ck_assert_int_eq(
+		replace("[{'id':'a','content':'A'},{'id':'c','content':'C','status':'completed'}]"),
+		0);
 	expect_err(release("a", NULL), E_STATE, "nobody holds item 'a'");
 	ck_assert_int_eq(claim_lease("a", "eve", 500), 0);
 	expect_err(release("a", "bob"), E_CONFLICT, "taken by 'eve', not by 'bob'");
@@ -106,14 +120,20 @@ END_TEST
 START_TEST(warnings_name_who_does_too_much)
 {
 	ck_assert_int_eq(replace("[{'id':'a','content':'A','status':'in_progress','owner':'eve'},"
-				 "{'id':'b','content':'B','status':'in_progress','owner':'bob'},{'id':'c','content':'C'}]"), 0);
+				 "{'id':'b','content':'B','status':'in_progress','owner':'bob'},{'"
+				 "id':'c','content':'C'}]"),
+			 0);
 	ck_assert_uint_eq(change.warnings.len, 1);
 	ck_assert_int_eq(claim("c", "eve"), 0);
-	ck_assert_ptr_nonnull(memmem(change.warnings.p, change.warnings.len, "2 items of 'eve' are in_progress: 'a', 'c'", 42));
+	ck_assert_ptr_nonnull(memmem(change.warnings.p, change.warnings.len,
+				     "2 items of 'eve' are in_progress: 'a', 'c'", 42));
 	ck_assert_int_eq(update("b", "{'id':'b','priority':'low'}"), 0);
 	ck_assert_uint_eq(change.warnings.len, 1);
-	ck_assert_int_eq(merge("[{'content':'x','status':'in_progress'},{'content':'y','status':'in_progress'}]"), 0);
-	ck_assert_ptr_nonnull(memmem(change.warnings.p, change.warnings.len, "2 items without owner are in_progress", 37));
+	ck_assert_int_eq(merge("[{'content':'x','status':'in_progress'},{'content':'y','status':'"
+			       "in_progress'}]"),
+			 0);
+	ck_assert_ptr_nonnull(memmem(change.warnings.p, change.warnings.len,
+				     "2 items without owner are in_progress", 37));
 }
 END_TEST
 
@@ -206,7 +226,8 @@ static unsigned rnd(unsigned n)
 
 static void random_items(struct buf *b)
 {
-	static const char *const states[] = { "", ",'status':'pending'", ",'status':'in_progress'", ",'status':'completed'" };
+	static const char *const states[] = { "", ",'status':'pending'", ",'status':'in_progress'",
+					      ",'status':'completed'" };
 
 	buf_addc(b, '[');
 	for (unsigned n = rnd(6); n > 0; n--) {
@@ -239,7 +260,8 @@ static void apply_event(struct buf *shadow)
 			a = mp_of(sides[k]);
 			v = mp_next(&a);
 			for (uint32_t j = 0; j < v.count; j++)
-				dropped |= slice_eq(mp_get_str(mp_skip(&a), "id"), mp_get_str(item, "id"));
+				dropped |= slice_eq(mp_get_str(mp_skip(&a), "id"),
+						    mp_get_str(item, "id"));
 		}
 		if (!dropped)
 			pk_raw(&pk, item);
@@ -273,7 +295,8 @@ static void check_same(const struct buf *shadow)
 
 		ck_assert_ptr_nonnull(r);
 		todo_pack(&pk1, r);
-		ck_assert_msg(slice_eq(buf_slice(&one), item), "item '%s' is not what the events say", r->id);
+		ck_assert_msg(slice_eq(buf_slice(&one), item),
+			      "item '%s' is not what the events say", r->id);
 	}
 }
 
@@ -303,7 +326,8 @@ START_TEST(events_tell_the_whole_truth)
 			r = remove_item(id);
 			break;
 		case 2:
-			r = claim_lease(rnd(2) ? id : NULL, rnd(2) ? "eve" : "bob", rnd(10)) || change.nothing;
+			r = claim_lease(rnd(2) ? id : NULL, rnd(2) ? "eve" : "bob", rnd(10)) ||
+			    change.nothing;
 			break;
 		case 3:
 			r = release(id, NULL);

@@ -1,6 +1,6 @@
 /*
- * Todo lists and the store together: after any number of writes a fresh batchd loads what was there, and each past revision is what
- * the list then was.
+ * Todo lists and the store together: after any number of writes a fresh batchd loads what was
+ * there, and each past revision is what the list then was.
  */
 #include "store_world.h"
 #include "todo_world.h"
@@ -60,7 +60,8 @@ static void random_items(struct buf *b)
 {
 	buf_addc(b, '[');
 	for (unsigned n = rnd(5); n > 0; n--)
-		buf_addf(b, "{'content':'c%u','owner':'o%u','tags':['x%u'],'meta':{'k':%u}},", rnd(14), rnd(2), rnd(3), rnd(3));
+		buf_addf(b, "{'content':'c%u','owner':'o%u','tags':['x%u'],'meta':{'k':%u}},",
+			 rnd(14), rnd(2), rnd(3), rnd(3));
 	buf_addc(b, ']');
 }
 
@@ -82,7 +83,8 @@ static int random_write(struct txn *txn, struct todo_change *c)
 	default:
 		random_items(&text);
 		mp_text(&items, buf_str(&text));
-		return todos_write(lists, &by, buf_slice(&items), rnd(2) ? TODOS_REPLACE : TODOS_MERGE, txn, c, &e);
+		return todos_write(lists, &by, buf_slice(&items),
+				   rnd(2) ? TODOS_REPLACE : TODOS_MERGE, txn, c, &e);
 	}
 }
 
@@ -95,7 +97,8 @@ static void check_past(struct sql_reader *r, void *arg)
 		struct err e = ERR_INIT;
 
 		ck_assert_msg(sql_todo_at(r, "l", rev, &got, &e) == 0, "%s", e.text);
-		ck_assert_msg(slice_eq(buf_slice(&got), buf_slice(&past[rev])), "revision %d reads otherwise", (int)rev);
+		ck_assert_msg(slice_eq(buf_slice(&got), buf_slice(&past[rev])),
+			      "revision %d reads otherwise", (int)rev);
 	}
 }
 
@@ -106,7 +109,8 @@ static void check_loaded(void)
 
 	pack_list(lists, &here);
 	pack_list(fresh, &there);
-	ck_assert_msg(slice_eq(buf_slice(&here), buf_slice(&there)), "what is loaded is not what was");
+	ck_assert_msg(slice_eq(buf_slice(&here), buf_slice(&there)),
+		      "what is loaded is not what was");
 	ck_assert_int_eq(todos_rev(fresh, "l"), todos_rev(lists, "l"));
 	todos_free(lists);
 	lists = fresh;
@@ -162,7 +166,9 @@ START_TEST(a_revision_is_restored)
 	struct answer a = { .n = 0 };
 	struct todo_by by = { .list = "l", .source = "me", .now_ms = 5 };
 	struct txn *txn;
-	static const char *const writes[] = { "[{'content':'A'},{'content':'B','status':'completed'}]", "[{'content':'C'}]" };
+	static const char *const writes[] = {
+		"[{'content':'A'},{'content':'B','status':'completed'}]", "[{'content':'C'}]"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(writes); i++) {
 		_cleanup_buf_ struct buf items = BUF_INIT;
@@ -170,14 +176,17 @@ START_TEST(a_revision_is_restored)
 		txn = txn_new(answer_fill, &a);
 		todo_change_done(&change);
 		mp_text(&items, writes[i]);
-		ck_assert_int_eq(todos_write(lists, &by, buf_slice(&items), TODOS_REPLACE, txn, &change, &err), 0);
+		ck_assert_int_eq(todos_write(lists, &by, buf_slice(&items), TODOS_REPLACE, txn,
+					     &change, &err),
+				 0);
 		commit_now(&w, txn, &a);
 	}
 	ck_assert_str_eq(show(), "t3:C:p ");
 	world_read(&w, read_past, &reading);
 	txn = txn_new(answer_fill, &a);
 	todo_change_done(&change);
-	ck_assert_int_eq(todos_restore(lists, &by, buf_slice(&reading.items), txn, &change, &err), 0);
+	ck_assert_int_eq(todos_restore(lists, &by, buf_slice(&reading.items), txn, &change, &err),
+			 0);
 	commit_now(&w, txn, &a);
 	ck_assert_int_eq(a.status, TXN_DONE);
 	ck_assert_str_eq(show(), "t1:A:p t2:B:c ");
@@ -192,15 +201,19 @@ START_TEST(a_lost_write_is_thrown_away)
 	struct todo_by by = { .list = "l", .source = "me", .now_ms = 5 };
 	struct store_todo_sink sink = { load_item, load_list, NULL };
 	struct err e = ERR_INIT;
-	struct txn *lost = txn_new(NULL, NULL), *built_on_it = txn_new(answer_fill, &first), *again = txn_new(answer_fill, &second);
+	struct txn *lost = txn_new(NULL, NULL), *built_on_it = txn_new(answer_fill, &first),
+		   *again = txn_new(answer_fill, &second);
 
 	_cleanup_buf_ struct buf items = BUF_INIT;
 
 	mp_text(&items, "[{'content':'A'}]");
-	ck_assert_int_eq(todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, lost, &change, &err), 0);
+	ck_assert_int_eq(
+		todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, lost, &change, &err), 0);
 	txn_free(lost);
 	todo_change_done(&change);
-	ck_assert_int_eq(todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, built_on_it, &change, &err), 0);
+	ck_assert_int_eq(
+		todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, built_on_it, &change, &err),
+		0);
 	commit_now(&w, built_on_it, &first);
 	ck_assert_int_eq(first.status, TXN_FAILED);
 	todos_list_reset(lists, "l");
@@ -208,7 +221,8 @@ START_TEST(a_lost_write_is_thrown_away)
 	ck_assert_int_eq(store_load_todos(w.store, "l", &sink, &e), 0);
 	ck_assert_str_eq(show(), "");
 	todo_change_done(&change);
-	ck_assert_int_eq(todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, again, &change, &err), 0);
+	ck_assert_int_eq(
+		todos_write(lists, &by, buf_slice(&items), TODOS_MERGE, again, &change, &err), 0);
 	ck_assert_int_eq(change.rev, 1);
 	commit_now(&w, again, &second);
 	ck_assert_int_eq(second.status, TXN_DONE);

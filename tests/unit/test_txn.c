@@ -11,7 +11,8 @@ struct told {
 	struct txn *keep, *again;
 };
 
-static void tell(void *arg, enum txn_status status, uint64_t existing _unused_, const struct err *e _unused_)
+static void tell(void *arg, enum txn_status status, uint64_t existing _unused_,
+		 const struct err *e _unused_)
 {
 	struct told *told = arg;
 
@@ -27,7 +28,9 @@ START_TEST(records_are_deep_copies)
 {
 	struct txn *t = txn_new(NULL, NULL);
 	char name[] = "build", blob[] = "\x81\xa1k\x01";
-	struct run_row row = { .run = 7, .name = name, .meta = slice_of(blob, 4), .messages = SLICE_NONE };
+	struct run_row row = {
+		.run = 7, .name = name, .meta = slice_of(blob, 4), .messages = SLICE_NONE
+	};
 	const struct txn_record *r;
 
 	txn_run_new(t, &row, slice_of(blob, 4), slice_of("", 0));
@@ -91,8 +94,12 @@ END_TEST
 START_TEST(todo_records)
 {
 	struct txn *t = txn_new(NULL, NULL);
-	struct todo_row row = { .list = "l", .id = "a", .content = "c", .tags = slice_of("\x90", 1) };
-	struct todo_event_row event = { .list = "l", .rev = 3, .before = slice_of("\x90", 1), .after = slice_of("\x90", 1) };
+	struct todo_row row = {
+		.list = "l", .id = "a", .content = "c", .tags = slice_of("\x90", 1)
+	};
+	struct todo_event_row event = {
+		.list = "l", .rev = 3, .before = slice_of("\x90", 1), .after = slice_of("\x90", 1)
+	};
 
 	txn_todo(t, &row);
 	txn_todo_event(t, &event);

@@ -150,8 +150,7 @@ START_TEST(test_idmap)
 	size_t n = 0, seen = 0;
 	for (int i = 0; i < 5000; i++)
 		n += model[i] != 0;
-	idmap_for(&m, slot)
-		seen++;
+	idmap_for(&m, slot) seen++;
 	ck_assert_uint_eq(m.n, n);
 	ck_assert_uint_eq(seen, n);
 	idmap_done(&m);

@@ -1,4 +1,5 @@
-/* Todo lists for tests: writes in one line each, lists shown as a row of text. One world a program. */
+/* Todo lists for tests: writes in one line each, lists shown as a row of text. One world a program.
+ */
 #ifndef TESTS_UNIT_TODO_WORLD_H
 #define TESTS_UNIT_TODO_WORLD_H
 
@@ -43,7 +44,8 @@ static inline void check_records(const struct txn *txn, int64_t rev)
 		ck_assert_ptr_nonnull(r->todo.content);
 		ck_assert_str_eq(r->todo.list, change.list);
 		ck_assert_int_eq(r->todo.rev, rev);
-		ck_assert_int_eq(r->todo.removed, !todos_has(lists, change.list, slice_str(r->todo.id)));
+		ck_assert_int_eq(r->todo.removed,
+				 !todos_has(lists, change.list, slice_str(r->todo.id)));
 	}
 	ck_assert_int_eq(r->kind, TXN_TODO_EVENT);
 	ck_assert_int_eq(r->todo_event.rev, rev);
@@ -195,8 +197,9 @@ static inline char *show_array(struct slice array)
 	for (uint32_t i = 0; i < head.count; i++) {
 		struct slice item = mp_skip(&m);
 
-		at += (size_t)snprintf(to + at, 512 - at, "%.*s:%.*s:%c ", SLICE_FMT(mp_get_str(item, "id")),
-				       SLICE_FMT(mp_get_str(item, "content")), mp_get_str(item, "status").p[0]);
+		at += (size_t)snprintf(
+			to + at, 512 - at, "%.*s:%.*s:%c ", SLICE_FMT(mp_get_str(item, "id")),
+			SLICE_FMT(mp_get_str(item, "content")), mp_get_str(item, "status").p[0]);
 	}
 	return to;
 }

@@ -400,12 +400,48 @@ static bool notation_is_prose_header(const struct notation *n, const struct head
 	       head->label.p[0] == '^';
 }
 
+/*
+ * Before the first header prose may stand, but not what was meant to be something else: the error's
+ * text, or NULL. An op's name that is an English word too (Read, Write, Edit) begins prose as well.
+ */
+static const char *notation_meant(const struct src *at)
+{
+	static const char *const names[] = { "Bash", "Exec", "TodoWrite", "TodoRead",
+					     "TaskCreate" };
+	struct src s = *at;
+	while (s.p < s.end && strchr("-*+ \t", *s.p))
+		s.p++;
+	struct slice line = src_line(&s);
+	if (src_ellipsis(&s))
+		return "a placeholder stands here: write out what it stands for";
+	const char *close = line.len && line.p[0] == '[' ? memrchr(line.p, ']', line.len) : NULL;
+	struct slice tail =
+		close ? slice_of(close + 1, (size_t)(line.p + line.len - close - 1)) : SLICE_NONE;
+	while (tail.len && strchr(" \t\r", tail.p[tail.len - 1]))
+		tail.len--;
+	if (tail.len && tail.p[tail.len - 1] == ':' &&
+	    (tail.len == 1 || tail.p[tail.len - 2] == '}'))
+		return "no header: a label has no quotes and no brackets or braces, and 90 "
+		       "characters at most";
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		size_t len = strlen(names[i]);
+		if (line.len >= len && memcmp(line.p, names[i], len) == 0 &&
+		    (line.len == len || strchr(" \t:[", line.p[len])))
+			return "no op as it stands: write Bash(\"command\"), or put // before it "
+			       "if it is a comment";
+	}
+	return NULL;
+}
+
 static enum note notation_prose(struct notation *n)
 {
 	struct src *s = &n->sc.src;
 	const char *op = op_inside_line(s);
 	if (op)
 		return notation_buried(n, op);
+	const char *meant = n->started ? NULL : notation_meant(s);
+	if (meant)
+		return notation_stray(n, s->p, meant);
 	if (!n->started) {
 		src_skip_line(s);
 		return NOTE_OK;

@@ -95,6 +95,13 @@ int fd_set_cloexec(int fd, bool on)
 	return fd_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
 }
 
+void fd_open_std(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+			_exit(1); /* nobody to tell */
+}
+
 int fd_raise_limit(uint64_t *ret_old)
 {
 	struct rlimit lim;

@@ -23,6 +23,12 @@ ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset) _must_check_;
 int fd_pwrite_all(int fd, const void *p, size_t len, off_t offset) _must_check_;
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
+/*
+ * Gives each of fds 0 to 2 that is closed a /dev/null that can only be read: else the next file
+ * opened would be taken for it, and writing to it would go there. Writing then fails with EBADF, as
+ * it should.
+ */
+void fd_open_std(void);
 /* Raises the soft limit of open files to the hard one; the old soft limit is stored in ret_old when
  * not NULL. */
 int fd_raise_limit(uint64_t *ret_old);

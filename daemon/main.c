@@ -247,6 +247,7 @@ int main(int argc, char **argv)
 	struct options o = { 0 };
 	struct config config;
 	struct err e = ERR_INIT;
+	fd_open_std();
 	options_parse(argc, argv, &o);
 	config_init(&config);
 	if (!o.socket)

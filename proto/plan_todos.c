@@ -8,8 +8,10 @@
 
 /* An id and where it stood. */
 struct todo_id {
-	struct slice id;
+	struct slice id, blocked_by;
 	uint32_t index;
+	uint32_t next;	/* the search: the next of blocked_by to look at */
+	uint8_t colour; /* 0: not looked at, 1: on the path, 2: done */
 };
 
 static int todo_id_order(const void *a, const void *b)
@@ -34,6 +36,68 @@ static int plan_todo_ids(struct todo_id *ids, uint32_t n, const char *path, stru
 	return 0;
 }
 
+/* The item that is number `nth` of blocked_by, if it is one of these; NULL otherwise. *ret_more:
+ * there is such a number. */
+static struct todo_id *todo_blocker(struct todo_id *ids, uint32_t n, const struct todo_id *of,
+				    uint32_t nth, bool *ret_more)
+{
+	uint32_t count = 0;
+	*ret_more = false;
+	if (!of->blocked_by.p)
+		return NULL;
+	struct mp at = array_open(of->blocked_by, &count);
+	*ret_more = nth < count;
+	for (uint32_t i = 0; i < nth && i < count; i++)
+		mp_skip(&at);
+	struct todo_id key = { .id = nth < count ? mp_next(&at).bytes : SLICE_NONE };
+	uint32_t lo = 0, hi = n;
+	while (key.id.p && lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		int r = memcmp(ids[mid].id.p, key.id.p, MIN2(ids[mid].id.len, key.id.len));
+		r = r ? r : (ids[mid].id.len > key.id.len) - (ids[mid].id.len < key.id.len);
+		if (r == 0)
+			return &ids[mid];
+		if (r < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+/* Items of one op that block each other in a ring, depth first; ids are sorted. */
+static int plan_todo_cycles(struct todo_id *ids, uint32_t n, const char *path, struct err *e)
+{
+	char text[VALUE_QUOTE_MAX];
+	_cleanup_free_ struct todo_id **stack = calloc((size_t)n + 1, sizeof(*stack));
+	if (!stack)
+		return err_set(e, E_MEMORY, "no memory for %" PRIu32 " todos", n);
+	for (uint32_t root = 0; root < n; root++) {
+		uint32_t depth = 0;
+		if (ids[root].colour == 0)
+			stack[depth++] = &ids[root];
+		while (depth > 0) {
+			struct todo_id *t = stack[depth - 1];
+			bool more;
+			struct todo_id *b = todo_blocker(ids, n, t, t->next, &more);
+			t->colour = more ? 1 : 2;
+			t->next++;
+			if (!more)
+				depth--;
+			else if (b && b->colour == 1)
+				return err_set(
+					e, E_PARAMS,
+					"%s.todos[%" PRIu32
+					"].blocked_by: '%s' is blocked by this item in turn: "
+					"take one of the two out",
+					path, t->index, value_quote(b->id, text));
+			else if (b && b->colour == 0)
+				stack[depth++] = b;
+		}
+	}
+	return 0;
+}
+
 int plan_check_todos(const struct batch_op *op, const char *path, struct err *e)
 {
 	uint32_t n, n_ids = 0;
@@ -52,7 +116,9 @@ int plan_check_todos(const struct batch_op *op, const char *path, struct err *e)
 		if (todo_item_decode(mp_skip(&at), place, &item, NULL, e))
 			return 1;
 		if (item.id.p)
-			ids[n_ids++] = (struct todo_id){ item.id, i };
+			ids[n_ids++] = (struct todo_id){ .id = item.id,
+							 .blocked_by = item.blocked_by,
+							 .index = i };
 	}
-	return plan_todo_ids(ids, n_ids, path, e);
+	return plan_todo_ids(ids, n_ids, path, e) || plan_todo_cycles(ids, n_ids, path, e);
 }

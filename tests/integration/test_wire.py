@@ -556,6 +556,8 @@ class Daemon(Case):
 
     def test_reload(self):
         b = self.box
+        if 'daemon.reload' not in b.call('rpc.hello')['capabilities']:
+            self.skipTest('batchd offers no daemon.reload yet')
         folder = os.path.join(b.dir, 'home', '.config', 'batchd')
         os.makedirs(folder)
         with open(os.path.join(folder, 'batchd.conf'), 'w') as f:

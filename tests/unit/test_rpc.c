@@ -23,7 +23,6 @@ static const struct {
 	{ "msgid nil", BYTES("\x94\x00\xc0\xa1x\x90") },
 	{ "a method that is an int", BYTES("\x94\x00\x01\x02\x90") },
 	{ "a method that is bin", BYTES("\x94\x00\x01\xc4\x01x\x90") },
-	{ "params that are a map", BYTES("\x94\x00\x01\xa1x\x80") },
 	{ "a notification of four", BYTES("\x94\x02\xa1x\x90\xc0") },
 	{ "a response of three", BYTES("\x93\x01\x01\xc0") },
 	{ "0xc1", BYTES("\xc1") },

@@ -228,6 +228,13 @@ static int run(const struct options *o, const struct config *config, int word)
 		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
 		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
 	}
+	if (r == BATCHD_RUNNING) {
+		struct err why = e;
+		err_set(&e, 0,
+			"%s and listens elsewhere: name its socket with --socket or BATCHD_SOCKET, "
+			"or stop it first",
+			why.text);
+	}
 	if (r)
 		return starting_failed(word, &e);
 	log_info("batchd %s listens at '%s'", BATCHD_VERSION, o->socket);

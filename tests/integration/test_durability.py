@@ -35,6 +35,69 @@ class KilledDaemon(Case):
         self.assertEqual(b.output(run, 1, 'stderr'), b'err\n')
         self.assertEqual(b.output(run, 2), b'next\n')
 
+    def test_an_answered_cancel_is_never_forgotten(self):
+        b = self.box
+        run = b.submit(batch([bash('touch began; exec sleep 60')], [bash('true')]))
+        held = b.submit(batch([bash('touch never')]), held=True)
+        self.began()
+        b.call('run.cancel', run=run)
+        b.call('run.cancel', run=held)
+        b.restart()
+        for r in (run, held):
+            b.wait(r)
+            self.assertEqual(b.get(r)['state'], 'cancelled')
+        self.match({'ops': [{'state': 'cancelled', 'cause': 'cancel'}, {'state': 'cancelled'}]}, b.get(run))
+        self.assertFalse(b.exists('never'))
+
+    def test_a_timeout_that_fired_holds_over_a_restart(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('trap "touch told; read x < gate; exit 0" TERM; touch began; while :; do sleep .05; done',
+                                   timeout='300ms')]))
+        until(lambda: b.exists('told'), 'the TERM')
+        pid = b.get(run)['ops'][0]['pid']
+        b.kill_daemon()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not alive(pid), 'the end of the op without its daemon')
+        b.start()
+        b.wait(run)
+        self.match({'state': 'failed', 'ops': [{'state': 'failed', 'cause': 'timeout', 'exit': None}]}, b.get(run))
+
+    def test_a_cancelled_op_is_not_tried_again_after_a_restart(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo try >> tries; trap "touch told; read x < gate; exit 1" TERM; touch began; '
+                                   'while :; do sleep .05; done', retries=2, retry_delay=0)]))
+        self.began()
+        pid = b.get(run)['ops'][0]['pid']
+        b.call('run.cancel', run=run, op=1)
+        until(lambda: b.exists('told'), 'the TERM')
+        b.kill_daemon()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not alive(pid), 'the end of the op without its daemon')
+        b.start()
+        b.wait(run)
+        self.match({'ops': [{'state': 'cancelled', 'cause': 'cancel', 'attempts': 1}]}, b.get(run))
+        self.assertEqual(b.text('tries'), 'try\n')
+
+    def test_a_frozen_run_thaws_after_a_restart(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo thawed')]))
+        self.began()
+        pid = b.get(run)['ops'][0]['pid']
+        b.call('run.pause', run=run, freeze=True)
+        until(lambda: proc_stat(pid)[0] == 'T', 'the freeze')
+        b.restart()
+        self.match({'state': 'paused', 'ops': [{'pid': pid}]}, b.get(run))
+        b.call('run.resume', run=run)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b'thawed\n')
+
     def test_an_op_that_still_runs_is_adopted(self):
         b = self.box
         gate = b.fifo('gate')

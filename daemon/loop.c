@@ -103,6 +103,19 @@ static void port_event(void *arg, const struct event *e)
 		rpc_server_event(b->rpc, e);
 }
 
+static void port_printed(void *arg, uint64_t token, int64_t ret[3])
+{
+	struct batchd *b = arg;
+	struct runlog_reader *r;
+	uint32_t op = token_op(token), attempt = token_attempt(token);
+	if (runlog_open(store_runs_dir(b->store), token_run(token), &r) < 0)
+		return;
+	ret[0] = runlog_size(r, op, attempt, STREAM_STDOUT).size;
+	ret[1] = runlog_size(r, op, attempt, STREAM_STDERR).size;
+	ret[2] = runlog_size(r, op, attempt, STREAM_BOTH).dropped;
+	runlog_close(r);
+}
+
 static int port_run_state(void *arg, uint64_t run, enum run_state *ret)
 {
 	return store_run_state(((struct batchd *)arg)->store, run, ret);
@@ -234,6 +247,7 @@ static void make_engine(struct batchd *b)
 		.run_done = port_run_done,
 		.event = port_event,
 		.run_state = port_run_state,
+		.printed = port_printed,
 		.todos_lost = port_todos_lost,
 		.arg = b,
 	};
@@ -294,6 +308,14 @@ static void stop_now(struct batchd *b)
 	event_base_loopbreak(b->base);
 }
 
+static void on_drain_over(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	log_info("ops still run after the time to drain: they are left to the spawner");
+	stop_now(arg);
+}
+
 static void on_stop(void *arg, bool drain)
 {
 	struct batchd *b = arg;
@@ -303,6 +325,11 @@ static void on_stop(void *arg, bool drain)
 	}
 	b->draining = true;
 	engine_stop_starting(b->engine);
+	if (b->config->drain_ms > 0) {
+		struct timeval tv = { .tv_sec = b->config->drain_ms / 1000,
+				      .tv_usec = b->config->drain_ms % 1000 * 1000 };
+		event_base_once(b->base, -1, EV_TIMEOUT, on_drain_over, b, &tv);
+	}
 }
 
 static void on_signal(evutil_socket_t signal, short what, void *arg)

@@ -55,6 +55,8 @@ struct engine_ports {
 	void (*event)(void *arg, const struct event *e);
 	/* The state of a run that is not live: 0, or 1 when there is no such run. */
 	int (*run_state)(void *arg, uint64_t run, enum run_state *ret);
+	/* What the attempt has printed as far as is known: stdout, stderr, dropped bytes. */
+	void (*printed)(void *arg, uint64_t token, int64_t ret[3]);
 	void (*todos_lost)(void *arg,
 			   const char *list); /* a write was not stored: load the list anew */
 	void *arg;

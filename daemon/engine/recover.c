@@ -192,12 +192,22 @@ static void recover_stops(struct live_run *r)
 	}
 }
 
+/* The move of its todo may have been lost with the batchd that started the op; done again it
+ * changes nothing. */
+static void recover_drives(struct live_run *r)
+{
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
+		if (r->ops[op].attempt && r->ops[op].drive)
+			drive_started(r, op);
+}
+
 void engine_recover_done(struct engine *e, bool rebooted)
 {
 	struct live_run *r, *next;
 	HASH_ITER(hh, e->runs, r, next)
 	{
 		recover_timeouts(r);
+		recover_drives(r);
 		r->settling = true;
 		recover_lost(r, rebooted);
 		recover_stops(r);

@@ -122,8 +122,25 @@ static bool op_failed(enum op_state s)
 	return s == OP_FAILED || s == OP_CANCELLED || s == OP_INTERRUPTED;
 }
 
-static void doc_live_ops(struct rundoc *d, struct engine *e)
+/* What a running op has printed so far is what its log holds. */
+static void doc_live_sizes(struct rundoc *d, struct rpc_server *s, struct op_row *row)
 {
+	if (row->state != OP_RUNNING || row->attempts == 0)
+		return;
+	if (!d->log)
+		d->log = logcache_take(s->logs, d->run);
+	if (!d->log_ready && logread_refresh(d->log) < 0)
+		return;
+	d->log_ready = true;
+	struct logread_extent both = logread_extent(d->log, row->op, row->attempts, STREAM_BOTH);
+	row->stdout_bytes = logread_extent(d->log, row->op, row->attempts, STREAM_STDOUT).size;
+	row->stderr_bytes = logread_extent(d->log, row->op, row->attempts, STREAM_STDERR).size;
+	row->dropped_bytes = both.gap_to - both.gap_from;
+}
+
+static void doc_live_ops(struct rundoc *d, struct rpc_server *s)
+{
+	struct engine *e = s->config.engine;
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct op_row row;
 	for (int64_t op = MAX2(d->offset, 1); op <= d->n_ops; op++) {
@@ -131,6 +148,7 @@ static void doc_live_ops(struct rundoc *d, struct engine *e)
 			return;
 		if (d->ops == RUN_OPS_FAILED && !op_failed(row.state))
 			continue;
+		doc_live_sizes(d, s, &row);
 		if (!doc_op(d, &row))
 			return;
 	}
@@ -149,7 +167,7 @@ bool rundoc_live(struct rundoc *d, struct rpc_server *s)
 		d->log = logcache_take(s->logs, d->run);
 	doc_begin(d, &row);
 	if (d->ops != RUN_OPS_NONE)
-		doc_live_ops(d, e);
+		doc_live_ops(d, s);
 	doc_end(d);
 	return true;
 }

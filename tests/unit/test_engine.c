@@ -129,6 +129,13 @@ static int w_run_state(void *arg, uint64_t run, enum run_state *ret)
 	return 1;
 }
 
+static void w_printed(void *arg, uint64_t token, int64_t ret[3])
+{
+	(void)arg;
+	(void)token;
+	ret[0] = 1;
+}
+
 static void w_lost(void *arg, const char *list)
 {
 	(void)arg;
@@ -198,7 +205,8 @@ static void w_init(struct world *w, unsigned seed, int commit_fails)
 	config.environ_dflt = no_env;
 	struct engine_ports ports = { w_commit, w_start,     w_start_file, w_token,
 				      w_stop,	w_signal,    w_token,	   w_run_done,
-				      w_event,	w_run_state, w_lost,	   w };
+				      w_event,	w_run_state, w_printed,	   w_lost,
+				      w };
 	w->e = engine_new(&config, &ports, 1, 0);
 }
 

@@ -262,6 +262,28 @@ static void accept_reused(struct live_run *r, struct slice reused)
 		r->ops[ops[i] - 1].reused = 1;
 }
 
+/* Of two `todos` ops that replace the list in one message, the later takes out what the earlier put
+ * in. */
+static void warn_todos(const struct live_run *r, struct pk *pk)
+{
+	uint32_t message = UINT32_MAX;
+	struct batch_op spec;
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		if (r->plan->ops[op].kind != KIND_TODOS)
+			continue;
+		plan_op_decode(r->plan, op, &spec);
+		if (spec.todos_mode != TODOS_REPLACE || spec.list.p)
+			continue;
+		if (r->plan->ops[op].message == message) {
+			pk_str(pk, slice_str("two todos ops of one message replace the list: only "
+					     "the later's items stay; "
+					     "use one, or mode: \"merge\""));
+			return;
+		}
+		message = r->plan->ops[op].message;
+	}
+}
+
 static void warn(struct buf *warnings, const struct live_run *r)
 {
 	struct pk pk = PK_INIT(warnings);
@@ -275,6 +297,7 @@ static void warn(struct buf *warnings, const struct live_run *r)
 	}
 	if (r->plan->head.order == ORDER_AS_IF_SERIAL)
 		pk_str(&pk, slice_str("order: as-if-serial runs serially in this version"));
+	warn_todos(r, &pk);
 	pk_end(&pk);
 }
 

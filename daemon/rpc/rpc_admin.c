@@ -55,6 +55,13 @@ void rpc_rpc_hello(struct rpc_call *call, const void *params)
 {
 	const struct params_rpc_hello *p = params;
 	struct rpc_conn *c = rpc_conn_of(call);
+	if (p->protocol > PROTOCOL_VERSION) {
+		rpc_failf(call, E_VERSION,
+			  "batchd %s speaks protocol %d: a client of protocol %" PRId64
+			  " needs a newer one",
+			  BATCHD_VERSION, PROTOCOL_VERSION, p->protocol);
+		return;
+	}
 	if (p->client.p) {
 		free(c->client);
 		c->client = xslicedup(p->client);

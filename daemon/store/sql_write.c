@@ -63,8 +63,8 @@ const char *const writer_statements[] = {
 	[W_TODO_REV] = "SELECT max(rev) FROM todo_event WHERE list = ?",
 	/* A gap or clash of revisions was refused before, unless an op's result stands in the same
 	   transaction. */
-	[W_TODO_EVENT] = "INSERT OR REPLACE INTO todo_event(list, rev, time, run, source, before, "
-			 "after) VALUES(?,?,?,?,?,?,?)",
+	[W_TODO_EVENT] = ("INSERT OR REPLACE INTO todo_event(list, rev, time, run, source, before, "
+			  "after) VALUES(?,?,?,?,?,?,?)"),
 	[W_FORGET_RUN] = "DELETE FROM run WHERE run = ?",
 	[W_FORGET_BATCH] = "DELETE FROM batch WHERE run = ?",
 	[W_FORGET_OPS] = "DELETE FROM op WHERE run = ?",

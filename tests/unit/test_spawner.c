@@ -286,8 +286,8 @@ static const char *const escapes[] = {
 	"setsid sleep 1000 & echo $!; sleep 1000",
 	"(setsid sh -c 'sleep 1000 & echo $!; exec sleep 1000' &); sleep 1000",
 	"setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & sleep 1000",
-	"(trap '' TERM; setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exit' & "
-	"exit) & sleep 1000",
+	("(trap '' TERM; setsid sh -c 'setsid sh -c \"echo \\$\\$; exec sleep 1000\" & exit' & "
+	 "exit) & sleep 1000"),
 	"set -m; sleep 1000 & echo $!; sleep 1000",
 	"kill -STOP $$ & sleep 0.1; echo $$; sleep 1000",
 };

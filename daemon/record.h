@@ -123,8 +123,7 @@ struct op_row {
 
 /*
  * The ops of a run that may have started and whose result is not stored: an array of uint32_t
- * (1-based indexes, host order), which replaces what was stored for the run. Empty: none. (CHANGED
- * by the lead: was a range lo..hi; one row a run, table claim(run PRIMARY KEY, ops BLOB).)
+ * (1-based indexes, host order), which replaces what was stored for the run. Empty: none.
  */
 struct claim_row {
 	uint64_t run;

@@ -30,8 +30,7 @@ struct exec_local_config {
 	const char *socket; /* the spawner's socket, absolute; its table and lock stand beside it */
 	uint64_t store_id; /* of the state folder: a spawner that still holds ops of another refuses
 			    */
-	const char *shell_unused; /* reserved, NULL */
-	bool can_start;		  /* false under systemd, which starts batchd-spawner.service */
+	bool can_start;	   /* false under systemd, which starts batchd-spawner.service */
 	struct output *output;
 	struct exec_events events;
 	/*

@@ -12,6 +12,7 @@
 #include "client/daemon_start.h"
 #include "client/json.h"
 #include "common/fd.h"
+#include "common/lock.h"
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
@@ -81,8 +82,16 @@ char *ctx_project(void)
 	return project ? project : xstrdup(cwd);
 }
 
+/* Nobody serves the socket. The daemon of our state folder may serve another. */
 static int ctx_none(const struct ctx *c)
 {
+	_cleanup_free_ char *state = path_default_state(NULL);
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	if (state && lock_look(state, &h) && h.socket && strcmp(h.socket, c->socket) != 0)
+		return fail(c, EXIT_NO_DAEMON,
+			    "no daemon at '%s'; the one of state folder '%s' (pid %d) is at '%s': "
+			    "name that with --socket or BATCHD_SOCKET",
+			    c->socket, state, (int)h.pid, h.socket);
 	return fail(c, EXIT_NO_DAEMON,
 		    "no daemon running at '%s': start one with `batchctl daemon start`", c->socket);
 }

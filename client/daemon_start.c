@@ -6,13 +6,13 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/lock.h"
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/xalloc.h"
@@ -26,13 +26,7 @@
 static bool daemon_lock_held(void)
 {
 	_cleanup_free_ char *state = path_default_state(NULL);
-	if (!state)
-		return false;
-	_cleanup_free_ char *path = xasprintf("%s/lock", state);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	return flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	return state && lock_look(state, NULL);
 }
 
 /*

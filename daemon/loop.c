@@ -218,6 +218,7 @@ static int open_store(struct batchd *b, const struct batchd_options *o, struct e
 		.state_dir = b->state_dir,
 		.base = b->base,
 		.sync_log = runlog_sync,
+		.socket = b->socket,
 		.wait_lock = o->systemd,
 	};
 	pid_t holder;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/lock.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/paths.h"
@@ -126,17 +127,28 @@ static char *find_spawner(void)
 	return xstrdup("batchd-spawner");
 }
 
-/*
- * Another batchd has the state folder. It may be about to listen: wait for its socket, so that of
- * two that were started together both find one at work.
- */
-static int already_running(const char *socket)
+/* Does the batchd that has the state folder serve another socket than ours? */
+static bool listens_elsewhere(const struct options *o)
 {
+	struct lock_holder h;
+	bool elsewhere =
+		lock_look(o->state_dir, &h) && h.socket && strcmp(h.socket, o->socket) != 0;
+	lock_holder_done(&h);
+	return elsewhere;
+}
+
+/*
+ * Another batchd has the state folder. It may be about to listen: unless it says that it does so
+ * elsewhere, wait for its socket, so that of two that were started together both find one at work.
+ */
+static int already_running(const struct options *o)
+{
+	const char *socket = o->socket;
 	_cleanup_free_ char *dir = xstrdup(socket);
 	*strrchr(dir, '/') = '\0';
 	_cleanup_close_ int watch = inotify_init1(IN_CLOEXEC);
 	inotify_add_watch(watch, dir, IN_MOVED_TO | IN_CREATE);
-	int64_t end = time_mono_ms() + ALREADY_WAIT_MS;
+	int64_t end = time_mono_ms() + (listens_elsewhere(o) ? 0 : ALREADY_WAIT_MS);
 	for (;;) {
 		int fd = unix_connect(socket, SOCK_STREAM);
 		if (fd >= 0) {
@@ -224,16 +236,16 @@ static int run(const struct options *o, const struct config *config, int word)
 	};
 	struct batchd *b;
 	int r = batchd_open(&bo, config, &b, &e);
-	if (r == BATCHD_RUNNING && already_running(o->socket) == 0) {
+	if (r == BATCHD_RUNNING && already_running(o) == 0) {
 		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
 		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
 	}
 	if (r == BATCHD_RUNNING) {
 		struct err why = e;
 		err_set(&e, 0,
-			"%s and listens elsewhere: name its socket with --socket or BATCHD_SOCKET, "
-			"or stop it first",
-			why.text);
+			"%s and does not listen at '%s': name its socket with --socket or "
+			"BATCHD_SOCKET, or stop it first",
+			why.text, o->socket);
 	}
 	if (r)
 		return starting_failed(word, &e);

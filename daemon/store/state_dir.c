@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -11,7 +11,7 @@
 #include "common/buf.h"
 #include "common/fd.h"
 #include "common/paths.h"
-#include "common/text.h"
+#include "common/lock.h"
 #include "daemon/store/store.h"
 #include "proto/errors.h"
 
@@ -66,20 +66,35 @@ int state_dir_check(const char *path, struct err *e)
 	return state_dir_local(path, e);
 }
 
-static pid_t lock_holder(int fd)
+/*
+ * Not -EWOULDBLOCK where the lock is only looked at: lookers share it for a moment (lock_look), an
+ * owner shares it with nobody.
+ */
+static int lock_try(int fd)
 {
-	char text[32];
-	ssize_t n = fd_pread_all(fd, text, sizeof(text), 0);
-	int64_t pid;
-
-	while (n > 0 && text[n - 1] == '\n')
-		n--;
-	return n > 0 && parse_int(slice_of(text, (size_t)n), 1, INT_MAX, &pid) ? (pid_t)pid : 0;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || flock(fd, LOCK_SH | LOCK_NB) < 0)
+			return -errno;
+		flock(fd, LOCK_UN);
+		sched_yield();
+	}
+	return 0;
 }
 
-int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder, struct err *e)
+static int lock_wait(int fd)
 {
-	_cleanup_buf_ struct buf name = BUF_INIT, pid = BUF_INIT;
+	int r;
+
+	do
+		r = flock(fd, LOCK_EX);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+int state_dir_lock(const char *path, const char *socket, bool wait, int *ret_fd, pid_t *ret_holder,
+		   struct err *e)
+{
+	_cleanup_buf_ struct buf name = BUF_INIT;
 	_cleanup_close_ int fd = -1;
 	int r;
 
@@ -88,23 +103,19 @@ int state_dir_lock(const char *path, bool wait, int *ret_fd, pid_t *ret_holder, 
 	if (fd < 0)
 		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name),
 			       strerror(errno));
-	do
-		r = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
-	while (r < 0 && errno == EINTR && wait);
-	if (r < 0 && errno == EWOULDBLOCK) {
-		*ret_holder = lock_holder(fd);
-		err_set(e, E_STORAGE, "state folder '%s' is in use by another batchd (pid %d)",
-			path, (int)*ret_holder);
+	r = wait ? lock_wait(fd) : lock_try(fd);
+	if (r == -EWOULDBLOCK) {
+		struct lock_holder h;
+		lock_read(fd, &h);
+		*ret_holder = h.pid;
+		err_set(e, E_STORAGE, "state folder '%s' is in use by another batchd (pid %d)%s%s",
+			path, (int)h.pid, h.socket ? " at " : "", h.socket ? h.socket : "");
+		lock_holder_done(&h);
 		return STORE_LOCKED;
 	}
 	if (r < 0)
-		return err_set(e, E_STORAGE, "cannot lock '%s': %s", buf_str(&name),
-			       strerror(errno));
-	/* Only for people and for whoever meets the lock; on a full disk it stays empty, and the
-	 * lock holds all the same. */
-	buf_addf(&pid, "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) == 0)
-		r = fd_pwrite_all(fd, pid.p, pid.len, 0);
+		return err_set(e, E_STORAGE, "cannot lock '%s': %s", buf_str(&name), strerror(-r));
+	lock_tell(fd, socket);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

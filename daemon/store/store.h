@@ -41,7 +41,8 @@ struct store_config {
 	/* Makes the run's log durable, on the store's thread; 0 or -errno (runlog_sync). NULL:
 	 * there are no logs. */
 	int (*sync_log)(const char *runs_dir, uint64_t run);
-	bool wait_lock; /* wait for the holder to go instead of answering STORE_LOCKED */
+	const char *socket; /* told to whoever meets the lock; NULL: nothing */
+	bool wait_lock;	    /* wait for the holder to go instead of answering STORE_LOCKED */
 };
 
 /* store_open: another process has the state folder. */

@@ -1,4 +1,5 @@
 """Contract section 4: batchctl as people and scripts use it."""
+import fcntl
 import json
 import os
 import pty
@@ -8,7 +9,15 @@ import signal
 import time
 import unittest
 
-from harness import ENDED, SLOW, Case, Rpc, alive, bash, batch, expand, process_name, rows, until
+from harness import ENDED, SLOW, Case, Rpc, alive, bash, batch, descendants, expand, process_name, rows, until
+
+
+def open_files(pid):
+    """What the process has open, as paths."""
+    try:
+        return [os.readlink('/proc/%d/fd/%s' % (pid, fd)) for fd in os.listdir('/proc/%d/fd' % pid)]
+    except OSError:
+        return []
 
 
 class Cli(Case):
@@ -678,6 +687,23 @@ class DaemonVerbs(Cli):
         self.ctl('wait', '1', bare=True, check=0)
         self.assertEqual(self.ctl('log', '1.1', bare=True, check=0).out, b'done\n')
         self.assertEqual(r.json['runs'][0]['run'], 1)
+
+    def test_a_daemon_of_the_same_state_folder_at_another_socket_is_named_at_once(self):
+        self.ctl('daemon', 'start', bare=True, check=0)
+        other = os.path.join(self.box.dir, 'other', 'socket')
+        begun = time.monotonic()
+        r = self.one_line(self.ctl('submit', '-e', 'true', '--socket', other, bare=True, check=125), self.box.socket, '--socket')
+        self.assertLess(time.monotonic() - begun, 10, r)
+        self.one_line(self.ctl('wait', '--socket', other, bare=True, check=125), self.box.socket, '--socket')
+
+    def test_who_only_looks_at_the_lock_keeps_nobody_from_starting(self):
+        os.makedirs(self.box.state, 0o700)
+        with open(os.path.join(self.box.state, 'lock'), 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            p = self.box.ctl_start('daemon', 'start')
+            until(lambda: any(lock.name in open_files(pid) for pid in descendants(p.pid)), 'batchd at the lock')
+        self.assertEqual(p.wait(20 * SLOW), 0, p.stderr.read())
+        p.communicate()
 
     def test_two_state_folders_do_not_mix(self):
         other = {'XDG_STATE_HOME': os.path.join(self.box.dir, 'state2'), 'XDG_RUNTIME_DIR': os.path.join(self.box.dir, 'run2')}

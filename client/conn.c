@@ -28,6 +28,7 @@ struct conn {
 	int fd, signal_fd;
 	pid_t peer;
 	uint32_t next_msgid;
+	int64_t call_ms; /* how long a call may take; negative: for ever */
 	bool closed;
 	struct buf in, out;
 	size_t scanned; /* bytes of `in` the scanner has had, counted from `used` */
@@ -45,6 +46,7 @@ static struct conn *conn_new(int fd)
 	socklen_t len = sizeof(peer);
 	c->fd = fd;
 	c->signal_fd = -1;
+	c->call_ms = -1;
 	c->kept_end = &c->kept;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
 		c->peer = peer.pid;
@@ -96,10 +98,17 @@ static int conn_hello(struct conn *c, const char *cwd, struct err *e)
 
 int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err *e)
 {
+	return conn_open_within(socket, cwd, -1, ret, e);
+}
+
+int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct conn **ret,
+		     struct err *e)
+{
 	int fd = unix_connect(socket, SOCK_STREAM);
 	if (fd < 0)
 		return fd;
 	struct conn *c = conn_new(fd);
+	c->call_ms = ms;
 	int r = conn_hello(c, cwd, e);
 	if (r != 0) {
 		conn_free(c);
@@ -320,11 +329,16 @@ int conn_call(struct conn *c, const char *method, struct slice params, struct bu
 	      struct err *e)
 {
 	uint32_t msgid = conn_send(c, method, params);
+	int64_t deadline = c->call_ms < 0 ? -1 : time_mono_ms() + c->call_ms;
 	struct conn_in in;
 	for (;;) {
-		enum conn_got got = conn_receive(c, -1, false, &in);
+		enum conn_got got = conn_receive(c, deadline, false, &in);
 		if (got == CONN_EVENT)
 			conn_keep(c, in.body);
+		if (got == CONN_TIMEOUT) {
+			err_set(e, E_INTERNAL, "batchd did not answer '%s' in time", method);
+			return -ETIMEDOUT;
+		}
 		if (got == CONN_CLOSED) {
 			err_set(e, E_INTERNAL, "batchd went away while '%s' was under way", method);
 			return -ECONNRESET;

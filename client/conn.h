@@ -38,6 +38,9 @@ struct conn_in {
  * there (nothing in e); 1 with e filled when what listens will not talk to us.
  */
 int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err *e) _must_check_;
+/* The same where neither the greeting nor any later call may take longer: -ETIMEDOUT from both. */
+int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct conn **ret,
+		     struct err *e) _must_check_;
 struct conn *conn_free(struct conn *c); /* NULL is fine; returns NULL */
 
 /* Queues a request; params is one packed map, or SLICE_NONE. Returns its msgid. */

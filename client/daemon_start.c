@@ -90,28 +90,37 @@ static bool daemon_any_holds(uint64_t inode)
 	return found;
 }
 
-/* A batchd whose state folder is not the one we know (batchd --state-dir), found by the socket it
- * listens on: proc(5). */
-static bool daemon_listens(const char *socket)
+/* The inode of what listens at that path, 0: nothing. proc(5). */
+static uint64_t daemon_listener(const char *socket)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
-	bool found = false;
-	while (f && !found && getline(&line, &size, f) > 0) {
+	while (f && getline(&line, &size, f) > 0) {
 		const unsigned listening = 1u << 16; /* __SO_ACCEPTCON */
 		unsigned flags;
 		uint64_t inode;
 		int path = -1;
 		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) <
-			    2 ||
-		    path < 0)
-			continue;
-		found = (flags & listening) && daemon_bound_as(line + path, socket) &&
-			daemon_any_holds(inode);
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) >=
+			    2 &&
+		    path >= 0 && (flags & listening) && daemon_bound_as(line + path, socket))
+			return inode;
 	}
-	return found;
+	return 0;
+}
+
+bool daemon_socket_bound(const char *socket)
+{
+	return daemon_listener(socket) != 0;
+}
+
+/* A batchd whose state folder is not the one we know (batchd --state-dir), found by the socket it
+ * listens on. */
+static bool daemon_listens(const char *socket)
+{
+	uint64_t inode = daemon_listener(socket);
+	return inode && daemon_any_holds(inode);
 }
 
 bool daemon_is_running(const char *socket)
@@ -121,39 +130,11 @@ bool daemon_is_running(const char *socket)
 
 /* ---- starting one ---- */
 
-static bool daemon_try(char **found, const char *dir, const char *rest)
-{
-	struct stat st;
-	_cleanup_free_ char *path = xasprintf("%s%s", dir, rest);
-	if (access(path, X_OK) < 0 || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-		return false;
-	*found = TAKE_PTR(path);
-	return true;
-}
-
 char *daemon_program(void)
 {
-	char self[PATH_MAX];
-	char *found = NULL;
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[MAX2(n, 0)] = '\0';
-	char *slash = strrchr(self, '/');
-	if (slash) {
-		*slash = '\0';
-		if (daemon_try(&found, self, "/batchd") ||
-		    daemon_try(&found, self, "/../daemon/batchd"))
-			return found;
-	}
-	if (daemon_try(&found, BATCHD_BINDIR, "/batchd"))
-		return found;
-	const char *path = getenv("PATH");
-	for (const char *p = path ? path : ""; *p; p += strspn(p, ":")) {
-		_cleanup_free_ char *dir = xslicedup(slice_of(p, strcspn(p, ":")));
-		if (dir[0] == '/' && daemon_try(&found, dir, "/batchd"))
-			return found;
-		p += strlen(dir);
-	}
-	return NULL;
+	/* Installed or in the build folder. */
+	static const char *const places[] = { "batchd", "../daemon/batchd", NULL };
+	return path_find_program(NULL, places, BATCHD_BINDIR "/batchd");
 }
 
 /* In the child: a session of its own, so that our terminal's ^C is not its. Does not return. */

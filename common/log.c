@@ -25,7 +25,10 @@ static int log_head(char *line, size_t size, enum log_level level)
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (localtime_r(&now.tv_sec, &tm))
 		strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-	return snprintf(line, size, "%s.%03ld %s: ", stamp, now.tv_nsec / 1000000, program_name);
+	return snprintf(line, size, "%s.%03ld %s: %s", stamp, now.tv_nsec / 1000000, program_name,
+			level == LOG_ERROR  ? "error: "
+			: level == LOG_WARN ? "warning: "
+					    : "");
 }
 
 void log_line(enum log_level level, const char *fmt, ...)

@@ -128,6 +128,57 @@ char *path_default_config(void)
 	return path_xdg("XDG_CONFIG_HOME", ".config", "batchd/batchd.conf");
 }
 
+const char *const path_spawner_places[] = { "batchd-spawner", "spawner/batchd-spawner",
+					    "../libexec/batchd/batchd-spawner", NULL };
+
+static bool path_is_program(const char *path)
+{
+	struct stat st;
+	return access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* The program if it is in that folder; malloced. */
+static char *path_program_in(const char *folder, const char *rest)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", folder, rest);
+	return path_is_program(path) ? TAKE_PTR(path) : NULL;
+}
+
+static char *path_in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	for (const char *p = path ? path : ""; *p; p += strspn(p, ":")) {
+		size_t len = strcspn(p, ":");
+		_cleanup_free_ char *dir = xslicedup(slice_of(p, len));
+		char *found = dir[0] == '/' ? path_program_in(dir, name) : NULL;
+		if (found)
+			return found;
+		p += len;
+	}
+	return NULL;
+}
+
+char *path_find_program(const char *beside, const char *const *places, const char *installed)
+{
+	char self[PATH_MAX] = "";
+	char *found = NULL;
+	if (beside)
+		snprintf(self, sizeof(self), "%s", beside);
+	else if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		self[0] = '\0';
+	char *slash = strrchr(self, '/');
+	if (slash)
+		*slash = '\0';
+	for (size_t i = 0; slash && !found && places[i]; i++)
+		found = path_program_in(self, places[i]);
+	if (!found && installed && path_is_program(installed))
+		found = xstrdup(installed);
+	if (found)
+		return found;
+	const char *name = strrchr(places[0], '/');
+	return path_in_path(name ? name + 1 : places[0]);
+}
+
 int path_check_private(const char *socket, struct err *e)
 {
 	_cleanup_free_ char *dir = xstrdup(socket);

@@ -31,6 +31,14 @@ char *path_default_state(struct err *e);
 /* $XDG_CONFIG_HOME/batchd/batchd.conf, else $HOME/.config/...; NULL when there is no home. */
 char *path_default_config(void);
 /*
+ * Where a program of ours is: in one of the places (NULL-terminated, relative to the folder of the
+ * program `beside`, NULL: our own), at `installed` (NULL: unknown), or by the last part of the first
+ * place's name in PATH. Absolute and malloced; NULL: nowhere.
+ */
+char *path_find_program(const char *beside, const char *const *places, const char *installed);
+/* batchd-spawner's, beside batchd. */
+extern const char *const path_spawner_places[];
+/*
  * Makes the folder that holds `socket` if it is missing (0700) and refuses one that others could
  * enter or that is not ours, unless it is not of our making and sticky-safe rules hold: owner must
  * be us, no group/other write.

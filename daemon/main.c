@@ -27,6 +27,8 @@
 #include "common/xalloc.h"
 #include "daemon/config.h"
 #include "daemon/loop.h"
+#include "daemon/store/check.h"
+#include "daemon/store/store.h"
 
 #define ALREADY_WAIT_MS 15000
 
@@ -45,10 +47,12 @@ static const char usage[] =
 	"  --state-dir DIR   database and run logs (else $XDG_STATE_HOME/batchd, "
 	"~/.local/state/batchd)\n"
 	"  --config FILE     instead of ~/.config/batchd/batchd.conf\n"
+	"  --check-config    read the configuration, say what is wrong with it, and end\n"
+	"  --check-state     the same for the state folder and its database; changes nothing\n"
 	"  --version, --help\n";
 
 struct options {
-	bool foreground;
+	bool foreground, check_config, check_state;
 	char *socket, *state_dir, *config;
 };
 
@@ -73,6 +77,8 @@ static void options_parse(int argc, char **argv, struct options *o)
 		{ "socket", required_argument, NULL, 's' },
 		{ "state-dir", required_argument, NULL, 'd' },
 		{ "config", required_argument, NULL, 'c' },
+		{ "check-config", no_argument, NULL, 'C' },
+		{ "check-state", no_argument, NULL, 'S' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -90,6 +96,12 @@ static void options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'c':
 			o->config = absolute(optarg);
+			break;
+		case 'C':
+			o->check_config = true;
+			break;
+		case 'S':
+			o->check_state = true;
 			break;
 		case 'v':
 			puts("batchd " BATCHD_VERSION);
@@ -110,21 +122,8 @@ static void options_parse(int argc, char **argv, struct options *o)
 /* Beside ourselves (installed, or in the build tree under spawner/), else in PATH. */
 static char *find_spawner(void)
 {
-	static const char *const places[] = { "batchd-spawner", "spawner/batchd-spawner",
-					      "../libexec/batchd/batchd-spawner" };
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n > 0) {
-		self[n] = '\0';
-		char *slash = strrchr(self, '/');
-		*slash = '\0';
-		for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-			_cleanup_free_ char *path = xasprintf("%s/%s", self, places[i]);
-			if (access(path, X_OK) == 0)
-				return TAKE_PTR(path);
-		}
-	}
-	return xstrdup("batchd-spawner");
+	char *found = path_find_program(NULL, path_spawner_places, NULL);
+	return found ? found : xstrdup("batchd-spawner");
 }
 
 /* Does the batchd that has the state folder serve another socket than ours? */
@@ -261,6 +260,19 @@ static int run(const struct options *o, const struct config *config, int word)
 	return 0;
 }
 
+/* --check-state. */
+static int check_state(const struct options *o)
+{
+	struct err e = ERR_INIT;
+	int r = store_check(o->state_dir, &e);
+	if (r == STORE_LOCKED)
+		printf("batchd: state folder '%s' is in use: not looked into\n", o->state_dir);
+	if (r != 1)
+		return 0;
+	fprintf(stderr, "batchd: %s\n", e.text);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = { 0 };
@@ -275,10 +287,14 @@ int main(int argc, char **argv)
 		o.state_dir = path_default_state(&e);
 	if (!o.config)
 		o.config = path_default_config();
+	if (o.check_state && o.state_dir)
+		return check_state(&o);
 	if (!o.state_dir || (o.config && config_read(&config, o.config, &e))) {
 		fprintf(stderr, "batchd: %s\n", e.text);
 		return EXIT_USAGE;
 	}
+	if (o.check_config)
+		return 0;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	umask(077);

@@ -145,17 +145,24 @@ static int migrate_version(struct sql *s, const char *path, int *ret, struct err
 	return 0;
 }
 
+int migrate_check(struct sql *s, const char *path, int n, int *ret_version, struct err *e)
+{
+	if (migrate_version(s, path, ret_version, e))
+		return 1;
+	if (*ret_version > n)
+		return err_set(e, E_STORAGE,
+			       "'%s' has schema %d, this batchd (" BATCHD_VERSION
+			       ") knows schemas up to %d: use the newer batchd",
+			       path, *ret_version, n);
+	return 0;
+}
+
 int migrate(struct sql *s, const char *path, const struct migration *table, int n, struct err *e)
 {
 	int version;
 
-	if (migrate_version(s, path, &version, e))
+	if (migrate_check(s, path, n, &version, e))
 		return 1;
-	if (version > n)
-		return err_set(e, E_STORAGE,
-			       "'%s' has schema %d, this batchd (" BATCHD_VERSION
-			       ") knows schemas up to %d: use the newer batchd",
-			       path, version, n);
 	if (version == n)
 		return 0;
 	if (version > 0 && migrate_backup(s, path, version, e))

@@ -21,6 +21,10 @@ struct migration {
 extern const struct migration migrations[];
 extern const int n_migrations;
 
+/* Is it ours or empty, and not of a batchd that knows more than `n` migrations? 0 with its version,
+ * or 1 with e. */
+int migrate_check(struct sql *s, const char *path, int n, int *ret_version,
+		  struct err *e) _must_check_;
 /* Brings the open database at `path` up to `n` migrations of `table` (the real ones: migrations,
  * n_migrations). 0 or 1 with e. */
 int migrate(struct sql *s, const char *path, const struct migration *table, int n,

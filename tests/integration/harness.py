@@ -424,7 +424,7 @@ class Box:
             try:
                 with open(path, 'rb') as f:
                     text += '--- %s (last 6000 bytes)\n%s\n' % (path, f.read()[-6000:].decode('utf-8', 'replace'))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 pass
         return text
 

@@ -1,0 +1,18 @@
+/*
+ * Which cgroup (version 2) a process is in, and whether it is ours to make groups in:
+ * cgroups(7), proc(5) mountinfo.
+ */
+#ifndef COMMON_CGROUP_H
+#define COMMON_CGROUP_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * The folder of the process's cgroup (0: our own) as an fd, where it was delegated to us or belongs
+ * to us; -1 where it is not, or there is none. `ret_base` gets its path as /proc/PID/cgroup has it,
+ * "" where it has none.
+ */
+int cgroup_open_given(pid_t pid, char *ret_base, size_t size);
+
+#endif

@@ -1,0 +1,239 @@
+"""`batchctl doctor`: each thing that can be wrong, made wrong, and what it says about it. It never starts a daemon."""
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import unittest
+
+from harness import BATCHD, SPAWNER, Case, expand, rows, until
+
+
+def folder(t, path, mode=0o700):
+    os.makedirs(path, exist_ok=True)
+    os.chmod(path, mode)
+    return path
+
+
+def unit(t, enabled, active, failed=''):
+    """A user manager of systemd, as far as doctor asks it."""
+    folder(t, t.box.runtime + '/systemd')
+    open(t.box.runtime + '/systemd/private', 'w').close()
+    folder(t, t.box.dir + '/home/.config/systemd/user')
+    open(t.box.dir + '/home/.config/systemd/user/batchd.socket', 'w').close()
+    t.box.put('bin/systemctl', '#!/bin/sh\ncase "$2 $3" in "is-enabled batchd.socket") echo %s;; "is-active batchd.socket") echo %s;; '
+              '"is-active %s") echo failed;; *) echo inactive;; esac\n' % (enabled, active, failed or 'nothing'), 0o755)
+    t.env['PATH'] = t.box.path('bin') + ':' + t.box.env()['PATH']
+
+
+def config(t, text):
+    folder(t, t.box.dir + '/home/.config/batchd')
+    with open(t.box.dir + '/home/.config/batchd/batchd.conf', 'w') as f:
+        f.write(text)
+
+
+def started(t):
+    t.ctl('daemon', 'start', check=0)
+    return t.ctl('--json', 'daemon', 'status', check=0).json['pid']
+
+
+def stopped_state(t):
+    started(t)
+    t.ctl('daemon', 'stop', check=0)
+
+
+def newer_schema(t):
+    stopped_state(t)
+    db = sqlite3.connect(t.box.state + '/batchd.db')
+    db.execute('PRAGMA user_version = 999')
+    db.commit()
+    db.close()
+
+
+def damaged(t):
+    stopped_state(t)
+    path = t.box.state + '/batchd.db'
+    with open(path, 'r+b') as f:
+        f.seek(4096)
+        f.write(b'\xff' * (os.path.getsize(path) - 4096))
+
+
+def somebody_elses_database(t):
+    folder(t, t.box.state)
+    db = sqlite3.connect(t.box.state + '/batchd.db')
+    db.execute('CREATE TABLE theirs(x)')
+    db.commit()
+    db.close()
+
+
+def left_socket(t):
+    folder(t, os.path.dirname(t.box.socket))
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(t.box.socket)
+    os.chmod(t.box.socket, 0o600)
+    s.close()
+
+
+def replaced_program(t):
+    """batchd of a folder of its own, removed while it runs."""
+    folder(t, t.box.path('old'))
+    shutil.copy(BATCHD, t.box.path('old/batchd'))
+    shutil.copy(SPAWNER, t.box.path('old/batchd-spawner'))
+    p = t.box.ctl_start('daemon', 'status', env={})     # nothing runs yet
+    p.communicate()
+    subprocess.run([t.box.path('old/batchd')], env=t.box.env(BATCHD_SOCKET=t.box.socket), check=True, stdout=subprocess.DEVNULL)
+    os.unlink(t.box.path('old/batchd'))
+
+
+def two_daemons_worth_of_sockets(t):
+    started(t)
+    t.env['BATCHD_SOCKET'] = folder(t, t.box.dir + '/other') + '/socket'
+
+
+def orphaned_spawner(t):
+    t.ctl('submit', '-e', 'touch began; exec sleep 60', check=0)
+    until(lambda: t.box.exists('began'), 'the op')
+    t.ctl('daemon', 'stop', check=0)
+
+
+def hanging_daemon(t):
+    pid = started(t)
+    os.kill(pid, signal.SIGSTOP)
+    t.addCleanup(os.kill, pid, signal.SIGCONT)
+
+
+def logged_error(t):
+    stopped_state(t)
+    with open(t.box.state + '/batchd.log', 'a') as f:
+        f.write('2026-01-01 00:00:00.000 batchd: error: the roof is on fire\n')
+
+
+def future(t):
+    stopped_state(t)
+    os.utime(t.box.state + '/batchd.log', (4e9, 4e9))
+
+
+@expand
+class Doctor(Case):
+    daemon = False
+
+    def setUp(self):
+        super().setUp()
+        self.env = {}
+
+    def ctl(self, *args, **keys):
+        return self.box.ctl(*args, bare=True, env=self.env, **keys)
+
+    def findings(self, status):
+        got = self.ctl('--json', 'doctor', check=status).json
+        self.assertEqual(got['ok'], status == 0)
+        for f in got['checks']:
+            self.assertEqual(set(f), {'check', 'state', 'text', 'mend'})
+            self.assertIn(f['state'], ('ok', 'note', 'problem'))
+            self.assertNotIn('\n', f['text'])
+            if f['state'] == 'problem':
+                self.assertTrue(f['mend'], f)
+        return got['checks']
+
+    @rows(
+        ('nothing is wrong and nothing runs', lambda t: None, 0, 'daemon', 'ok', 'none runs', None),
+        ('nothing is wrong and one runs', started, 0, 'daemon', 'ok', 'runs (pid', None),
+        ('the lock is held by a daemon at another socket', two_daemons_worth_of_sockets, 1, 'daemon', 'problem', 'serves',
+         'BATCHD_SOCKET='),
+        ('a daemon that does not answer', hanging_daemon, 1, 'daemon', 'problem', 'does not answer', 'kill -9'),
+        ('a daemon whose program was replaced', replaced_program, 0, 'daemon', 'note', 'replaced', 'daemon stop'),
+        ('a socket folder that is open to others', lambda t: folder(t, os.path.dirname(t.box.socket), 0o755), 1, 'socket', 'problem',
+         'open to others (mode 0755)', 'chmod 700'),
+        ('a file where the socket folder should be', lambda t: open(os.path.dirname(t.box.socket), 'w').close(), 1, 'socket',
+         'problem', 'is not a folder', 'remove it'),
+        ('a file where the socket should be', lambda t: open(folder(t, os.path.dirname(t.box.socket)) + '/socket', 'w').close(), 1,
+         'socket', 'problem', 'is no socket', 'move it away'),
+        ('a socket that was left over', left_socket, 0, 'socket', 'ok', 'left over', None),
+        ('no XDG_RUNTIME_DIR', lambda t: t.env.update(XDG_RUNTIME_DIR=''), 0, 'socket', 'note', 'XDG_RUNTIME_DIR is not set', ''),
+        ('a spawner with ops and no daemon', orphaned_spawner, 0, 'spawner', 'note', 'keeps 1 processes', 'daemon start'),
+        ('no systemd', lambda t: None, 0, 'systemd', 'ok', 'no user manager', None),
+        ('units that are enabled and active', lambda t: unit(t, 'enabled', 'active'), 0, 'systemd', 'ok', 'enabled and active', None),
+        ('units that are not enabled', lambda t: unit(t, 'disabled', 'inactive'), 0, 'systemd', 'note', 'disabled and inactive',
+         'systemctl --user enable --now batchd.socket'),
+        ('a unit that has failed', lambda t: unit(t, 'enabled', 'active', 'batchd.service'), 1, 'systemd', 'problem',
+         'batchd.service has failed', 'journalctl --user -u batchd.service'),
+        ('no configuration', lambda t: None, 0, 'config', 'ok', 'defaults hold', None),
+        ('a configuration in order', lambda t: config(t, 'slots = 3\n'), 0, 'config', 'ok', 'in order', None),
+        ('an unknown setting, with its line', lambda t: config(t, '# hello\nslotz = 3\n'), 1, 'config', 'problem', 'batchd.conf:2: slotz',
+         'batchd.conf(5)'),
+        ('a state folder that all can write to', lambda t: folder(t, t.box.state, 0o777), 1, 'state', 'problem', 'mode 0777', 'chmod 700'),
+        ('a state folder that others can read', lambda t: folder(t, t.box.state, 0o755), 0, 'state', 'note', 'mode 0755', 'chmod 700'),
+        ('a file where the state folder should be',
+         lambda t: open(folder(t, os.path.dirname(t.box.state)) + '/batchd', 'w').close(), 1, 'state', 'problem', 'is not a folder', 'move'),
+        ('neither HOME nor XDG_STATE_HOME', lambda t: t.env.update(HOME=''), 1, 'state', 'problem', 'no place for state', 'set HOME'),
+        ('a database in order', stopped_state, 0, 'database', 'ok', 'sound', None),
+        ('a database in use', started, 0, 'database', 'ok', 'in use', None),
+        ('a database of a newer batchd', newer_schema, 1, 'database', 'problem', 'schema 999', 'cp -a'),
+        ('a damaged database', damaged, 1, 'database', 'problem', 'batchd.db', 'cp -a'),
+        ('the database of another program', somebody_elses_database, 1, 'database', 'problem', 'another program', 'cp -a'),
+        ('free room is told', lambda t: None, 0, 'disk', lambda s: s in ('ok', 'note'), 'state: ', None),
+        ('an error in the log', logged_error, 0, 'log', 'note', 'the roof is on fire', 'batchd.log'),
+        ('a start forgets the errors before it', lambda t: (logged_error(t), started(t)), 0, 'log', 'ok', 'no errors', None),
+        ('a clock that is behind', future, 0, 'clock', 'note', 'behind what was last written', 'set the clock'),
+        ('limits are told', lambda t: None, 0, 'limits', lambda s: s in ('ok', 'note'), 'open files', None),
+        ('containment is told', lambda t: None, 0, 'containment', lambda s: s in ('ok', 'note'), 'cgroup', None),
+    )
+    def finds(self, arrange, status, check, state, text, mend):
+        arrange(self)
+        ran = self.box.spawner_pid()
+        found = [f for f in self.findings(status) if f['check'] == check]
+        hits = [f for f in found if text in f['text']]
+        self.assertEqual(len(hits), 1, found)
+        self.assertTrue(state(hits[0]['state']) if callable(state) else hits[0]['state'] == state, hits)
+        self.assertIn(mend or '', hits[0]['mend'] or '', hits)
+        self.assertEqual(self.box.spawner_pid(), ran, 'it starts nothing')
+
+    def test_words_for_people(self):
+        config(self, 'slots = none\n')
+        r = self.ctl('doctor', check=1)
+        self.assertEqual(r.err, b'')
+        self.assertRegex(r.text, r'(?m)^problem +config +\S.*batchd\.conf:1: slots')
+        self.assertRegex(r.text, r'(?m)^ +mend: edit that line')
+        self.assertRegex(r.text, r'(?m)^1 problem')
+        quiet = self.ctl('-q', 'doctor', check=1).text
+        self.assertNotRegex(quiet, r'(?m)^ok')
+        self.assertIn('batchd.conf:1', quiet)
+
+    def test_a_batchd_that_is_not_there(self):
+        shutil.copy(os.path.join(os.path.dirname(os.path.dirname(BATCHD)), 'client', 'batchctl'), self.box.path('batchctl'))
+        os.chmod(self.box.path('batchctl'), stat.S_IRWXU)
+        env = self.box.env(PATH='/usr/bin:/bin')
+        p = subprocess.run([self.box.path('batchctl'), 'doctor'], env=env, capture_output=True, text=True, cwd=self.box.work)
+        if os.path.exists('/usr/bin/batchd'):
+            self.skipTest('a batchd is installed')
+        self.assertEqual(p.returncode, 1, p)
+        self.assertRegex(p.stdout, r"(?m)^problem +programs +no program 'batchd' was found")
+
+    def test_few_files(self):
+        p = subprocess.run(['sh', '-c', 'ulimit -n 256; exec batchctl doctor'], env=self.box.env(), capture_output=True, text=True)
+        self.assertRegex(p.stdout, r'(?m)^note +limits +open files: at most 256')
+
+    def test_a_full_disk(self):
+        folder(self, self.box.state)
+        p = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=8m none "$1" && exec batchctl doctor', 'sh', self.box.state],
+                           env=self.box.env(), capture_output=True, text=True)
+        if not p.stdout:
+            self.skipTest('nothing can be mounted here: ' + p.stderr.strip())
+        self.assertEqual(p.returncode, 1, p)
+        self.assertRegex(p.stdout, r"(?m)^problem +disk +state: '%s' has \d MiB free of 8\n +mend: make room" % self.box.state)
+
+    def test_another_uids_folder(self):
+        if os.getuid() != 0:
+            self.skipTest('only root can give a folder away')
+        for path, check in ((os.path.dirname(self.box.socket), 'socket'), (self.box.state, 'state')):
+            folder(self, path)
+            os.chown(path, 12345, -1)
+            found = [f for f in self.findings(1) if f['check'] == check and f['state'] == 'problem']
+            self.assertIn('belongs to uid 12345', found[0]['text'])
+            os.chown(path, 0, -1)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -29,16 +31,34 @@ static void cgroup_line(const char *path, const char *begin, char *ret, size_t s
 	}
 }
 
-/* Where the version 2 tree is mounted, and which part of it: proc(5) mountinfo. */
-static bool cgroup_mount(char *root, char *point)
+/* The folder of the cgroup `base` below a mount of the version 2 tree that shows `root` (a part of
+ * it) at `point`; -1: not there, or hidden by another mount. */
+static int cgroup_below(const char *base, const char *root, const char *point)
 {
-	char line[2 * PATH_MAX];
+	char path[2 * PATH_MAX];
+	struct statfs fs;
+	size_t len = strcmp(root, "/") == 0 ? 0 : strlen(root);
+	if (strncmp(base, root, len) != 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s%s", point, base + len);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+/* Looks through the mounts of the version 2 tree, of which there may be several: proc(5) mountinfo.
+ */
+static int cgroup_open(const char *base)
+{
+	char line[2 * PATH_MAX], root[PATH_MAX], point[PATH_MAX];
+	int fd = -1;
 	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
-	while (f && fgets(line, sizeof(line), f))
+	while (f && fd < 0 && fgets(line, sizeof(line), f))
 		if (strstr(line, " - cgroup2 ") &&
 		    sscanf(line, "%*s %*s %*s %4095s %4095s", root, point) == 2)
-			return true;
-	return false;
+			fd = cgroup_below(base, root, point);
+	return fd;
 }
 
 static bool cgroup_is_given(int fd)
@@ -54,15 +74,9 @@ static bool cgroup_is_given(int fd)
 
 int cgroup_open_given(pid_t pid, char *ret_base, size_t size)
 {
-	char root[PATH_MAX], point[PATH_MAX], path[2 * PATH_MAX];
+	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid ? (int)pid : (int)getpid());
 	cgroup_line(path, "0::", ret_base, size);
-	if (!ret_base[0] || !cgroup_mount(root, point))
-		return -1;
-	size_t len = strcmp(root, "/") == 0 ? 0 : strlen(root);
-	if (strncmp(ret_base, root, len) != 0)
-		return -1; /* mounted is another part of the tree */
-	snprintf(path, sizeof(path), "%s%s", point, ret_base + len);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = ret_base[0] ? cgroup_open(ret_base) : -1;
 	return fd >= 0 && cgroup_is_given(fd) ? TAKE_FD(fd) : -1;
 }

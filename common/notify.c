@@ -9,12 +9,29 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/text.h"
+#include "common/xalloc.h"
 
 #define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
 
-void notify_send(const char *state)
+static char *taken; /* NOTIFY_SOCKET as it stood in the environment */
+
+bool notify_take(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
+	if (path && !taken)
+		taken = xstrdup(path);
+	unsetenv("NOTIFY_SOCKET");
+	return taken != NULL;
+}
+
+bool notify_wanted(void)
+{
+	return taken || getenv("NOTIFY_SOCKET");
+}
+
+void notify_send(const char *state)
+{
+	const char *path = taken ? taken : getenv("NOTIFY_SOCKET");
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(sun.sun_path))
 		return;

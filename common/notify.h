@@ -5,6 +5,13 @@
 #ifndef COMMON_NOTIFY_H
 #define COMMON_NOTIFY_H
 
+#include <stdbool.h>
+
+/* Takes NOTIFY_SOCKET out of the environment, so that nothing we start speaks in our name; true:
+ * there is somebody to tell. */
+bool notify_take(void);
+/* Is there somebody to tell? */
+bool notify_wanted(void);
 /* Sends "READY=1" and the like to NOTIFY_SOCKET if there is one; a datagram that cannot be sent is
  * nobody's loss. */
 void notify_send(const char *state);

@@ -66,8 +66,9 @@ struct sw_hello_ok {
 	uint32_t capacity; /* attempts at a time, ended ones not acknowledged included */
 	uint32_t used;
 	char boot_id[40];
+	uint64_t table_id; /* the same as before: what is not in the table was never started */
 };
-static_assert(sizeof(struct sw_hello_ok) == 72, "wire");
+static_assert(sizeof(struct sw_hello_ok) == 80, "wire");
 
 struct sw_refused {
 	struct sw_head head;

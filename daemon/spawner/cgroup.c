@@ -1,5 +1,6 @@
 #include "daemon/spawner/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -75,6 +76,21 @@ static bool cgroup_is_used(int group)
 	return !strstr(text, "populated 0");
 }
 
+uint32_t cgroup_number(uint32_t slot)
+{
+	return groups[slot].fd == 0 ? 0 : groups[slot].generation + 1;
+}
+
+void cgroup_again(uint32_t slot, uint32_t number)
+{
+	char name[32];
+	if (base < 0 || number == 0)
+		return;
+	groups[slot].generation = number - 1;
+	cgroup_name(name, sizeof(name), slot);
+	groups[slot].fd = openat(base, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) + 1;
+}
+
 void cgroup_leave(uint32_t slot)
 {
 	if (groups[slot].fd == 0 || !cgroup_is_used(groups[slot].fd - 1))
@@ -116,13 +132,23 @@ uint32_t cgroup_of(int32_t pid)
 	return strtoul(end + 1, NULL, 10) == groups[slot].generation ? (uint32_t)slot : UINT32_MAX;
 }
 
-void cgroup_end(void)
+/* Is it the group of a slot now? */
+static bool cgroup_is_taken(const char *name)
 {
-	char name[32];
-	for (uint32_t slot = 0; slot < SW_CAPACITY; slot++) {
-		if (groups[slot].fd == 0)
-			continue;
-		cgroup_name(name, sizeof(name), slot);
-		unlinkat(base, name, AT_REMOVEDIR);
-	}
+	unsigned slot, number;
+	return sscanf(name, "op-%u.%u", &slot, &number) == 2 && slot < SW_CAPACITY &&
+	       groups[slot].fd != 0 && groups[slot].generation == number;
+}
+
+void cgroup_sweep(bool all)
+{
+	int fd = base < 0 ? -1 : openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir && fd >= 0)
+		close(fd);
+	for (struct dirent *d; dir && (d = readdir(dir));)
+		if (strncmp(d->d_name, "op-", 3) == 0 && (all || !cgroup_is_taken(d->d_name)))
+			unlinkat(base, d->d_name, AT_REMOVEDIR);
+	if (dir)
+		closedir(dir);
 }

@@ -18,13 +18,17 @@ bool cgroup_init(void);
 bool cgroup_have(void);
 /* The group of a slot, empty, as the fd of its folder (borrowed); -1: none, the op runs without. */
 int cgroup_take(uint32_t slot);
+/* What to keep in the op's record: number + 1 of the slot's group, 0: none; and the group found
+ * again by it. */
+uint32_t cgroup_number(uint32_t slot);
+void cgroup_again(uint32_t slot, uint32_t number);
 /* The op has ended. What was left in the group keeps it, and the slot gets another. */
 void cgroup_leave(uint32_t slot);
 /* KILL to all in it. */
 void cgroup_kill(uint32_t slot);
 /* The slot whose group the process is in, or UINT32_MAX. */
 uint32_t cgroup_of(int32_t pid);
-/* Removes all that are empty. */
-void cgroup_end(void);
+/* Removes those that are empty: what a predecessor left, or (at the end) all. */
+void cgroup_sweep(bool all);
 
 #endif

@@ -98,6 +98,24 @@ void conn_accept(int listen_fd)
 		conn_add(fd);
 }
 
+int conn_served_fd(void)
+{
+	return active ? active->fd : -1;
+}
+
+void conn_serve(int fd)
+{
+	conn_add(fd);
+	for (unsigned i = 0; i < CONN_MAX; i++)
+		if (conns[i].fd == fd)
+			active = &conns[i];
+}
+
+bool conn_has_said_all(void)
+{
+	return !active || report_is_empty();
+}
+
 bool conn_any(void)
 {
 	for (unsigned i = 0; i < CONN_MAX; i++)
@@ -150,13 +168,17 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 	char why[200];
 	(void)fds;
 	if (hello->protocol != SW_PROTOCOL) {
-		snprintf(why, sizeof(why),
-			 "the running batchd-spawner speaks protocol %u, not %u: let its ops end "
-			 "first",
-			 SW_PROTOCOL, hello->protocol);
+		snprintf(
+			why, sizeof(why),
+			"the running batchd-spawner (pid %d) speaks protocol %u, not %u: `kill -HUP "
+			"%d` replaces it by the one installed now, or let its ops end first",
+			(int)getpid(), SW_PROTOCOL, hello->protocol, (int)getpid());
 		return conn_refuse(c, why);
 	}
 	if (table_store_id() != hello->store_id) {
+		if (active && active != c)
+			return conn_refuse(c, "a batchd of another state folder is served at this "
+					      "socket: name another socket, or stop it first");
 		if (keep_live() > 0) {
 			snprintf(why, sizeof(why),
 				 "%u ops of another state folder still run at this socket: name "
@@ -174,7 +196,8 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 				  .protocol = SW_PROTOCOL,
 				  .pid = (int32_t)getpid(),
 				  .capacity = table_capacity(),
-				  .used = table_used() };
+				  .used = table_used(),
+				  .table_id = table_id() };
 	memcpy(ok.boot_id, table_boot_id(), sizeof(ok.boot_id));
 	return send(c->fd, &ok, sizeof(ok), MSG_NOSIGNAL) == sizeof(ok);
 }

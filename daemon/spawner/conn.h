@@ -24,6 +24,11 @@ void conn_report(struct op *op, unsigned reports);
 void conn_flush(void);
 /* When to flush again although the socket is writable (too many fds under way); 0: no need. */
 int64_t conn_deadline_ms(void);
+/* The connection that is served, -1: none; and one that was served goes on after an exec of
+ * ourselves. Between the two nothing may wait to be sent. */
+int conn_served_fd(void);
+void conn_serve(int fd);
+bool conn_has_said_all(void);
 /* Is anybody connected? Was anybody ever? */
 bool conn_any(void);
 bool conn_ever(void);

@@ -428,6 +428,13 @@ uint32_t keep_live(void)
 	return live;
 }
 
+void keep_stop_all(int64_t grace_ms)
+{
+	for (uint32_t i = 0; i < table_end(); i++)
+		if (table_at(i)->state != SW_FREE && op_is_live(op_at(i)))
+			keep_stop(table_at(i)->token, grace_ms);
+}
+
 /* --- what a predecessor left --- */
 
 /* It runs on, but its status goes to whoever is its parent now; we can watch it end. */
@@ -447,12 +454,13 @@ static bool keep_adopt(struct op *op)
 	op->error_fd = fd;
 	op->phase = PHASE_RUNNING;
 	table_set_state(r, SW_ORPHAN);
+	cgroup_again(op_slot(op), r->cgroup);
 	keep_count(op, 1);
 	keep_watch(op, fd);
 	return true;
 }
 
-static void keep_inherit(uint32_t slot)
+static void keep_inherit_one(uint32_t slot)
 {
 	struct record *r = table_at(slot);
 	struct op *op = op_at(slot);
@@ -485,8 +493,30 @@ int keep_init(const struct keep_config *config)
 	int r = tree_init(&closing);
 	if (r < 0 || (r = start_init(config->nofile_soft)) < 0 || (r = child_init()) < 0)
 		return r;
+	return 0;
+}
+
+void keep_inherit(void)
+{
 	for (uint32_t i = 0; i < table_end(); i++)
 		if (table_at(i)->state != SW_FREE)
-			keep_inherit(i);
-	return 0;
+			keep_inherit_one(i);
+}
+
+void keep_resume(uint32_t slot)
+{
+	struct op *op = op_at(slot);
+	struct record *r = op_record(op);
+	if (!op_is_live(op))
+		return;
+	keep_count(op, 1);
+	cgroup_again(slot, r->cgroup);
+	if (!op->foreign && !op->reaped)
+		pids_add(r->pid, slot);
+	if (!op->foreign && op->reaped)
+		list_add_tail(&closing, &op->closing);
+	if (op->error_fd >= 0)
+		keep_watch(op, op->error_fd);
+	keep_arm(op, op->deadline_ms);
+	check = true;
 }

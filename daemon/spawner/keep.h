@@ -16,8 +16,13 @@ struct keep_config {
 	uint64_t nofile_soft; /* what ops get as soft limit of open files */
 };
 
-/* Takes over the table as a predecessor left it. 0 or -errno. */
+/* 0 or -errno. One of the next two follows. */
 int keep_init(const struct keep_config *config) _must_check_;
+/* Takes over the table as a predecessor left it that has died. */
+void keep_inherit(void);
+/* Goes on with the op in the slot, whose struct is filled as it was before our program was executed
+ * anew. */
+void keep_resume(uint32_t slot);
 
 /* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to
  * be answered BUSY. */
@@ -25,6 +30,8 @@ bool keep_start(const struct sw_start *start, int stdin_fd) _must_check_;
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);
 void keep_ack(uint64_t token);
+/* As keep_stop, of every op: the session that they belong to is over. */
+void keep_stop_all(int64_t grace_ms);
 
 /* SIGCHLD came. */
 void keep_reap(void);

@@ -3,10 +3,14 @@
  * can parse what strangers send, and can crash, while ops run on and their exit statuses find
  * somebody. One turn of the loop: children that ended, frames of batchd, deadlines; then everything
  * there is to tell in one packet.
+ *
+ * TERM: end as soon as nothing is kept here. INT, from a service manager whose session is over: end
+ * all ops, then end. HUP: execute the program anew (handover.h).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,18 +28,23 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
+#include "daemon/spawner/handover.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/mounts.h"
 
-/* Nobody came: the one who started us is gone. */
-#define MAIN_FIRST_CLIENT_MS 30000
+/* Nobody came: the one who started us is gone. Of a service also: nobody came back. A batchd that
+ * is being restarted finds it there. */
+#define MAIN_ALONE_MS 30000
+/* From TERM to KILL when all ops are ended. */
+#define MAIN_GRACE_MS 5000
 /* How long a predecessor that is on its way out may take (alarm(2), seconds). */
 #define MAIN_LOCK_SECONDS 5
 /* fds for everything but ops' pipes. */
@@ -44,12 +53,18 @@
 struct spawner {
 	const char *socket;
 	char *table;
+	char *program;		  /* ours, as a path */
 	int listen_fd, client_fd; /* given to us, -1: none */
 	bool own_socket;	  /* bound by us: removed at the end */
 	int epoll, signal_fd, mounts_fd, lock_fd;
 	uint64_t nofile_soft;
-	int64_t begun_ms;
-	bool term;
+	int64_t alone_ms; /* since when nobody is connected and nothing kept */
+	bool service;	  /* of a service manager */
+	bool term;	  /* to end with the last thing kept */
+	bool over;	  /* the ops were told to end, and we with the last of them */
+	bool again;	  /* the program is to be executed anew */
+	int handover_fd;  /* -1: we begin */
+	struct handover handover;
 };
 
 static const char usage[] =
@@ -60,6 +75,9 @@ static const char usage[] =
 	"  --listen-fd N    PATH is already bound and listening on this fd (systemd's LISTEN_FDS "
 	"works too)\n"
 	"  --client-fd N    a connection of batchd is already on this fd\n"
+	"  --handover FD    go on where a predecessor with our pid left off (it does this on "
+	"SIGHUP)\n"
+	"  --takes-over N   end with 0 if what it hands over is understood\n"
 	"  --version, --help\n";
 
 static int main_fd_option(const char *text)
@@ -74,11 +92,21 @@ static int main_fd_option(const char *text)
 /* Ends the program for --help, --version and usage errors. */
 static void main_options(struct spawner *s, int argc, char **argv)
 {
-	enum { OPT_SOCKET = 256, OPT_LISTEN, OPT_CLIENT, OPT_VERSION, OPT_HELP };
+	enum {
+		OPT_SOCKET = 256,
+		OPT_LISTEN,
+		OPT_CLIENT,
+		OPT_HANDOVER,
+		OPT_TAKES,
+		OPT_VERSION,
+		OPT_HELP
+	};
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, OPT_SOCKET },
 		{ "listen-fd", required_argument, NULL, OPT_LISTEN },
 		{ "client-fd", required_argument, NULL, OPT_CLIENT },
+		{ "handover", required_argument, NULL, OPT_HANDOVER },
+		{ "takes-over", required_argument, NULL, OPT_TAKES },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
@@ -90,6 +118,10 @@ static void main_options(struct spawner *s, int argc, char **argv)
 			s->listen_fd = main_fd_option(optarg);
 		} else if (c == OPT_CLIENT) {
 			s->client_fd = main_fd_option(optarg);
+		} else if (c == OPT_HANDOVER) {
+			s->handover_fd = main_fd_option(optarg);
+		} else if (c == OPT_TAKES) {
+			exit(!handover_takes(strtol(optarg, NULL, 10)));
 		} else if (c == OPT_VERSION) {
 			printf("batchd-spawner %s\n", BATCHD_VERSION);
 			exit(0);
@@ -134,6 +166,25 @@ static int main_fail(const char *what, int r)
 }
 
 /*
+ * A service whose socket a spawner of a batchd that was started by hand serves: that one goes on
+ * until nothing is kept there any more, and then its place is ours. Who waits for us to be ready
+ * need not wait for that.
+ */
+static int main_wait_for(struct spawner *s, int other)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	if (getsockopt(other, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 1)
+		kill(peer.pid, SIGTERM);
+	close(other);
+	log_info("another spawner (pid %d) serves '%s': waiting for it to end", (int)peer.pid,
+		 s->socket);
+	notify_send("READY=1\nSTATUS=waiting for the spawner of a batchd started by hand");
+	signal(SIGHUP, SIG_IGN); /* nothing to execute anew yet */
+	return flock(s->lock_fd, LOCK_EX) < 0 ? main_fail("lock the socket", -errno) : 0;
+}
+
+/*
  * One spawner a socket. When the lock is held, either somebody serves (then there is nothing to
  * do), or is about to end and lets go of it in a moment.
  */
@@ -147,7 +198,7 @@ static int main_lock(struct spawner *s)
 		return 0;
 	_cleanup_close_ int other = unix_connect(s->socket, SOCK_SEQPACKET);
 	if (other >= 0)
-		return SW_EXIT_RUNNING;
+		return s->service ? main_wait_for(s, TAKE_FD(other)) : SW_EXIT_RUNNING;
 	alarm(MAIN_LOCK_SECONDS);
 	int r = flock(s->lock_fd, LOCK_EX) < 0 ? -errno : 0;
 	alarm(0);
@@ -190,6 +241,8 @@ static int main_detach(struct spawner *s)
 	sigemptyset(&watched);
 	sigaddset(&watched, SIGCHLD);
 	sigaddset(&watched, SIGTERM);
+	sigaddset(&watched, SIGINT);
+	sigaddset(&watched, SIGHUP);
 	s->signal_fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signal_fd < 0 ? main_fail("watch signals", -errno) : 0;
 }
@@ -203,7 +256,9 @@ static int main_watch(struct spawner *s, int fd, uint32_t events, uint64_t data)
 static int main_limits(struct spawner *s)
 {
 	struct rlimit lim;
-	fd_raise_limit(&s->nofile_soft);
+	uint64_t soft;
+	fd_raise_limit(&soft);
+	s->nofile_soft = s->handover_fd >= 0 ? s->handover.nofile_soft : soft;
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return main_fail("read the limit of open files", -errno);
 	/* Two pipes an op, and the folder of its cgroup. */
@@ -234,13 +289,39 @@ static int main_listen(struct spawner *s)
 	return 0;
 }
 
+/* Goes on with the files of a predecessor that had our pid. */
+static int main_take_over(struct spawner *s)
+{
+	int r = handover_read(s->handover_fd, &s->handover);
+	if (r < 0)
+		return main_fail("read what was handed over", r);
+	s->lock_fd = s->handover.lock_fd;
+	s->listen_fd = s->handover.listen_fd;
+	s->own_socket = s->handover.flags & HANDOVER_OWN_SOCKET;
+	s->term = s->handover.flags & HANDOVER_ENDING;
+	return 0;
+}
+
+/* Its ops and its connection. */
+static void main_resume(struct spawner *s)
+{
+	handover_resume(s->handover_fd, &s->handover);
+	close(s->handover_fd);
+	if (s->handover.client_fd >= 0 && s->handover.protocol == SW_PROTOCOL)
+		conn_serve(s->handover.client_fd);
+	else if (s->handover.client_fd >= 0)
+		close(s->handover.client_fd); /* it says HELLO again, and is answered */
+	keep_reap();
+	log_info("this is batchd-spawner %s now; %u ops are kept", BATCHD_VERSION, table_used());
+}
+
 static int main_setup(struct spawner *s)
 {
-	int r = main_lock(s);
+	int r = s->handover_fd >= 0 ? main_take_over(s) : main_lock(s);
 	if (r != 0 || (r = main_detach(s)) != 0 || (r = main_limits(s)) != 0)
 		return r;
 	s->table = main_beside(s->socket, ".table");
-	r = table_open(s->table);
+	r = s->handover_fd >= 0 ? table_take(s->handover.table_fd) : table_open(s->table);
 	if (r < 0)
 		return main_fail("open the table beside the socket", r);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -257,8 +338,16 @@ static int main_setup(struct spawner *s)
 		return r;
 	struct keep_config keep = { .epoll = s->epoll, .nofile_soft = s->nofile_soft };
 	r = keep_init(&keep);
-	s->begun_ms = time_mono_ms();
-	return r < 0 ? main_fail("take over the table", r) : 0;
+	if (r < 0)
+		return main_fail("begin to keep ops", r);
+	if (s->handover_fd >= 0)
+		main_resume(s);
+	else
+		keep_inherit();
+	cgroup_sweep(false);
+	s->alone_ms = time_mono_ms();
+	notify_send("READY=1\nSTATUS=");
+	return 0;
 }
 
 /* --- the loop --- */
@@ -267,15 +356,46 @@ static void main_signals(struct spawner *s)
 {
 	struct signalfd_siginfo si;
 	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
-		if (si.ssi_signo == SIGCHLD) {
+		switch (si.ssi_signo) {
+		case SIGCHLD:
 			keep_reap();
-			continue;
-		}
-		if (table_used() == 0)
+			break;
+		case SIGHUP:
+			s->again = true;
+			break;
+		case SIGINT:
+			log_info("the session is over: %u ops are told to end", keep_live());
+			keep_stop_all(MAIN_GRACE_MS);
+			s->term = s->over = true;
+			break;
+		default:
+			if (table_used() > 0)
+				log_info("told to end, but %u ops are kept here: going on until "
+					 "they are not",
+					 table_used());
 			s->term = true;
-		else
-			log_info("told to end, but %u ops are kept here: going on", table_used());
+		}
 	}
+}
+
+/* Comes back only where it does not come about. */
+static void main_again(struct spawner *s)
+{
+	struct handover h = { .lock_fd = s->lock_fd,
+			      .table_fd = table_fd(),
+			      .listen_fd = s->listen_fd,
+			      .client_fd = conn_served_fd(),
+			      .flags = (s->own_socket ? HANDOVER_OWN_SOCKET : 0) |
+				       (s->term ? HANDOVER_ENDING : 0),
+			      .nofile_soft = s->nofile_soft };
+	s->again = false;
+	notify_send("RELOADING=1");
+	int r = handover_exec(s->program, s->socket, &h);
+	if (r > 0)
+		log_error("'%s' cannot take over what runs: going on as before", s->program);
+	else
+		log_error("cannot execute '%s': %s: going on as before", s->program, strerror(-r));
+	notify_send("READY=1");
 }
 
 static void main_event(struct spawner *s, const struct epoll_event *ev)
@@ -301,8 +421,8 @@ static int main_timeout(const struct spawner *s)
 	int64_t first = keep_deadline_ms(), retry = conn_deadline_ms();
 	if (retry > 0 && (first == 0 || retry < first))
 		first = retry;
-	if (!conn_ever() && table_used() == 0) {
-		int64_t give_up = s->begun_ms + MAIN_FIRST_CLIENT_MS;
+	if (!conn_any() && table_used() == 0) {
+		int64_t give_up = s->alone_ms + MAIN_ALONE_MS;
 		first = first == 0 ? give_up : MIN2(first, give_up);
 	}
 	if (first == 0)
@@ -313,11 +433,11 @@ static int main_timeout(const struct spawner *s)
 
 static bool main_is_over(const struct spawner *s)
 {
-	if (s->term && table_used() == 0)
+	if ((s->term && table_used() == 0) || (s->over && keep_live() == 0))
 		return true;
 	if (conn_any() || table_used() > 0)
 		return false;
-	return conn_ever() || time_mono_ms() >= s->begun_ms + MAIN_FIRST_CLIENT_MS;
+	return (conn_ever() && !s->service) || time_mono_ms() >= s->alone_ms + MAIN_ALONE_MS;
 }
 
 static int main_loop(struct spawner *s)
@@ -335,15 +455,24 @@ static int main_loop(struct spawner *s)
 			main_event(s, &events[i]);
 		keep_turn();
 		conn_flush();
+		if (conn_any() || table_used() > 0)
+			s->alone_ms = time_mono_ms();
+		if (s->again && conn_has_said_all())
+			main_again(s);
 	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct spawner s = { .listen_fd = -1, .client_fd = -1 };
+	struct spawner s = { .listen_fd = -1, .client_fd = -1, .handover_fd = -1 };
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	log_init("batchd-spawner", LOG_INFO);
 	main_options(&s, argc, argv);
+	self[MAX2(n, 0)] = '\0';
+	s.program = self;
+	s.service = notify_wanted();
 	main_systemd_socket(&s);
 	int r = main_setup(&s);
 	if (r != 0)
@@ -353,8 +482,8 @@ int main(int argc, char **argv)
 	 * main_lock). */
 	close(s.listen_fd);
 	if (r == 0) {
-		cgroup_end();
-		unlink(s.table);
+		cgroup_sweep(true);
+		table_close();
 		if (s.own_socket)
 			unlink(s.socket);
 	}

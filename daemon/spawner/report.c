@@ -55,6 +55,11 @@ bool report_has_room(void)
 	return busy_to - now.busy_from < REPORT_BUSY_MAX / 2;
 }
 
+bool report_is_empty(void)
+{
+	return list_empty(&out) && now.busy_from == busy_to && now.query_slot == QUERY_NONE;
+}
+
 void report_busy(uint64_t token)
 {
 	busy[busy_to++ % REPORT_BUSY_MAX] = token;

@@ -26,6 +26,8 @@ void report_add(struct op *op, unsigned reports);
 /* START not taken. Only while report_has_room() was true before its packet was read. */
 void report_busy(uint64_t token);
 bool report_has_room(void);
+/* Is everything said? */
+bool report_is_empty(void);
 /* One KNOWN a record, then KNOWN_END. */
 void report_query(void);
 

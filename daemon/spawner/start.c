@@ -178,6 +178,7 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 		.tty = s->flags & SW_START_PTY,
 		.cgroup_fd = cgroup_take(op_slot(op)),
 	};
+	op_record(op)->cgroup = cgroup_number(op_slot(op));
 	int r = env_make(s->env_id, t.env_path, t.extra, &spec.env);
 	if (r < 0)
 		return start_failed(r, SW_STEP_ENV, ret);

@@ -5,15 +5,18 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/timeutil.h"
 
 #define TABLE_MAGIC UINT64_C(0x6c62617474616231) /* stored, never renumber */
 #define TABLE_LAYOUT 1
 #define TABLE_BUCKETS (2 * SW_CAPACITY)
 #define TABLE_BYTES (sizeof(struct table_file))
+#define TABLE_HEAD_BYTES 4096
 
 /* stored, never reorder */
 struct table_file {
@@ -22,12 +25,14 @@ struct table_file {
 	uint32_t capacity;
 	uint64_t store_id;
 	char boot_id[40];
-	char pad[4096 - 64];
+	uint64_t table_id;
+	char pad[4096 - 72];
 	struct record records[SW_CAPACITY];
 };
-static_assert(offsetof(struct table_file, records) == 4096, "stored");
+static_assert(offsetof(struct table_file, records) == TABLE_HEAD_BYTES, "stored");
 
 static struct table_file *file;
+static int file_fd = -1;
 static char boot_id[40];
 static uint32_t capacity = SW_CAPACITY, used, end;
 /* Chains of slots by token, and of free slots below `end`; slot + 1, 0 ends a chain. */
@@ -79,18 +84,27 @@ static int table_read_boot_id(void)
 
 int table_open(const char *path)
 {
-	int r = table_read_boot_id();
-	if (r < 0)
-		return r;
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
+	int r = table_take(fd);
+	if (r == 0)
+		(void)TAKE_FD(fd);
+	return r;
+}
+
+int table_take(int fd)
+{
+	int r = table_read_boot_id();
+	if (r < 0)
+		return r;
 	r = posix_fallocate(fd, 0, TABLE_BYTES);
 	if (r != 0)
 		return -r;
 	file = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (file == MAP_FAILED)
 		return -errno;
+	file_fd = fd;
 	if (file->magic != TABLE_MAGIC || file->layout != TABLE_LAYOUT ||
 	    file->capacity != SW_CAPACITY || memcmp(file->boot_id, boot_id, sizeof(boot_id)) != 0)
 		table_reset(0);
@@ -108,14 +122,32 @@ void table_reset(uint64_t store_id)
 	file->layout = TABLE_LAYOUT;
 	file->capacity = SW_CAPACITY;
 	file->store_id = store_id;
+	if (getrandom(&file->table_id, sizeof(file->table_id), 0) != sizeof(file->table_id))
+		file->table_id = (uint64_t)time_mono_ns();
 	memcpy(file->boot_id, boot_id, sizeof(boot_id));
 	__atomic_store_n(&file->magic, TABLE_MAGIC, __ATOMIC_RELEASE);
 	table_index();
 }
 
+void table_close(void)
+{
+	if (used == 0 && ftruncate(file_fd, TABLE_HEAD_BYTES) < 0)
+		return; /* it stays as large as it is */
+}
+
+int table_fd(void)
+{
+	return file_fd;
+}
+
 uint64_t table_store_id(void)
 {
 	return file->store_id;
+}
+
+uint64_t table_id(void)
+{
+	return file->table_id;
 }
 
 const char *table_boot_id(void)

@@ -30,7 +30,7 @@ struct record {
 	uint32_t step;
 	uint32_t lingering;
 	uint32_t drain_ms, linger_ms;
-	uint32_t reserved;
+	uint32_t cgroup;	      /* number + 1 of its cgroup "op-SLOT.NUMBER", 0: none */
 	int64_t started_ms, ended_ms; /* wall clock */
 	int64_t started_mono_ns, ended_mono_ns;
 	int64_t started_boot_ns; /* CLOCK_BOOTTIME before fork: with pid it tells the process from a
@@ -47,8 +47,19 @@ static_assert(sizeof(struct record) == 128, "stored");
  * or -errno.
  */
 int table_open(const char *path) _must_check_;
+/* The same for a table that is open already; the fd is ours when it returns 0. */
+int table_take(int fd) _must_check_;
+int table_fd(void);
+/*
+ * At the end. A table that holds nothing shrinks to its head, which stays: with it stays the number
+ * by which batchd tells that this is the table it knew, and not one begun anew after the old one
+ * was swept away with everything in it.
+ */
+void table_close(void);
 /* The folder whose ops these are; 0 as long as nobody has said. */
 uint64_t table_store_id(void);
+/* A number drawn when the table was begun or last forgot all (table_reset). */
+uint64_t table_id(void);
 /* Forgets all and belongs to another folder. */
 void table_reset(uint64_t store_id);
 const char *table_boot_id(void);

@@ -215,6 +215,43 @@ void tree_signal_new(const struct op *op, int sig)
 	}
 }
 
+/* --- over an exec of ourselves --- */
+
+uint32_t tree_save(struct tree_kin *ret)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < end; i++) {
+		const struct orphan *o = &orphans[i];
+		if (o->pid != 0)
+			ret[n++] = (struct tree_kin){
+				.pid = o->pid,
+				.sent = o->sent,
+				.owner = o->owner,
+				.seen_ms = o->seen_ms,
+				.flags = (o->settled ? TREE_SETTLED : 0) |
+					 (o->looked ? TREE_LOOKED : 0) | (o->told ? TREE_TOLD : 0),
+			};
+	}
+	return n;
+}
+
+void tree_restore(const struct tree_kin *kin, uint32_t n)
+{
+	for (end = 0; end < n && end < PIDS_ORPHANS; end++) {
+		const struct tree_kin *k = &kin[end];
+		orphans[end] = (struct orphan){
+			.pid = k->pid,
+			.sent = k->sent,
+			.owner = k->owner,
+			.seen_ms = k->seen_ms,
+			.settled = k->flags & TREE_SETTLED,
+			.looked = k->flags & TREE_LOOKED,
+			.told = k->flags & TREE_TOLD,
+		};
+		pids_add(k->pid, SW_CAPACITY + end);
+	}
+}
+
 /* --- the whole tree --- */
 
 /* All processes as of this turn, and the token of the op that each belongs to (0: none). One look

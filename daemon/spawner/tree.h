@@ -38,6 +38,20 @@ uint32_t tree_count(const struct op *op);
  * number. */
 uint32_t tree_signal(const struct op *op, int sig);
 
+/* What is known of an orphan, for a program executed in our place. stored, never reorder (see
+ * handover.h) */
+enum { TREE_SETTLED = 1, TREE_LOOKED = 2, TREE_TOLD = 4 };
+struct tree_kin {
+	int32_t pid, sent;
+	uint64_t owner;
+	int64_t seen_ms;
+	uint32_t flags, reserved;
+};
+/* Room for PIDS_ORPHANS; returns how many. */
+uint32_t tree_save(struct tree_kin *ret);
+/* After tree_init. */
+void tree_restore(const struct tree_kin *kin, uint32_t n);
+
 /* Is `pid` a live process begun within a moment of started_boot_ns? */
 bool tree_same_process(int32_t pid, int64_t started_boot_ns);
 /* FNV-1a over the value of BATCHD_SOCKET among "NAME=VALUE\0" strings; 0: not there. */

@@ -53,8 +53,9 @@ struct world {
 	struct output output;
 	struct exec_local *x;
 	unsigned n_respawned, n_ended;
-	bool no_start;	   /* as under systemd: never the spawner's parent */
-	struct seen *seen; /* by op number */
+	bool no_start;	     /* as under systemd: never the spawner's parent */
+	const char *program; /* instead of the one that was built */
+	struct seen *seen;   /* by op number */
 };
 
 /* --- the output double: both pipes into memory --- */
@@ -189,7 +190,7 @@ static inline void world_connect(struct world *w)
 	struct err e = ERR_INIT;
 	struct exec_local_config c = {
 		.base = w->base,
-		.spawner_program = TEST_SPAWNER,
+		.spawner_program = w->program ? w->program : TEST_SPAWNER,
 		.socket = w->socket,
 		.store_id = 7,
 		.can_start = !w->no_start,

@@ -21,7 +21,8 @@ static void teardown(void)
 /* batchd is killed (its connection and its ends of the pipes vanish), and another begins. */
 static void restart_client(void)
 {
-	w.x = exec_local_free(w.x);
+	if (w.x)
+		w.x = exec_local_free(w.x);
 	output_forget(&w.output);
 	for (unsigned i = 0; i < WORLD_OPS; i++) {
 		buf_done(&w.seen[i].out);
@@ -362,6 +363,37 @@ START_TEST(told_to_end_it_minds_its_ops)
 	let_go();
 	world_until(&w, s->ended);
 	ck_assert_int_eq(s->result.wait_status, 3 << 8);
+	/* The last one acknowledged, it ends although somebody is connected; who is starts another.
+	 */
+	exec_local_ack(w.x, token_make(1, 1, 1));
+	exec_local_ack(w.x, token_make(1, 2, 1));
+	world_until(&w, w.n_respawned == 1);
+	ck_assert_int_ne(exec_local_pid(w.x), spawner);
+	waitpid(spawner, NULL, 0);
+	w.seen[0].ended = w.seen[1].ended = false;
+	world_run(&w, 3, "exit 0");
+}
+END_TEST
+
+START_TEST(told_that_the_session_is_over_it_ends_its_ops)
+{
+	struct seen *soft = &w.seen[0], *hard = &w.seen[1];
+	int32_t spawner = exec_local_pid(w.x);
+	world_sh(&w, 1, "trap 'echo told; exit 3' TERM; echo up; while :; do sleep 0.02; done",
+		 false);
+	world_sh(&w, 2, "echo up; exec sleep 1000", false);
+	world_until(&w, soft->out.len > 0 && hard->out.len > 0);
+	w.x = exec_local_free(w.x); /* batchd is gone by then */
+	kill(spawner, SIGINT);
+	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
+	world_poll(process_is_gone(hard->pid));
+	/* What can be told stands in the table. */
+	restart_client();
+	ck_assert(soft->known_ended && hard->known_ended);
+	world_until(&w, soft->ended && hard->ended);
+	ck_assert_int_eq(soft->result.wait_status, 3 << 8);
+	ck_assert_int_eq(hard->result.wait_status, SIGTERM);
+	ck_assert(!soft->result.lost && !hard->result.lost);
 }
 END_TEST
 
@@ -383,7 +415,12 @@ START_TEST(it_ends_when_nobody_needs_it)
 	w.x = exec_local_free(w.x);
 	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
 	ck_assert(!file_is_there("spawner.sock"));
-	ck_assert(!file_is_there("spawner.table"));
+	/* Of the table its head is left, by which it is known again. */
+	char table[128];
+	struct stat st;
+	snprintf(table, sizeof(table), "%s/spawner.table", w.dir);
+	ck_assert_int_eq(stat(table, &st), 0);
+	ck_assert_int_eq(st.st_size, 4096);
 	world_connect(&w);
 	exec_local_recover(w.x, world_on_known, world_cap, &w);
 }
@@ -414,6 +451,7 @@ int main(void)
 	tcase_add_test(t, strangers_are_refused);
 	tcase_add_loop_test(t, broken_packets_end_their_connection, 0, ARRAY_SIZE(broken));
 	tcase_add_test(t, told_to_end_it_minds_its_ops);
+	tcase_add_test(t, told_that_the_session_is_over_it_ends_its_ops);
 	tcase_add_test(t, it_ends_when_nobody_needs_it);
 	tcase_add_test(t, one_spawner_a_socket);
 	suite_add_tcase(s, t);

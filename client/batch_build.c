@@ -143,7 +143,7 @@ static int build_env(struct build *b)
 static int build_surroundings(struct build *b)
 {
 	const char *cwd = ctx_cwd();
-	if (!build_file_has(b, "cwd") || b->o->dir) {
+	if (!build_file_has(b, "cwd") || b->c->dir) {
 		if (!cwd)
 			return fail(b->c, EXIT_USAGE,
 				    "the current folder is gone: go to another, or give -C DIR");
@@ -208,7 +208,7 @@ static bool build_overruled(const struct build *b, const char *key)
 		{ "not_before", o->delay.set },
 		{ "list", o->list },
 		{ "env", o->env.n > 0 },
-		{ "cwd", o->dir },
+		{ "cwd", b->c->dir },
 		{ "needs_runs", o->after.n > 0 },
 		{ "after_any_runs", o->after_any.n > 0 },
 	};

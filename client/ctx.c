@@ -11,6 +11,7 @@
 
 #include "client/daemon_start.h"
 #include "client/json.h"
+#include "client/signals.h"
 #include "common/fd.h"
 #include "common/lock.h"
 #include "common/paths.h"
@@ -54,6 +55,25 @@ int fail(const struct ctx *c, int status, const char *fmt, ...)
 	return status;
 }
 
+/* What to do about an answer of batchd's, where it is always the same. */
+static const char *fail_hint(const struct err *e, const char *text)
+{
+	static const struct {
+		int sym;
+		const char *says, *hint;
+	} hints[] = {
+		{ E_NOT_FOUND, "no run ", ": see `batchctl status --everywhere`" },
+		{ E_NOT_FOUND, " has no op ", ": see `batchctl status RUN`" },
+		{ E_STATE, " has ended ", ": `batchctl restart` runs it again" },
+		{ E_STORAGE, "", ": see `batchctl doctor`" },
+		{ E_VERSION, "", ": see `batchctl doctor`" },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+		if (hints[i].sym == e->sym && strstr(text, hints[i].says))
+			return hints[i].hint;
+	return "";
+}
+
 int fail_err(const struct ctx *c, const struct err *e)
 {
 	if (e->sym == E_NONE)
@@ -63,8 +83,9 @@ int fail_err(const struct ctx *c, const struct err *e)
 	const char *text = strncmp(e->text, symbol, len) == 0 && e->text[len] == ':'
 				   ? e->text + len + 1
 				   : e->text;
-	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s (%s)",
-		    text + strspn(text, " "), symbol);
+	text += strspn(text, " ");
+	return fail(c, err_symbol_is_callers(e->sym) ? EXIT_USAGE : EXIT_RUN, "%s (%s)%s", text,
+		    symbol, fail_hint(e, text));
 }
 
 const char *ctx_cwd(void)
@@ -146,7 +167,7 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 	if ((fds[0].revents & POLLIN) && read(watch_fd, events, sizeof(events)) < 0)
 		return 0;
 	if ((fds[1].revents & POLLIN) && read(signal_fd, &info, sizeof(info)) == sizeof(info) &&
-	    (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP))
+	    signals_ends((int)info.ssi_signo))
 		return (int)info.ssi_signo;
 	return 0;
 }

@@ -1,5 +1,6 @@
 #include "client/dispatch.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <locale.h>
 #include <langinfo.h>
@@ -15,6 +16,7 @@
 
 struct globals {
 	const char *socket, *color;
+	struct strv dirs;
 	bool json, quiet, verbose, version, help;
 };
 
@@ -27,6 +29,7 @@ static const char *const opt_colors[] = { "auto", "always", "never", NULL };
 
 const struct opt global_opts[] = {
 	GLOBAL("socket", 0, OPT_STR, socket, "PATH", "batchd's socket; else $BATCHD_SOCKET"),
+	GLOBAL("directory", 'C', OPT_STRV, dirs, "DIR", "go there first, before all else"),
 	GLOBAL("json", 0, OPT_FLAG, json, NULL, "print JSON"),
 	GLOBAL("color", 0, OPT_ENUM, color, "WHEN", "auto, always or never", opt_colors),
 	GLOBAL("quiet", 'q', OPT_FLAG, quiet, NULL, "say nothing but errors on stderr"),
@@ -177,6 +180,19 @@ static char *line_socket(const char *named)
 	return buf_steal(&b);
 }
 
+/* -C, as git has it: each from where the one before went, an empty one goes nowhere. */
+static int line_enter_dirs(struct line *l)
+{
+	for (size_t i = 0; i < l->globals.dirs.n; i++) {
+		const char *dir = l->globals.dirs.v[i];
+		if (*dir && chdir(dir) < 0)
+			return fail(&l->ctx, EXIT_USAGE, "-C: cannot go to '%s': %s", dir,
+				    errno_text(errno));
+		l->ctx.dir = dir;
+	}
+	return EXIT_OK;
+}
+
 static void line_fill_ctx(struct line *l)
 {
 	struct ctx *c = &l->ctx;
@@ -226,6 +242,8 @@ static int line_run(struct line *l)
 		return line_help(l);
 	if (status == EXIT_OK)
 		status = line_check_operands(l);
+	if (status == EXIT_OK)
+		status = line_enter_dirs(l);
 	if (status)
 		return status;
 	line_fill_ctx(l);
@@ -239,6 +257,7 @@ static void line_done(struct line *l)
 		opts_done(l->verb->options, l->values);
 	if (l->parent && l->values)
 		opts_done(l->parent->options, l->values);
+	strv_done(&l->globals.dirs);
 	free(l->values);
 	free((char *)l->ctx.socket);
 	strv_done(&l->operands);

@@ -398,6 +398,19 @@ static int follow_turn(struct follow *f)
 	return EXIT_OK;
 }
 
+/* A connection again after it was lost; FOLLOW_LOST: try once more. */
+static int follow_reconnect(struct follow *f)
+{
+	int status = ctx_reconnect(f->c, f->signal_fd);
+	if (status > EXIT_SIGNAL && f->sink->signal) {
+		status = f->sink->signal(f->arg, status - EXIT_SIGNAL);
+		return status ? status : FOLLOW_LOST;
+	}
+	if (status == EXIT_OK)
+		conn_watch_signals(f->c->conn, f->signal_fd);
+	return status;
+}
+
 int follow_runs(struct follow *f)
 {
 	conn_watch_signals(f->c->conn, f->signal_fd);
@@ -407,13 +420,20 @@ int follow_runs(struct follow *f)
 			status = follow_turn(f);
 			continue;
 		}
-		status = ctx_reconnect(f->c, f->signal_fd);
-		if (status > EXIT_SIGNAL && f->sink->signal)
-			return f->sink->signal(f->arg, status - EXIT_SIGNAL), status;
-		if (status)
-			return status;
-		conn_watch_signals(f->c->conn, f->signal_fd);
-		status = follow_begin_all(f);
+		status = follow_reconnect(f);
+		if (status == EXIT_OK)
+			status = follow_begin_all(f);
+	}
+	return status;
+}
+
+int follow_settle(struct follow *f, struct run_view *v)
+{
+	int status = follow_pages(f->c, v, 1);
+	while (status == FOLLOW_LOST) {
+		status = follow_reconnect(f);
+		if (status == EXIT_OK)
+			status = follow_pages(f->c, v, 1);
 	}
 	return status;
 }

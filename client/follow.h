@@ -52,6 +52,9 @@ int follow_runs(struct follow *f) _must_check_;
 int follow_status(const struct follow *f);
 /* Delivers what the op printed so far through the sink, from where it stands. An exit status. */
 int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o) _must_check_;
+/* Fills the view of an ended run once more, over as many connections as it takes: events need not
+ * carry all of an end. An exit status. */
+int follow_settle(struct follow *f, struct run_view *v) _must_check_;
 /* Fills v (head and ops) from run.get, page by page. An exit status. */
 int follow_load(struct ctx *c, struct run_view *v) _must_check_;
 

@@ -220,7 +220,8 @@ static int64_t progress_tick(void *arg)
 {
 	struct progress *p = arg;
 	int64_t now = time_mono_ms();
-	if (!p->live)
+	/* In the background the terminal is another's; fg sends CONT. */
+	if (!p->live || !term_is_ours(STDERR_FILENO))
 		return -1;
 	int64_t next = p->painted_ms + (p->dirty ? PAINT_MS : CLOCK_MS);
 	if (p->painted_ms == 0 || next <= now) {
@@ -233,7 +234,9 @@ static int64_t progress_tick(void *arg)
 static int progress_signal(void *arg, int signal)
 {
 	struct progress *p = arg;
-	if (signal == SIGWINCH) {
+	if (!signals_ends(signal)) {
+		/* After ^Z and fg others have written below what we painted. */
+		p->n_lines = signal == SIGCONT ? 0 : p->n_lines;
 		p->dirty = true;
 		p->painted_ms = p->n_lines ? 1 : 0;
 		return EXIT_OK;

@@ -7,6 +7,14 @@
 #include "proto/pack.h"
 
 static const char *const active_states[] = { "queued", "running", "paused", NULL };
+static const char *const ended_states[] = { "succeeded", "failed", "cancelled", "interrupted",
+					    NULL };
+static const char *const *const states_of[WHICH_MAX] = {
+	[WHICH_ANY] = NULL,
+	[WHICH_ACTIVE] = active_states,
+	[WHICH_ENDED] = ended_states,
+	[WHICH_FAILED] = ended_states + 1, /* all but succeeded */
+};
 
 struct resolve {
 	struct ctx *c;
@@ -29,6 +37,12 @@ static void selection_add(struct selection *s, int64_t run, const char *op)
 			return;
 	s->v = xrealloc(s->v, s->n + 1, sizeof(*s->v));
 	s->v[s->n++] = (struct selected){ run, op };
+}
+
+int selector_no_op(struct ctx *c, int64_t run, const char *op)
+{
+	return fail(c, EXIT_USAGE, "run %lld has no op '%s': see `batchctl status %lld`",
+		    (long long)run, op, (long long)run);
 }
 
 void selector_pack_op(struct pk *pk, const char *key, const char *op)
@@ -176,6 +190,8 @@ static int resolve_numbers(struct resolve *r, struct slice word, const char *op,
 		for (n = 0; i + n < word.len && word.p[i + n] != ',';)
 			n++;
 		parse_range(slice_of(word.p + i, n), &lo, &hi);
+		if (lo == 0)
+			return fail(r->c, EXIT_USAGE, "there is no run 0: they count from 1");
 		if (memchr(word.p + i, '-', n) == NULL) {
 			selection_add(r->out, lo, op);
 			continue;
@@ -186,12 +202,11 @@ static int resolve_numbers(struct resolve *r, struct slice word, const char *op,
 		char *project = r->project;
 		size_t had = r->out->n;
 		r->project = NULL;
-		int status = r->how->active_only ? resolve_span(r, active_states, lo, hi, op)
-						 : resolve_span(r, NULL, lo, hi, op);
+		int status = resolve_span(r, states_of[r->how->range], lo, hi, op);
 		r->project = project;
 		if (status)
 			return status;
-		if (r->out->n == had && !r->how->active_only)
+		if (r->out->n == had && r->how->range == WHICH_ANY)
 			return fail(r->c, EXIT_USAGE, "no run has a number in '%.*s'", (int)n,
 				    word.p + i);
 	}
@@ -212,18 +227,26 @@ static int resolve_word(struct resolve *r, const char *word)
 		return fail(r->c, EXIT_USAGE, "an empty word names no run");
 	if (strcmp(run, "last") == 0)
 		return resolve_last(r, op);
-	if (strcmp(run, "all") == 0 && r->how->active_only)
-		return resolve_span(r, active_states, 1, LIMIT_INT, op);
 	if (strcmp(run, "all") == 0)
-		return resolve_span(r, NULL, 1, LIMIT_INT, op);
+		return resolve_span(r, states_of[r->how->all], 1, LIMIT_INT, op);
 	int status = resolve_numbers(r, slice_str(run), op, &numbers);
 	return numbers ? status : resolve_name(r, run, op);
+}
+
+/* Not "all" and no list or range: its result is shown alone, however many others there are. */
+static bool selector_is_one(const char *word)
+{
+	size_t len = strcspn(word, ".");
+	struct slice run = slice_of(word, len);
+	bool digits = len && strspn(word, "0123456789") == len;
+	return digits || (!slice_is(run, "all") && strspn(word, "0123456789-,") != len);
 }
 
 int selection_resolve(struct ctx *c, const struct selector *how, struct selection *ret)
 {
 	_cleanup_free_ char *project = how->everywhere ? NULL : ctx_project();
 	struct resolve r = { .c = c, .how = how, .out = ret, .project = project };
+	ret->one = how->n == 1 ? selector_is_one(how->words[0]) : !how->n && how->none == NONE_LAST;
 	for (int i = 0; i < how->n; i++) {
 		int status = resolve_word(&r, how->words[i]);
 		if (status)

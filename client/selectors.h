@@ -20,11 +20,13 @@ struct selected {
 struct selection {
 	struct selected *v;
 	size_t n;
+	bool one; /* a single run was asked for by number, name or `last` (or no RUN meaning that)
+		   */
 };
 
 #define SELECTION_INIT                                                                             \
 	{                                                                                          \
-		NULL, 0                                                                            \
+		NULL, 0, false                                                                     \
 	}
 
 /* What no RUN at all stands for. */
@@ -34,13 +36,15 @@ enum selector_none {
 	NONE_LAST,    /* the newest */
 };
 
+enum selector_which { WHICH_ANY, WHICH_ACTIVE, WHICH_ENDED, WHICH_FAILED, WHICH_MAX };
+
 struct selector {
 	const char *const *words;
 	int n;
 	enum selector_none none;
-	bool everywhere;  /* --everywhere */
-	bool ops;	  /* RUN.OP is allowed */
-	bool active_only; /* "all" means those that have not ended; a range skips those that have */
+	bool everywhere;		/* --everywhere */
+	bool ops;			/* RUN.OP is allowed */
+	enum selector_which all, range; /* what "all" and a range mean */
 };
 
 /*
@@ -50,6 +54,8 @@ struct selector {
  */
 int selection_resolve(struct ctx *c, const struct selector *how,
 		      struct selection *ret) _must_check_;
+/* Says that the run has no such op; EXIT_USAGE. */
+int selector_no_op(struct ctx *c, int64_t run, const char *op);
 void selection_done(struct selection *s);
 
 /* Packs an op as it travels: its index as int, else its id as str. */

@@ -5,21 +5,34 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
+#include "common/text.h"
+
+/* One that is ignored (nohup(1), a shell's background job) stays so: blocked, it would be queued.
+ */
+static void signals_add(sigset_t *set, const int *signals)
+{
+	struct sigaction old;
+	for (; *signals; signals++)
+		if (sigaction(*signals, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaddset(set, *signals);
+}
+
 int signals_watch(int forward)
 {
+	static const int all[] = { SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT, 0 };
+	static const int forwarded[] = { SIGTSTP, SIGQUIT, SIGUSR1, SIGUSR2, 0 };
 	sigset_t set;
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGWINCH);
-	if (forward) {
-		sigaddset(&set, SIGQUIT);
-		sigaddset(&set, SIGUSR1);
-		sigaddset(&set, SIGUSR2);
-	}
+	signals_add(&set, all);
+	if (forward)
+		signals_add(&set, forwarded);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+bool signals_ends(int signal)
+{
+	return signal != SIGWINCH && signal != SIGCONT;
 }
 
 const char *signals_name(int signal)
@@ -30,11 +43,14 @@ const char *signals_name(int signal)
 
 int signals_number(const char *name)
 {
-	if (strncmp(name, "SIG", 3) == 0)
+	int64_t number;
+	if (parse_int(slice_str(name), 1, NSIG - 1, &number))
+		return sigabbrev_np((int)number) ? (int)number : 0;
+	if (strncasecmp(name, "SIG", 3) == 0)
 		name += 3;
 	for (int i = 1; i < NSIG; i++) {
 		const char *known = sigabbrev_np(i);
-		if (known && strcmp(known, name) == 0)
+		if (known && strcasecmp(known, name) == 0)
 			return i;
 	}
 	return 0;

@@ -14,10 +14,28 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
-int submit_enter(struct ctx *c, const struct submit_options *o)
+int submit_check(struct ctx *c, const struct submit_options *o)
 {
-	if (o->dir && chdir(o->dir) < 0)
-		return fail(c, EXIT_USAGE, "-C: cannot go to '%s': %s", o->dir, strerror(errno));
+	if (o->output && !o->wait)
+		return fail(c, EXIT_USAGE, "-o shows output while waiting: add -w");
+	return EXIT_OK;
+}
+
+int submit_command(struct ctx *c, const struct submit_options *o, struct batch_source *from)
+{
+	const struct reading *r = &o->reading;
+	from->argv = c->argc ? c->argv : o->commands.v;
+	from->argc = c->argc ? c->argc : (int)o->commands.n;
+	if (c->argc && o->commands.n)
+		return fail(c, EXIT_USAGE, "give a command or -e, not both");
+	if (from->argc == 0)
+		return fail(c, EXIT_USAGE, "which command? usage: %s [--] CMD...", c->command);
+	if (o->commands.n > 1)
+		return fail(c, EXIT_USAGE,
+			    "one command only: `batchctl submit -e CMD -e CMD` takes several");
+	if (r->define.n || r->block || r->skip_unknown || r->allow_template)
+		note(c, "--define, --block, --skip-unknown and --allow-template are for batch "
+			"files: a command is taken as it is");
 	return EXIT_OK;
 }
 
@@ -95,7 +113,10 @@ int submit_tell(struct ctx *c, int64_t run, bool existing)
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	if (!c->json) {
 		buf_addf(&b, "%" PRId64 "\n", run);
-		return ctx_print(c, &b);
+		int status = ctx_print(c, &b);
+		if (status)
+			note(c, "it was submitted all the same, as run %" PRId64, run);
+		return status;
 	}
 	struct pk pk = PK_INIT(&b);
 	pk_map(&pk);

@@ -6,8 +6,11 @@
 
 #include "client/batch_build.h"
 
-/* -C: goes there. An exit status. */
-int submit_enter(struct ctx *c, const struct submit_options *o) _must_check_;
+/* Flags that make no sense together. An exit status. */
+int submit_check(struct ctx *c, const struct submit_options *o) _must_check_;
+/* The command of add, run and each: the operands, or the one -e. An exit status. */
+int submit_command(struct ctx *c, const struct submit_options *o,
+		   struct batch_source *from) _must_check_;
 /* Builds the batch of `from` and submits it, starting batchd where none runs; warnings go to
  * stderr. An exit status. */
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,

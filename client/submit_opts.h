@@ -1,5 +1,5 @@
 /*
- * submit's flags, which add, run and each take as well: one struct, one set of rows.
+ * submit's flags, which add, run and each take as well: one struct, one set of rows, SUBMIT_OPTS.
  */
 #ifndef CLIENT_SUBMIT_OPTS_H
 #define CLIENT_SUBMIT_OPTS_H
@@ -11,7 +11,7 @@ struct submit_options {
 	struct strv commands; /* -e */
 	struct strv env;      /* -E */
 	struct strv after, after_any;
-	const char *name, *key, *order, *on_failure, *group, *list, *dir;
+	const char *name, *key, *order, *on_failure, *group, *list;
 	struct opt_int jobs, timeout, delay, priority;
 	bool hold, dry_run, wait, output;
 	bool read_stdin, pty; /* run only */
@@ -24,8 +24,10 @@ extern const char *const opt_orders[], *const opt_failures[];
 		name, letter, type, offsetof(struct submit_options, field), __VA_ARGS__            \
 	}
 
-#define SUBMIT_COMMON_OPTS                                                                         \
-	SUBMIT_OPT("name", 0, OPT_STR, name, "NAME", "call the run so"),                           \
+#define SUBMIT_OPTS                                                                                \
+	SUBMIT_OPT("expr", 'e', OPT_STRV, commands, "CMD",                                         \
+		   "a bash command; repeat for a parallel message"),                               \
+		SUBMIT_OPT("name", 0, OPT_STR, name, "NAME", "call the run so"),                   \
 		SUBMIT_OPT("key", 0, OPT_STR, key, "KEY",                                          \
 			   "submit once: the same key gives the same run"),                        \
 		SUBMIT_OPT("order", 0, OPT_ENUM, order, "ORDER",                                   \
@@ -49,12 +51,12 @@ extern const char *const opt_orders[], *const opt_failures[];
 		SUBMIT_OPT("list", 0, OPT_STR, list, "LIST", "todo list its items are in"),        \
 		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
 			   "add to the environment; K alone removes"),                             \
-		SUBMIT_OPT("directory", 'C', OPT_STR, dir, "DIR", "go there first"),               \
 		SUBMIT_OPT("dry-run", 'n', OPT_FLAG, dry_run, NULL,                                \
-			   "print the plan, submit nothing")
-
-#define SUBMIT_WAIT_OPTS                                                                           \
-	SUBMIT_OPT("wait", 'w', OPT_FLAG, wait, NULL, "follow to the end, progress on stderr"),    \
-		SUBMIT_OPT("output", 'o', OPT_FLAG, output, NULL, "with -w: show the ops' output")
+			   "print the plan, submit nothing"),                                      \
+		SUBMIT_OPT("wait", 'w', OPT_FLAG, wait, NULL,                                      \
+			   "follow to the end, progress on stderr"),                               \
+		SUBMIT_OPT("output", 'o', OPT_FLAG, output, NULL,                                  \
+			   "with -w: show the ops' output"),                                       \
+		READING_OPTS(struct submit_options, reading)
 
 #endif

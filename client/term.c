@@ -46,6 +46,12 @@ bool term_is_capable(int fd)
 	return isatty(fd) && term && *term && strcmp(term, "dumb") != 0;
 }
 
+bool term_is_ours(int fd)
+{
+	pid_t foreground = tcgetpgrp(fd);
+	return foreground < 0 || foreground == getpgrp();
+}
+
 void term_color(struct buf *b, bool on, enum color color)
 {
 	if (on)

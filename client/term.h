@@ -31,6 +31,8 @@ void term_decide_colors(struct ctx *c);
 void term_size(int fd, int *ret_cols, int *ret_rows);
 /* Is fd a terminal that can move its cursor? */
 bool term_is_capable(int fd);
+/* Are we in the foreground of the terminal, so that painting disturbs nobody? */
+bool term_is_ours(int fd);
 
 /* Switches the colour on or back off; nothing unless `on`. */
 void term_color(struct buf *b, bool on, enum color color);

@@ -32,6 +32,7 @@ struct act {
 	const char *done; /* "cancelled" */
 	act_params_fn params;
 	bool new_run; /* the result is {run}: a new one */
+	bool silent;  /* another document will be printed */
 };
 
 /* The line for people: what was chosen and what became of it. */
@@ -69,12 +70,13 @@ static int act_one(struct ctx *c, const struct act *a, const struct act_options 
 	return ctx_call(c, a->method, &params, result);
 }
 
-/* The results under --json: alone as it came, several as {"runs": [...]}. */
-static int act_print_json(struct ctx *c, const struct buf *results, size_t n)
+/* The results under --json: of one run asked for as it came, else {"runs": [...]}. */
+static int act_print_json(struct ctx *c, const struct selection *sel, const struct buf *results,
+			  size_t n)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	struct pk pk = PK_INIT(&b);
-	if (n == 1)
+	if (sel->one)
 		return ctx_print_json(c, buf_slice(&results[0]));
 	pk_map(&pk);
 	pk_key(&pk, "runs");
@@ -108,8 +110,13 @@ static int act_all(struct ctx *c, const struct act *a, const struct act_options 
 	}
 	if (sel->n == 0)
 		note(c, "no run to choose");
-	int printed =
-		c->json ? (n ? act_print_json(c, results, n) : EXIT_OK) : ctx_print(c, &lines);
+	int printed = EXIT_OK;
+	if (a->silent)
+		printed = EXIT_OK;
+	else if (!c->json)
+		printed = ctx_print(c, &lines);
+	else if (n || !sel->one)
+		printed = act_print_json(c, sel, results, n);
 	for (size_t i = 0; i < sel->n; i++)
 		buf_done(&results[i]);
 	free(results);
@@ -117,14 +124,15 @@ static int act_all(struct ctx *c, const struct act *a, const struct act_options 
 }
 
 static int act_select(struct ctx *c, const struct act_options *o, enum selector_none none, bool ops,
-		      bool active, enum ctx_start start, struct selection *ret)
+		      enum selector_which which, enum ctx_start start, struct selection *ret)
 {
 	struct selector how = { .words = c->argv,
 				.n = c->argc,
 				.none = none,
 				.everywhere = o->everywhere,
 				.ops = ops,
-				.active_only = active };
+				.all = which,
+				.range = which };
 	int status = ctx_connect(c, start);
 	return status ? status : selection_resolve(c, &how, ret);
 }
@@ -142,7 +150,7 @@ static const struct opt cancel_opts[] = {
 static void cancel_params(struct pk *pk, const struct act_options *o)
 {
 	if (o->signal)
-		pk_kstr(pk, "signal", slice_str(o->signal));
+		pk_kstr(pk, "signal", slice_str(signals_name(signals_number(o->signal))));
 	if (o->now)
 		pk_kbool(pk, "now", true);
 	if (o->grace.set) {
@@ -162,7 +170,7 @@ static int verb_cancel(struct ctx *c, void *options)
 	if (o->signal && !signals_number(o->signal))
 		return fail(c, EXIT_USAGE,
 			    "-s: there is no signal '%s': write TERM, KILL, HUP, ...", o->signal);
-	int status = act_select(c, o, NONE_REFUSED, true, true, CTX_NEVER_START, &sel);
+	int status = act_select(c, o, NONE_REFUSED, true, WHICH_ACTIVE, CTX_NEVER_START, &sel);
 	return status ? status : act_all(c, &a, o, &sel, NULL);
 }
 
@@ -202,7 +210,7 @@ static int verb_pause(struct ctx *c, void *options)
 	static const struct act a = { .method = "run.pause",
 				      .done = "paused",
 				      .params = pause_params };
-	int status = act_select(c, options, NONE_ACTIVE, false, true, CTX_MAY_START, &sel);
+	int status = act_select(c, options, NONE_ACTIVE, false, WHICH_ACTIVE, CTX_MAY_START, &sel);
 	return status ? status : act_all(c, &a, options, &sel, NULL);
 }
 
@@ -210,7 +218,7 @@ static int verb_resume(struct ctx *c, void *options)
 {
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
 	static const struct act a = { .method = "run.resume", .done = "resumed" };
-	int status = act_select(c, options, NONE_ACTIVE, false, true, CTX_MAY_START, &sel);
+	int status = act_select(c, options, NONE_ACTIVE, false, WHICH_ACTIVE, CTX_MAY_START, &sel);
 	return status ? status : act_all(c, &a, options, &sel, NULL);
 }
 
@@ -257,10 +265,13 @@ static int verb_restart(struct ctx *c, void *options)
 {
 	struct act_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	static const struct act a = { .method = "run.restart",
-				      .params = restart_params,
-				      .new_run = true };
-	int status = act_select(c, o, NONE_LAST, false, false, CTX_MAY_START, &sel);
+	struct act a = { .method = "run.restart",
+			 .params = restart_params,
+			 .new_run = true,
+			 .silent = o->wait && c->json };
+	if (o->output && !o->wait)
+		return fail(c, EXIT_USAGE, "-o shows output while waiting: add -w");
+	int status = act_select(c, o, NONE_LAST, false, WHICH_ENDED, CTX_MAY_START, &sel);
 	if (status)
 		return status;
 	_cleanup_free_ int64_t *ids = xcalloc(sel.n + 1, sizeof(*ids));
@@ -292,55 +303,98 @@ static const struct opt clean_opts[] = {
 	OPT_END,
 };
 
-/* Adds the project's runs of one state. */
-static int clean_state(struct ctx *c, const char *state, const char *project, struct selection *all,
-		       struct buf *ids)
+static int clean_by_id(const void *a, const void *b)
 {
-	for (int64_t before = 0;;) {
+	const struct selected *x = a, *y = b;
+	return (x->run > y->run) - (x->run < y->run);
+}
+
+/* "forgot 6 runs: 1-4, 7, 9", or {"forgotten": 6}. */
+static int clean_tell(struct ctx *c, const struct selection *gone)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct pk pk = PK_INIT(&b);
+	if (c->json) {
+		pk_map(&pk);
+		pk_kint(&pk, "forgotten", (int64_t)gone->n);
+		pk_end(&pk);
+		return ctx_print_json(c, buf_slice(&b));
+	}
+	if (gone->n == 0) {
+		note(c, "no run to forget");
+		return EXIT_OK;
+	}
+	qsort(gone->v, gone->n, sizeof(gone->v[0]), clean_by_id);
+	buf_addf(&b, "forgot %zu run%s:", gone->n, gone->n == 1 ? "" : "s");
+	for (size_t i = 0, last; i < gone->n; i = last + 1) {
+		for (last = i;
+		     last + 1 < gone->n && gone->v[last + 1].run == gone->v[last].run + 1;)
+			last++;
+		buf_addf(&b, "%s %" PRId64, i ? "," : "", gone->v[i].run);
+		if (last > i)
+			buf_addf(&b, "%c%" PRId64, last > i + 1 ? '-' : ',', gone->v[last].run);
+	}
+	buf_addc(&b, '\n');
+	return ctx_print(c, &b);
+}
+
+/* One that cannot be forgotten is reported, the others still go. */
+static int clean_all(struct ctx *c, struct selection *sel)
+{
+	static const struct act a = { .method = "run.forget" };
+	struct selection gone = { .v = sel->v };
+	int status = EXIT_OK;
+	for (size_t i = 0; i < sel->n; i++) {
+		int one = act_one(c, &a, NULL, &sel->v[i], NULL);
+		if (one == EXIT_OK)
+			gone.v[gone.n++] = sel->v[i];
+		else if (one == EXIT_NO_DAEMON)
+			return one;
+		else if (status == EXIT_OK)
+			status = one;
+	}
+	int printed = gone.n || status == EXIT_OK ? clean_tell(c, &gone) : EXIT_OK;
+	return status ? status : printed;
+}
+
+/* Of the runs that are named, with --failed, only those that did not succeed. */
+static int clean_only_failed(struct ctx *c, struct selection *sel)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < sel->n; i++) {
 		_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 		struct pk pk = PK_INIT(&params);
 		pk_map(&pk);
-		pk_kstr(&pk, "state", slice_str(state));
-		if (project)
-			pk_ktext(&pk, "project", slice_str(project));
-		if (before)
-			pk_kint(&pk, "before", before);
+		pk_kint(&pk, "run", sel->v[i].run);
+		pk_kstr(&pk, "ops", slice_str("none"));
 		pk_end(&pk);
-		int status = ctx_call(c, "run.list", &params, &reply);
+		int status = ctx_call(c, "run.get", &params, &reply);
 		if (status)
 			return status;
-		struct slice runs = mp_find(buf_slice(&reply), "runs");
-		struct mp m = mp_of(runs);
-		struct mp_value list = mp_next(&m);
-		if (list.type != MP_ARRAY || list.count == 0)
-			return EXIT_OK;
-		for (uint32_t i = 0; i < list.count; i++) {
-			struct selected one = { .run = before = mp_get_int(mp_skip(&m), "run", 0) };
-			buf_add(ids, &one, sizeof(one));
-		}
-		all->n = ids->len / sizeof(struct selected);
+		if (!slice_is(mp_get_str(buf_slice(&reply), "state"), "succeeded"))
+			sel->v[n++] = sel->v[i];
 	}
+	sel->n = n;
+	return EXIT_OK;
 }
 
 static int verb_clean(struct ctx *c, void *options)
 {
-	static const char *const states[] = { "failed", "cancelled", "interrupted", "succeeded",
-					      NULL };
-	static const struct act a = { .method = "run.forget", .done = "forgot" };
+	static const char *const all[] = { "all" };
 	struct act_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	_cleanup_free_ char *project = o->everywhere ? NULL : ctx_project();
-	struct buf ids = BUF_INIT;
-	if (c->argc) {
-		int status = act_select(c, o, NONE_REFUSED, false, false, CTX_MAY_START, &sel);
-		return status ? status : act_all(c, &a, o, &sel, NULL);
-	}
+	enum selector_which which = o->failed ? WHICH_FAILED : WHICH_ENDED;
+	struct selector how = { .words = c->argc ? c->argv : all,
+				.n = c->argc ? c->argc : 1,
+				.everywhere = o->everywhere,
+				.all = which,
+				.range = which };
 	int status = ctx_connect(c, CTX_MAY_START);
-	for (int i = 0; status == EXIT_OK && states[i]; i++)
-		if (!o->failed || strcmp(states[i], "succeeded") != 0)
-			status = clean_state(c, states[i], project, &sel, &ids);
-	sel.v = (struct selected *)(void *)buf_steal(&ids);
-	return status ? status : act_all(c, &a, o, &sel, NULL);
+	if (status == EXIT_OK)
+		status = selection_resolve(c, &how, &sel);
+	if (status == EXIT_OK && o->failed && c->argc)
+		status = clean_only_failed(c, &sel);
+	return status ? status : clean_all(c, &sel);
 }
 
 const struct verb cmd_clean = {

@@ -48,12 +48,31 @@ static bool log_wants(const struct logging *l, int stream)
 	return stream ? l->o->only_err : l->o->only_out;
 }
 
+/* --json -f: a piece as it comes, with the keys of an op.output event. */
+static int log_json_piece(struct logging *l, struct run_view *v, struct op_view *o, int stream,
+			  struct slice data)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct pk pk = PK_INIT(&b);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kint(&pk, "op", o->index);
+	pk_kint(&pk, "attempt", o->attempt);
+	pk_kstr(&pk, "stream", slice_str(stream ? "stderr" : "stdout"));
+	pk_kint(&pk, "offset", o->streams[stream].at - (int64_t)data.len);
+	pk_kbin(&pk, "data", data);
+	pk_end(&pk);
+	return ctx_print_json(l->c, buf_slice(&b));
+}
+
 static int log_output(void *arg, struct run_view *v, struct op_view *o, int stream,
 		      struct slice data)
 {
 	struct logging *l = arg;
 	if (!log_wants(l, stream))
 		return EXIT_OK;
+	if (l->c->json)
+		return log_json_piece(l, v, o, stream, data);
 	lines_add(&l->lines, v, o, stream, data);
 	return lines_flush(&l->lines);
 }
@@ -76,7 +95,7 @@ static void log_op_end(void *arg, struct run_view *v, struct op_view *o)
 static int log_signal(void *arg, int signal)
 {
 	(void)arg;
-	return signal == SIGWINCH ? EXIT_OK : EXIT_SIGNAL + signal;
+	return signals_ends(signal) ? EXIT_SIGNAL + signal : EXIT_OK;
 }
 
 static const struct follow_sink log_sink = {
@@ -96,31 +115,35 @@ static bool log_is_op(const struct op_view *o, const char *op)
 	return o->id && strcmp(o->id, op) == 0;
 }
 
-/* Where the last -n lines of a stream begin. */
-static int log_seek_stream(struct logging *l, struct run_view *v, struct op_view *o, int stream)
+/* Where the last -n lines begin: of the op's output as it was printed, or of the stream asked for.
+ */
+static int log_seek(struct logging *l, struct run_view *v, struct op_view *o)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
+	bool one = log_wants(l, 0) != log_wants(l, 1);
+	int stream = log_wants(l, 1);
+	if (!l->o->lines.set)
+		return EXIT_OK;
 	pk_map(&pk);
 	pk_kint(&pk, "run", v->run);
 	pk_kint(&pk, "op", o->index);
-	pk_kstr(&pk, "stream", slice_str(stream ? "stderr" : "stdout"));
+	if (one)
+		pk_kstr(&pk, "stream", slice_str(stream ? "stderr" : "stdout"));
 	pk_kint(&pk, "lines", l->o->lines.v);
+	pk_kint(&pk, "limit", 0);
 	pk_end(&pk);
 	int status = ctx_call(l->c, "run.output", &params, &reply);
 	if (status)
 		return status;
-	o->streams[stream].at = l->o->lines.v ? mp_get_int(buf_slice(&reply), "offset", 0)
-					      : mp_get_int(buf_slice(&reply), "size", 0);
+	if (one)
+		o->streams[stream].at = mp_get_int(buf_slice(&reply), "offset", 0);
+	struct slice starts = mp_find(buf_slice(&reply), "starts");
+	struct mp m = mp_of(starts);
+	struct mp_value pair = mp_next(&m);
+	for (uint32_t i = 0; pair.type == MP_ARRAY && i < pair.count && i < 2; i++)
+		o->streams[i].at = mp_next(&m).i;
 	return EXIT_OK;
-}
-
-static int log_seek(struct logging *l, struct run_view *v, struct op_view *o)
-{
-	if (!l->o->lines.set)
-		return EXIT_OK;
-	int status = log_seek_stream(l, v, o, 0);
-	return status ? status : log_seek_stream(l, v, o, 1);
 }
 
 /* Raw: both streams of one op, each to its own fd. Prefixed: op after op. What is there now. */
@@ -141,37 +164,60 @@ static int log_now(struct logging *l, struct run_view *v, const char *op)
 		if (!l->o->follow || view_ended(o->state))
 			log_op_end(l, v, o);
 	}
-	return found || !op ? EXIT_OK
-			    : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
+	return found || !op ? EXIT_OK : selector_no_op(l->c, v->run, op);
 }
 
-/* --json: the result of run.output for each op, one object a line, with `run` and `op` added. */
-static int log_json_op(struct logging *l, struct run_view *v, struct op_view *o)
+/* A page as one object: the result of run.output with `run` and `op` added. */
+static int log_json_page(struct logging *l, struct run_view *v, struct op_view *o,
+			 struct slice result)
 {
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, out = BUF_INIT;
-	struct pk pk = PK_INIT(&params), res = PK_INIT(&out);
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	struct pk pk = PK_INIT(&out);
+	struct mp m = mp_of(result);
+	struct mp_value map = mp_next(&m);
 	pk_map(&pk);
 	pk_kint(&pk, "run", v->run);
 	pk_kint(&pk, "op", o->index);
-	if (log_wants(l, 0) != log_wants(l, 1))
-		pk_kstr(&pk, "stream", slice_str(log_wants(l, 1) ? "stderr" : "stdout"));
-	if (l->o->lines.set)
-		pk_kint(&pk, "lines", l->o->lines.v);
-	pk_end(&pk);
-	int status = ctx_call(l->c, "run.output", &params, &reply);
-	if (status)
-		return status;
-	struct mp m = mp_of(buf_slice(&reply));
-	struct mp_value map = mp_next(&m);
-	pk_map(&res);
-	pk_kint(&res, "run", v->run);
-	pk_kint(&res, "op", o->index);
 	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
-		pk_keyslice(&res, mp_next(&m).bytes);
-		pk_raw(&res, mp_skip(&m));
+		pk_keyslice(&pk, mp_next(&m).bytes);
+		pk_raw(&pk, mp_skip(&m));
 	}
-	pk_end(&res);
+	pk_end(&pk);
 	return ctx_print_json(l->c, buf_slice(&out));
+}
+
+/* --json: the results of run.output for each op, one object a line and a page. */
+static int log_json_op(struct logging *l, struct run_view *v, struct op_view *o)
+{
+	bool one = log_wants(l, 0) != log_wants(l, 1);
+	const char *key = l->o->lines.set ? "lines" : "offset";
+	for (int64_t at = l->o->lines.set ? l->o->lines.v : 0;;) {
+		_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+		struct pk pk = PK_INIT(&params);
+		pk_map(&pk);
+		pk_kint(&pk, "run", v->run);
+		pk_kint(&pk, "op", o->index);
+		if (one)
+			pk_kstr(&pk, "stream", slice_str(log_wants(l, 1) ? "stderr" : "stdout"));
+		pk_kint(&pk, key, at);
+		if (strcmp(key, "lines") == 0)
+			pk_kint(&pk, "limit", 0);
+		pk_end(&pk);
+		int status = ctx_call(l->c, "run.output", &params, &reply);
+		if (status)
+			return status;
+		struct slice r = buf_slice(&reply);
+		int64_t size = mp_get_int(r, "size", 0), begun = mp_get_int(r, "offset", 0);
+		int64_t next =
+			begun + (int64_t)mp_get_str(r, "data").len + mp_get_int(r, "dropped", 0);
+		bool told = strcmp(key, "lines") != 0 || begun >= size;
+		if (told)
+			status = log_json_page(l, v, o, r);
+		if (status || (told && (next >= size || next <= at)))
+			return status;
+		key = "offset";
+		at = next;
+	}
 }
 
 static int log_json(struct logging *l, struct run_view *v, const char *op)
@@ -186,8 +232,7 @@ static int log_json(struct logging *l, struct run_view *v, const char *op)
 		if (status)
 			return status;
 	}
-	return found || !op ? EXIT_OK
-			    : fail(l->c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", v->run, op);
+	return found || !op ? EXIT_OK : selector_no_op(l->c, v->run, op);
 }
 
 static int log_run(struct ctx *c, const struct log_options *o, const struct selected *s, bool raw,
@@ -206,8 +251,9 @@ static int log_run(struct ctx *c, const struct log_options *o, const struct sele
 	if (status == EXIT_OK && !s->op && view.ops_total == 1)
 		l.lines.raw = raw = !with_run;
 	if (status == EXIT_OK)
-		status = c->json ? log_json(&l, &view, s->op) : log_now(&l, &view, s->op);
-	if (status == EXIT_OK && !c->json && o->follow && !view_ended(view.state)) {
+		status = c->json && !o->follow ? log_json(&l, &view, s->op)
+					       : log_now(&l, &view, s->op);
+	if (status == EXIT_OK && o->follow && !view_ended(view.state)) {
 		f.signal_fd = signal_fd = signals_watch(0);
 		status = follow_runs(&f);
 	}

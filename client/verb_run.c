@@ -15,10 +15,10 @@
 #include "proto/limits.h"
 #include "proto/pack.h"
 
-static const struct opt add_opts[] = { SUBMIT_COMMON_OPTS, SUBMIT_WAIT_OPTS, OPT_END };
+static const struct opt add_opts[] = { SUBMIT_OPTS, OPT_END };
 
 static const struct opt run_opts[] = {
-	SUBMIT_COMMON_OPTS,
+	SUBMIT_OPTS,
 	SUBMIT_OPT("stdin", 0, OPT_FLAG, read_stdin, NULL,
 		   "give it our stdin, read to its end first"),
 	SUBMIT_OPT("tty", 't', OPT_FLAG, pty, NULL, "give it a pseudo-terminal"),
@@ -28,10 +28,12 @@ static const struct opt run_opts[] = {
 static int verb_add(struct ctx *c, void *options)
 {
 	struct submit_options *o = options;
-	struct batch_source from = { .argv = c->argv, .argc = c->argc };
+	struct batch_source from = { 0 };
 	int64_t run;
 	bool existing;
-	int status = submit_enter(c, o);
+	int status = submit_check(c, o);
+	if (status == EXIT_OK)
+		status = submit_command(c, o, &from);
 	if (status == EXIT_OK && o->dry_run)
 		return submit_plan(c, o, &from);
 	if (status == EXIT_OK)
@@ -56,7 +58,6 @@ const struct verb cmd_add = {
 	.options = add_opts,
 	.options_size = sizeof(struct submit_options),
 	.stop_at_operand = true,
-	.min_args = 1,
 	.max_args = -1,
 };
 
@@ -64,8 +65,10 @@ const struct verb cmd_add = {
 struct foreground {
 	struct ctx *c;
 	struct follow *f;
+	const char *program; /* as it was written */
 	struct lines lines;
 	int interrupts;
+	int pending; /* a signal that came while batchd was away */
 	bool stdout_gone, cancelled;
 };
 
@@ -114,6 +117,39 @@ static void foreground_dropped(void *arg, struct run_view *v, struct op_view *o,
 }
 
 /*
+ * ^Z stops the command, then us; whoever lets us go on lets it go on too. STOP, since in a session
+ * of its own nothing else stops it (an orphaned process group: setpgid(2)).
+ */
+static int foreground_suspend(struct foreground *g)
+{
+	foreground_send(g, SIGSTOP);
+	raise(SIGSTOP);
+	foreground_send(g, SIGCONT);
+	return EXIT_OK;
+}
+
+/* Nobody can pass it on now: it is kept for when batchd is back, and a second one leaves. */
+static int foreground_away(struct foreground *g, int signal)
+{
+	if (g->pending || signal == SIGHUP)
+		return EXIT_SIGNAL + signal;
+	g->pending = signal;
+	note(g->c,
+	     "batchd is away: it gets the %s when batchd is back; a second one leaves the run",
+	     signals_name(signal));
+	return EXIT_OK;
+}
+
+static void foreground_snapshot(void *arg, struct run_view *v)
+{
+	struct foreground *g = arg;
+	(void)v;
+	if (g->pending)
+		foreground_send(g, g->pending);
+	g->pending = 0;
+}
+
+/*
  * ^C and its like go to the command. A command that has not started, or takes no notice, is
  * cancelled at the second one. A closed terminal ends nothing.
  */
@@ -121,10 +157,14 @@ static int foreground_signal(void *arg, int signal)
 {
 	struct foreground *g = arg;
 	const struct op_view *o = run_view_op(&g->f->views[0], 1);
-	if (signal == SIGWINCH)
+	if (signals_ends(signal) && !g->c->conn)
+		return foreground_away(g, signal);
+	if (!signals_ends(signal))
 		return EXIT_OK;
 	if (signal == SIGHUP)
 		return EXIT_SIGNAL + SIGHUP;
+	if (signal == SIGTSTP)
+		return foreground_suspend(g);
 	bool ends = signal == SIGINT || signal == SIGTERM || signal == SIGQUIT;
 	if (ends && (g->interrupts++ || !o || o->state != VIEW_RUNNING))
 		return foreground_send(g, 0);
@@ -133,6 +173,7 @@ static int foreground_signal(void *arg, int signal)
 }
 
 static const struct follow_sink foreground_sink = {
+	.snapshot = foreground_snapshot,
 	.output = foreground_output,
 	.dropped = foreground_dropped,
 	.signal = foreground_signal,
@@ -147,7 +188,7 @@ static bool foreground_no_file(const struct op_view *o)
 static int foreground_not_started(struct foreground *g, const struct op_view *o)
 {
 	_cleanup_buf_ struct buf program = BUF_INIT;
-	text_one_line(&program, slice_str(g->c->argv[0]), 200);
+	text_one_line(&program, slice_str(g->program), 200);
 	return fail(g->c, foreground_no_file(o) ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "'%s': %s",
 		    buf_str(&program), o->error ? o->error : "could not be started");
 }
@@ -180,23 +221,41 @@ static int foreground_status(struct foreground *g)
 static int foreground_settle(struct foreground *g)
 {
 	struct run_view *v = &g->f->views[0];
-	int status = follow_load(g->c, v);
+	int status = follow_settle(g->f, v);
 	return status ? status : foreground_status(g);
 }
 
-static int foreground_follow(struct ctx *c, int64_t run, int signal_fd)
+/* The command goes on without us. */
+static void foreground_left(struct foreground *g)
+{
+	int64_t run = g->f->views[0].run;
+	note(g->c,
+	     "run %" PRId64 " goes on: `batchctl follow %" PRId64 "` comes back to it, "
+	     "`batchctl cancel %" PRId64 "` ends it",
+	     run, run, run);
+}
+
+static int foreground_follow(struct ctx *c, int64_t run, const char *program, int signal_fd)
 {
 	struct run_view view = { .run = run };
 	struct follow f = {
 		.c = c, .views = &view, .n = 1, .signal_fd = signal_fd, .sink = &foreground_sink
 	};
-	struct foreground g = { .c = c, .f = &f, .lines = { .c = c, .raw = true } };
+	struct foreground g = {
+		.c = c,
+		.f = &f,
+		.program = program,
+		/* Under --json stdout is the document's. */
+		.lines = { .c = c, .raw = true, .to_stderr = c->json },
+	};
 	f.arg = &g;
 	int status = follow_runs(&f);
 	if (status == EXIT_OK)
 		status = foreground_settle(&g);
-	else if (status == EXIT_SIGNAL + SIGHUP)
-		note(c, "run %" PRId64 " goes on: `batchctl follow %" PRId64 "`", run, run);
+	else if (!view.final.len)
+		foreground_left(&g);
+	if (view.final.len && c->json && ctx_print_json(c, buf_slice(&view.final)))
+		status = EXIT_RUN;
 	lines_done(&g.lines);
 	run_view_done(&view);
 	return status;
@@ -205,12 +264,15 @@ static int foreground_follow(struct ctx *c, int64_t run, int signal_fd)
 static int verb_run(struct ctx *c, void *options)
 {
 	struct submit_options *o = options;
-	struct batch_source from = { .argv = c->argv, .argc = c->argc, .no_output_cap = true };
+	struct batch_source from = { .no_output_cap = true };
 	_cleanup_buf_ struct buf input = BUF_INIT;
 	struct slice bytes;
 	int64_t run;
 	bool existing;
-	if (o->read_stdin) {
+	int status = submit_command(c, o, &from);
+	if (status)
+		return status;
+	if (o->read_stdin && !o->dry_run) {
 		int r = fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES / 2, &input);
 		if (r < 0)
 			return fail(c, EXIT_USAGE, "--stdin: %s",
@@ -219,17 +281,15 @@ static int verb_run(struct ctx *c, void *options)
 		bytes = buf_slice(&input);
 		from.op_stdin = &bytes;
 	}
-	int status = submit_enter(c, o);
-	if (status == EXIT_OK && o->dry_run)
+	if (o->dry_run)
 		return submit_plan(c, o, &from);
 	_cleanup_close_ int signal_fd = signals_watch(1);
-	if (status == EXIT_OK)
-		status = submit_send(c, o, &from, &run, &existing);
+	status = submit_send(c, o, &from, &run, &existing);
 	if (status)
 		return status;
 	if (c->verbose)
 		note(c, "run %" PRId64, run);
-	return foreground_follow(c, run, signal_fd);
+	return foreground_follow(c, run, from.argv[0], signal_fd);
 }
 
 const struct verb cmd_run = {
@@ -248,6 +308,5 @@ const struct verb cmd_run = {
 	.options = run_opts,
 	.options_size = sizeof(struct submit_options),
 	.stop_at_operand = true,
-	.min_args = 1,
 	.max_args = -1,
 };

@@ -259,6 +259,7 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 	struct pk pk = PK_INIT(&params);
 	int cols, rows;
 	bool first = *next == 0, found = !op;
+	const char *asked = op;
 	int64_t wanted = 0;
 	pk_map(&pk);
 	pk_kint(&pk, "run", run);
@@ -294,7 +295,7 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 		put_op(c, &b, one, cols);
 	}
 	if (!found && *next == 0)
-		return fail(c, EXIT_USAGE, "run %" PRId64 " has no op '%s'", run, op ? op : "");
+		return selector_no_op(c, run, asked);
 	return ctx_print(c, &b);
 }
 

@@ -3,14 +3,7 @@
 #include "client/progress.h"
 #include "client/submit.h"
 
-static const struct opt submit_opts[] = {
-	SUBMIT_OPT("expr", 'e', OPT_STRV, commands, "CMD",
-		   "a bash command; repeat for a parallel message"),
-	SUBMIT_COMMON_OPTS,
-	READING_OPTS(struct submit_options, reading),
-	SUBMIT_WAIT_OPTS,
-	OPT_END,
-};
+static const struct opt submit_opts[] = { SUBMIT_OPTS, OPT_END };
 
 static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from,
 			 json_t **file)
@@ -33,9 +26,7 @@ static int verb_submit(struct ctx *c, void *options)
 	_cleanup_json_ json_t *file = NULL;
 	int64_t run;
 	bool existing;
-	if (o->output && !o->wait)
-		return fail(c, EXIT_USAGE, "-o shows output while waiting: add -w");
-	int status = submit_enter(c, o);
+	int status = submit_check(c, o);
 	if (status == EXIT_OK)
 		status = submit_source(c, o, &from, &file);
 	if (status == EXIT_OK && o->dry_run)
@@ -71,9 +62,7 @@ static int verb_check(struct ctx *c, void *options)
 	struct submit_options *o = options;
 	struct batch_source from = { 0 };
 	_cleanup_json_ json_t *file = NULL;
-	int status = submit_enter(c, o);
-	if (status == EXIT_OK)
-		status = submit_source(c, o, &from, &file);
+	int status = submit_source(c, o, &from, &file);
 	return status ? status : submit_plan(c, o, &from);
 }
 

@@ -288,7 +288,7 @@ int verb_todo_watch(struct ctx *c, void *options)
 		enum conn_got got = conn_next(c->conn, -1, &in);
 		if (got == CONN_EVENT)
 			status = watch_event(c, in.body);
-		if (got == CONN_SIGNAL && in.signal != SIGWINCH)
+		if (got == CONN_SIGNAL && signals_ends(in.signal))
 			return EXIT_SIGNAL + in.signal;
 		if (got != CONN_CLOSED)
 			continue;

@@ -78,7 +78,7 @@ static int wait_reply(struct waiting *w, struct buf *ret)
 		enum conn_got got;
 		do {
 			got = conn_next(w->c->conn, -1, &in);
-			if (got == CONN_SIGNAL && in.signal != SIGWINCH)
+			if (got == CONN_SIGNAL && signals_ends(in.signal))
 				return wait_left(w, in.signal);
 		} while (got != CONN_CLOSED && !(got == CONN_REPLY && in.msgid == id));
 		if (got == CONN_REPLY && in.failed)
@@ -125,15 +125,43 @@ static int wait_tell(struct ctx *c, struct slice runs)
 	return status;
 }
 
-/* {"runs": [...]} as it came, or for a single RUN the run itself. */
+/* Names those that had not ended when the time was over. */
+static int wait_timed_out(struct ctx *c, struct slice runs)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT;
+	struct mp m = mp_of(runs);
+	struct mp_value list = mp_next(&m);
+	int n = 0;
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		struct slice run = mp_skip(&m);
+		if (!view_ended(view_state_of(mp_get_str(run, "state"))))
+			buf_addf(&all, "%s%" PRId64, n++ ? " " : "", mp_get_int(run, "run", 0));
+	}
+	return fail(c, EXIT_TIMED_OUT,
+		    "the time is over and run%s %s still at work: `batchctl wait %s`",
+		    n == 1 ? "" : "s", n == 1 ? "is" : "are", buf_str(&all));
+}
+
+/* Of a single RUN the run itself, as run.wait answers for one; else {"runs": [...]} as it came. */
 static int wait_json(struct ctx *c, struct slice reply, const struct waiting *w)
 {
 	struct slice runs = mp_find(reply, "runs");
+	_cleanup_buf_ struct buf b = BUF_INIT;
 	struct mp m = mp_of(runs);
 	struct mp_value list = mp_next(&m);
-	if (w->sel->n != 1 || list.type != MP_ARRAY || list.count != 1)
+	if (!w->sel->one || list.type != MP_ARRAY || list.count != 1)
 		return ctx_print_json(c, reply);
-	return ctx_print_json(c, mp_skip(&m));
+	struct mp run = mp_of(mp_skip(&m));
+	struct mp_value map = mp_next(&run);
+	struct pk pk = PK_INIT(&b);
+	pk_map(&pk);
+	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
+		pk_keyslice(&pk, mp_next(&run).bytes);
+		pk_raw(&pk, mp_skip(&run));
+	}
+	pk_kbool(&pk, "timed_out", mp_get_bool(reply, "timed_out"));
+	pk_end(&pk);
+	return ctx_print_json(c, buf_slice(&b));
 }
 
 static int wait_for(struct ctx *c, const struct wait_options *o, const struct selection *sel)
@@ -149,9 +177,21 @@ static int wait_for(struct ctx *c, const struct wait_options *o, const struct se
 		return status;
 	status = wait_tell(c, mp_find(buf_slice(&reply), "runs"));
 	if (mp_get_bool(buf_slice(&reply), "timed_out"))
-		return fail(c, EXIT_TIMED_OUT,
-			    "still running when the time was over; the runs go on");
+		return wait_timed_out(c, mp_find(buf_slice(&reply), "runs"));
 	return status;
+}
+
+static int wait_none(struct ctx *c)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct pk pk = PK_INIT(&b);
+	pk_map(&pk);
+	pk_key(&pk, "runs");
+	pk_array(&pk);
+	pk_end(&pk);
+	pk_kbool(&pk, "timed_out", false);
+	pk_end(&pk);
+	return ctx_print_json(c, buf_slice(&b));
 }
 
 static int verb_wait(struct ctx *c, void *options)
@@ -162,7 +202,7 @@ static int verb_wait(struct ctx *c, void *options)
 				.n = c->argc,
 				.none = NONE_ACTIVE,
 				.everywhere = o->everywhere,
-				.active_only = true };
+				.all = WHICH_ACTIVE };
 	int status = ctx_connect(c, CTX_NEVER_START);
 	if (status == EXIT_OK)
 		status = selection_resolve(c, &how, &sel);
@@ -170,7 +210,7 @@ static int verb_wait(struct ctx *c, void *options)
 		return status;
 	if (sel.n == 0) {
 		note(c, "nothing to wait for");
-		return EXIT_OK;
+		return c->json ? wait_none(c) : EXIT_OK;
 	}
 	return wait_for(c, o, &sel);
 }
@@ -202,7 +242,7 @@ static int verb_follow(struct ctx *c, void *options)
 				.n = c->argc,
 				.none = NONE_ACTIVE,
 				.everywhere = o->everywhere,
-				.active_only = true };
+				.all = WHICH_ACTIVE };
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
 		status = selection_resolve(c, &how, &sel);

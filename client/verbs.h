@@ -32,6 +32,7 @@ struct conn;
 /* What every verb is given. */
 struct ctx {
 	const char *socket; /* absolute path */
+	const char *dir;    /* -C: where we went first; NULL: nowhere */
 	const char *color;  /* "auto", "always", "never" or NULL: auto */
 	bool json, quiet, verbose;
 	bool color_out, color_err; /* decided: may stdout, stderr be coloured */

@@ -79,6 +79,11 @@ int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum str
 int64_t runlog_tail_lines(struct runlog_reader *r, uint32_t op, uint32_t attempt,
 			  enum stream stream, int64_t n);
 
+/* How many bytes of `stream` were printed before position `pos` over both; where `pos` lies in what
+ * is gone, what is gone counts. */
+int64_t runlog_stream_at(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
+			 enum stream stream, int64_t pos);
+
 /* Removes a run's log and index. */
 void runlog_remove(const char *dir, uint64_t run);
 /* Both files and their names durable if there are any. 0 or -errno. Any thread. */

@@ -20,6 +20,19 @@ struct runlog_gap runlog_gap(const struct runlog_reader *r, uint32_t op, uint32_
 	return c ? chain_gap(c, stream) : (struct runlog_gap){ 0, 0 };
 }
 
+int64_t runlog_stream_at(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
+			 enum stream stream, int64_t pos)
+{
+	const struct chain *c = runlog_chain(r, op, attempt);
+	if (!c)
+		return 0;
+	const struct extents *row = &c->rows[stream == STREAM_STDERR];
+	uint32_t i = extents_find(row, pos, false);
+	if (i == row->n)
+		return chain_size(c, stream).size;
+	return row->v[i].stream_pos + MAX2(pos - row->v[i].pos, 0);
+}
+
 /* A read under way: bytes that are neighbours in the log are fetched together. */
 struct read_state {
 	struct runlog_reader *r;

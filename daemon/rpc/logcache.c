@@ -123,6 +123,11 @@ int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, i
 			   ret_offset, ret_next, &dropped);
 }
 
+int64_t logread_stream_at(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t pos)
+{
+	return runlog_stream_at(r->reader, op, attempt, (enum stream)stream, pos);
+}
+
 int64_t logread_tail_lines(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t n)
 {
 	return runlog_tail_lines(r->reader, op, attempt, (enum stream)stream, n);

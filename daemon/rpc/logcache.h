@@ -45,6 +45,8 @@ struct logread_chunk {
 int logread_read(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t offset,
 		 int64_t limit, struct buf *data, struct buf *chunks, int64_t *ret_offset,
 		 int64_t *ret_next) __attribute__((warn_unused_result));
+/* How much of that one stream had been printed before position `pos` over both. */
+int64_t logread_stream_at(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t pos);
 /* Where the last n lines begin; -errno. */
 int64_t logread_tail_lines(struct logread *r, uint32_t op, uint32_t attempt, int stream, int64_t n);
 

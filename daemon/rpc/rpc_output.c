@@ -26,6 +26,7 @@ struct output_job {
 	struct logread *log;
 	struct buf data, chunks;
 	int64_t offset, next, size;
+	int64_t starts[2]; /* of stdout and stderr, where `offset` is over both */
 	struct err err;
 };
 
@@ -61,6 +62,15 @@ static void pack_chunks(struct pk *pk, const struct buf *chunks)
 	pk_end(pk);
 }
 
+static void pack_starts(struct pk *pk, const int64_t *starts)
+{
+	pk_key(pk, "starts");
+	pk_array(pk);
+	pk_int(pk, starts[0]);
+	pk_int(pk, starts[1]);
+	pk_end(pk);
+}
+
 static void output_done_job(void *arg)
 {
 	struct output_job *j = arg;
@@ -78,8 +88,10 @@ static void output_done_job(void *arg)
 	pk_kbool(&pk, "end", j->op_ended && j->next >= j->size);
 	pk_kint(&pk, "dropped", j->next - j->offset - (int64_t)j->data.len);
 	pk_kint(&pk, "attempt", j->attempt);
-	if (j->p.stream == STREAM_BOTH)
+	if (j->p.stream == STREAM_BOTH) {
+		pack_starts(&pk, j->starts);
 		pack_chunks(&pk, &j->chunks);
+	}
 	pk_end(&pk);
 	rpc_reply(j->call, &b);
 	output_free_job(j);
@@ -88,7 +100,7 @@ static void output_done_job(void *arg)
 /* --- reading, on a worker --- */
 
 /* Where to begin, or -errno. What is asked for from the end ends there, also when it is more than
- * one answer holds. */
+ * one answer holds; who wants no bytes (limit 0) is only told where it begins. */
 static int64_t output_start(struct output_job *j)
 {
 	const struct params_run_output *p = &j->p;
@@ -97,7 +109,7 @@ static int64_t output_start(struct output_job *j)
 	int64_t start = MAX2(j->size - p->tail, 0);
 	if (p->lines >= 0)
 		start = logread_tail_lines(j->log, j->op, j->attempt, p->stream, p->lines);
-	return start < 0 ? start : MAX2(start, j->size - p->limit);
+	return start < 0 || !p->limit ? start : MAX2(start, j->size - p->limit);
 }
 
 /* Very many small pieces: only the first of them fit the answer, and the bytes that go with them.
@@ -140,8 +152,12 @@ static void output_read(void *arg)
 			strerror(-r));
 		return;
 	}
-	if (p->stream == STREAM_BOTH)
-		output_cut(j);
+	if (p->stream != STREAM_BOTH)
+		return;
+	output_cut(j);
+	for (int i = 0; i < 2; i++)
+		j->starts[i] =
+			logread_stream_at(j->log, j->op, j->attempt, STREAM_STDOUT + i, j->offset);
 }
 
 /* The op is known: which try, and whether it has ended. */

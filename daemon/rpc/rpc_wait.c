@@ -183,9 +183,15 @@ static void wait_gather(struct wait *w)
 
 /* --- waiting --- */
 
+/* What was waited for has come. */
+static bool wait_met(const struct wait *w)
+{
+	return w->n_pending == 0 || (w->any && w->n_pending < w->n);
+}
+
 static bool wait_over(const struct wait *w)
 {
-	return w->timed_out || w->n_pending == 0 || (w->any && w->n_pending < w->n);
+	return w->timed_out || wait_met(w);
 }
 
 void waits_event(struct waits *all, const struct event *e)
@@ -255,8 +261,11 @@ static void check_done(void *arg)
 	}
 	if (!w->call || w->err.sym)
 		wait_free(w);
-	else if (wait_over(w))
+	else if (wait_over(w)) {
+		/* The time may have run out while those that had long ended were looked up. */
+		w->timed_out = !wait_met(w);
 		wait_gather(w);
+	}
 }
 
 static void wait_join(struct wait *w, uint32_t i)

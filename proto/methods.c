@@ -61,11 +61,30 @@ TABLE(rpc_async) = {
 	{ "method", FIELD_NAME, AT(rpc_async, method), .required = true,
 	  .doc = "the method to call" },
 	{ "params", FIELD_RAW, AT(rpc_async, params), .doc = "its params: a map, or [] or [map]" },
-	{ "push", FIELD_PUSH, AT(rpc_async, push), .required = true,
-	  .doc = "[method, args...] of the notification with {ok} or {error}" },
+	PUSH(rpc_async),
 	FIELD_END,
 };
 DEFAULTS(rpc_async) = { 0 };
+
+static int async_unknown(void *arg _unused_, struct slice key _unused_, struct slice value _unused_,
+			 struct err *e _unused_)
+{
+	return 0;
+}
+
+bool method_async_push(struct slice params, struct slice *ret)
+{
+	static const struct field only_push[] = { PUSH(rpc_async), FIELD_END };
+	static const struct field_opts opts = { .unknown = async_unknown };
+	struct params_rpc_async a = { .push = SLICE_NONE };
+	uint32_t n;
+	struct mp at = array_open(params, &n);
+	if (n != 1 ||
+	    field_decode_with(only_push, mp_skip(&at), &a, "", &opts, NULL, &(struct err)ERR_INIT))
+		return false;
+	*ret = a.push;
+	return true;
+}
 
 TABLE(rpc_unsubscribe) = {
 	{ "sub", FIELD_INT, AT(rpc_unsubscribe, sub), .required = true, .min = 1, .max = LIMIT_INT,

@@ -52,6 +52,11 @@ const struct method *method_find(struct slice name);
  */
 int method_decode(const struct method *m, struct slice params, void *ret,
 		  struct err *e) _must_check_;
+/*
+ * Whom to tell that the params of an rpc.async are refused: fills ret as params_rpc_async.push.
+ * False: nobody, since they are no map or the push in them is none.
+ */
+bool method_async_push(struct slice params, struct slice *ret) _must_check_;
 /* Room for any method's params. */
 #define METHOD_PARAMS_MAX 512
 
@@ -66,7 +71,7 @@ struct params_rpc_async {
 	struct slice method;
 	struct slice params; /* raw value, not looked at: a map, or the array [] or [map]; absent:
 				SLICE_NONE */
-	struct slice push;   /* raw array */
+	struct slice push;   /* raw array; SLICE_NONE: ["batchd.event"] */
 };
 struct params_rpc_unsubscribe {
 	int64_t sub;

@@ -14,6 +14,7 @@
 #include "proto/mp.h"
 #include "proto/suggest.h"
 
+#define LOG_LINES_AT_ONCE 1000
 #define LOG_LINES_PER_S 20
 
 enum frame_type { FRAME_REQUEST, FRAME_RESPONSE, FRAME_NOTIFICATION };
@@ -23,7 +24,7 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_RPC_HELLO] = { rpc_rpc_hello, 0 },
 	[METHOD_RPC_ASYNC] = { NULL, 0 }, /* not a call but a way to call: rpc_async */
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
-	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, 0 },
+	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, ROW_MAKES_RUNS },
 	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0 },
 	[METHOD_RUN_LIST] = { rpc_run_list, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_GET] = { rpc_run_get, ROW_SEES_RUNS | ROW_READS },
@@ -31,18 +32,18 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_RUN_CANCEL] = { rpc_run_cancel, ROW_SEES_RUNS },
 	[METHOD_RUN_PAUSE] = { rpc_run_pause, ROW_SEES_RUNS },
 	[METHOD_RUN_RESUME] = { rpc_run_resume, ROW_SEES_RUNS },
-	[METHOD_RUN_RESTART] = { rpc_run_restart, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_RESTART] = { rpc_run_restart, ROW_SEES_RUNS | ROW_READS | ROW_ALONE },
 	[METHOD_RUN_OUTPUT] = { rpc_run_output, ROW_SEES_RUNS | ROW_READS },
-	[METHOD_RUN_FORGET] = { rpc_run_forget, ROW_SEES_RUNS | ROW_READS },
+	[METHOD_RUN_FORGET] = { rpc_run_forget, ROW_SEES_RUNS | ROW_READS | ROW_ALONE },
 	[METHOD_RUN_SUBSCRIBE] = { rpc_run_subscribe, ROW_SEES_RUNS | ROW_READS },
-	[METHOD_TODO_WRITE] = { rpc_todo_write, 0 },
-	[METHOD_TODO_LIST] = { rpc_todo_list, ROW_READS },
-	[METHOD_TODO_UPDATE] = { rpc_todo_update, 0 },
-	[METHOD_TODO_CLAIM] = { rpc_todo_claim, 0 },
-	[METHOD_TODO_RELEASE] = { rpc_todo_release, 0 },
-	[METHOD_TODO_REMOVE] = { rpc_todo_remove, 0 },
-	[METHOD_TODO_HISTORY] = { rpc_todo_history, ROW_READS },
-	[METHOD_TODO_RESTORE] = { rpc_todo_restore, 0 },
+	[METHOD_TODO_WRITE] = { rpc_todo_write, ROW_MAKES_TODOS },
+	[METHOD_TODO_LIST] = { rpc_todo_list, ROW_SEES_TODOS | ROW_READS },
+	[METHOD_TODO_UPDATE] = { rpc_todo_update, ROW_MAKES_TODOS },
+	[METHOD_TODO_CLAIM] = { rpc_todo_claim, ROW_MAKES_TODOS },
+	[METHOD_TODO_RELEASE] = { rpc_todo_release, ROW_MAKES_TODOS },
+	[METHOD_TODO_REMOVE] = { rpc_todo_remove, ROW_MAKES_TODOS },
+	[METHOD_TODO_HISTORY] = { rpc_todo_history, ROW_SEES_TODOS | ROW_READS },
+	[METHOD_TODO_RESTORE] = { rpc_todo_restore, ROW_SEES_TODOS | ROW_READS | ROW_ALONE },
 	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
 	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
 	[METHOD_GROUP_LIST] = { rpc_group_list, 0 },
@@ -75,19 +76,19 @@ struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
 }
 
 /* A line for each connection that misbehaves, but whoever makes them by the thousand does not fill
- * the disk. */
+ * the disk: each second gives back some of the lines that may be written at once. */
 static void conn_log(struct rpc_conn *c, const char *why)
 {
 	struct rpc_server *s = c->s;
-	int64_t now_s = time_mono_ms() / 1000;
-	if (now_s != s->log_s) {
-		s->log_s = now_s;
-		s->log_n = 0;
-	}
-	if (++s->log_n <= LOG_LINES_PER_S)
+	int64_t now_s = time_mono_ms() / 1000, back = (now_s - s->log_s) * LOG_LINES_PER_S;
+	s->log_n = (unsigned)MAX2(s->log_n - back, 0);
+	s->log_s = now_s;
+	if (s->log_n > LOG_LINES_AT_ONCE)
+		return;
+	if (++s->log_n <= LOG_LINES_AT_ONCE)
 		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid,
 			 c->client ? ", " : "", c->client ? c->client : "", why);
-	else if (s->log_n == LOG_LINES_PER_S + 1)
+	else
 		log_info("more connections were closed for such reasons");
 }
 
@@ -137,6 +138,16 @@ struct pk rpc_pk(const struct rpc_call *call, struct buf *b)
 	return (struct pk){ .b = b, .omit_nil = call->omit_nil };
 }
 
+/* A call of such a row begins (by 1) or ends (by -1). */
+static void conn_count(struct rpc_conn *c, unsigned flags, int by)
+{
+	uint32_t d = (uint32_t)by;
+	c->n_reads += flags & ROW_READS ? d : 0;
+	c->n_runs += flags & ROW_MAKES_RUNS ? d : 0;
+	c->n_todos += flags & ROW_MAKES_TODOS ? d : 0;
+	c->n_alone += flags & ROW_ALONE ? d : 0;
+}
+
 static void call_end(struct rpc_call *call, struct rpc_conn *c)
 {
 	struct rpc_server *s = call->s;
@@ -144,8 +155,7 @@ static void call_end(struct rpc_call *call, struct rpc_conn *c)
 	if (c) {
 		if (call->kind == CALL_REQUEST)
 			HASH_DEL(c->pending, call);
-		if (call->flags & ROW_READS)
-			c->n_reads--;
+		conn_count(c, call->flags, -1);
 		peer_resume(c->peer);
 	}
 	buf_done(&call->push);
@@ -228,13 +238,6 @@ void rpc_failf(struct rpc_call *call, int sym, const char *fmt, ...)
 	vsnprintf(e.text, sizeof(e.text), fmt, ap);
 	va_end(ap);
 	rpc_fail(call, &e);
-}
-
-void rpc_submit_done(struct rpc_call *call)
-{
-	struct rpc_conn *c = rpc_conn_of(call);
-	if (c)
-		c->n_submits--;
 }
 
 /* --- pushes --- */
@@ -340,10 +343,8 @@ static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slic
 		rpc_failf(call, E_METHOD, "'%s' is not offered by this version", m->name);
 		return;
 	}
-	if (row_of(c, m)->flags & ROW_READS) {
-		call->flags = row_of(c, m)->flags;
-		c->n_reads++;
-	}
+	call->flags = row_of(c, m)->flags;
+	conn_count(c, call->flags, 1);
 	if (method_decode(m, params, decoded, &e)) {
 		rpc_fail(call, &e);
 		return;
@@ -356,7 +357,8 @@ static bool must_wait(const struct rpc_conn *c, struct slice name)
 {
 	const struct method *m = method_find(name);
 	unsigned flags = m ? row_of(c, m)->flags : 0;
-	return (flags & ROW_SEES_RUNS && c->n_submits) ||
+	return c->n_alone || (flags & ROW_SEES_RUNS && c->n_runs) ||
+	       (flags & ROW_SEES_TODOS && c->n_todos) ||
 	       (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
 }
 
@@ -393,6 +395,21 @@ static void async_params(struct slice params, struct buf *b)
 	buf_addslice(b, params);
 }
 
+/* What is wrong with an rpc.async itself is pushed as well, where it says to whom. */
+static void async_refused(struct rpc_conn *c, const struct method *m, struct slice params,
+			  const struct err *e)
+{
+	struct slice push;
+	if (!method_async_push(params, &push)) {
+		log_debug("connection %" PRIu64 ": rpc.async: %s", c->id, e->text);
+		return;
+	}
+	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
+	call->method = m;
+	rpc_push_prefix(push, &call->push);
+	rpc_fail(call, e);
+}
+
 static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
 				     struct slice params)
 {
@@ -401,7 +418,7 @@ static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
 	_cleanup_buf_ struct buf wrapped = BUF_INIT;
 	const struct params_rpc_async *a = (const void *)decoded;
 	if (method_decode(m, params, decoded, &e)) {
-		log_debug("connection %" PRIu64 ": rpc.async: %s", c->id, e.text);
+		async_refused(c, m, params, &e);
 		return PEER_TAKEN;
 	}
 	if (must_wait(c, a->method))
@@ -427,6 +444,16 @@ static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice nam
 	return PEER_TAKEN;
 }
 
+/* An int; an integral float counts as one. */
+static bool take_int(struct mp *m, int64_t max, int64_t *ret)
+{
+	struct mp_value v = mp_next(m);
+	if (v.type == MP_FLOAT && v.f >= 0 && v.f <= (double)max && v.f == (double)(int64_t)v.f)
+		v = (struct mp_value){ .type = MP_INT, .i = (int64_t)v.f };
+	*ret = v.i;
+	return v.type == MP_INT && v.i >= 0 && v.i <= max;
+}
+
 static bool take_method(struct mp *m, struct slice *ret_name, struct slice *ret_params)
 {
 	struct mp_value name = mp_next(m);
@@ -443,21 +470,18 @@ enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why
 	struct slice name, params;
 	struct mp m = mp_of(frame);
 	struct mp_value array = mp_next(&m);
+	int64_t type, msgid;
 	*ret_why = "it sent what is not MessagePack-RPC";
-	if (array.type != MP_ARRAY || array.count < 3 || array.count > 4)
+	if (array.type != MP_ARRAY || !take_int(&m, FRAME_NOTIFICATION, &type) ||
+	    array.count != (type == FRAME_NOTIFICATION ? 3 : 4))
 		return PEER_BAD;
-	struct mp_value type = mp_next(&m);
-	if (type.type != MP_INT)
+	if (type != FRAME_NOTIFICATION && !take_int(&m, UINT32_MAX, &msgid))
 		return PEER_BAD;
-	if (type.i == FRAME_RESPONSE && array.count == 4)
+	if (type == FRAME_RESPONSE)
 		return PEER_TAKEN; /* we ask nobody anything */
-	if (type.i == FRAME_NOTIFICATION && array.count == 3 && take_method(&m, &name, &params))
+	if (!take_method(&m, &name, &params))
+		return PEER_BAD;
+	if (type == FRAME_NOTIFICATION)
 		return frame_notification(c, name, params);
-	if (type.i != FRAME_REQUEST || array.count != 4)
-		return PEER_BAD;
-	struct mp_value msgid = mp_next(&m);
-	if (msgid.type != MP_INT || msgid.i < 0 || msgid.i > UINT32_MAX ||
-	    !take_method(&m, &name, &params))
-		return PEER_BAD;
-	return frame_request(c, msgid.i, name, params, ret_why);
+	return frame_request(c, msgid, name, params, ret_why);
 }

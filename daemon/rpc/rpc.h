@@ -7,8 +7,9 @@
  * id, and an answer to nobody is dropped.
  *
  * Order (contract section 3 rule 4): handlers run in the order of arrival. What a handler changes
- * it changes before it returns, but for batch.submit, which takes effect with its commit: a row
- * with ROW_SEES_RUNS waits for that.
+ * it changes before it returns, but for what the flags of its row say: a run begins with its
+ * commit, what was written to a list can be read from the store after its commit, and what must
+ * look before it changes anything goes alone.
  */
 #ifndef DAEMON_RPC_RPC_H
 #define DAEMON_RPC_RPC_H
@@ -30,10 +31,14 @@ struct rpc_conn;
 typedef void (*rpc_handler)(struct rpc_call *call, const void *params);
 
 enum row_flags {
-	ROW_SEES_RUNS =
-		1, /* waits until what this connection submitted before is accepted or refused */
-	ROW_READS = 2, /* answers after reading the disk: at most RPC_READS_MAX at a time for a
-			  connection */
+	ROW_MAKES_RUNS = 1,  /* takes effect with its answer */
+	ROW_SEES_RUNS = 2,   /* waits for those before it on its connection */
+	ROW_MAKES_TODOS = 4, /* is in the store with its answer */
+	ROW_SEES_TODOS = 8,  /* reads the store: waits for those before it on its connection */
+	ROW_READS = 16,	     /* answers after reading the disk: at most RPC_READS_MAX at a time for a
+				connection */
+	ROW_ALONE = 32, /* reads and then changes: nothing more of its connection is taken until it
+			   is answered */
 };
 
 struct rpc_row {
@@ -53,8 +58,8 @@ struct rpc_server {
 	uint32_t n_conns, max_conns;
 	uint32_t n_calls;
 	bool freed;
-	int64_t log_s;	/* the second in which the lines below were logged */
-	unsigned log_n; /* lines about connections in it */
+	int64_t log_s;	/* the second of the last line about a connection */
+	unsigned log_n; /* lines about connections, less what time has given back */
 	struct event *ev_accept, *ev_accept_again;
 	bool quiet;
 	struct subs *subs;
@@ -72,7 +77,7 @@ struct rpc_conn {
 	bool omit_nil;
 	struct list calls;	  /* all without an answer */
 	struct rpc_call *pending; /* of these, requests: by msgid */
-	uint32_t n_reads, n_submits;
+	uint32_t n_reads, n_runs, n_todos, n_alone; /* calls whose rows have such flags */
 	bool parent_known; /* the two below have been looked up */
 	uint64_t parent;
 	uint32_t parent_op;
@@ -94,7 +99,7 @@ struct rpc_call {
 	uint32_t msgid;
 	bool omit_nil;
 	const struct method *method;
-	unsigned flags;	 /* of its row */
+	unsigned flags;	 /* of its row, once it has been called */
 	struct buf push; /* CALL_ASYNC: what stands before the result */
 	/* The connection is gone before the answer: not called unless set; must end in rpc_fail().
 	 */
@@ -123,8 +128,6 @@ enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why
 void rpc_drained(void *user);
 void rpc_closed(void *user, const char *why);
 bool rpc_expects(void *user);
-/* One submit of this connection has been answered. */
-void rpc_submit_done(struct rpc_call *call);
 
 /*
  * What stands before an event of a push [method, args...] (SLICE_NONE: the default

@@ -17,7 +17,6 @@ static void submit_done(void *arg, uint64_t run, bool existing, const struct err
 {
 	struct submit_job *j = arg;
 	struct buf b = BUF_INIT;
-	rpc_submit_done(j->call);
 	if (err) {
 		rpc_fail(j->call, err);
 	} else {
@@ -41,7 +40,6 @@ void rpc_batch_submit(struct rpc_call *call, const void *params)
 	struct engine_submit s = { .batch = p->batch, .done = submit_done, .arg = j };
 	j->call = call;
 	conn_parent(c, &s.parent, &s.parent_op);
-	c->n_submits++;
 	engine_submit(call->s->config.engine, &s, &j->warnings);
 }
 

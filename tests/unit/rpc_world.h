@@ -94,12 +94,6 @@ static void h_big(struct rpc_call *call, const void *params)
 	rpc_reply(call, &b);
 }
 
-static void h_submit(struct rpc_call *call, const void *params)
-{
-	rpc_conn_of(call)->n_submits++;
-	h_hold(call, params);
-}
-
 static const struct rpc_row rows[METHOD_MAX] = {
 	[METHOD_RPC_HELLO] = { rpc_rpc_hello, 0 },
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
@@ -107,7 +101,7 @@ static const struct rpc_row rows[METHOD_MAX] = {
 	[METHOD_DAEMON_STATUS] = { h_now, 0 },
 	[METHOD_RUN_WAIT] = { h_hold_gone, 0 },
 	[METHOD_RUN_GET] = { h_hold, ROW_READS | ROW_SEES_RUNS },
-	[METHOD_BATCH_SUBMIT] = { h_submit, 0 },
+	[METHOD_BATCH_SUBMIT] = { h_hold, ROW_MAKES_RUNS },
 	[METHOD_BATCH_CHECK] = { h_big, 0 },
 };
 

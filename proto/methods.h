@@ -19,8 +19,7 @@
 
 enum method_flags {
 	METHOD_MUTATES = 1,	/* changes what is stored or runs */
-	METHOD_NOTIFY = 2,	/* makes sense as a notification; others are ignored as such */
-	METHOD_NOTIFY_ONLY = 4, /* refused as a request */
+	METHOD_NOTIFY_ONLY = 2, /* refused as a request; all others may be either */
 };
 
 /* The order is not on the wire. */

@@ -156,6 +156,7 @@ static void call_end(struct rpc_call *call, struct rpc_conn *c)
 		if (call->kind == CALL_REQUEST)
 			HASH_DEL(c->pending, call);
 		conn_count(c, call->flags, -1);
+		c->n_calls--;
 		peer_resume(c->peer);
 	}
 	buf_done(&call->push);
@@ -298,6 +299,7 @@ static struct rpc_call *call_new(struct rpc_conn *c, enum call_kind kind, uint32
 	call->msgid = msgid;
 	call->omit_nil = c->omit_nil;
 	call->s->n_calls++;
+	c->n_calls++;
 	list_add_tail(&c->calls, &call->list);
 	if (kind == CALL_REQUEST)
 		HASH_ADD(hh, c->pending, msgid, sizeof(call->msgid), call);
@@ -330,6 +332,11 @@ static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slic
 	struct err e = ERR_INIT;
 	const struct method *m = method_find(name);
 	call->method = m;
+	if (c->n_calls > RPC_PENDING_MAX) {
+		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers",
+			  RPC_PENDING_MAX);
+		return;
+	}
 	if (m && m->flags & METHOD_NOTIFY_ONLY) {
 		rpc_failf(call, E_METHOD, "'%s' is for notifications: [2, \"%s\", [...]]", m->name,
 			  m->name);
@@ -374,12 +381,7 @@ static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct
 	}
 	if (must_wait(c, name))
 		return PEER_LATER;
-	struct rpc_call *call = call_new(c, CALL_REQUEST, id);
-	if (HASH_COUNT(c->pending) > RPC_PENDING_MAX)
-		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers",
-			  RPC_PENDING_MAX);
-	else
-		call_dispatch(call, c, name, params);
+	call_dispatch(call_new(c, CALL_REQUEST, id), c, name, params);
 	return PEER_TAKEN;
 }
 
@@ -434,7 +436,7 @@ static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice nam
 					    struct slice params)
 {
 	const struct method *m = method_find(name);
-	if (!m || !(m->flags & METHOD_NOTIFY))
+	if (!m)
 		return PEER_TAKEN;
 	if (m->id == METHOD_RPC_ASYNC)
 		return frame_async(c, m, params);

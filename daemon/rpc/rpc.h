@@ -35,8 +35,8 @@ enum row_flags {
 	ROW_SEES_RUNS = 2,   /* waits for those before it on its connection */
 	ROW_MAKES_TODOS = 4, /* is in the store with its answer */
 	ROW_SEES_TODOS = 8,  /* reads the store: waits for those before it on its connection */
-	ROW_READS = 16,	     /* answers after reading the disk: at most RPC_READS_MAX at a time for a
-				connection */
+	ROW_READS = 16, /* answers after reading the disk: at most RPC_READS_MAX at a time for a
+			   connection */
 	ROW_ALONE = 32, /* reads and then changes: nothing more of its connection is taken until it
 			   is answered */
 };
@@ -48,7 +48,7 @@ struct rpc_row {
 extern const struct rpc_row rpc_handlers[METHOD_MAX];
 
 #define RPC_READS_MAX 4
-#define RPC_PENDING_MAX 65536 /* requests of one connection without an answer */
+#define RPC_PENDING_MAX 65536 /* calls of one connection without an answer */
 
 struct rpc_server {
 	struct rpc_config config;
@@ -75,10 +75,11 @@ struct rpc_conn {
 	pid_t pid;
 	char *client, *cwd; /* from rpc.hello; NULL: not said */
 	bool omit_nil;
-	struct list calls;	  /* all without an answer */
-	struct rpc_call *pending; /* of these, requests: by msgid */
+	struct list calls;			    /* all without an answer */
+	struct rpc_call *pending;		    /* of these, requests: by msgid */
+	uint32_t n_calls;			    /* of `calls` */
 	uint32_t n_reads, n_runs, n_todos, n_alone; /* calls whose rows have such flags */
-	bool parent_known; /* the two below have been looked up */
+	bool parent_known;			    /* the two below have been looked up */
 	uint64_t parent;
 	uint32_t parent_op;
 	/* subs.c */

@@ -65,8 +65,6 @@ static void add_method(struct buf *b, const struct method *m)
 	buf_addf(b, "\n#### `%s`\n\n%s.", m->name, m->doc);
 	if (m->flags & METHOD_NOTIFY_ONLY)
 		buf_adds(b, " Only as a notification.");
-	else if (!(m->flags & METHOD_NOTIFY))
-		buf_adds(b, " Only as a request.");
 	if (!m->fields[0].name) {
 		buf_adds(b, " No params.\n");
 		return;

@@ -7,6 +7,7 @@
 
 /* What follow_* functions return besides an exit status: the connection is gone, reconnect. */
 #define FOLLOW_LOST (-1)
+#define PAGE_BYTES (256 << 10)
 
 /* conn_call with the two ways to fail told apart; errors have been said. */
 static int follow_call(struct ctx *c, const char *method, const struct buf *params, struct buf *ret)
@@ -61,7 +62,8 @@ int follow_load(struct ctx *c, struct run_view *v)
 /* Where an op's streams stand, told from a page of run.output. */
 struct page {
 	struct slice data;
-	int64_t offset, next, size, dropped;
+	int64_t offset, size;
+	int64_t gap, dropped; /* so many bytes are missing at this position; gap < 0: none */
 };
 
 static int follow_read_output(struct follow *f, const struct run_view *v, const struct op_view *o,
@@ -87,7 +89,7 @@ static int follow_read_output(struct follow *f, const struct run_view *v, const 
 	ret->offset = mp_get_int(r, "offset", at);
 	ret->size = mp_get_int(r, "size", 0);
 	ret->dropped = mp_get_int(r, "dropped", 0);
-	ret->next = mp_get_int(r, "end", ret->offset + (int64_t)ret->data.len + ret->dropped);
+	ret->gap = mp_get_int(r, "gap", -1);
 	return EXIT_OK;
 }
 
@@ -106,39 +108,33 @@ static void follow_gap(struct follow *f, struct run_view *v, struct op_view *o, 
 		f->sink->dropped(f->arg, v, o, stream, bytes);
 }
 
-/*
- * One step of a stream from where it stands. A page with a hole inside does not say where the hole
- * is: smaller pages find it. *ret_end: nothing more is there now.
- */
+/* One step of a stream from where it stands. *ret_end: nothing more is there now. */
 static int follow_step(struct follow *f, struct run_view *v, struct op_view *o, int stream,
-		       int64_t *limit, bool *ret_end)
+		       bool *ret_end)
 {
 	_cleanup_buf_ struct buf reply = BUF_INIT;
 	struct page page;
 	struct op_stream *s = &o->streams[stream];
-	int status = follow_read_output(f, v, o, stream, *limit, &reply, &page);
+	int status = follow_read_output(f, v, o, stream, PAGE_BYTES, &reply, &page);
 	if (status)
 		return status;
-	*ret_end = page.data.len == 0 && page.next <= s->at;
-	if (page.offset > s->at)
-		follow_gap(f, v, o, stream, page.offset - s->at);
-	bool hole = page.next - page.offset > (int64_t)page.data.len;
-	if (hole && *limit > 1 && page.data.len > 0) {
-		*limit /= 2;
-		return EXIT_OK;
-	}
-	status = follow_deliver(f, v, o, stream, page.data);
-	if (hole)
-		follow_gap(f, v, o, stream, page.next - s->at);
-	*ret_end = *ret_end || s->at >= page.size;
+	size_t before = page.gap >= 0 ? (size_t)(page.gap - page.offset) : page.data.len;
+	before = MIN2(before, page.data.len);
+	int64_t at = s->at;
+	status = follow_deliver(f, v, o, stream, slice_of(page.data.p, before));
+	if (status)
+		return status;
+	follow_gap(f, v, o, stream, page.dropped);
+	status = follow_deliver(f, v, o, stream,
+				slice_of(page.data.p + before, page.data.len - before));
+	*ret_end = s->at == at || s->at >= page.size;
 	return status;
 }
 
 static int follow_stream(struct follow *f, struct run_view *v, struct op_view *o, int stream)
 {
-	int64_t limit = 256 << 10;
 	for (bool end = false; !end;) {
-		int status = follow_step(f, v, o, stream, &limit, &end);
+		int status = follow_step(f, v, o, stream, &end);
 		if (status)
 			return status;
 	}

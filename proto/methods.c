@@ -193,14 +193,14 @@ TABLE(run_output) = {
 	{ "offset", FIELD_INT, AT(run_output, offset), .min = 0, .max = LIMIT_INT,
 	  .doc = "from this byte of what was printed" },
 	{ "limit", FIELD_INT, AT(run_output, limit), .min = 0, .max = LIMIT_INT,
-	  .doc = "at most so many bytes; 1 MiB" },
+	  .doc = "at most so many bytes; 1 MiB, or all of tail; 3 MiB at most" },
 	{ "tail", FIELD_INT, AT(run_output, tail), .min = 0, .max = LIMIT_INT,
 	  .doc = "the last so many bytes" },
 	{ "lines", FIELD_INT, AT(run_output, lines), .min = 0, .max = LIMIT_INT,
 	  .doc = "the last so many lines" },
 	FIELD_END,
 };
-DEFAULTS(run_output) = { .offset = -1, .limit = LIMIT_OUTPUT_DEFAULT, .tail = -1, .lines = -1 };
+DEFAULTS(run_output) = { .offset = -1, .limit = -1, .tail = -1, .lines = -1 };
 
 TABLE(run_forget) = {
 	{ "run", FIELD_INT, AT(run_forget, run), .min = 1, .max = LIMIT_INT, .doc = "this run" },

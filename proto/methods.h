@@ -138,7 +138,7 @@ struct params_run_output {
 	int64_t attempt;     /* from 1; 0: the last */
 	int stream;	     /* enum run_stream */
 	int64_t offset;	     /* -1: not given */
-	int64_t limit;	     /* LIMIT_OUTPUT_DEFAULT, at most LIMIT_OUTPUT_MAX */
+	int64_t limit;	     /* -1: not given */
 	int64_t tail, lines; /* -1: not given; at most one of offset, tail, lines is */
 };
 struct params_run_forget {

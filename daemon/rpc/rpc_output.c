@@ -25,8 +25,13 @@ struct output_job {
 	bool op_ended; /* this try will print no more */
 	struct logread *log;
 	struct buf data, chunks;
+<<<<<<< HEAD
 	int64_t offset, next, size;
 	int64_t starts[2]; /* of stdout and stderr, where `offset` is over both */
+=======
+	int64_t offset, next, size; /* where it begins as asked, where the next page does */
+	int64_t gap;		    /* where within it the dropped bytes would stand; -1: nowhere */
+>>>>>>> 656fafe (run.output: whoever goes on at offset + data + dropped never errs, and gap says where the dropped bytes would stand)
 	struct err err;
 };
 
@@ -87,6 +92,7 @@ static void output_done_job(void *arg)
 	pk_kint(&pk, "size", j->size);
 	pk_kbool(&pk, "end", j->op_ended && j->next >= j->size);
 	pk_kint(&pk, "dropped", j->next - j->offset - (int64_t)j->data.len);
+	pk_kint_or_nil(&pk, "gap", j->gap, j->gap >= 0);
 	pk_kint(&pk, "attempt", j->attempt);
 	if (j->p.stream == STREAM_BOTH) {
 		pack_starts(&pk, j->starts);
@@ -112,6 +118,28 @@ static int64_t output_start(struct output_job *j)
 	return start < 0 || !p->limit ? start : MAX2(start, j->size - p->limit);
 }
 
+static int output_fetch(struct output_job *j, int64_t limit)
+{
+	int64_t from;
+	buf_clear(&j->data);
+	buf_clear(&j->chunks);
+	return logread_read(j->log, j->op, j->attempt, j->p.stream, j->offset, limit, &j->data,
+			    &j->chunks, &from, &j->next);
+}
+
+/*
+ * Where the dropped middle stands in this page. One that begins where the page ends belongs to it:
+ * whoever goes on at offset + data + dropped then never asks for what is gone.
+ */
+static void output_gap(struct output_job *j)
+{
+	struct logread_extent x = logread_extent(j->log, j->op, j->attempt, j->p.stream);
+	if (x.gap_to <= x.gap_from || j->offset >= x.gap_to || j->next < x.gap_from)
+		return;
+	j->gap = MAX2(x.gap_from, j->offset);
+	j->next = MAX2(j->next, x.gap_to);
+}
+
 /* Very many small pieces: only the first of them fit the answer, and the bytes that go with them.
  */
 static void output_cut(struct output_job *j)
@@ -123,11 +151,7 @@ static void output_cut(struct output_job *j)
 	for (size_t i = 0; i < CHUNKS_MAX; i++)
 		bytes += (size_t)c[i].bytes;
 	/* Read again to the exact end: a dropped middle may lie before or after it. */
-	buf_clear(&j->data);
-	buf_clear(&j->chunks);
-	int64_t from = j->offset;
-	if (logread_read(j->log, j->op, j->attempt, j->p.stream, from, (int64_t)bytes, &j->data,
-			 &j->chunks, &j->offset, &j->next) < 0)
+	if (output_fetch(j, (int64_t)bytes) < 0)
 		err_set(&j->err, E_STORAGE, "cannot read the output again");
 }
 
@@ -143,8 +167,7 @@ static void output_read(void *arg)
 		if (start < 0)
 			r = (int)start;
 		else if (p->limit > 0 && start < j->size)
-			r = logread_read(j->log, j->op, j->attempt, p->stream, start, p->limit,
-					 &j->data, &j->chunks, &j->offset, &j->next);
+			r = output_fetch(j, p->limit);
 	}
 	if (r < 0) {
 		err_set(&j->err, r == -ENOMEM ? E_MEMORY : E_STORAGE,
@@ -152,12 +175,18 @@ static void output_read(void *arg)
 			strerror(-r));
 		return;
 	}
+<<<<<<< HEAD
 	if (p->stream != STREAM_BOTH)
 		return;
 	output_cut(j);
 	for (int i = 0; i < 2; i++)
 		j->starts[i] =
 			logread_stream_at(j->log, j->op, j->attempt, STREAM_STDOUT + i, j->offset);
+=======
+	if (p->stream == STREAM_BOTH)
+		output_cut(j);
+	output_gap(j);
+>>>>>>> 656fafe (run.output: whoever goes on at offset + data + dropped never errs, and gap says where the dropped bytes would stand)
 }
 
 /* The op is known: which try, and whether it has ended. */
@@ -235,7 +264,10 @@ void rpc_run_output(struct rpc_call *call, const void *params)
 	j->call = call;
 	j->p = *(const struct params_run_output *)params;
 	j->id = xslicedup(j->p.op.id);
-	j->p.limit = MIN2(j->p.tail >= 0 ? j->p.tail : j->p.limit, LIMIT_OUTPUT_MAX);
+	j->gap = -1;
+	if (j->p.limit < 0)
+		j->p.limit = j->p.tail >= 0 ? j->p.tail : LIMIT_OUTPUT_DEFAULT;
+	j->p.limit = MIN2(j->p.limit, LIMIT_OUTPUT_MAX);
 	if (!engine_run_row(e, (uint64_t)j->p.run, &row)) {
 		store_read(call->s->config.store, output_find_stored, output_found_stored, j);
 		return;

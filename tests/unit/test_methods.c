@@ -122,7 +122,7 @@ START_TEST(test_defaults)
 	       &out);
 	ck_assert(out.stream == STREAM_STDERR && out.offset == -1 && out.tail == -1 &&
 		  out.lines == 3);
-	ck_assert(out.limit == LIMIT_OUTPUT_DEFAULT && out.op.index == 0 &&
+	ck_assert(out.limit == -1 && out.op.index == 0 &&
 		  slice_is(out.op.id, "x"));
 	decode(&b, METHOD_RUN_LIST, "[{'state': ['queued', 'failed']}]", &list);
 	ck_assert(list.states == (1u << 0 | 1u << 4) && list.limit == 100 && list.before == 0);

@@ -25,13 +25,9 @@ struct output_job {
 	bool op_ended; /* this try will print no more */
 	struct logread *log;
 	struct buf data, chunks;
-<<<<<<< HEAD
-	int64_t offset, next, size;
-	int64_t starts[2]; /* of stdout and stderr, where `offset` is over both */
-=======
 	int64_t offset, next, size; /* where it begins as asked, where the next page does */
 	int64_t gap;		    /* where within it the dropped bytes would stand; -1: nowhere */
->>>>>>> 656fafe (run.output: whoever goes on at offset + data + dropped never errs, and gap says where the dropped bytes would stand)
+	int64_t starts[2]; /* of stdout and stderr, where `offset` is over both */
 	struct err err;
 };
 
@@ -175,18 +171,12 @@ static void output_read(void *arg)
 			strerror(-r));
 		return;
 	}
-<<<<<<< HEAD
-	if (p->stream != STREAM_BOTH)
-		return;
-	output_cut(j);
+	if (p->stream == STREAM_BOTH)
+		output_cut(j);
 	for (int i = 0; i < 2; i++)
 		j->starts[i] =
 			logread_stream_at(j->log, j->op, j->attempt, STREAM_STDOUT + i, j->offset);
-=======
-	if (p->stream == STREAM_BOTH)
-		output_cut(j);
 	output_gap(j);
->>>>>>> 656fafe (run.output: whoever goes on at offset + data + dropped never errs, and gap says where the dropped bytes would stand)
 }
 
 /* The op is known: which try, and whether it has ended. */

@@ -34,6 +34,7 @@
 #define LIMIT_PATH_BYTES 4095 /* a path (Linux: PATH_MAX with its NUL) */
 #define LIMIT_TODO_TEXT_BYTES (64 << 10) /* each text of a todo item */
 #define LIMIT_TODOS 10000		 /* items of one list */
+#define LIMIT_TODO_BYTES (1u << 20)	 /* all of one item, so that a reply holds it */
 #define LIMIT_PLAN_OPS 10000		 /* ops that batch.check lists */
 #define LIMIT_OUTPUT_DEFAULT (1u << 20)	 /* `limit` of run.output when not given */
 #define LIMIT_OUTPUT_MAX                                                                           \

@@ -245,6 +245,10 @@ TABLE(todo_list) = {
 	{ "owner", FIELD_NAME, AT(todo_list, owner), .doc = "only items of this owner" },
 	{ "rev", FIELD_INT, AT(todo_list, rev), .min = 0, .max = LIMIT_INT,
 	  .doc = "as it was at this revision" },
+	{ "offset", FIELD_INT, AT(todo_list, offset), .min = 0, .max = LIMIT_TODOS,
+	  .doc = "how many to pass over" },
+	{ "limit", FIELD_INT, AT(todo_list, limit), .min = 1, .max = LIMIT_INT,
+	  .doc = "at most so many; all that fit" },
 	FIELD_END,
 };
 DEFAULTS(todo_list) = { .rev = -1 };

@@ -165,7 +165,8 @@ struct params_todo_list {
 	struct slice list, cwd, owner;
 	uint32_t statuses; /* 1 << enum todo_status; 0: all */
 	bool ready;
-	int64_t rev; /* -1: now */
+	int64_t rev;	       /* -1: now */
+	int64_t offset, limit; /* limit 0: not given */
 };
 struct params_todo_update {
 	struct slice list, cwd, source;

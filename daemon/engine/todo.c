@@ -203,11 +203,31 @@ static bool filter_takes(const struct todo_list *l, const struct todo_filter *f,
 	return !f->ready || (row->status == TODO_PENDING && !todo_list_blocker(l, row));
 }
 
-void todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter,
-		struct pk *pk)
+/* Writes the item unless it makes too much. */
+static bool pack_fits(struct pk *pk, const struct todo_filter *f, const struct todo_row *row,
+		      struct buf *scratch)
+{
+	struct pk one = { .b = scratch, .omit_nil = pk->omit_nil };
+
+	if (!f->max_bytes) {
+		todo_pack(pk, row);
+		return true;
+	}
+	buf_clear(scratch);
+	todo_pack(&one, row);
+	if (pk->b->len + scratch->len > f->max_bytes)
+		return false;
+	pk_raw(pk, buf_slice(scratch));
+	return true;
+}
+
+uint32_t todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter,
+		    struct pk *pk)
 {
 	const struct todo_list *l = todos_list(t, list);
 	_cleanup_free_ struct todo **all = NULL;
+	_cleanup_buf_ struct buf scratch = BUF_INIT;
+	uint32_t at = 0, next = 0;
 	size_t n = 0;
 
 	if (l)
@@ -215,10 +235,15 @@ void todos_pack(const struct todos *t, const char *list, const struct todo_filte
 	if (all && filter->ready)
 		qsort(all, n, sizeof(*all), todo_ready_order);
 	pk_array(pk);
-	for (size_t i = 0; i < n; i++)
-		if (filter_takes(l, filter, &all[i]->row))
-			todo_pack(pk, &all[i]->row);
+	for (size_t i = 0; i < n && !next; i++) {
+		if (!filter_takes(l, filter, &all[i]->row) || at++ < filter->offset)
+			continue;
+		if ((filter->limit && at > filter->offset + filter->limit) ||
+		    !pack_fits(pk, filter, &all[i]->row, &scratch))
+			next = at - 1;
+	}
 	pk_end(pk);
+	return next;
 }
 
 static int todo_list_order(const void *a, const void *b)

@@ -55,16 +55,21 @@ struct todo_filter {
 	uint32_t status_mask; /* bits 1 << enum todo_status; 0: all */
 	bool ready; /* only pending items whose blocked_by are all completed, in the order to take
 		       them */
-	struct slice owner; /* SLICE_NONE: anyone's */
+	struct slice owner;	/* SLICE_NONE: anyone's */
+	uint32_t offset, limit; /* of what is taken: pass over so many, then so many (0: all) */
+	size_t max_bytes;	/* end before the packed bytes are more than this; 0: no end */
 };
 #define TODO_FILTER_ALL                                                                            \
 	{                                                                                          \
 		.status_mask = 0                                                                   \
 	}
-/* Writes one array of items: by position; with `ready` those without error first, then by priority,
- * then by position. */
-void todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter,
-		struct pk *pk);
+/*
+ * Writes one array of items: by position; with `ready` those without error first, then by priority,
+ * then by position. Returns the offset of the first that was taken but not written, 0: there is
+ * none.
+ */
+uint32_t todos_pack(const struct todos *t, const char *list, const struct todo_filter *filter,
+		    struct pk *pk);
 /* Writes one item as a map, contract section 3's shape; also used for what is stored in events. */
 void todo_pack(struct pk *pk, const struct todo_row *row);
 /* The same backwards, for items that todo_pack wrote. row borrows from `item` and from `strings`,

@@ -119,9 +119,27 @@ static void stage_swap(struct stage *s, bool forth)
 	}
 }
 
+static size_t row_bytes(const struct todo_row *r)
+{
+	const char *const texts[] = { r->id,	      r->content, r->active_form,
+				      r->description, r->owner,	  r->parent,
+				      r->at,	      r->error,	  r->source };
+	size_t n = r->blocked_by.len + r->tags.len + r->meta.len;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		n += texts[i] ? strlen(texts[i]) : 0;
+	return n;
+}
+
 static int stage_check(struct stage *s, struct err *e)
 {
 	unsigned count = HASH_COUNT(s->list->items);
+
+	for (size_t i = 0; i < s->n && !s->past; i++)
+		if (s->items[i].changed &&
+		    s->items[i].new &&row_bytes(&s->items[i].new->row) > LIMIT_TODO_BYTES)
+			return err_set(e, E_LIMIT, "item '%s' would be longer than %u bytes",
+				       s->items[i].new->row.id, LIMIT_TODO_BYTES);
 
 	if (count > LIMIT_TODOS)
 		return err_set(e, E_LIMIT,

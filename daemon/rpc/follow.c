@@ -257,8 +257,9 @@ static void tell_sizes(struct follow *f, struct follow_op *o)
 		struct pk pk = { .b = &b, .omit_nil = f->sub->omit_nil };
 		if (f->piece.ext[s].size <= o->at[s])
 			continue;
-		o->at[s] = f->piece.ext[s].size;
 		event_output(&pk, f, s);
+		pk_kint(&pk, "offset", o->at[s]);
+		o->at[s] = f->piece.ext[s].size;
 		pk_end(&pk);
 		send_output(f, &b);
 	}

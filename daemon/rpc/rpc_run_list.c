@@ -27,8 +27,8 @@ struct listed {
 struct list_job {
 	struct rpc_call *call;
 	char *name, *group, *project;
-	struct sql_run_filter filter;
-	uint32_t states; /* asked for; 0: all */
+	struct sql_run_filter filter; /* its limit is one more than what is sent */
+	uint32_t states;	      /* asked for; 0: all */
 	struct listed live, stored;
 	bool omit_nil, failed;
 	struct err err;
@@ -46,7 +46,7 @@ static bool listed_add(struct listed *l, const struct list_job *j, const struct 
 	size_t at = l->b.len;
 	struct pk pk = { .b = &l->b, .omit_nil = j->omit_nil };
 	pk_map(&pk);
-	shape_run_keys(&pk, row, true);
+	shape_run_keys(&pk, row, SHAPE_LISTED_BYTES);
 	pk_end(&pk);
 	if (l->n == l->cap) {
 		l->cap = l->cap ? l->cap * 2 : 64;
@@ -117,20 +117,25 @@ static const struct listed_run *list_next(const struct list_job *j, size_t *live
 	return take_live ? a : b;
 }
 
+/* `next` is what `before` is to be for those that follow; nil: there are none. */
 static void list_answer(struct list_job *j)
 {
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(j->call, &b);
-	size_t live = 0, stored = 0, n = 0;
+	size_t live = 0, stored = 0, n = 1;
+	uint64_t last = 0;
 	const struct buf *from;
 	const struct listed_run *r;
 	pk_map(&pk);
 	pk_key(&pk, "runs");
 	pk_array(&pk);
-	while (n++ < j->filter.limit && b.len < LIST_MAX_BYTES &&
-	       (r = list_next(j, &live, &stored, &from)))
+	while ((r = list_next(j, &live, &stored, &from)) && n++ < j->filter.limit &&
+	       b.len + r->len < LIST_MAX_BYTES) {
 		pk_raw(&pk, slice_of(from->p + r->at, r->len));
+		last = r->run;
+	}
 	pk_end(&pk);
+	pk_kint_or_nil(&pk, "next", (int64_t)last, r != NULL);
 	pk_end(&pk);
 	rpc_reply(j->call, &b);
 }
@@ -166,11 +171,10 @@ void rpc_run_list(struct rpc_call *call, const void *params)
 		.group = j->group,
 		.project = j->project,
 		.before = (uint64_t)p->before,
-		.limit = (uint32_t)MIN2(p->limit, UINT32_MAX),
+		.limit = (uint32_t)MIN2(p->limit, INT32_MAX) + 1,
 	};
-	if (j->filter.limit)
-		list_live(j, call->s->config.engine);
-	if (j->filter.limit && j->filter.states)
+	list_live(j, call->s->config.engine);
+	if (j->filter.states)
 		store_read(call->s->config.store, list_stored, list_done, j);
 	else
 		list_done(j);

@@ -117,24 +117,26 @@ static void subscribe_run(struct rpc_call *call, const struct sub *like, struct 
 
 /* --- all runs --- */
 
-static void pack_live(struct rpc_server *s, const struct buf *ids, struct pk *pk)
+/* Returns the first that did not fit, 0: none. */
+static uint64_t pack_live(struct rpc_server *s, const struct buf *ids, struct pk *pk)
 {
 	const uint64_t *id = (const uint64_t *)(const void *)ids->p;
 	struct engine *e = s->config.engine;
 	_cleanup_buf_ struct buf messages = BUF_INIT;
 	struct run_row row;
-	for (size_t i = 0;
-	     i < ids->len / sizeof(*id) && pk->b->len + SHAPE_LISTED_BYTES < LIMIT_REPLY_BYTES;
-	     i++) {
+	for (size_t i = 0; i < ids->len / sizeof(*id); i++) {
 		if (!engine_run_row(e, id[i], &row))
 			continue;
+		if (pk->b->len + SHAPE_LISTED_BYTES > LIMIT_REPLY_BYTES)
+			return id[i];
 		buf_clear(&messages);
 		if (engine_run_messages(e, id[i], &messages))
 			row.messages = buf_slice(&messages);
 		pk_map(pk);
-		shape_run_keys(pk, &row, true);
+		shape_run_keys(pk, &row, SHAPE_LISTED_BYTES);
 		pk_end(pk);
 	}
+	return 0;
 }
 
 static void subscribe_all(struct rpc_call *call, const struct sub *like, struct slice push)
@@ -149,8 +151,9 @@ static void subscribe_all(struct rpc_call *call, const struct sub *like, struct 
 	subs_pack(sub, &pk);
 	pk_key(&pk, "runs");
 	pk_array(&pk);
-	pack_live(s, &ids, &pk);
+	uint64_t next = pack_live(s, &ids, &pk);
 	pk_end(&pk);
+	pk_kint_or_nil(&pk, "next", (int64_t)next, next != 0);
 	pk_end(&pk);
 	rpc_reply(call, &b);
 	const uint64_t *id = (const uint64_t *)(const void *)ids.p;
@@ -179,26 +182,34 @@ struct lists {
 	const struct todos *t;
 };
 
-static void pack_list_items(struct pk *pk, const struct todos *t, const char *list)
+/* Of many lists the items take so much; the rest is for what the lists are called. */
+#define LISTS_MAX_BYTES (LIMIT_REPLY_BYTES / 4 * 3)
+#define ITEM_MAX_BYTES (LIMIT_TODO_BYTES + (64 << 10)) /* packed */
+
+/* As many items as fit, one at least; todo.list has the others, from `next` on. */
+static void pack_list_items(struct pk *pk, const struct todos *t, const char *list,
+			    size_t max_bytes)
 {
-	static const struct todo_filter all = TODO_FILTER_ALL;
+	const struct todo_filter filter = { .max_bytes = max_bytes };
 	pk_ktext(pk, "list", slice_str(list));
 	pk_kint(pk, "todo_rev", todos_rev(t, list));
 	pk_key(pk, "todos");
-	todos_pack(t, list, &all, pk);
+	uint32_t next = todos_pack(t, list, &filter, pk);
+	pk_kint_or_nil(pk, "next", next, next != 0);
 }
 
-/* Past half a reply only the lists are named: their items are to be asked for. */
+/* Where there is no room for an item the list is only named. */
 static void pack_list(void *arg, const struct todo_list_info *info)
 {
 	struct lists *l = arg;
 	pk_map(l->pk);
-	if (l->pk->b->len < LIMIT_REPLY_BYTES / 2 && info->total < LIMIT_TODOS / 4) {
-		pack_list_items(l->pk, l->t, info->list);
+	if (l->pk->b->len + ITEM_MAX_BYTES < LISTS_MAX_BYTES) {
+		pack_list_items(l->pk, l->t, info->list, LISTS_MAX_BYTES);
 	} else {
 		pk_ktext(l->pk, "list", slice_str(info->list));
 		pk_kint(l->pk, "todo_rev", info->rev);
 		pk_knil(l->pk, "todos");
+		pk_knil(l->pk, "next");
 	}
 	pk_end(l->pk);
 }
@@ -228,7 +239,7 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 	pk_map(&pk);
 	subs_pack(sub, &pk);
 	if (list)
-		pack_list_items(&pk, t, list);
+		pack_list_items(&pk, t, list, LIMIT_REPLY_BYTES - 4096);
 	else
 		pack_lists(&pk, t);
 	pk_end(&pk);

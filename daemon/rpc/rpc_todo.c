@@ -103,7 +103,7 @@ static void write_answer(struct write_job *w, int64_t rev, const struct todo_cha
 	if (w->answer == ANSWER_TODOS_AND_OTHERS)
 		pack_items(&pk, "others", &c->others);
 	pk_kraw(&pk, "warnings",
-		c && array_count(value_of(&c->warnings)) ? buf_slice(&c->warnings) : SLICE_NONE);
+		c && c->warnings.len ? buf_slice(&c->warnings) : slice_of("\x90", 1));
 	pk_end(&pk);
 	rpc_reply(w->call, &b);
 }

@@ -13,6 +13,8 @@
 
 /* --- todo.list --- */
 
+#define LIST_MAX_BYTES (LIMIT_REPLY_BYTES - 4096) /* room for what stands around the items */
+
 static void list_head(struct pk *pk, const char *list, int64_t rev)
 {
 	pk_map(pk);
@@ -21,24 +23,32 @@ static void list_head(struct pk *pk, const char *list, int64_t rev)
 	pk_key(pk, "todos");
 }
 
+static void list_end(struct rpc_call *call, struct pk *pk, uint32_t next)
+{
+	pk_kint_or_nil(pk, "next", next, next != 0);
+	pk_end(pk);
+	rpc_reply(call, pk->b);
+}
+
 static void list_now(struct rpc_call *call, const struct params_todo_list *p, const char *list)
 {
 	const struct todos *t = engine_todos(call->s->config.engine);
 	struct todo_filter filter = { .status_mask = p->statuses,
 				      .ready = p->ready,
-				      .owner = p->owner };
+				      .owner = p->owner,
+				      .offset = (uint32_t)p->offset,
+				      .limit = (uint32_t)MIN2(p->limit, LIMIT_TODOS),
+				      .max_bytes = LIST_MAX_BYTES };
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
 	list_head(&pk, list, todos_rev(t, list));
-	todos_pack(t, list, &filter, &pk);
-	pk_end(&pk);
-	rpc_reply(call, &b);
+	list_end(call, &pk, todos_pack(t, list, &filter, &pk));
 }
 
 struct past_job {
 	struct rpc_call *call;
 	char *list, *owner;
-	int64_t rev;
+	int64_t rev, offset, limit;
 	uint32_t statuses;
 	struct buf items;
 	struct err err;
@@ -67,21 +77,22 @@ static bool past_wants(const struct past_job *j, struct slice item)
 static void past_answer(struct past_job *j)
 {
 	struct buf b = BUF_INIT;
-	_cleanup_buf_ struct buf wanted = BUF_INIT;
-	struct pk pk = rpc_pk(j->call, &b), w = PK_INIT(&wanted);
-	uint32_t n;
+	struct pk pk = rpc_pk(j->call, &b);
+	uint32_t n, at = 0, next = 0;
 	struct mp m = array_open(buf_slice(&j->items), &n);
-	pk_array(&w);
-	for (; n > 0; n--) {
-		struct slice item = mp_skip(&m);
-		if (past_wants(j, item))
-			pk_raw(&w, item);
-	}
-	pk_end(&w);
 	list_head(&pk, j->list, j->rev);
-	shape_items(&pk, buf_slice(&wanted));
+	pk_array(&pk);
+	for (; n > 0 && !next; n--) {
+		struct slice item = mp_skip(&m);
+		if (!past_wants(j, item) || at++ < j->offset)
+			continue;
+		if (at > j->offset + j->limit || b.len + item.len > LIST_MAX_BYTES)
+			next = at - 1;
+		else
+			shape_item(&pk, item);
+	}
 	pk_end(&pk);
-	rpc_reply(j->call, &b);
+	list_end(j->call, &pk, next);
 }
 
 static void past_done(void *arg)
@@ -118,6 +129,8 @@ void rpc_todo_list(struct rpc_call *call, const void *params)
 	j->owner = xslicedup(p->owner);
 	j->rev = p->rev;
 	j->statuses = p->statuses;
+	j->offset = p->offset;
+	j->limit = p->limit ? MIN2(p->limit, LIMIT_TODOS) : LIMIT_TODOS;
 	store_read(call->s->config.store, past_read, past_done, j);
 }
 
@@ -127,18 +140,23 @@ struct history_job {
 	struct rpc_call *call;
 	char *list;
 	int64_t since, rev;
-	uint32_t limit;
+	int64_t last; /* revision sent */
+	uint32_t limit, n;
+	bool more;
 	struct buf b;
 	struct pk pk;
 	struct err err;
 	bool failed;
 };
 
+/* A change too long for any answer is told without its items. */
 static bool history_event(void *arg, const struct todo_event_row *row)
 {
 	struct history_job *j = arg;
 	struct pk *pk = &j->pk;
-	if (pk->b->len + row->before.len + row->after.len + 4096 > LIMIT_REPLY_BYTES)
+	bool fits = pk->b->len + row->before.len + row->after.len <= LIST_MAX_BYTES;
+	j->more = j->n == j->limit || (!fits && j->n > 0);
+	if (row->rev > j->rev || j->more)
 		return false;
 	pk_map(pk);
 	pk_kint(pk, "rev", row->rev);
@@ -146,10 +164,12 @@ static bool history_event(void *arg, const struct todo_event_row *row)
 	pk_kstr(pk, "source", slice_str(row->source));
 	pk_kint_or_nil(pk, "run", (int64_t)row->run, row->run != 0);
 	pk_key(pk, "before");
-	shape_items(pk, row->before);
+	shape_items(pk, fits ? row->before : SLICE_NONE);
 	pk_key(pk, "after");
-	shape_items(pk, row->after);
+	shape_items(pk, fits ? row->after : SLICE_NONE);
 	pk_end(pk);
+	j->last = row->rev;
+	j->n++;
 	return true;
 }
 
@@ -161,9 +181,10 @@ static void history_read(struct sql_reader *r, void *arg)
 	pk_kint(&j->pk, "rev", j->rev);
 	pk_key(&j->pk, "events");
 	pk_array(&j->pk);
-	j->failed =
-		sql_todo_history(r, j->list, j->since, j->limit, history_event, j, &j->err) != 0;
+	j->failed = sql_todo_history(r, j->list, j->since, j->limit + 1, history_event, j,
+				     &j->err) != 0;
 	pk_end(&j->pk);
+	pk_kint_or_nil(&j->pk, "next", j->last, j->more);
 	pk_end(&j->pk);
 }
 
@@ -189,7 +210,7 @@ void rpc_todo_history(struct rpc_call *call, const void *params)
 	j->call = call;
 	j->list = list;
 	j->since = p->since;
-	j->limit = (uint32_t)MIN2(p->limit, UINT32_MAX);
+	j->limit = (uint32_t)MIN2(p->limit, INT32_MAX);
 	j->rev = todos_rev(engine_todos(call->s->config.engine), list);
 	j->pk = rpc_pk(call, &j->b);
 	store_read(call->s->config.store, history_read, history_done, j);

@@ -15,6 +15,7 @@
 #include "daemon/rpc/logcache.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/rundoc.h"
+#include "daemon/rpc/shape.h"
 #include "daemon/store/sql_read.h"
 #include "daemon/store/store.h"
 
@@ -166,7 +167,8 @@ static void wait_gather(struct wait *w)
 		wait_leave(w, i);
 		rundoc_init(d, w->runs[i], w->call->omit_nil);
 		d->max_bytes = d->max_bytes / w->n;
-		d->listed = w->n > 1;
+		if (w->n > 1)
+			d->room = MIN2((size_t)SHAPE_LISTED_BYTES, d->max_bytes);
 		d->output = w->output;
 		d->ops = w->output >= 0 ? RUN_OPS_ALL : RUN_OPS_NONE;
 		if (rundoc_live(d, w->all->s))

@@ -16,6 +16,7 @@ void rundoc_init(struct rundoc *d, uint64_t run, bool omit_nil)
 		.offset = 1,
 		.limit = -1,
 		.output = -1,
+		.room = SHAPE_ROOM,
 		.max_bytes = LIMIT_REPLY_BYTES - OP_BYTES,
 		.pk = { .omit_nil = omit_nil },
 	};
@@ -38,7 +39,7 @@ static void doc_begin(struct rundoc *d, const struct run_row *row)
 	d->next = 0;
 	d->sent = 0;
 	pk_map(&d->pk);
-	shape_run_keys(&d->pk, row, d->listed);
+	shape_run_keys(&d->pk, row, d->room);
 	pk_kint(&d->pk, "ops_total", row->n_ops);
 	if (d->ops != RUN_OPS_NONE) {
 		pk_key(&d->pk, "ops");

@@ -26,7 +26,7 @@ struct rundoc {
 	int64_t limit;	     /* -1: none */
 	int64_t output;	     /* bytes of head and tail each; -1: no `out` */
 	size_t max_bytes;    /* of the document */
-	bool listed;	     /* one of many: see shape_run_keys */
+	size_t room;	     /* for its keys: see shape_run_keys */
 	struct logread *log; /* taken where output >= 0; the owner puts it back */
 
 	/* what came of it */

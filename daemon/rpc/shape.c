@@ -87,11 +87,8 @@ static void run_messages(struct pk *pk, struct slice messages, size_t max)
 	items_up_to(pk, messages, max);
 }
 
-void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed)
+void shape_run_keys(struct pk *pk, const struct run_row *row, size_t room)
 {
-	size_t max_messages = listed ? 16 << 10 : 1 << 20;
-	size_t max_meta = listed ? 4 << 10 : 2 << 20;
-
 	pk_kint(pk, "run", (int64_t)row->run);
 	pk_kstr(pk, "name", slice_str(row->name));
 	pk_kstr(pk, "key", slice_str(row->key));
@@ -109,9 +106,9 @@ void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed)
 	key_time(pk, "created", row->created);
 	key_time(pk, "started", row->started);
 	key_time(pk, "ended", row->ended);
-	run_messages(pk, row->messages, max_messages);
+	run_messages(pk, row->messages, room / 4);
 	run_summary(pk, &row->summary);
-	pk_kraw(pk, "meta", row->meta.len <= max_meta ? row->meta : SLICE_NONE);
+	pk_kraw(pk, "meta", row->meta.len <= room / 2 ? row->meta : SLICE_NONE);
 }
 
 static void op_out(struct pk *pk, const struct shape_out *out)

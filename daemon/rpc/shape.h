@@ -14,12 +14,13 @@
 #include "proto/pack.h"
 
 /*
- * The keys of a run into an open map. A reply has an end: past a megabyte only the first of the
- * messages are shown, and a `meta` beyond two is left out; where many runs are listed the bounds
- * are 16 and 4 KiB.
+ * The keys of a run into an open map. A reply has an end: only the first of the messages are shown
+ * past a quarter of `room`, and a `meta` longer than half of it is left out. Names and folders take
+ * up to 9 KiB more.
  */
-void shape_run_keys(struct pk *pk, const struct run_row *row, bool listed);
-#define SHAPE_LISTED_BYTES (64 << 10) /* a listed run takes less */
+void shape_run_keys(struct pk *pk, const struct run_row *row, size_t room);
+#define SHAPE_ROOM LIMIT_REPLY_BYTES  /* of a run that is shown alone */
+#define SHAPE_LISTED_BYTES (64 << 10) /* of one among many, which takes less with all its names */
 
 /* A packed array of maps (todo items, messages) as a value; absent: nil. Nils in the maps are left
  * out if the packer does so. */

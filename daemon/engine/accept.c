@@ -326,22 +326,21 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 	accept_commit(r, s->batch);
 }
 
-static void check_plan(const struct live_run *r, struct buf *b)
+static void check_plan(const struct live_run *r, struct pk *pk)
 {
-	struct pk pk = PK_INIT(b);
 	_cleanup_buf_ struct buf text = BUF_INIT;
-	pk_map(&pk);
-	pk_key(&pk, "messages");
-	live_pack_plan(r, &pk, &text);
-	pk_kint(&pk, "ops", r->plan->n_ops);
-	pk_kstr(&pk, "group", slice_str(r->group));
-	pk_kint(&pk, "slots", MIN2(r->pool->slots, r->jobs));
-	pk_kstr(&pk, "list", slice_str(r->list));
-	pk_kstr(&pk, "project", slice_str(r->project));
-	pk_end(&pk);
+	pk_map(pk);
+	pk_key(pk, "messages");
+	live_pack_plan(r, pk, &text);
+	pk_kint(pk, "ops", r->plan->n_ops);
+	pk_kstr(pk, "group", slice_str(r->group));
+	pk_kint(pk, "slots", MIN2(r->pool->slots, r->jobs));
+	pk_ktext(pk, "list", slice_str(r->list));
+	pk_ktext(pk, "project", slice_str(r->project));
+	pk_end(pk);
 }
 
-int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings,
+int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct buf *warnings,
 		 struct err *err)
 {
 	struct live_run *r = accept_build(e, 0, batch, err);

@@ -94,9 +94,9 @@ struct engine_submit {
 /* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are
  * appended where not NULL. */
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
-/* The same checks without accepting: 0 and a packed map {messages: [...]} in plan, packed array of
+/* The same checks without accepting: 0 and a map {messages: [...]} written to plan, packed array of
  * str in warnings; or 1. */
-int engine_check(struct engine *e, struct slice batch, struct buf *plan, struct buf *warnings,
+int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct buf *warnings,
 		 struct err *err) _must_check_;
 
 /* --- looking --- */

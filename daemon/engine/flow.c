@@ -177,10 +177,10 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 	if (was_busy && !op_busy(o))
 		sched_release(r, op);
 	flow_effect(r, op, step, input, cause);
-	if (step.next == PHASE_RUNNING) {
+	if (step.next == PHASE_RUNNING)
 		drive_started(r, op);
+	if (step.next == PHASE_RUNNING || step.next == PHASE_BACKOFF)
 		turn_emit_op(r, op);
-	}
 	flow_settle_pending(r);
 }
 

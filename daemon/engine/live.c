@@ -263,11 +263,13 @@ static void pack_plan_op(const struct live_run *r, struct pk *pk, uint32_t op, s
 	pk_end(pk);
 }
 
-/* What would be done, as an array of messages; past LIMIT_PLAN_OPS ops only the counts go on. */
+/* What would be done, as an array of messages: as many ops as fit three quarters of a reply, and as
+ * many messages as fit the rest. */
 void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text)
 {
+	const size_t room = LIMIT_REPLY_BYTES / 4;
 	pk_array(pk);
-	for (uint32_t i = 0; i < r->plan->n_messages; i++) {
+	for (uint32_t i = 0; i < r->plan->n_messages && pk->b->len < 4 * room - room / 8; i++) {
 		const struct plan_message *pm = &r->plan->messages[i];
 		pk_map(pk);
 		pk_kint(pk, "index", i + 1);
@@ -276,8 +278,8 @@ void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text)
 		pk_kint(pk, "count", pm->count);
 		pk_key(pk, "ops");
 		pk_array(pk);
-		for (uint32_t op = pm->first; op < MIN2(pm->first + pm->count, LIMIT_PLAN_OPS);
-		     op++)
+		uint32_t end = MIN2(pm->first + pm->count, LIMIT_PLAN_OPS);
+		for (uint32_t op = pm->first; op < end && pk->b->len < 3 * room; op++)
 			pack_plan_op(r, pk, op, text);
 		pk_end(pk);
 		pk_end(pk);

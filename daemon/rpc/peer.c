@@ -160,6 +160,8 @@ void peer_close(struct peer *p, const char *why)
 	if (p->dead)
 		return;
 	p->dead = true;
+	if (why && evbuffer_get_length(p->out) > 0)
+		evbuffer_write(p->out, p->fd); /* what was answered before it went wrong */
 	event_del(p->ev_read);
 	event_del(p->ev_write);
 	event_del(p->ev_more);

@@ -48,16 +48,17 @@ void rpc_batch_submit(struct rpc_call *call, const void *params)
 void rpc_batch_check(struct rpc_call *call, const void *params)
 {
 	const struct params_batch_check *p = params;
-	_cleanup_buf_ struct buf plan = BUF_INIT, warnings = BUF_INIT;
+	_cleanup_buf_ struct buf warnings = BUF_INIT;
 	struct buf b = BUF_INIT;
+	struct pk pk = rpc_pk(call, &b);
 	struct err err = ERR_INIT;
-	if (engine_check(call->s->config.engine, p->batch, &plan, &warnings, &err)) {
+	pk_map(&pk);
+	pk_key(&pk, "plan");
+	if (engine_check(call->s->config.engine, p->batch, &pk, &warnings, &err)) {
+		buf_done(&b);
 		rpc_fail(call, &err);
 		return;
 	}
-	struct pk pk = rpc_pk(call, &b);
-	pk_map(&pk);
-	pk_kraw(&pk, "plan", buf_slice(&plan));
 	pk_kraw(&pk, "warnings", buf_slice(&warnings));
 	pk_end(&pk);
 	rpc_reply(call, &b);

@@ -518,6 +518,18 @@ def rows(*table):
     return decorate
 
 
+def together(*table):
+    """As `rows`, for rows that cannot disturb each other: one test, one box, a subtest of each row."""
+    def decorate(body):
+        def test(self):
+            for sentence, *args in table:
+                with self.subTest(sentence):
+                    body(self, *args)
+        test.__doc__ = body.__doc__
+        return test
+    return decorate
+
+
 def slug(sentence):
     return '_'.join(''.join(c if c.isalnum() else ' ' for c in sentence.lower()).split())
 

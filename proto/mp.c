@@ -1,6 +1,7 @@
 #include "proto/mp.h"
 
 #include "common/cleanup.h"
+#include "proto/limits.h"
 
 /* clang-format off */
 const struct mp_shape mp_shapes[256] = {
@@ -167,6 +168,31 @@ bad:
 _Static_assert(MP_STR == MP_FLOAT + 1 && MP_BIN > MP_STR && MP_ARRAY > MP_STR && MP_MAP > MP_STR &&
 		       MP_EXT > MP_STR,
 	       "those with a length come last");
+
+unsigned mp_depth(struct slice value)
+{
+	uint64_t left[LIMIT_DEPTH_IN] = { 1 };
+	unsigned depth = 0, deepest = 0;
+	struct mp m = mp_of(value);
+	for (;;) {
+		while (left[depth] == 0) {
+			if (depth-- == 0)
+				return deepest;
+		}
+		left[depth]--;
+		struct mp_value v = mp_next(&m);
+		if (v.type == MP_BAD)
+			return deepest;
+		if (v.type != MP_ARRAY && v.type != MP_MAP)
+			continue;
+		deepest = MAX2(deepest, depth + 1);
+		if (v.count == 0)
+			continue;
+		if (depth + 1 == LIMIT_DEPTH_IN)
+			return deepest;
+		left[++depth] = v.type == MP_MAP ? 2 * (uint64_t)v.count : v.count;
+	}
+}
 
 struct slice mp_find(struct slice map, const char *key)
 {

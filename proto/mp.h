@@ -91,6 +91,10 @@ enum mp_type mp_peek(const struct mp *m);
 /* Steps over one whole value; its bytes. On what cannot be: SLICE_NONE, and the cursor at the end.
  */
 struct slice mp_skip(struct mp *m);
+/* How many containers stand within each other in a value of ours; at most LIMIT_DEPTH_IN are
+ * counted.
+ */
+unsigned mp_depth(struct slice value);
 /* Looks `key` up in the map whose bytes are `map` (an empty array counts as an empty map); absent
  * or nil gives SLICE_NONE. */
 struct slice mp_find(struct slice map, const char *key);

@@ -194,6 +194,16 @@ void rpc_reply(struct rpc_call *call, struct buf *result)
 			  LIMIT_REPLY_BYTES);
 		return;
 	}
+	if (call->kind == CALL_ASYNC &&
+	    call->push_depth + 1 + mp_depth(buf_slice(result)) > LIMIT_DEPTH_OUT) {
+		buf_done(result);
+		rpc_failf(
+			call, E_LIMIT,
+			"the push would be nested more than %d deep: give one without an array at "
+			"its end",
+			LIMIT_DEPTH_OUT);
+		return;
+	}
 	if (c && call->kind != CALL_NOTIFY) {
 		call_head(call, false, &head);
 		peer_send(c->peer, buf_slice(&head));
@@ -257,7 +267,7 @@ static void put_array(struct buf *b, uint32_t count)
 	}
 }
 
-void rpc_push_prefix(struct slice push, struct buf *b)
+unsigned rpc_push_prefix(struct slice push, struct buf *b)
 {
 	struct pk pk = PK_INIT(b);
 	put_array(b, 3);
@@ -265,7 +275,7 @@ void rpc_push_prefix(struct slice push, struct buf *b)
 	if (!push.p) {
 		pk_str(&pk, slice_str("batchd.event"));
 		put_array(b, 1);
-		return;
+		return 2;
 	}
 	uint32_t count;
 	struct mp m = array_open(push, &count);
@@ -278,7 +288,7 @@ void rpc_push_prefix(struct slice push, struct buf *b)
 	    (last.len && mp_peek(&(struct mp){ last.p, last.p + last.len }) != MP_ARRAY)) {
 		put_array(b, count);
 		buf_add(b, args, (size_t)(m.p - args));
-		return;
+		return 2;
 	}
 	uint32_t inner;
 	struct mp in = array_open(last, &inner);
@@ -286,6 +296,7 @@ void rpc_push_prefix(struct slice push, struct buf *b)
 	buf_add(b, args, (size_t)(last.p - args));
 	put_array(b, inner + 1);
 	buf_add(b, in.p, (size_t)(in.end - in.p));
+	return 3;
 }
 
 /* --- requests --- */
@@ -408,7 +419,7 @@ static void async_refused(struct rpc_conn *c, const struct method *m, struct sli
 	}
 	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
 	call->method = m;
-	rpc_push_prefix(push, &call->push);
+	call->push_depth = rpc_push_prefix(push, &call->push);
 	rpc_fail(call, e);
 }
 
@@ -426,7 +437,7 @@ static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
 	if (must_wait(c, a->method))
 		return PEER_LATER;
 	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
-	rpc_push_prefix(a->push, &call->push);
+	call->push_depth = rpc_push_prefix(a->push, &call->push);
 	async_params(a->params, &wrapped);
 	call_dispatch(call, c, a->method, buf_slice(&wrapped));
 	return PEER_TAKEN;

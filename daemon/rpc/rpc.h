@@ -102,6 +102,7 @@ struct rpc_call {
 	const struct method *method;
 	unsigned flags;	 /* of its row, once it has been called */
 	struct buf push; /* CALL_ASYNC: what stands before the result */
+	unsigned push_depth;
 	/* The connection is gone before the answer: not called unless set; must end in rpc_fail().
 	 */
 	void (*gone)(struct rpc_call *call);
@@ -132,9 +133,10 @@ bool rpc_expects(void *user);
 
 /*
  * What stands before an event of a push [method, args...] (SLICE_NONE: the default
- * ["batchd.event"]): the frame up to where the event goes, which is always its last value.
+ * ["batchd.event"]): the frame up to where the event goes, which is always its last value. Returns
+ * how many containers are open there.
  */
-void rpc_push_prefix(struct slice push, struct buf *b);
+unsigned rpc_push_prefix(struct slice push, struct buf *b);
 
 /* --- handlers; rpc_ID for each row of proto/methods.def that is offered --- */
 

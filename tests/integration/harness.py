@@ -519,13 +519,13 @@ def rows(*table):
 
 
 def together(*table):
-    """As `rows`, for rows that cannot disturb each other: one test, one box, a subtest of each row."""
+    """As `rows`, for rows that cannot disturb each other: one test with one box, a subtest of each row."""
     def decorate(body):
         def test(self):
             for sentence, *args in table:
                 with self.subTest(sentence):
                     body(self, *args)
-        test.__doc__ = body.__doc__
+        test.together = True
         return test
     return decorate
 
@@ -537,6 +537,9 @@ def slug(sentence):
 def expand(cls):
     """Class decorator: turns the rows of its table methods into tests of their own."""
     for name, body in list(vars(cls).items()):
+        if hasattr(body, 'together'):
+            delattr(cls, name)
+            setattr(cls, 'test_' + name, body)
         table = getattr(body, 'rows', None)
         if table is None:
             continue

@@ -167,6 +167,30 @@ START_TEST(test_bad)
 }
 END_TEST
 
+START_TEST(test_depth)
+{
+	static const struct {
+		const char *text;
+		unsigned depth;
+	} rows[] = { { "7", 0 },
+		     { "[]", 1 },
+		     { "{}", 1 },
+		     { "[1, [], 2]", 2 },
+		     { "{'a': {'b': [1, {}]}, 'c': []}", 4 },
+		     { "[[[1]], [[[2]]], [3]]", 4 } };
+	char deep[41];
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct buf b = BUF_INIT;
+		ck_assert_uint_eq(mp_depth(mp_text(&b, rows[i].text)), rows[i].depth);
+		buf_done(&b);
+	}
+	memset(deep, 0x91, sizeof(deep));
+	deep[sizeof(deep) - 1] = (char)0xc0;
+	ck_assert_uint_eq(mp_depth(slice_of(deep, sizeof(deep))), LIMIT_DEPTH_IN);
+	ck_assert_uint_eq(mp_depth(slice_of("\x92\x90", 2)), 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("mp");
@@ -176,6 +200,7 @@ int main(void)
 	tcase_add_test(t, test_skip);
 	tcase_add_test(t, test_find);
 	tcase_add_test(t, test_bad);
+	tcase_add_test(t, test_depth);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

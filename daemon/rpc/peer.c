@@ -165,18 +165,18 @@ void peer_close(struct peer *p, const char *why)
 	event_del(p->ev_read);
 	event_del(p->ev_write);
 	event_del(p->ev_more);
-	if (p->ev_gone) {
+	if (p->ev_gone)
 		event_del(p->ev_gone);
-		close(p->gone_fd);
-	}
-	close(p->fd);
-	p->fd = -1;
 	list_del(&p->list);
 	list_add_tail(&p->hub->dead, &p->list);
 	p->hub->held -= p->charged;
 	p->charged = 0;
 	hub_reap_soon(p->hub);
-	p->hub->closed(p->user, why);
+	p->hub->closed(p->user, why); /* who sees the end finds it in the log */
+	if (p->ev_gone)
+		close(p->gone_fd);
+	close(p->fd);
+	p->fd = -1;
 }
 
 /* --- in --- */

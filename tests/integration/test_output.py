@@ -42,33 +42,9 @@ class Output(Case):
         self.assertGreaterEqual(times[-1] - times[0], 250)
         self.assertLess(abs(times[0] - time.time() * 1000), 60000)
 
-    def test_offset_limit_tail_lines(self):
-        run = self.ops(bash('seq 1 100'))['run']
-        whole = b''.join(b'%d\n' % i for i in range(1, 101))
-        get = lambda **k: self.box.call('run.output', dict({'run': run, 'op': 1, 'stream': 'stdout'}, **k))
-        self.match({'data': whole, 'offset': 0, 'size': len(whole), 'end': True, 'dropped': 0}, get())
-        self.match({'data': whole[10:20], 'offset': 10, 'size': len(whole)}, get(offset=10, limit=10))
-        self.match({'data': whole[-7:], 'offset': len(whole) - 7}, get(tail=7))
-        self.match({'data': b'98\n99\n100\n'}, get(lines=3))
-        self.match({'data': whole}, get(lines=1000))
-        self.match({'data': b''}, get(offset=100000))
-        self.match({'data': b'', 'offset': len(whole)}, get(offset=len(whole)))
-
     def test_lines_of_a_last_line_without_newline(self):
         run = self.ops(bash('printf "a\\nb\\nc"'))['run']
         self.assertEqual(self.box.call('run.output', run=run, op=1, lines=2)['data'], b'b\nc')
-
-    def test_pages_make_the_whole(self):
-        run = self.ops(bash('seq 1 30000'))['run']
-        data, offset = b'', 0
-        while True:
-            r = self.box.call('run.output', run=run, op=1, stream='stdout', offset=offset, limit=1000)
-            self.assertLessEqual(len(r['data']), 1000)
-            data += r['data']
-            offset = r['offset'] + len(r['data'])
-            if offset >= r['size']:
-                break
-        self.assertEqual(data, b''.join(b'%d\n' % i for i in range(1, 30001)))
 
     def test_a_default_page_is_a_mebibyte(self):
         run = self.ops(bash('head -c 3000000 /dev/zero'))['run']
@@ -87,20 +63,6 @@ class Output(Case):
             f.write('\n')
         b.wait(run)
         self.match({'data': b'first\nsecond\n', 'end': True}, b.call('run.output', run=run, op=1))
-
-    def test_by_id_and_by_attempt(self):
-        b = self.box
-        run = b.run(batch([bash('echo try $BATCHD_ATTEMPT; test $BATCHD_ATTEMPT = 2', id='me', retries=1, retry_delay=0)]))['run']
-        self.assertEqual(b.call('run.output', run=run, op='me')['data'], b'try 2\n')
-        self.assertEqual(b.call('run.output', run=run, op=1, attempt=1)['data'], b'try 1\n')
-        self.assertEqual(b.call('run.output', run=run, op=1, attempt=2)['data'], b'try 2\n')
-
-    def test_unknown(self):
-        run = self.ops(bash('echo x'))['run']
-        self.refused('E_NOT_FOUND', 'run.output', {'run': 99, 'op': 1}, '99')
-        self.refused('E_NOT_FOUND', 'run.output', {'run': run, 'op': 2})
-        self.refused('E_NOT_FOUND', 'run.output', {'run': run, 'op': 'ghost'}, 'ghost')
-        self.refused('E_PARAMS', 'run.output', {'run': run, 'op': 1, 'stream': 'nonsense'}, 'stream')
 
     def test_many_ops_do_not_mix(self):
         run = self.ops(*[bash('for i in {1..50}; do echo %d; done' % i) for i in range(40)])['run']
@@ -178,49 +140,6 @@ class Follow(Case):
             e = r.wait_event(lambda e: e.get('run') == run)
             if wanted(e):
                 return e
-
-    def test_data_is_pushed_as_it_comes(self):
-        b = self.box
-        gate = b.fifo('gate')
-        run = b.submit(batch([bash('echo first; read x < gate; echo second >&2')], held=True))
-        r = b.connect()
-        r.call('run.subscribe', run=run, output='data')
-        b.call('run.resume', run=run)
-        got = {'stdout': b'', 'stderr': b''}
-
-        def take(e):
-            if e['type'] == 'op.output':
-                stream = {1: 'stdout', 2: 'stderr'}.get(e['stream'], e['stream'])
-                self.assertEqual(e['op'], 1)
-                self.assertGreaterEqual(e['size'], e['offset'] + len(e['data']))
-                got[stream] += e['data']
-            return True
-        while got['stdout'] != b'first\n':
-            self.events(r, run, take)
-        with open(gate, 'w') as f:
-            f.write('\n')
-        while got['stderr'] != b'second\n':
-            self.events(r, run, take)
-        self.events(r, run, lambda e: e['type'] == 'run.state' and e['state'] == 'succeeded')
-
-    def test_sizes(self):
-        b = self.box
-        run = b.submit(batch([bash('printf 12345')], held=True))
-        r = b.connect()
-        r.call('run.subscribe', run=run, output='sizes')
-        b.call('run.resume', run=run)
-        e = self.events(r, run, lambda e: e['type'] == 'op.output')
-        self.assertNotIn('data', {k for k, v in e.items() if v is not None})
-        self.assertEqual(e['size'], 5)
-
-    def test_none_unless_asked(self):
-        b = self.box
-        run = b.submit(batch([bash('echo x')], held=True))
-        r = b.connect()
-        r.call('run.subscribe', run=run)
-        b.call('run.resume', run=run)
-        self.events(r, run, lambda e: self.assertNotEqual(e['type'], 'op.output') or
-                    e['type'] == 'run.state' and e['state'] == 'succeeded')
 
     def test_all_output_has_come_before_the_end(self):
         b = self.box

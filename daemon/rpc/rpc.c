@@ -467,10 +467,11 @@ static bool take_int(struct mp *m, int64_t max, int64_t *ret)
 	return v.type == MP_INT && v.i >= 0 && v.i <= max;
 }
 
+/* A name is a str; pynvim greets with one that is bin. */
 static bool take_method(struct mp *m, struct slice *ret_name, struct slice *ret_params)
 {
 	struct mp_value name = mp_next(m);
-	if (name.type != MP_STR)
+	if (name.type != MP_STR && name.type != MP_BIN)
 		return false;
 	*ret_name = name.bytes;
 	*ret_params = mp_skip(m);

@@ -31,8 +31,8 @@ class Methods(Case):
         self.box.wait(run)
         return run
 
-    def running(self, command='exec sleep 60', **keys):
-        run = self.box.submit(batch([bash('touch up; ' + command, id='it')]), **keys)
+    def running(self, before=':', command='exec sleep 60', **keys):
+        run = self.box.submit(batch([bash('%s; touch up; %s' % (before, command), id='it')]), **keys)
         until(lambda: self.box.exists('up'), 'the op')
         os.unlink(self.box.path('up'))
         return run
@@ -126,7 +126,7 @@ class Results(Methods):
     def test_run_cancel(self):
         """`run.cancel` {run, op?, signal?, grace?, now?} → run (`signal`: sends only that)"""
         b = self.box
-        run = self.running("trap 'echo usr1' USR1; while :; do sleep .02; done")
+        run = self.running("trap 'echo usr1' USR1", 'while :; do sleep .02; done')
         for name in ('USR1', 'SIGUSR1', 'sigusr1', '10'):
             self.match({'state': 'running'}, self.call(RUN, 'run.cancel', run=run, signal=name))
         until(lambda: b.output(run, 1).count(b'usr1') >= 1, 'the signal')
@@ -135,7 +135,7 @@ class Results(Methods):
         self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 7}, '7')
         self.call(RUN, 'run.cancel', run=run, op='it', grace='1s')
         self.match({'state': 'failed', 'ops': [{'state': 'cancelled', 'cause': 'cancel', 'signal': 'SIGTERM'}]}, b.wait(run) and b.get(run))
-        run = self.running("trap '' TERM; while :; do sleep .02; done")
+        run = self.running("trap '' TERM", 'while :; do sleep .02; done')
         self.call(RUN, 'run.cancel', run=run, grace=0)
         self.match({'state': 'cancelled', 'ops': [{'signal': 'SIGKILL'}]}, b.wait(run) and b.get(run))
         for now in (False, True):

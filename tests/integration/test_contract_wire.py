@@ -46,6 +46,7 @@ class Frames(Wire):
     @together(
         ('`[0, msgid, method, params]`', pack([0, 7, 'rpc.hello', []])),
         ('heads of any width', b'\xdc\x00\x04\xcd\x00\x00\xd3' + struct.pack('>q', 7) + b'\xdb\x00\x00\x00\x09rpc.hello\xdd\x00\x00\x00\x00'),
+        ('a method as bin', pack([0, 7, b'rpc.hello', []])),
         ('integral floats count as integers', b'\x94\x00\xcb' + struct.pack('>d', 7) + pack('rpc.hello') + b'\x90'),
     )
     def a_request_is(self, data):
@@ -77,7 +78,7 @@ class Frames(Wire):
         ('a `msgid` beyond u64', b'\x94\x00\xcb' + struct.pack('>d', 1e30) + pack('rpc.hello') + b'\x90'),
         ('a `msgid` that is a fraction', pack([0, 1.5, 'rpc.hello', []])),
         ('a method that is an int', pack([0, 1, 2, []])),
-        ('a method that is bin', pack([0, 1, b'rpc.hello', []])),
+        ('a method that is nil', pack([0, 1, None, []])),
         ('an ext type', pack([0, 1, 'rpc.hello', [msgpack.ExtType(5, b'x')]])),
         ('a timestamp', pack([0, 1, 'rpc.hello', [{'client': msgpack.Timestamp(1, 0)}]])),
         ('a length prefix', struct.pack('>I', 20) + pack([0, 1, 'rpc.hello', []])),
@@ -592,6 +593,7 @@ class Values(Wire):
             self.assertEqual(e.symbol, symbol, e.text)
 
     @together(
+        ('a method as bin', pack([0, 7, b'rpc.hello', []])),
         ('integral floats count as integers', {'run': 1.0, 'limit': 1.0}, None), ('a fraction does not', {'run': 1.5}, 'E_PARAMS'), ('a str does not', {'run': '1'}, 'E_PARAMS'),
         ('nor a bool', {'run': True}, 'E_PARAMS'), ('beyond 2^53', {'run': (1 << 53) + 1}, 'E_PARAMS'), ('2^53 is one', {'run': 1 << 53}, 'E_NOT_FOUND'),
         ('2.0^53 is one', {'run': 2.0 ** 53}, 'E_NOT_FOUND'), ('2.0^54 is not', {'run': 2.0 ** 54}, 'E_PARAMS'), ('infinity', {'run': float('inf')}, 'E_PARAMS'),

@@ -22,7 +22,7 @@ static const struct {
 	{ "msgid 2^32", BYTES("\x94\x00\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xa1x\x90") },
 	{ "msgid nil", BYTES("\x94\x00\xc0\xa1x\x90") },
 	{ "a method that is an int", BYTES("\x94\x00\x01\x02\x90") },
-	{ "a method that is bin", BYTES("\x94\x00\x01\xc4\x01x\x90") },
+	{ "a method that is nil", BYTES("\x94\x00\x01\xc0\x90") },
 	{ "a notification of four", BYTES("\x94\x02\xa1x\x90\xc0") },
 	{ "a response of three", BYTES("\x93\x01\x01\xc0") },
 	{ "a response to no msgid", BYTES("\x94\x01\xc0\xc0\xc0") },
@@ -68,6 +68,7 @@ START_TEST(a_response_and_unknown_notifications_are_ignored)
 	struct client *c = client_new();
 	send_bytes(c, BYTES("\x94\x01\x05\xc0\xc3"));
 	send_bytes(c, BYTES("\x93\x02\xa7no.such\x90"));
+	send_bytes(c, BYTES("\x93\x02\xc4\x07no.such\x90"));
 	send_bytes(c, BYTES("\x93\x02\xb0nvim_error_event\x92\x00\xa1x"));
 	send_bytes(c, BYTES("\x93\x02\xadrpc.async\x00\x00\x00\x00\x90"));
 	send_bytes(c, BYTES("\x93\x02\xa9rpc.async\x91\x81\xa4push\x01"));

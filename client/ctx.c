@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -138,23 +137,6 @@ void ctx_disconnect(struct ctx *c)
 	c->conn = conn_free(c->conn);
 }
 
-/* Watches the folder the socket appears in; -1 where that cannot be: then only the retries find it.
- */
-static int ctx_watch_folder(const char *socket)
-{
-	_cleanup_free_ char *dir = xstrdup(socket);
-	char *slash = strrchr(dir, '/');
-	if (!slash)
-		return -1;
-	*(slash == dir ? slash + 1 : slash) = '\0';
-	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (fd >= 0 && inotify_add_watch(fd, dir, IN_MOVED_TO | IN_CREATE) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 /* Waits for the folder to change, a signal, or `ms`. The signal's number, else 0. */
 static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 {
@@ -182,7 +164,7 @@ static int ctx_open(struct ctx *c, struct err *e)
 	if (r != -ECONNRESET)
 		return r;
 	int64_t deadline = time_mono_ms() + RESET_WAIT_MS, pause = RETRY_MIN_MS;
-	_cleanup_close_ int watch_fd = ctx_watch_folder(c->socket);
+	_cleanup_close_ int watch_fd = unix_watch(c->socket);
 	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0;
 	     pause = MIN2(pause * 2, RETRY_MAX_MS)) {
 		ctx_wait_change(watch_fd, -1, MIN2(pause, left));
@@ -212,7 +194,7 @@ int ctx_connect(struct ctx *c, enum ctx_start start)
 int ctx_reconnect(struct ctx *c, int signal_fd)
 {
 	int64_t deadline = time_mono_ms() + RECONNECT_MS, pause = RETRY_MIN_MS;
-	_cleanup_close_ int watch_fd = ctx_watch_folder(c->socket);
+	_cleanup_close_ int watch_fd = unix_watch(c->socket);
 	struct err e = ERR_INIT;
 	ctx_disconnect(c);
 	for (bool told = false;; pause = MIN2(pause * 2, RETRY_MAX_MS)) {

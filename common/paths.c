@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -249,6 +250,38 @@ int unix_connect(const char *path, int type)
 	if (fd >= 0)
 		close(fd);
 	return r;
+}
+
+int unix_watch(const char *path)
+{
+	_cleanup_free_ char *dir = xstrdup(path);
+	char *slash = strrchr(dir, '/');
+	if (!slash)
+		return -EINVAL;
+	*(slash == dir ? slash + 1 : slash) = '\0';
+	_cleanup_close_ int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (fd < 0 || inotify_add_watch(fd, dir, IN_MOVED_TO | IN_CREATE) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+char *unix_bound_path(int fd)
+{
+	struct sockaddr_un sun = { 0 };
+	socklen_t len = sizeof(sun);
+	if (getsockname(fd, (struct sockaddr *)&sun, &len) < 0 || sun.sun_path[0] != '/')
+		return NULL;
+	return xslicedup(slice_of(sun.sun_path, strnlen(sun.sun_path, sizeof(sun.sun_path))));
+}
+
+bool unix_is_bound(const char *path)
+{
+	/* The kernel finds a socket of another type than ours, or none at all (unix(7),
+	 * connect(2)). */
+	int fd = unix_connect(path, SOCK_DGRAM);
+	if (fd >= 0)
+		close(fd);
+	return fd == -EPROTOTYPE || fd >= 0;
 }
 
 int unix_listen(const char *path, int type, int backlog)

@@ -6,6 +6,8 @@
 #ifndef COMMON_PATHS_H
 #define COMMON_PATHS_H
 
+#include <stdbool.h>
+
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/slice.h"
@@ -32,8 +34,8 @@ char *path_default_state(struct err *e);
 char *path_default_config(void);
 /*
  * Where a program of ours is: in one of the places (NULL-terminated, relative to the folder of the
- * program `beside`, NULL: our own), at `installed` (NULL: unknown), or by the last part of the first
- * place's name in PATH. Absolute and malloced; NULL: nowhere.
+ * program `beside`, NULL: our own), at `installed` (NULL: unknown), or by the last part of the
+ * first place's name in PATH. Absolute and malloced; NULL: nowhere.
  */
 char *path_find_program(const char *beside, const char *const *places, const char *installed);
 /* batchd-spawner's, beside batchd. */
@@ -48,6 +50,13 @@ int path_check_private(const char *socket, struct err *e);
 /* Connected stream or seqpacket socket (SOCK_STREAM, SOCK_SEQPACKET), non-blocking if flags say so;
  * or -errno. */
 int unix_connect(const char *path, int type);
+/* An inotify fd that becomes readable when something is put into the socket's folder, or -errno. */
+int unix_watch(const char *path);
+/* The absolute path a socket is bound to, malloced; NULL: it has none. */
+char *unix_bound_path(int fd);
+/* Is somebody's open socket bound there? Told without connecting, which would wake a service that
+ * is started by connections. */
+bool unix_is_bound(const char *path);
 /*
  * Listening socket bound beside `path` and renamed over it, mode 0600, so nobody ever meets a bound
  * but deaf or open socket. Or -errno.

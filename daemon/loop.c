@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -21,6 +22,7 @@
 #include "daemon/exec/runlog.h"
 #include "daemon/rpc/server.h"
 #include "daemon/store/store.h"
+#include "daemon/takeover.h"
 
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
@@ -35,6 +37,7 @@ struct lost_list {
 struct batchd {
 	const struct config *config;
 	char *socket, *state_dir;
+	struct stat own_socket; /* as we bound it; st_ino 0: it is not of our making */
 	struct event_base *base;
 	struct event *deadline;
 	struct event *signals[2];
@@ -49,6 +52,7 @@ struct batchd {
 	struct rpc_server *rpc;
 	struct lost_list *lost;
 	bool stopping, draining;
+	bool failed; /* cannot go on */
 };
 
 /* --- engine -> world --- */
@@ -166,6 +170,21 @@ static void on_respawned(void *arg)
 	log_warn("the spawner ended unexpectedly and was started again");
 }
 
+static void stop_now(struct batchd *b)
+{
+	b->stopping = true;
+	event_base_loopbreak(b->base);
+}
+
+/* Started again by systemd, we have it start batchd-spawner.service again as well. */
+static void on_spawner_gone(void *arg)
+{
+	struct batchd *b = arg;
+	log_error("there is no spawner: is batchd-spawner.service running?");
+	b->failed = true;
+	stop_now(b);
+}
+
 /* --- start --- */
 
 static void todo_item(void *arg, const struct todo_row *row)
@@ -219,10 +238,12 @@ static int open_store(struct batchd *b, const struct batchd_options *o, struct e
 		.base = b->base,
 		.sync_log = runlog_sync,
 		.socket = b->socket,
-		.wait_lock = o->systemd,
 	};
 	pid_t holder;
-	int r = store_open(&sc, &b->store, &holder, e);
+	int r;
+	while ((r = store_open(&sc, &b->store, &holder, e)) == STORE_LOCKED && o->systemd)
+		if (takeover_ask(holder, e))
+			return 1;
 	return r == STORE_LOCKED ? BATCHD_RUNNING : r;
 }
 
@@ -270,16 +291,18 @@ static int make_executors(struct batchd *b, const struct batchd_options *o, stru
 	b->work = work_new(b->base, FILE_THREADS);
 	b->output = output_new(b->base, runs_dir, OUTPUT_PUMPS, &oe);
 	b->files = exec_file_new(b->work, b->output, &ee);
-	_cleanup_free_ char *socket = xasprintf("%s.spawner", b->socket);
+	_cleanup_free_ char *home = xasprintf("%s/spawner", b->state_dir);
 	struct exec_local_config lc = {
 		.base = b->base,
 		.spawner_program = o->spawner_program,
-		.socket = socket,
+		.socket = o->spawner_socket,
+		.home = home,
 		.store_id = store_id(b->store),
 		.can_start = !o->systemd,
 		.output = b->output,
 		.events = ee,
 		.respawned = on_respawned,
+		.gone = on_spawner_gone,
 	};
 	return exec_local_new(&lc, &b->local, e);
 }
@@ -296,18 +319,12 @@ static int recover(struct batchd *b, struct err *e)
 	    store_load_runs(b->store, recover_run, b, e))
 		return 1;
 	exec_local_recover(b->local, recover_attempt, recover_cap, b);
-	engine_recover_done(b->engine, store_rebooted(b->store));
+	engine_recover_done(b->engine, store_rebooted(b->store) || exec_local_is_swept(b->local));
 	store_mark_boot(b->store);
 	return 0;
 }
 
 /* --- stopping --- */
-
-static void stop_now(struct batchd *b)
-{
-	b->stopping = true;
-	event_base_loopbreak(b->base);
-}
 
 static void on_drain_over(evutil_socket_t fd, short what, void *arg)
 {
@@ -353,13 +370,27 @@ static void on_status(void *arg, struct pk *pk)
 	pk_kbool(pk, "draining", b->draining);
 }
 
+static int listen_self(struct batchd *b, int *ret, struct err *e)
+{
+	if (unix_is_bound(b->socket))
+		return err_set(e, 0,
+			       "somebody listens at '%s': systemd for batchd.service (`batchctl "
+			       "daemon start` starts that one), or the batchd of another state "
+			       "folder; name another --socket",
+			       b->socket);
+	int fd = unix_listen(b->socket, SOCK_STREAM, LISTEN_BACKLOG);
+	if (fd < 0 || lstat(b->socket, &b->own_socket) < 0)
+		return err_set(e, 0, "cannot listen at '%s': %s", b->socket,
+			       strerror(fd < 0 ? -fd : errno));
+	*ret = fd;
+	return 0;
+}
+
 static int listen_now(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
 	int fd = o->listen_fd;
-	if (fd < 0)
-		fd = unix_listen(b->socket, SOCK_STREAM, LISTEN_BACKLOG);
-	if (fd < 0)
-		return err_set(e, 0, "cannot listen at '%s': %s", b->socket, strerror(-fd));
+	if (fd < 0 && listen_self(b, &fd, e))
+		return 1;
 	fd_set_nonblock(fd, true);
 	struct rpc_config rc = {
 		.base = b->base,
@@ -480,7 +511,7 @@ static void turn(struct batchd *b)
 		b->stopping = true;
 }
 
-void batchd_run(struct batchd *b)
+int batchd_run(struct batchd *b)
 {
 	notify_send("READY=1");
 	while (!b->stopping) {
@@ -490,6 +521,16 @@ void batchd_run(struct batchd *b)
 		event_base_loop(b->base, EVLOOP_ONCE);
 	}
 	notify_send("STOPPING=1");
+	return b->failed;
+}
+
+/* The path is taken away only from our own socket: systemd may have put one of its own there. */
+static void unlink_socket(const struct batchd *b)
+{
+	struct stat st;
+	if (b->own_socket.st_ino != 0 && lstat(b->socket, &st) == 0 &&
+	    st.st_ino == b->own_socket.st_ino && st.st_dev == b->own_socket.st_dev)
+		unlink(b->socket);
 }
 
 /* What has happened is stored and acknowledged: the turn on its way, then the one that gathered
@@ -509,7 +550,7 @@ static void settle_up(struct batchd *b)
 struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
-		unlink(b->socket);
+		unlink_socket(b);
 		rpc_server_quiet(b->rpc);
 	}
 	settle_up(b);

@@ -13,11 +13,13 @@
 struct batchd;
 
 struct batchd_options {
-	const char *socket;	     /* absolute */
+	const char *socket;	     /* absolute; clients connect there */
+	const char *spawner_socket;  /* absolute */
 	const char *state_dir;	     /* absolute */
 	const char *spawner_program; /* absolute, or a name for PATH */
 	int listen_fd;		     /* by socket activation, else -1 */
-	bool systemd;		     /* started by it: the spawner is a service of its own */
+	bool systemd; /* activated by it: the spawner is a service of its own, and a batchd that was
+			 started by hand makes room */
 };
 
 /* batchd_open: another batchd holds the state folder (ret_holder: its pid or 0). */
@@ -27,8 +29,8 @@ struct batchd_options {
  */
 int batchd_open(const struct batchd_options *options, const struct config *config,
 		struct batchd **ret, struct err *e) _must_check_;
-/* Runs until told to stop. Ops are left to the spawner. */
-void batchd_run(struct batchd *b);
+/* Runs until told to stop: 0, or 1 when it cannot go on. Ops are left to the spawner. */
+int batchd_run(struct batchd *b) _must_check_;
 struct batchd *batchd_close(struct batchd *b);
 
 #endif

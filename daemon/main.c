@@ -11,7 +11,6 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <poll.h>
@@ -143,10 +142,7 @@ static bool listens_elsewhere(const struct options *o)
 static int already_running(const struct options *o)
 {
 	const char *socket = o->socket;
-	_cleanup_free_ char *dir = xstrdup(socket);
-	*strrchr(dir, '/') = '\0';
-	_cleanup_close_ int watch = inotify_init1(IN_CLOEXEC);
-	inotify_add_watch(watch, dir, IN_MOVED_TO | IN_CREATE);
+	_cleanup_close_ int watch = unix_watch(socket);
 	int64_t end = time_mono_ms() + (listens_elsewhere(o) ? 0 : ALREADY_WAIT_MS);
 	for (;;) {
 		int fd = unix_connect(socket, SOCK_STREAM);
@@ -225,9 +221,12 @@ static int run(const struct options *o, const struct config *config, int word)
 {
 	struct err e = ERR_INIT;
 	_cleanup_free_ char *spawner = find_spawner();
+	_cleanup_free_ char *spawner_socket = xasprintf("%s.spawner", o->socket);
 	int listen_fd = notify_listen_fd();
+	_cleanup_free_ char *bound = listen_fd < 0 ? NULL : unix_bound_path(listen_fd);
 	struct batchd_options bo = {
-		.socket = o->socket,
+		.socket = bound ? bound : o->socket,
+		.spawner_socket = spawner_socket,
 		.state_dir = o->state_dir,
 		.spawner_program = spawner,
 		.listen_fd = listen_fd,
@@ -248,16 +247,16 @@ static int run(const struct options *o, const struct config *config, int word)
 	}
 	if (r)
 		return starting_failed(word, &e);
-	log_info("batchd %s listens at '%s'", BATCHD_VERSION, o->socket);
+	log_info("batchd %s listens at '%s'", BATCHD_VERSION, bo.socket);
 	if (word >= 0) {
 		if (fd_write_all(word, "\n", 1) < 0)
 			log_warn("whoever started this batchd has gone");
 		close(word);
 	}
-	batchd_run(b);
+	r = batchd_run(b);
 	batchd_close(b);
 	log_info("stopped");
-	return 0;
+	return r;
 }
 
 /* --check-state. */
@@ -300,7 +299,10 @@ int main(int argc, char **argv)
 	umask(077);
 	fd_raise_limit(NULL);
 	int word = -1;
-	if (!o.foreground) {
+	if (o.foreground) {
+		notify_take();
+	} else {
+		unsetenv("NOTIFY_SOCKET"); /* who waits for us does so in another way */
 		word = daemonise();
 		log_to_file(o.state_dir);
 	}

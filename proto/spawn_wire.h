@@ -40,6 +40,7 @@ enum sw_type {
 	SW_EXIT = 37,
 	SW_KNOWN = 38,	   /* n_fds fds */
 	SW_KNOWN_END = 39, /* head alone */
+	SW_BYE = 40,	   /* head alone: nothing is kept here and it ends, whoever is connected */
 };
 
 /* size: of the frame with this head, a multiple of 8. */

@@ -31,6 +31,7 @@ struct exec_local_config {
 	uint64_t store_id; /* of the state folder: a spawner that still holds ops of another refuses
 			    */
 	bool can_start;	   /* false under systemd, which starts batchd-spawner.service */
+	const char *home;  /* file that says where the last batchd's spawner is; NULL: none */
 	struct output *output;
 	struct exec_events events;
 	/*
@@ -39,6 +40,8 @@ struct exec_local_config {
 	 * where nobody can know.
 	 */
 	void (*respawned)(void *arg);
+	/* No spawner has been there for long, and starting one is not ours: nothing can be run. */
+	void (*gone)(void *arg);
 };
 
 /*
@@ -58,6 +61,9 @@ struct exec_local *exec_local_free(struct exec_local *x);
  */
 void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
 			int64_t (*cap_of)(void *arg, uint64_t token), void *arg);
+/* After recovery: was what the spawner knew swept away, so that ops it does not know may have run?
+ */
+bool exec_local_is_swept(const struct exec_local *x);
 
 /*
  * Starts an attempt: returns at once, `started` or `ended` follow. 0, or -EAGAIN: the spawner's

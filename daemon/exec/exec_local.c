@@ -46,6 +46,7 @@ struct exec_local {
 	struct output *output;
 	struct exec_events events;
 	void (*respawned)(void *arg);
+	void (*gone)(void *arg);
 	struct spawner_link *link;
 	struct idmap attempts; /* by token */
 	struct list later, children;
@@ -351,7 +352,7 @@ static void local_on_down(void *arg)
 /* The spawner has told all it knows, and it does not know this one. */
 static void local_forgotten(struct exec_local *x, struct attempt *a)
 {
-	if (a->stage == ATTEMPT_SENT) {
+	if (a->stage == ATTEMPT_SENT && !spawner_link_is_swept(x->link)) {
 		local_busy(x, a);
 		return;
 	}
@@ -389,6 +390,12 @@ static void local_on_synced(void *arg)
 	x->spawner_pid = spawner_link_pid(x->link);
 }
 
+static void local_on_gone(void *arg)
+{
+	struct exec_local *x = arg;
+	x->gone(x->events.arg);
+}
+
 /* --- what batchd calls --- */
 
 int exec_local_new(const struct exec_local_config *config, struct exec_local **ret, struct err *e)
@@ -397,6 +404,7 @@ int exec_local_new(const struct exec_local_config *config, struct exec_local **r
 	x->output = config->output;
 	x->events = config->events;
 	x->respawned = config->respawned;
+	x->gone = config->gone;
 	x->can_start = config->can_start;
 	x->recovering = true;
 	list_init(&x->later);
@@ -413,9 +421,11 @@ int exec_local_new(const struct exec_local_config *config, struct exec_local **r
 		.socket = config->socket,
 		.store_id = config->store_id,
 		.can_start = config->can_start,
+		.home = config->home,
 		.report = local_on_report,
 		.down = local_on_down,
 		.synced = local_on_synced,
+		.gone = local_on_gone,
 		.arg = x,
 	};
 	int r = spawner_link_new(&link, &x->link, e);
@@ -432,6 +442,8 @@ struct exec_local *exec_local_free(struct exec_local *x)
 {
 	if (!x)
 		return NULL;
+	if (x->link && !x->recovering && x->attempts.n == 0)
+		spawner_link_forget(x->link);
 	spawner_link_free(x->link);
 	if (x->sigchld)
 		event_free(x->sigchld);
@@ -484,6 +496,11 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 	}
 	buf_done(&tokens);
 	event_active(x->later_event, EV_TIMEOUT, 0);
+}
+
+bool exec_local_is_swept(const struct exec_local *x)
+{
+	return spawner_link_is_swept(x->link);
 }
 
 /* Cannot go through: it ends as if exec had said so. */

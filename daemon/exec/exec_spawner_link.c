@@ -14,10 +14,14 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
+#include "daemon/exec/spawner_home.h"
 
 #define LINK_ANSWER_MS 15000 /* for a spawner to come up or to say what it knows */
 #define LINK_TRIES 4
+#define LINK_COME_MS 5000 /* for one that is just taking another's place */
+#define LINK_GONE_MS 20000
 #define LINK_RETRY_MIN_MS 10
 #define LINK_RETRY_MAX_MS 5000
 #define LINK_PACKETS_A_TURN 16
@@ -41,7 +45,12 @@ enum link_state {
 
 struct spawner_link {
 	struct spawner_link_config config;
-	char *program, *socket;
+	char *program, *socket, *home;
+	char *at; /* the socket served at: that of the last batchd as long as its spawner lives */
+	uint64_t table_id; /* in use, or last in use */
+	bool bye;	   /* it said that it keeps nothing and ends */
+	bool swept;	   /* see spawner_link_is_swept */
+	int64_t down_ms;   /* since when there is none, 0: there is */
 	enum link_state state;
 	int fd;
 	struct event *readable, *writable, *flush, *retry;
@@ -173,6 +182,18 @@ static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 	l->capacity = f->capacity;
 	l->pid = f->pid;
 	l->state = LINK_WELCOME;
+	l->down_ms = 0;
+	l->swept = l->table_id != 0 && l->table_id != f->table_id && !l->bye;
+	l->bye = false;
+	l->table_id = f->table_id;
+	spawner_home_write(l->home, l->at, l->table_id);
+	if (strcmp(l->at, l->socket) != 0) {
+		log_info(
+			"the ops of the last batchd are with the spawner at '%s': served from there "
+			"until it has none",
+			l->at);
+		kill(l->pid, SIGTERM);
+	}
 }
 
 static void link_report(struct spawner_link *l, const struct sw_report *f, struct link_fds *fds)
@@ -206,6 +227,9 @@ static bool link_frame(struct spawner_link *l, const struct sw_head *head, struc
 		if (head->size != sizeof(struct sw_report))
 			return false;
 		link_report(l, (const struct sw_report *)head, fds);
+		return true;
+	case SW_BYE:
+		l->bye = true;
 		return true;
 	case SW_KNOWN_END:
 		if (l->state == LINK_QUERIED) {
@@ -296,7 +320,7 @@ static int link_start_spawner(struct spawner_link *l)
 	sigset_t all, none;
 	posix_spawnattr_t attr;
 	posix_spawn_file_actions_t actions;
-	char *argv[] = { (char *)"batchd-spawner", (char *)"--socket", l->socket,
+	char *argv[] = { (char *)"batchd-spawner", (char *)"--socket", l->at,
 			 (char *)"--client-fd",	   (char *)"3",	       NULL };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
@@ -332,6 +356,55 @@ static bool link_last_is_dying(const struct spawner_link *l)
 	       si.si_pid == 0;
 }
 
+static void link_go(struct spawner_link *l, const char *socket)
+{
+	char *at = xstrdup(socket);
+	free(l->at);
+	l->at = at;
+}
+
+/* Connected to one of our own user's, or -errno. */
+static int link_connect(const char *socket)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	_cleanup_close_ int fd = unix_connect(socket, SOCK_SEQPACKET);
+	if (fd < 0) {
+		int r = fd;
+		fd = -1;
+		return r;
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    (peer.uid != getuid() && peer.uid != 0))
+		return -EPERM;
+	return TAKE_FD(fd);
+}
+
+/*
+ * Is the last batchd's spawner over and done with? One that was killed left its socket behind: with
+ * another in its place, what its table holds can still be told.
+ */
+static bool link_is_over(const struct spawner_link *l, int r)
+{
+	struct err e;
+	if (r == -ECONNREFUSED && l->config.can_start)
+		return path_check_private(l->at, &e) != 0;
+	return true;
+}
+
+/* A connection, or -errno; -EBUSY: in a moment. */
+static int link_reach(struct spawner_link *l)
+{
+	int fd = link_connect(l->at);
+	if (fd < 0 && strcmp(l->at, l->socket) != 0 && link_is_over(l, fd)) {
+		link_go(l, l->socket);
+		fd = link_connect(l->at);
+	}
+	if (fd < 0 && l->config.can_start)
+		fd = link_last_is_dying(l) ? -EBUSY : link_start_spawner(l);
+	return fd;
+}
+
 /* Connects or starts, and says HELLO. 0 or -errno; -EBUSY: in a moment. */
 static int link_begin(struct spawner_link *l)
 {
@@ -339,11 +412,10 @@ static int link_begin(struct spawner_link *l)
 				  .protocol = SW_PROTOCOL,
 				  .store_id = l->config.store_id };
 	int size = 2 * SW_PACKET_BYTES;
-	l->fd = unix_connect(l->socket, SOCK_SEQPACKET);
-	if (l->fd < 0 && l->config.can_start)
-		l->fd = link_last_is_dying(l) ? -EBUSY : link_start_spawner(l);
-	if (l->fd < 0)
-		return l->fd;
+	int fd = link_reach(l);
+	if (fd < 0)
+		return fd;
+	l->fd = fd;
 	fd_set_nonblock(l->fd, true);
 	setsockopt(l->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	l->refused[0] = '\0';
@@ -361,6 +433,12 @@ static int link_begin(struct spawner_link *l)
 static void link_try_later(struct spawner_link *l)
 {
 	struct timeval tv = { l->retry_ms / 1000, l->retry_ms % 1000 * 1000 };
+	if (l->down_ms == 0)
+		l->down_ms = time_mono_ms();
+	if (!l->config.can_start && time_mono_ms() - l->down_ms > LINK_GONE_MS) {
+		l->config.gone(l->config.arg);
+		return;
+	}
 	l->retry_ms = MIN2(2 * l->retry_ms, LINK_RETRY_MAX_MS);
 	event_add(l->retry, &tv);
 }
@@ -369,8 +447,10 @@ static void link_lost(struct spawner_link *l)
 {
 	bool was_up = l->state == LINK_UP;
 	if (l->refused[0])
-		log_error("the spawner at '%s' refuses: %s", l->socket, l->refused);
+		log_error("the spawner at '%s' refuses: %s", l->at, l->refused);
 	link_close(l);
+	if (l->bye)
+		link_go(l, l->socket);
 	if (was_up) {
 		l->config.down(l->config.arg);
 		if (link_begin(l) == 0)
@@ -437,20 +517,38 @@ static int link_wait(struct spawner_link *l, enum link_state state)
 	return 0;
 }
 
+/* One that may not start a spawner waits a while for one that takes another's place. */
+static int link_begin_patiently(struct spawner_link *l)
+{
+	int64_t deadline = time_mono_ms() + LINK_COME_MS, left;
+	_cleanup_close_ int watch = l->config.can_start ? -1 : unix_watch(l->socket);
+	int r;
+	while ((r = link_begin(l)) < 0 && watch >= 0 && (left = deadline - time_mono_ms()) > 0) {
+		struct pollfd p = { .fd = watch, .events = POLLIN };
+		char events[4096];
+		if (poll(&p, 1, (int)left) <= 0 || read(watch, events, sizeof(events)) < 0)
+			break;
+	}
+	return r;
+}
+
 /* A spawner just on its way out, or one that somebody else has started, ends a connection: try
  * again. */
 static int link_open(struct spawner_link *l, struct err *e)
 {
 	int r = -ECONNRESET;
 	for (unsigned i = 0; i < LINK_TRIES && r == -ECONNRESET; i++) {
-		r = link_begin(l);
+		r = link_begin_patiently(l);
 		if (r == 0)
 			r = link_wait(l, LINK_WELCOME);
 		if (r < 0)
 			link_close(l);
-		if (l->refused[0])
-			return err_set(e, 0, "the spawner at '%s' refuses: %s", l->socket,
-				       l->refused);
+		if (l->refused[0] && strcmp(l->at, l->socket) == 0)
+			return err_set(e, 0, "the spawner at '%s' refuses: %s", l->at, l->refused);
+		if (l->refused[0]) { /* another folder's by now */
+			link_go(l, l->socket);
+			r = -ECONNRESET;
+		}
 	}
 	if (r == 0)
 		return 0;
@@ -468,6 +566,12 @@ int spawner_link_new(const struct spawner_link_config *config, struct spawner_li
 	l->config = *config;
 	l->program = xstrdup(config->program ? config->program : "batchd-spawner");
 	l->socket = xstrdup(config->socket);
+	l->home = config->home ? xstrdup(config->home) : NULL;
+	struct spawner_home home;
+	spawner_home_read(l->home, &home);
+	link_go(l, home.socket ? home.socket : l->socket);
+	l->table_id = home.table_id;
+	spawner_home_done(&home);
 	l->fd = -1;
 	l->retry_ms = LINK_RETRY_MIN_MS;
 	l->flush = event_new(config->base, -1, 0, link_on_flush, l);
@@ -491,6 +595,8 @@ struct spawner_link *spawner_link_free(struct spawner_link *l)
 	free(l->spare);
 	free(l->program);
 	free(l->socket);
+	free(l->home);
+	free(l->at);
 	free(l);
 	return NULL;
 }
@@ -502,6 +608,16 @@ int spawner_link_sync(struct spawner_link *l)
 	l->state = LINK_QUERIED;
 	link_say(l, SW_QUERY);
 	return link_wait(l, LINK_UP);
+}
+
+bool spawner_link_is_swept(const struct spawner_link *l)
+{
+	return l->swept;
+}
+
+void spawner_link_forget(struct spawner_link *l)
+{
+	spawner_home_forget(l->home);
 }
 
 bool spawner_link_is_up(const struct spawner_link *l)

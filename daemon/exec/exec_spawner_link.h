@@ -23,12 +23,15 @@ struct spawner_link_config {
 	const char *socket;
 	uint64_t store_id;
 	bool can_start;
+	const char *home; /* see spawner_home.h; NULL: nothing is remembered */
 	/* STARTED to KNOWN. The fds are the callee's from here on, -1 where there is none. */
 	void (*report)(void *arg, const struct sw_report *r, int fds[2]);
 	/* The connection is gone; what was queued is forgotten. A new one is being made. */
 	void (*down)(void *arg);
 	/* All that the spawner knows has been reported (KNOWN_END); frames are taken again. */
 	void (*synced)(void *arg);
+	/* None has been there for long and we may not start one: never again after this. */
+	void (*gone)(void *arg);
 	void *arg;
 };
 
@@ -40,6 +43,13 @@ struct spawner_link *spawner_link_free(struct spawner_link *l);
  * -errno. */
 int spawner_link_sync(struct spawner_link *l) _must_check_;
 
+/*
+ * The table is another than the one in use before, and that one was not left in order: what is not
+ * in this one may have been started all the same.
+ */
+bool spawner_link_is_swept(const struct spawner_link *l);
+/* Nothing of ours is with the spawner: the next batchd need not look for it. */
+void spawner_link_forget(struct spawner_link *l);
 /* Connected and synced. */
 bool spawner_link_is_up(const struct spawner_link *l);
 /* As HELLO_OK told. */

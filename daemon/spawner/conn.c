@@ -111,6 +111,13 @@ void conn_serve(int fd)
 			active = &conns[i];
 }
 
+void conn_bye(void)
+{
+	struct sw_head bye = { sizeof(bye), SW_BYE, SW_VERSION, 0 };
+	if (active && report_is_empty() && send(active->fd, &bye, sizeof(bye), MSG_NOSIGNAL) < 0)
+		log_debug("nobody heard the end: %s", strerror(errno));
+}
+
 bool conn_has_said_all(void)
 {
 	return !active || report_is_empty();

@@ -29,6 +29,8 @@ int64_t conn_deadline_ms(void);
 int conn_served_fd(void);
 void conn_serve(int fd);
 bool conn_has_said_all(void);
+/* We end, and keep nothing. */
+void conn_bye(void);
 /* Is anybody connected? Was anybody ever? */
 bool conn_any(void);
 bool conn_ever(void);

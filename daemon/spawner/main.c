@@ -482,6 +482,8 @@ int main(int argc, char **argv)
 	 * main_lock). */
 	close(s.listen_fd);
 	if (r == 0) {
+		if (table_used() == 0)
+			conn_bye();
 		cgroup_sweep(true);
 		table_close();
 		if (s.own_socket)

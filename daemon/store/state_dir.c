@@ -81,17 +81,7 @@ static int lock_try(int fd)
 	return 0;
 }
 
-static int lock_wait(int fd)
-{
-	int r;
-
-	do
-		r = flock(fd, LOCK_EX);
-	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : 0;
-}
-
-int state_dir_lock(const char *path, const char *socket, bool wait, int *ret_fd, pid_t *ret_holder,
+int state_dir_lock(const char *path, const char *socket, int *ret_fd, pid_t *ret_holder,
 		   struct err *e)
 {
 	_cleanup_buf_ struct buf name = BUF_INIT;
@@ -103,7 +93,7 @@ int state_dir_lock(const char *path, const char *socket, bool wait, int *ret_fd,
 	if (fd < 0)
 		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name),
 			       strerror(errno));
-	r = wait ? lock_wait(fd) : lock_try(fd);
+	r = lock_try(fd);
 	if (r == -EWOULDBLOCK) {
 		struct lock_holder h;
 		lock_read(fd, &h);

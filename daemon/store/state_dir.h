@@ -14,10 +14,9 @@
 int state_dir_check(const char *path, struct err *e) _must_check_;
 /*
  * Takes PATH/lock and writes our pid and socket (NULL: none) into it. 0 with the fd to keep in
- * *ret_fd; STORE_LOCKED with the holder's pid (0: unknown); 1 with e. With `wait` it blocks until
- * the lock is free.
+ * *ret_fd; STORE_LOCKED with the holder's pid (0: unknown); 1 with e.
  */
-int state_dir_lock(const char *path, const char *socket, bool wait, int *ret_fd, pid_t *ret_holder,
+int state_dir_lock(const char *path, const char *socket, int *ret_fd, pid_t *ret_holder,
 		   struct err *e) _must_check_;
 
 #endif

@@ -201,7 +201,7 @@ int store_open(const struct store_config *config, struct store **ret, pid_t *ret
 	int r = state_dir_check(s->dir, e);
 
 	if (r == 0)
-		r = state_dir_lock(s->dir, config->socket, config->wait_lock, &s->lock_fd,
+		r = state_dir_lock(s->dir, config->socket, &s->lock_fd,
 				   ret_holder, e);
 	if (r == 0)
 		r = store_open_runs(s, e);

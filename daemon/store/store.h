@@ -42,7 +42,6 @@ struct store_config {
 	 * there are no logs. */
 	int (*sync_log)(const char *runs_dir, uint64_t run);
 	const char *socket; /* told to whoever meets the lock; NULL: nothing */
-	bool wait_lock;	    /* wait for the holder to go instead of answering STORE_LOCKED */
 };
 
 /* store_open: another process has the state folder. */

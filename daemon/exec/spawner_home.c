@@ -1,0 +1,55 @@
+#include "daemon/exec/spawner_home.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/xalloc.h"
+
+void spawner_home_done(struct spawner_home *h)
+{
+	free(h->socket);
+	*h = (struct spawner_home)SPAWNER_HOME_INIT;
+}
+
+void spawner_home_read(const char *path, struct spawner_home *ret)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	*ret = (struct spawner_home)SPAWNER_HOME_INIT;
+	if (!path || fd_read_file(path, PATH_MAX + 64, &b) < 0)
+		return;
+	const char *text = buf_str(&b), *end = strchr(text, '\n');
+	if (!end || text[0] != '/' || sscanf(end + 1, "%" SCNx64, &ret->table_id) != 1)
+		return;
+	ret->socket = xslicedup(slice_of(text, (size_t)(end - text)));
+}
+
+void spawner_home_write(const char *path, const char *socket, uint64_t table_id)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (!path)
+		return;
+	_cleanup_free_ char *temp = xasprintf("%s.new", path);
+	_cleanup_close_ int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	buf_addf(&b, "%s\n%016" PRIx64 "\n", socket, table_id);
+	int r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.len);
+	if (r == 0 && rename(temp, path) < 0)
+		r = -errno;
+	if (r < 0)
+		log_error("cannot write '%s': %s: a batchd with another socket would not find the "
+			  "ops that run",
+			  path, strerror(-r));
+}
+
+void spawner_home_forget(const char *path)
+{
+	if (path && unlink(path) < 0 && errno != ENOENT)
+		log_debug("cannot remove '%s': %s", path, strerror(errno));
+}

@@ -154,11 +154,18 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 	return 0;
 }
 
+/* As conn_open, but never wakes a batchd that systemd would start for the connection. */
+static int ctx_open_running(struct ctx *c, struct err *e)
+{
+	return daemon_is_running(c->socket) ? conn_open(c->socket, ctx_cwd(), &c->conn, e)
+					    : -ECONNREFUSED;
+}
+
 /*
  * Opens the connection. One that is reset before it was greeted meets a daemon that is stopping:
  * what comes after it, if anything, is waited for, a short while.
  */
-static int ctx_open(struct ctx *c, struct err *e)
+static int ctx_open(struct ctx *c, enum ctx_start start, struct err *e)
 {
 	int r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
 	if (r != -ECONNRESET)
@@ -168,7 +175,8 @@ static int ctx_open(struct ctx *c, struct err *e)
 	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0;
 	     pause = MIN2(pause * 2, RETRY_MAX_MS)) {
 		ctx_wait_change(watch_fd, -1, MIN2(pause, left));
-		r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
+		r = start == CTX_NEVER_START ? ctx_open_running(c, e)
+					     : conn_open(c->socket, ctx_cwd(), &c->conn, e);
 	}
 	return r;
 }
@@ -180,17 +188,22 @@ int ctx_connect(struct ctx *c, enum ctx_start start)
 		return EXIT_OK;
 	if (start == CTX_NEVER_START && !daemon_is_running(c->socket))
 		return ctx_none(c);
-	int r = ctx_open(c, &e);
+	int r = ctx_open(c, start, &e);
 	if (!ctx_nobody(r))
 		return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
 	if (start == CTX_NEVER_START)
 		return ctx_none(c);
-	if (daemon_start(c->socket, &e))
+	/* Where it cannot be started, somebody (systemd, perhaps) may have been quicker. */
+	struct err connecting = ERR_INIT;
+	int started = daemon_start(c->socket, &e);
+	r = conn_open(c->socket, ctx_cwd(), &c->conn, &connecting);
+	if (started && ctx_nobody(r))
 		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
-	r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+	e = connecting;
 	return r == 0 ? EXIT_OK : ctx_open_failed(c, r, &e);
 }
 
+/* A daemon that is restarted comes back by itself; one that was stopped is to stay so. */
 int ctx_reconnect(struct ctx *c, int signal_fd)
 {
 	int64_t deadline = time_mono_ms() + RECONNECT_MS, pause = RETRY_MIN_MS;
@@ -198,7 +211,7 @@ int ctx_reconnect(struct ctx *c, int signal_fd)
 	struct err e = ERR_INIT;
 	ctx_disconnect(c);
 	for (bool told = false;; pause = MIN2(pause * 2, RETRY_MAX_MS)) {
-		int r = conn_open(c->socket, ctx_cwd(), &c->conn, &e);
+		int r = ctx_open_running(c, &e);
 		if (r == 0)
 			return EXIT_OK;
 		int64_t left = deadline - time_mono_ms();

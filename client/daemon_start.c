@@ -90,37 +90,38 @@ static bool daemon_any_holds(uint64_t inode)
 	return found;
 }
 
-/* The inode of what listens at that path, 0: nothing. proc(5). */
-static uint64_t daemon_listener(const char *socket)
+/* Does anything listen that was bound to that path (several may have been, one after another) and
+ * that `is` likes (NULL: any)? proc(5). */
+static bool daemon_listener(const char *socket, bool (*is)(uint64_t inode))
 {
+	bool found = false;
 	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
-	while (f && getline(&line, &size, f) > 0) {
+	while (f && !found && getline(&line, &size, f) > 0) {
 		const unsigned listening = 1u << 16; /* __SO_ACCEPTCON */
 		unsigned flags;
 		uint64_t inode;
 		int path = -1;
 		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode, &path) >=
-			    2 &&
-		    path >= 0 && (flags & listening) && daemon_bound_as(line + path, socket))
-			return inode;
+		found = sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode,
+			       &path) >= 2 &&
+			path >= 0 && (flags & listening) && daemon_bound_as(line + path, socket) &&
+			(!is || is(inode));
 	}
-	return 0;
+	return found;
 }
 
 bool daemon_socket_bound(const char *socket)
 {
-	return daemon_listener(socket) != 0;
+	return daemon_listener(socket, NULL);
 }
 
 /* A batchd whose state folder is not the one we know (batchd --state-dir), found by the socket it
  * listens on. */
 static bool daemon_listens(const char *socket)
 {
-	uint64_t inode = daemon_listener(socket);
-	return inode && daemon_any_holds(inode);
+	return daemon_listener(socket, daemon_any_holds);
 }
 
 bool daemon_is_running(const char *socket)

@@ -26,7 +26,8 @@
 static bool daemon_lock_held(void)
 {
 	_cleanup_free_ char *state = path_default_state(NULL);
-	return state && lock_look(state, NULL);
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	return state && lock_look(state, &h) && !h.leaving;
 }
 
 /*

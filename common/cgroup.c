@@ -61,9 +61,11 @@ static int cgroup_open(const char *base)
 	return fd;
 }
 
+/* systemd's for a cgroup that was delegated. */
+static const char *const marks[] = { "user.delegate", "trusted.delegate" };
+
 static bool cgroup_is_given(int fd)
 {
-	static const char *const marks[] = { "user.delegate", "trusted.delegate" };
 	struct stat st;
 	char v[2] = "";
 	for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
@@ -72,11 +74,27 @@ static bool cgroup_is_given(int fd)
 	return getuid() != 0 && fstat(fd, &st) == 0 && st.st_uid == getuid();
 }
 
-int cgroup_open_given(pid_t pid, char *ret_base, size_t size)
+static int cgroup_of_process(pid_t pid, char *ret_base, size_t size)
 {
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid ? (int)pid : (int)getpid());
 	cgroup_line(path, "0::", ret_base, size);
-	_cleanup_close_ int fd = ret_base[0] ? cgroup_open(ret_base) : -1;
+	return ret_base[0] ? cgroup_open(ret_base) : -1;
+}
+
+void cgroup_claim(void)
+{
+	char base[PATH_MAX];
+	_cleanup_close_ int fd = cgroup_of_process(0, base, sizeof(base));
+	if (fd < 0 || cgroup_is_given(fd))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+		if (fsetxattr(fd, marks[i], "1", 1, 0) == 0)
+			return;
+}
+
+int cgroup_open_given(pid_t pid, char *ret_base, size_t size)
+{
+	_cleanup_close_ int fd = cgroup_of_process(pid, ret_base, size);
 	return fd >= 0 && cgroup_is_given(fd) ? TAKE_FD(fd) : -1;
 }

@@ -15,4 +15,10 @@
  */
 int cgroup_open_given(pid_t pid, char *ret_base, size_t size);
 
+/*
+ * Marks our own cgroup as given to us, for a service whose unit says Delegate=yes: the user manager
+ * of root leaves no mark of that.
+ */
+void cgroup_claim(void);
+
 #endif

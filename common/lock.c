@@ -12,6 +12,8 @@
 #include "common/text.h"
 #include "common/xalloc.h"
 
+#define LOCK_LEAVING "leaving\n"
+
 void lock_holder_done(struct lock_holder *h)
 {
 	free(h->socket);
@@ -28,20 +30,41 @@ void lock_tell(int fd, const char *socket)
 		return;
 }
 
+void lock_tell_leaving(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+	if (end < 0 || fd_pwrite_all(fd, LOCK_LEAVING, strlen(LOCK_LEAVING), end) < 0)
+		return;
+}
+
+/* The next line, without its end; SLICE_NONE when there is no whole one. */
+static struct slice lock_line(struct slice *s)
+{
+	const char *nl = s->len ? memchr(s->p, '\n', s->len) : NULL;
+	if (!nl)
+		return SLICE_NONE;
+	struct slice line = slice_of(s->p, (size_t)(nl - s->p));
+	*s = slice_of(nl + 1, s->len - line.len - 1);
+	return line;
+}
+
 void lock_read(int fd, struct lock_holder *ret)
 {
 	char text[PATH_MAX + 32];
 	ssize_t n = fd_pread_all(fd, text, sizeof(text), 0);
 	struct slice s = slice_of(text, (size_t)MAX2(n, 0));
-	const char *nl = memchr(s.p, '\n', s.len);
 	int64_t pid;
 	*ret = (struct lock_holder)LOCK_HOLDER_INIT;
-	if (!nl || !parse_int(slice_of(s.p, (size_t)(nl - s.p)), 1, INT_MAX, &pid))
+	struct slice line = lock_line(&s);
+	if (!line.p || !parse_int(line, 1, INT_MAX, &pid))
 		return;
 	ret->pid = (pid_t)pid;
-	s = slice_of(nl + 1, s.len - (size_t)(nl + 1 - s.p));
-	if (s.len > 1 && s.p[s.len - 1] == '\n')
-		ret->socket = xslicedup(slice_of(s.p, s.len - 1));
+	line = lock_line(&s);
+	if (line.len > 0 && line.p[0] == '/') {
+		ret->socket = xslicedup(line);
+		line = lock_line(&s);
+	}
+	ret->leaving = slice_is(line, "leaving");
 }
 
 bool lock_look(const char *state_dir, struct lock_holder *ret)

@@ -12,17 +12,20 @@
 struct lock_holder {
 	pid_t pid;    /* 0: cannot be told */
 	char *socket; /* NULL: cannot be told */
+	bool leaving; /* it is about to end: nobody should connect, which would start another */
 };
 
 #define LOCK_HOLDER_INIT                                                                           \
 	{                                                                                          \
-		0, NULL                                                                            \
+		0, NULL, false                                                                     \
 	}
 
 void lock_holder_done(struct lock_holder *h);
 /* Writes our pid and `socket` (NULL: none) into the lock file. On a full disk it stays empty, and
  * the lock holds all the same. */
 void lock_tell(int fd, const char *socket);
+/* Adds that we are about to end. */
+void lock_tell_leaving(int fd);
 /* What the holder wrote. */
 void lock_read(int fd, struct lock_holder *ret);
 /*

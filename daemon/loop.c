@@ -550,6 +550,7 @@ static void settle_up(struct batchd *b)
 struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
+		store_leave(b->store);
 		unlink_socket(b);
 		rpc_server_quiet(b->rpc);
 	}

@@ -145,10 +145,11 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	if (!s)
 		return NULL;
 	rpc_server_quiet(s);
-	peer_hub_done(&s->hub);
+	/* Who is hung up on sees that nobody of our name listens any more. */
 	event_free(s->ev_accept);
 	event_free(s->ev_accept_again);
 	close(s->config.listen_fd);
+	peer_hub_done(&s->hub);
 	subs_free(s->subs);
 	waits_free(s->waits);
 	logcache_release(s->logs);

@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/cgroup.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -75,6 +76,7 @@ static const char usage[] =
 	"  --listen-fd N    PATH is already bound and listening on this fd (systemd's LISTEN_FDS "
 	"works too)\n"
 	"  --client-fd N    a connection of batchd is already on this fd\n"
+	"  --own-cgroup     the cgroup it runs in is its own (Delegate=yes)\n"
 	"  --handover FD    go on where a predecessor with our pid left off (it does this on "
 	"SIGHUP)\n"
 	"  --takes-over N   end with 0 if what it hands over is understood\n"
@@ -98,6 +100,7 @@ static void main_options(struct spawner *s, int argc, char **argv)
 		OPT_CLIENT,
 		OPT_HANDOVER,
 		OPT_TAKES,
+		OPT_CGROUP,
 		OPT_VERSION,
 		OPT_HELP
 	};
@@ -107,6 +110,7 @@ static void main_options(struct spawner *s, int argc, char **argv)
 		{ "client-fd", required_argument, NULL, OPT_CLIENT },
 		{ "handover", required_argument, NULL, OPT_HANDOVER },
 		{ "takes-over", required_argument, NULL, OPT_TAKES },
+		{ "own-cgroup", no_argument, NULL, OPT_CGROUP },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
@@ -122,6 +126,8 @@ static void main_options(struct spawner *s, int argc, char **argv)
 			s->handover_fd = main_fd_option(optarg);
 		} else if (c == OPT_TAKES) {
 			exit(!handover_takes(strtol(optarg, NULL, 10)));
+		} else if (c == OPT_CGROUP) {
+			cgroup_claim();
 		} else if (c == OPT_VERSION) {
 			printf("batchd-spawner %s\n", BATCHD_VERSION);
 			exit(0);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/lock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/xalloc.h"
@@ -201,8 +202,7 @@ int store_open(const struct store_config *config, struct store **ret, pid_t *ret
 	int r = state_dir_check(s->dir, e);
 
 	if (r == 0)
-		r = state_dir_lock(s->dir, config->socket, &s->lock_fd,
-				   ret_holder, e);
+		r = state_dir_lock(s->dir, config->socket, &s->lock_fd, ret_holder, e);
 	if (r == 0)
 		r = store_open_runs(s, e);
 	if (r == 0)
@@ -217,6 +217,11 @@ int store_open(const struct store_config *config, struct store **ret, pid_t *ret
 	}
 	*ret = s;
 	return 0;
+}
+
+void store_leave(struct store *s)
+{
+	lock_tell_leaving(s->lock_fd);
 }
 
 struct store *store_close(struct store *s)

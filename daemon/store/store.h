@@ -55,6 +55,8 @@ struct store_config {
 int store_open(const struct store_config *config, struct store **ret, pid_t *ret_holder,
 	       struct err *e) _must_check_;
 /* Commits what is queued, calls the completions, unlocks. NULL is fine; returns NULL. */
+/* From here on who looks at the lock of the folder is told that we are about to end. */
+void store_leave(struct store *s);
 struct store *store_close(struct store *s);
 
 /* Takes t (also an empty one, which is answered in its turn). */

@@ -4,6 +4,7 @@ cgroup tree delegated to it as logind would have it, and batchd installed under 
 process of its namespace.
 """
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -65,6 +66,9 @@ def why_not():
     return trial.stderr.strip() or 'namespaces are refused' if trial.returncode else None
 
 
+installed = {}      # what was said, by folder: once a process
+
+
 def prefix():
     try:
         options = subprocess.run(['meson', 'introspect', '--buildoptions', BUILD], capture_output=True, check=True).stdout
@@ -74,9 +78,18 @@ def prefix():
 
 
 def install(destdir):
-    """What `meson install` says."""
-    return subprocess.run(['meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', destdir], check=True, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    """Each test has an installation of its own, a copy of one made in the build folder. What `meson install` says."""
+    staged = os.path.join(BUILD, 'installed-for-tests')
+    os.makedirs(staged, exist_ok=True)
+    with open(os.path.join(staged, 'lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if staged not in installed:
+            shutil.rmtree(os.path.join(staged, 'root'), ignore_errors=True)
+            installed[staged] = subprocess.run(
+                ['meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', os.path.join(staged, 'root')], check=True, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+        shutil.copytree(os.path.join(staged, 'root'), destdir, symlinks=True)
+    return installed[staged]
 
 
 class Manager:
@@ -93,8 +106,11 @@ class Manager:
         os.mkdir(os.path.join(box.dir, 'units'))
         for name in TARGETS:
             shutil.copy(os.path.join('/usr/lib/systemd/user', name), os.path.join(box.dir, 'units'))
+        os.makedirs(os.path.join(box.dir, 'home/.config/systemd'))
+        with open(os.path.join(box.dir, 'home/.config/systemd/user.conf'), 'w') as f:      # there is no journal
+            f.write('[Manager]\nDefaultStandardOutput=inherit\nDefaultStandardError=inherit\n')
         os.chmod(box.dir, 0o711)
-        for name in ('home', 'run', 'work', 'work/.batchd', 'tmp'):
+        for name in ('home', 'home/.config', 'home/.config/systemd', 'run', 'work', 'work/.batchd', 'tmp'):
             os.chown(os.path.join(box.dir, name), uid, uid)
 
     def start(self):

@@ -19,7 +19,7 @@ int runlog_open(const char *dir, uint64_t run, struct runlog_reader **ret)
 	r->dir = xstrdup(dir);
 	r->run = run;
 	r->log_fd = r->idx_fd = -1;
-	r->last_record = RECORD_NONE;
+	r->newest_number = RECORD_NONE;
 	int e = runlog_refresh(r);
 	if (e < 0) {
 		runlog_close(r);
@@ -48,35 +48,26 @@ struct runlog_reader *runlog_close(struct runlog_reader *r)
 	return NULL;
 }
 
-static uint32_t index_chain(struct runlog_reader *r, uint32_t op, uint32_t attempt)
+/* Valid until the next of these calls. */
+static struct chain *index_chain(struct runlog_reader *r, uint32_t op, uint32_t attempt)
 {
 	uint64_t key = runlog_key(op, attempt);
 	uintptr_t known = idmap_get(&r->by_key, key);
 	if (known)
-		return (uint32_t)(known - 1);
+		return &r->chains[known - 1];
 	if (r->n_chains == r->size_chains) {
 		r->size_chains = r->size_chains ? r->size_chains * 2 : 8;
 		r->chains = xrealloc(r->chains, r->size_chains, sizeof(*r->chains));
 	}
 	r->chains[r->n_chains] = (struct chain){ .op = op, .attempt = attempt };
 	idmap_put(&r->by_key, key, r->n_chains + 1);
-	return r->n_chains++;
+	return &r->chains[r->n_chains++];
 }
 
 const struct chain *runlog_chain(const struct runlog_reader *r, uint32_t op, uint32_t attempt)
 {
 	uintptr_t known = idmap_get(&r->by_key, runlog_key(op, attempt));
 	return known ? &r->chains[known - 1] : NULL;
-}
-
-/* The extent of the newest data record, if it is still in its row. */
-static struct extent *index_last(struct runlog_reader *r)
-{
-	if (r->last_record == RECORD_NONE)
-		return NULL;
-	struct extents *row = &r->chains[r->last_chain].rows[r->last_row];
-	struct extent *x = row->n > 0 ? &row->v[row->n - 1] : NULL;
-	return x && x->record == r->last_record ? x : NULL;
 }
 
 static void extents_add(struct extents *row, const struct extent *x)
@@ -93,60 +84,57 @@ static bool chain_dropped(const struct chain *c, const struct extent *x)
 	return x->pos >= c->drop_from && x->pos + x->len <= c->drop_to;
 }
 
-/*
- * A data record's bytes end where the next one's begin, whatever its length says: it may be one
- * that was too great (a crash), or one from before the writer lengthened it (we read while it
- * wrote). A record punched out in between leaves only the first.
- */
-static void index_join(struct runlog_reader *r, int64_t off)
+static struct extents *index_row(struct chain *c, const struct runlog_record *rec)
 {
-	struct extent *last = index_last(r);
-	if (!last)
-		return;
-	int64_t len = off - last->off;
-	if (len < last->len) {
-		last->len = (uint32_t)MAX2(len, 0);
-	} else if (!r->last_cut && !r->last_apart) {
-		last->len = (uint32_t)MIN2(MIN2(len, r->log_size - last->off), RECORD_MAX_BYTES);
-		r->last_cut = last->len < len;
-	}
+	return &c->rows[rec->type == RECORD_STDERR];
 }
 
-static void index_take_data(struct runlog_reader *r, uint32_t number,
-			    const struct runlog_record *rec)
+/*
+ * The newest record becomes an extent of at most `len` bytes; false: it did not. What the log lacks
+ * of it (a crash) says nothing about positions either.
+ */
+static bool index_show(struct runlog_reader *r, int64_t len)
 {
-	index_join(r, rec->off);
-	r->last_apart = true;
-	int64_t len = MAX2(MIN2(rec->len, r->log_size - rec->off), 0);
+	const struct runlog_record *rec = &r->newest;
+	struct chain *c = index_chain(r, rec->op, rec->attempt);
+	struct extents *row = index_row(c, rec);
 	struct extent x = { .off = rec->off,
 			    .pos = rec->pos,
 			    .stream_pos = rec->stream_pos,
 			    .time_ms = rec->time_ms,
-			    .len = (uint32_t)len,
-			    .record = number };
-	uint32_t i = index_chain(r, rec->op, rec->attempt);
-	struct extents *row = &r->chains[i].rows[rec->type == RECORD_STDERR];
+			    .record = r->newest_number };
+	len = MIN2(MIN2(rec->len, len), r->log_size - rec->off);
+	x.len = (uint32_t)MAX2(len, 0);
 	/* Positions only grow; anything else is damage, and would break the search. */
 	const struct extent *before = row->n > 0 ? &row->v[row->n - 1] : NULL;
-	if (before &&
-	    (x.pos < before->pos + before->len || x.stream_pos < before->stream_pos + before->len))
+	bool grows = !before || (x.pos >= before->pos + before->len &&
+				 x.stream_pos >= before->stream_pos + before->len);
+	if (x.len == 0 || !grows || chain_dropped(c, &x))
+		return false;
+	extents_add(row, &x);
+	return true;
+}
+
+/* A record's bytes end where the next one's begin, whatever its length says (a power cut). */
+static void index_take_data(struct runlog_reader *r, uint32_t number,
+			    const struct runlog_record *rec)
+{
+	if (r->newest_number != RECORD_NONE)
+		index_show(r, rec->off - r->newest.off);
+	r->newest = *rec;
+	r->newest_number = number;
+}
+
+/* The end of a refresh: the last of all records is shown for the time being. */
+static void index_end(struct runlog_reader *r)
+{
+	if (r->newest_number == RECORD_NONE)
 		return;
-	/* Nothing of it in the log yet, or ever (a crash): it says nothing about positions either.
-	 */
-	if (len > 0 && !chain_dropped(&r->chains[i], &x))
-		extents_add(row, &x);
-	/*
-	 * Reading goes on from the newest record, which may have grown; or from the first that the
-	 * log did not cover yet when its size was taken: those after it have no bytes either, and
-	 * must not be passed over for good.
-	 */
-	if (r->last_cut)
+	r->newest_shown = index_show(r, INT64_MAX);
+	if (r->newest_number + 1 == r->n_records)
 		return;
-	r->last_record = number;
-	r->last_chain = i;
-	r->last_row = rec->type == RECORD_STDERR;
-	r->last_cut = rec->len > len;
-	r->last_apart = false;
+	r->newest_number = RECORD_NONE;
+	r->newest_shown = false;
 }
 
 /* Takes out what the drop covers: all of it lies behind the extents of the head. */
@@ -163,7 +151,7 @@ static void extents_drop(struct extents *row, const struct chain *c)
 
 static void index_take_drop(struct runlog_reader *r, const struct runlog_record *rec)
 {
-	struct chain *c = &r->chains[index_chain(r, rec->op, rec->attempt)];
+	struct chain *c = index_chain(r, rec->op, rec->attempt);
 	if (rec->off + rec->len <= c->drop_to || rec->len == 0)
 		return;
 	c->drop_from = rec->off;
@@ -196,54 +184,85 @@ static int index_open(struct runlog_reader *r)
 	return 0;
 }
 
-/* Takes back the newest data record, which may have grown, and what came after it: their records
- * are read again. */
+/* Takes back the newest record, to read it again. */
 static void index_rewind(struct runlog_reader *r)
 {
-	if (r->last_record == RECORD_NONE)
+	if (r->newest_number == RECORD_NONE)
 		return;
-	if (index_last(r))
-		r->chains[r->last_chain].rows[r->last_row].n--;
-	r->n_records = r->last_record;
-	r->last_record = RECORD_NONE;
-	r->last_cut = false;
+	if (r->newest_shown)
+		index_row(index_chain(r, r->newest.op, r->newest.attempt), &r->newest)->n--;
+	r->n_records = r->newest_number;
+	r->newest_number = RECORD_NONE;
+	r->newest_shown = false;
 }
 
-static void block_take(struct runlog_reader *r, const struct runlog_record *block, uint32_t count)
+/* How many of them are none. */
+static uint32_t block_take(struct runlog_reader *r, const struct runlog_record *block,
+			   uint32_t count)
 {
+	uint32_t none = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		if (!record_ok(&block[i]))
-			r->last_apart = true;
+			none++;
 		else if (record_is_data(&block[i]))
 			index_take_data(r, r->n_records + i, &block[i]);
 		else
 			index_take_drop(r, &block[i]);
 	}
 	r->n_records += count;
+	return none;
 }
 
-int runlog_refresh(struct runlog_reader *r)
+/* How many records there are, and then how long the log is: in that order the writer, who goes on
+ * meanwhile, has completed all of them but the last. */
+static int index_measure(struct runlog_reader *r, uint32_t *ret_records)
 {
-	struct runlog_record block[INDEX_BLOCK_RECORDS];
 	struct stat st;
-	uint32_t count;
-	int e = r->idx_fd < 0 ? index_open(r) : 0;
-	if (e < 0)
-		return e == -ENOENT ? 0 : e;
-	/* The log's size first: whatever it covers is then described by what we read of the index.
-	 */
+	if (fstat(r->idx_fd, &st) < 0)
+		return -errno;
+	int64_t records = st.st_size / (int64_t)sizeof(struct runlog_record) - 1;
 	if (fstat(r->log_fd, &st) < 0)
 		return -errno;
 	r->log_size = st.st_size;
+	*ret_records = (uint32_t)MIN2(MAX2(records, 0), (int64_t)RECORD_NONE - 1);
+	return 0;
+}
+
+/* What there is now; 1: some of the records are none. */
+static int index_read(struct runlog_reader *r)
+{
+	struct runlog_record block[INDEX_BLOCK_RECORDS];
+	uint32_t records = 0, none = 0;
+	int e = index_measure(r, &records);
+	if (e < 0)
+		return e;
 	index_rewind(r);
-	do {
-		ssize_t n = fd_pread_all(r->idx_fd, block, sizeof(block), record_at(r->n_records));
+	while (r->n_records < records) {
+		uint32_t want = MIN2(records - r->n_records, INDEX_BLOCK_RECORDS);
+		ssize_t n = fd_pread_all(r->idx_fd, block, want * sizeof(block[0]),
+					 record_at(r->n_records));
 		if (n < 0)
 			return (int)n;
-		count = (uint32_t)((size_t)n / sizeof(block[0]));
-		block_take(r, block, count);
-	} while (count == INDEX_BLOCK_RECORDS);
-	return 0;
+		uint32_t count = (uint32_t)((size_t)n / sizeof(block[0]));
+		none += block_take(r, block, count);
+		if (count < want)
+			break;
+	}
+	index_end(r);
+	return none > 0;
+}
+
+/* A record is punched out when a later one has said why: where some are none, that one may have
+ * come after the measure. */
+int runlog_refresh(struct runlog_reader *r)
+{
+	int e = r->idx_fd < 0 ? index_open(r) : 0;
+	if (e < 0)
+		return e == -ENOENT ? 0 : e;
+	do
+		e = index_read(r);
+	while (e > 0);
+	return e;
 }
 
 bool runlog_restore(const struct runlog_reader *r, struct runlog_attempt *a)

@@ -31,16 +31,15 @@ struct runlog_reader {
 	char *dir;
 	uint64_t run;
 	int log_fd, idx_fd;
-	int64_t log_size; /* as of the refresh: bytes up to here are described by the records read
-			   */
+	/*
+	 * Of the records that were there when a refresh began, only the last may still change: it
+	 * stands in its row for the time being, and is read again on the next.
+	 */
 	uint32_t n_records;
-	/* The newest data record may still grow: it is read again on refresh. */
-	uint32_t last_record; /* RECORD_NONE: there is none */
-	uint32_t last_chain;
-	int last_row;
-	bool last_cut;	 /* it reaches beyond log_size: what comes after it is read again too */
-	bool last_apart; /* records that are none came after it: the next one need not be its
-			    neighbour */
+	int64_t log_size; /* taken after n_records: it covers the bytes of all but the last */
+	struct runlog_record newest; /* data; where the next one begins, it ends */
+	uint32_t newest_number;	     /* RECORD_NONE: there is none */
+	bool newest_shown;	     /* has an extent, the last of its row */
 	struct chain *chains;
 	uint32_t n_chains, size_chains;
 	struct idmap by_key; /* runlog_key: index into chains + 1 */

@@ -17,6 +17,7 @@
 
 #include "common/fd.h"
 #include "common/xalloc.h"
+#include "daemon/exec/runlog_format.h"
 #include "tests/unit/scratch.h"
 
 enum { RUN = 7, OPS_MAX = 8 };
@@ -456,6 +457,18 @@ static int64_t check_pattern(struct runlog_reader *r, uint32_t op)
 	return size;
 }
 
+/* Nothing is missing but what the drop says. */
+static void check_whole(struct runlog_reader *r, uint32_t op)
+{
+	struct buf data = BUF_INIT;
+	int64_t first, next, dropped;
+	struct runlog_gap gap = runlog_gap(r, op, 1, STREAM_BOTH);
+	ck_assert_int_eq(
+		runlog_read(r, op, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next, &dropped), 0);
+	ck_assert_int_eq(dropped, gap.to - gap.from);
+	buf_done(&data);
+}
+
 static void emit_pattern(struct runlog_writer *w, struct runlog_attempt *a, int64_t len,
 			 int64_t now, int64_t short_of)
 {
@@ -571,9 +584,8 @@ START_TEST(test_orphans)
 }
 END_TEST
 
-/* A reader that copied a record just before it grew, and its follower: the follower tells where it
- * ends. */
-START_TEST(test_torn_view)
+/* A length that is too great, as a power cut may leave it: the follower tells where it ends. */
+START_TEST(test_long_record)
 {
 	struct runlog_writer *w = runlog_writer_new(dir, RUN);
 	struct runlog_attempt a[2];
@@ -582,16 +594,56 @@ START_TEST(test_torn_view)
 		ck_assert_int_eq(runlog_attempt_begin(w, &a[i], i + 1, 1, 0), 0);
 	for (int i = 0; i < 20; i++)
 		emit_pattern(w, &a[i % 2], 100, i * 300 + 1, 0);
-	int64_t len = 1 + rand() % 99;
-	char *path = path_of("idx");
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int64_t len = 101 + rand() % 2000;
+	_cleanup_free_ char *path = path_of("idx");
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
 	ck_assert_int_eq(fd_pwrite_all(fd, &len, sizeof(len), 48 * (_i + 1) + 16), 0);
-	close(fd);
-	free(path);
 	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
 	ck_assert_int_eq(check_pattern(r, 1), 1000);
 	ck_assert_int_eq(check_pattern(r, 2), 1000);
 	runlog_close(r);
+	runlog_writer_free(w);
+}
+END_TEST
+
+/* A reader that looked at any moment, inside of any record: the next refresh knows all. */
+START_TEST(test_early_view)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt a[2];
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_int_eq(runlog_attempt_begin(w, &a[i], i + 1, 1, 6000), 0);
+	for (int i = 0; i < 60; i++)
+		emit_pattern(w, &a[rand() % 6 == 0], 1 + rand() % 3000, i / 20 * 1000 + 1, 0);
+	_cleanup_buf_ struct buf idx = BUF_INIT, log = BUF_INIT;
+	_cleanup_free_ char *idx_path = path_of("idx"), *log_path = path_of("log");
+	ck_assert_int_eq(fd_read_file(idx_path, 1 << 30, &idx), 0);
+	ck_assert_int_eq(fd_read_file(log_path, 1 << 30, &log), 0);
+	_cleanup_close_ int idx_fd = open(idx_path, O_RDWR | O_CLOEXEC);
+	_cleanup_close_ int log_fd = open(log_path, O_RDWR | O_CLOEXEC);
+	for (size_t at = 48; at < idx.len; at += 48) {
+		struct runlog_record rec;
+		struct runlog_reader *r;
+		memcpy(&rec, idx.p + at, sizeof(rec));
+		if (rec.type == RECORD_DROP || rec.op == 0)
+			continue;
+		int64_t had = rand() % 4 ? rand() % (rec.len + 1) : 0;
+		cut("log", rec.off + had);
+		cut("idx", (int64_t)at + 48);
+		rec.len = rand() % 2 ? had : had + rand() % 1000;
+		ck_assert_int_eq(fd_pwrite_all(idx_fd, &rec, sizeof(rec), (int64_t)at), 0);
+		ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+		ck_assert_int_eq(fd_pwrite_all(log_fd, log.p, log.len, 0), 0);
+		ck_assert_int_eq(fd_pwrite_all(idx_fd, idx.p, idx.len, 0), 0);
+		ck_assert_int_eq(runlog_refresh(r), 0);
+		for (uint32_t op = 1; op <= 2; op++) {
+			ck_assert_int_eq(check_pattern(r, op), a[op - 1].pos);
+			check_whole(r, op);
+		}
+		runlog_close(r);
+	}
+	for (uint32_t i = 0; i < 2; i++)
+		runlog_attempt_forget(&a[i]);
 	runlog_writer_free(w);
 }
 END_TEST
@@ -676,7 +728,7 @@ START_TEST(test_beside)
 		for (uint32_t op = 1; op <= 2; op++, reads++)
 			read_beside(r, op, cap, &last[op]);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	ck_assert_int_gt(reads, 10);
+	ck_assert_int_gt(reads, 0);
 	for (uint32_t op = 1; op <= 2; op++) {
 		read_beside(r, op, cap, &last[op]);
 		struct runlog_size size = runlog_size(r, op, 1, STREAM_BOTH);
@@ -767,7 +819,8 @@ int main(void)
 	tcase_add_loop_test(t, test_crash_reserved, 0, 2);
 	tcase_add_test(t, test_crash_cut);
 	tcase_add_loop_test(t, test_orphans, 0, 6);
-	tcase_add_loop_test(t, test_torn_view, 0, 19);
+	tcase_add_loop_test(t, test_long_record, 0, 20);
+	tcase_add_loop_test(t, test_early_view, 0, 4);
 	tcase_add_loop_test(t, test_kill, 0, 2);
 	tcase_add_loop_test(t, test_beside, 0, 6);
 	tcase_add_test(t, test_noise);

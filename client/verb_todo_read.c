@@ -9,6 +9,58 @@
 #include "common/text.h"
 #include "proto/mp.h"
 
+/* ---- answers that came in pages, as one ---- */
+
+struct pages {
+	struct buf items; /* packed, one after the other */
+	uint32_t n;
+	struct buf all;
+};
+#define PAGES_INIT                                                                                 \
+	{                                                                                          \
+		BUF_INIT, 0, BUF_INIT                                                              \
+	}
+
+static void pages_done(struct pages *p)
+{
+	buf_done(&p->items);
+	buf_done(&p->all);
+}
+#define _cleanup_pages_ _cleanup_(pages_done)
+
+/* Takes the array `key` of a page; the page's `next`, -1 where it is nil. */
+static int64_t pages_add(struct pages *p, struct slice page, const char *key)
+{
+	struct mp m = mp_of(mp_find(page, key));
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; array.type == MP_ARRAY && i < array.count; i++) {
+		buf_addslice(&p->items, mp_skip(&m));
+		p->n++;
+	}
+	return mp_get_int(page, "next", -1);
+}
+
+/* The last page with the items of all of them. */
+static void pages_end(struct pages *p, struct slice page, const char *key)
+{
+	struct pk pk = PK_INIT(&p->all);
+	struct mp m = mp_of(page), items = mp_of(buf_slice(&p->items));
+	pk_map(&pk);
+	for (uint32_t pairs = mp_next(&m).count; pairs > 0; pairs--) {
+		struct slice name = mp_next(&m).bytes, value = mp_skip(&m);
+		pk_keyslice(&pk, name);
+		if (!slice_is(name, key)) {
+			pk_raw(&pk, value);
+			continue;
+		}
+		pk_array(&pk);
+		for (uint32_t i = 0; i < p->n; i++)
+			pk_raw(&pk, mp_skip(&items));
+		pk_end(&pk);
+	}
+	pk_end(&pk);
+}
+
 /* ---- list, ready ---- */
 
 static int list_print(struct ctx *c, struct slice todos, const char *none)
@@ -27,25 +79,40 @@ static int list_print(struct ctx *c, struct slice todos, const char *none)
 	return ctx_print(c, &b);
 }
 
+static void list_params(struct pk *pk, const struct todo_options *o, bool ready, int64_t offset)
+{
+	todo_params_begin(pk, o);
+	if (o->status)
+		pk_kstr(pk, "status", slice_str(o->status));
+	if (o->owner)
+		pk_ktext(pk, "owner", slice_str(o->owner));
+	if (ready)
+		pk_kbool(pk, "ready", true);
+	if (o->rev.set)
+		pk_kint(pk, "rev", o->rev.v);
+	if (offset)
+		pk_kint(pk, "offset", offset);
+}
+
 static int list_items(struct ctx *c, const struct todo_options *o, bool ready)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
-	struct pk pk = PK_INIT(&params);
-	todo_params_begin(&pk, o);
-	if (o->status)
-		pk_kstr(&pk, "status", slice_str(o->status));
-	if (o->owner)
-		pk_ktext(&pk, "owner", slice_str(o->owner));
-	if (ready)
-		pk_kbool(&pk, "ready", true);
-	if (o->rev.set)
-		pk_kint(&pk, "rev", o->rev.v);
-	int status = todo_call(c, "todo.list", &pk, &params, &reply);
-	if (status)
-		return status;
+	_cleanup_pages_ struct pages pages = PAGES_INIT;
+	int64_t next = 0;
+	while (next >= 0) {
+		struct pk pk = PK_INIT(&params);
+		buf_clear(&params);
+		buf_clear(&reply);
+		list_params(&pk, o, ready, next);
+		int status = todo_call(c, "todo.list", &pk, &params, &reply);
+		if (status)
+			return status;
+		next = pages_add(&pages, buf_slice(&reply), "todos");
+	}
+	pages_end(&pages, buf_slice(&reply), "todos");
 	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
-	return list_print(c, mp_find(buf_slice(&reply), "todos"),
+		return ctx_print_json(c, buf_slice(&pages.all));
+	return list_print(c, mp_find(buf_slice(&pages.all), "todos"),
 			  ready ? "nothing is ready" : "no items");
 }
 
@@ -76,16 +143,16 @@ static const char *const count_names[] = { "pending",	"in_progress", "completed"
 					   "cancelled", "open",	       "total" };
 _Static_assert(ARRAY_SIZE(count_names) == COUNT_MAX, "a name for each count");
 
-static void status_count(struct slice todos, int64_t counts[COUNT_MAX])
+/* From todo.lists of one list; a list that nobody has written to is none, and counts nothing. */
+static void status_count(struct slice lists, int64_t counts[COUNT_MAX])
 {
-	struct mp m = mp_of(todos);
-	struct mp_value list = mp_next(&m);
-	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
-		struct slice status = mp_get_str(mp_skip(&m), "status");
-		for (int k = COUNT_PENDING; k <= COUNT_CANCELLED; k++)
-			counts[k] += slice_is(status, count_names[k]);
-		counts[COUNT_TOTAL]++;
-	}
+	struct mp m = mp_of(lists);
+	struct mp_value array = mp_next(&m);
+	if (array.type != MP_ARRAY || array.count == 0)
+		return;
+	struct slice list = mp_skip(&m);
+	for (int k = 0; k < COUNT_MAX; k++)
+		counts[k] = mp_get_int(list, count_names[k], 0);
 	counts[COUNT_OPEN] = counts[COUNT_PENDING] + counts[COUNT_IN_PROGRESS];
 }
 
@@ -143,10 +210,10 @@ int verb_todo_status(struct ctx *c, void *options)
 		return status;
 	todo_params_begin(&pk, o);
 	pk_end(&pk);
-	status = ctx_call(c, "todo.list", &params, &reply);
+	status = ctx_call(c, "todo.lists", &params, &reply);
 	if (status)
 		return status;
-	status_count(mp_find(buf_slice(&reply), "todos"), counts);
+	status_count(mp_find(buf_slice(&reply), "lists"), counts);
 	if (c->json)
 		return status_json(c, counts);
 	buf_clear(&b);
@@ -239,21 +306,30 @@ static void change_lines(struct buf *b, struct slice change)
 	}
 }
 
+#define LOG_PAGE 1000
+
 int verb_todo_log(struct ctx *c, void *options)
 {
 	struct todo_options *o = options;
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, b = BUF_INIT;
-	struct pk pk = PK_INIT(&params);
-	todo_params_begin(&pk, o);
-	if (o->since.set)
-		pk_kint(&pk, "since", o->since.v);
-	int status = todo_call(c, "todo.history", &pk, &params, &reply);
-	if (status)
-		return status;
+	_cleanup_pages_ struct pages pages = PAGES_INIT;
+	int64_t since = o->since.set ? o->since.v : 0;
+	while (since >= 0) {
+		struct pk pk = PK_INIT(&params);
+		buf_clear(&params);
+		buf_clear(&reply);
+		todo_params_begin(&pk, o);
+		pk_kint(&pk, "since", since);
+		pk_kint(&pk, "limit", LOG_PAGE);
+		int status = todo_call(c, "todo.history", &pk, &params, &reply);
+		if (status)
+			return status;
+		since = pages_add(&pages, buf_slice(&reply), "events");
+	}
+	pages_end(&pages, buf_slice(&reply), "events");
 	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
-	struct slice events = mp_find(buf_slice(&reply), "events");
-	struct mp m = mp_of(events);
+		return ctx_print_json(c, buf_slice(&pages.all));
+	struct mp m = mp_of(mp_find(buf_slice(&pages.all), "events"));
 	struct mp_value list = mp_next(&m);
 	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++)
 		change_lines(&b, mp_skip(&m));

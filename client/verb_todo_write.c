@@ -341,6 +341,45 @@ int verb_todo_claim(struct ctx *c, void *options)
 	return tell(c, &reply, &line);
 }
 
+static bool change_is_empty(struct slice event)
+{
+	/* nil: too long to be told, and so not empty */
+	return slice_is(mp_find(event, "before"), "\x90") &&
+	       slice_is(mp_find(event, "after"), "\x90");
+}
+
+/*
+ * The revision to go back to: the one before `rev`; where that changed nothing, the one before
+ * that; where it was itself brought back from an earlier one, what is before that one. So undo
+ * after undo goes back step by step, as in an editor.
+ */
+static int undo_target(struct ctx *c, const struct todo_options *o, int64_t rev, int64_t *ret)
+{
+	for (;;) {
+		_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+		struct pk pk = PK_INIT(&params);
+		todo_params_begin(&pk, o);
+		pk_kint(&pk, "since", MAX2(rev - 1, 0));
+		pk_kint(&pk, "limit", 1);
+		int status = todo_call(c, "todo.history", &pk, &params, &reply);
+		if (status)
+			return status;
+		struct mp m = mp_of(mp_find(buf_slice(&reply), "events"));
+		struct mp_value events = mp_next(&m);
+		bool found = rev > 0 && events.type == MP_ARRAY && events.count > 0;
+		struct slice event = found ? mp_skip(&m) : SLICE_NONE;
+		int64_t restored = mp_get_int(event, "restored", -1);
+		if (restored >= 0 && restored < rev) {
+			rev = restored;
+		} else if (found && change_is_empty(event)) {
+			rev--;
+		} else {
+			*ret = rev - 1;
+			return EXIT_OK;
+		}
+	}
+}
+
 static int undo_current(struct ctx *c, const struct todo_options *o, int64_t *ret_rev)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
@@ -355,23 +394,28 @@ int verb_todo_undo(struct ctx *c, void *options)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, line = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
-	int64_t now, back;
+	int64_t now, back = -1;
 	int status = undo_current(c, options, &now);
 	if (status)
 		return status;
-	back = now - 1;
 	if (c->argc && !parse_int(slice_str(c->argv[0]), 0, LIMIT_INT, &back))
 		return fail(c, EXIT_USAGE, "'%s' is no revision: see `batchctl todo log`",
 			    c->argv[0]);
+	if (!c->argc)
+		status = undo_target(c, options, now, &back);
+	if (status)
+		return status;
 	if (back < 0)
-		return fail(c, EXIT_USAGE, "nothing has been changed yet");
+		return fail(c, EXIT_USAGE, "there is nothing to take back");
 	todo_params_begin(&pk, options);
 	pk_kint(&pk, "rev", back);
 	pk_kint(&pk, "base_rev", now);
 	status = todo_call(c, "todo.restore", &pk, &params, &reply);
 	if (status)
 		return status;
-	buf_addf(&line, "as at revision %" PRId64 ": now revision %" PRId64 "\n", back,
-		 mp_get_int(buf_slice(&reply), "rev", 0));
+	buf_addf(&line,
+		 "as at revision %" PRId64 "; `batchctl todo undo %" PRId64
+		 "` brings back what was\n",
+		 back, now);
 	return tell(c, &reply, &line);
 }

@@ -157,6 +157,7 @@ struct todo_event_row {
 	const char *list, *source;
 	int64_t rev, time;
 	uint64_t run;
+	int64_t restored; /* the revision whose items it brought back, -1: none */
 	struct slice before, after;
 };
 

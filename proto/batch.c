@@ -50,7 +50,8 @@ const struct field batch_head_fields[] = {
 	{ "held", FIELD_BOOL, HEAD(held), .doc = "paused until run.resume" },
 	{ "not_before", FIELD_INT, HEAD(not_before), .min = 0, .max = LIMIT_INT,
 	  .doc = "not started before this time" },
-	{ "list", FIELD_NAME, HEAD(list), .doc = "its todo list; default: the project's" },
+	{ "list", FIELD_NAME, HEAD(list), .max = LIMIT_PATH_BYTES,
+	  .doc = "its todo list; default: the project's" },
 	{ "output_cap", FIELD_INT, HEAD(output_cap), HEAD(has_output_cap), .min = 0,
 	  .max = LIMIT_INT, .doc = "bytes of output kept of an op; 0: all" },
 	{ "umask", FIELD_OCTAL, HEAD(umask), HEAD(has_umask), .max = 0777,
@@ -136,7 +137,7 @@ const struct field batch_op_fields[] = {
 	  .doc = "the items" },
 	{ "mode", FIELD_ENUM, OP(todos_mode), .names = todos_mode_names, .kinds = KIND(TODOS),
 	  .doc = "replace or merge" },
-	{ "list", FIELD_NAME, OP(list), .kinds = KIND(TODOS),
+	{ "list", FIELD_NAME, OP(list), .max = LIMIT_PATH_BYTES, .kinds = KIND(TODOS),
 	  .doc = "another list than the batch's" },
 	FIELD_END,
 };

@@ -137,8 +137,9 @@ static int field_name(const struct field *f, struct slice raw, void *at, struct 
 		return 1;
 	if (s.len == 0)
 		return err_set(e, E_PARAMS, ": must not be empty");
-	if (s.len > LIMIT_NAME_BYTES)
-		return err_set(e, E_LIMIT, ": longer than %d bytes", LIMIT_NAME_BYTES);
+	int64_t max = f->type == FIELD_NAME && f->max ? f->max : LIMIT_NAME_BYTES;
+	if (s.len > (uint64_t)max)
+		return err_set(e, E_LIMIT, ": longer than %" PRId64 " bytes", max);
 	for (size_t i = 0; i < s.len; i++)
 		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
 			return err_set(e, E_PARAMS, ": must not hold control characters");
@@ -343,6 +344,12 @@ static int field_each(const struct field *f, struct slice raw, void *at, field_f
 
 static int field_names(const struct field *f, struct slice raw, void *at, struct err *e)
 {
+	struct mp m;
+	uint32_t n;
+	if (value_open_array(raw, &m, &n, e))
+		return 1;
+	if (f->max && n > f->max)
+		return err_set(e, E_LIMIT, ": more than %" PRId64 " names", f->max);
 	return field_each(f, raw, at, field_name, e);
 }
 

@@ -24,7 +24,7 @@ static const char *const mode_names[] = { "replace", "merge", NULL };
 					      .doc = "the run's id"                                \
 	}
 #define LIST(p)                                                                                    \
-	{ "list", FIELD_NAME, AT(p, list), .doc = "the todo list" },                               \
+	{ "list", FIELD_NAME, AT(p, list), .max = LIMIT_PATH_BYTES, .doc = "the todo list" },      \
 	{                                                                                          \
 		"cwd", FIELD_ABSPATH, AT(p, cwd), .doc = "a folder: the list is its project's"     \
 	}
@@ -306,7 +306,7 @@ TABLE(todo_restore) = {
 };
 DEFAULTS(todo_restore) = { .base_rev = -1 };
 
-TABLE(todo_lists) = { FIELD_END };
+TABLE(todo_lists) = { LIST(todo_lists), FIELD_END };
 DEFAULTS(todo_lists) = { 0 };
 
 TABLE(todo_subscribe) = { LIST(todo_subscribe), PUSH(todo_subscribe), FIELD_END };

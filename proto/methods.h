@@ -197,7 +197,7 @@ struct params_todo_restore {
 	int64_t base_rev; /* -1: not given */
 };
 struct params_todo_lists {
-	bool unused; /* C has no empty struct; no field */
+	struct slice list, cwd; /* neither: all lists */
 };
 struct params_todo_subscribe {
 	struct slice list, cwd, push; /* neither list nor cwd: all lists */

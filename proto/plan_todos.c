@@ -8,9 +8,10 @@
 
 /* An id and where it stood. */
 struct todo_id {
-	struct slice id, blocked_by;
+	struct slice id;
 	uint32_t index;
-	uint32_t next;	/* the search: the next of blocked_by to look at */
+	struct mp at; /* the search: what of blocked_by has not been looked at */
+	uint32_t left;
 	uint8_t colour; /* 0: not looked at, 1: on the path, 2: done */
 };
 
@@ -36,25 +37,16 @@ static int plan_todo_ids(struct todo_id *ids, uint32_t n, const char *path, stru
 	return 0;
 }
 
-/* The item that is number `nth` of blocked_by, if it is one of these; NULL otherwise. *ret_more:
- * there is such a number. */
-static struct todo_id *todo_blocker(struct todo_id *ids, uint32_t n, const struct todo_id *of,
-				    uint32_t nth, bool *ret_more)
+/* The next of its blocked_by, if that is one of these; NULL otherwise. */
+static struct todo_id *todo_blocker(struct todo_id *ids, uint32_t n, struct todo_id *of)
 {
-	uint32_t count = 0;
-	*ret_more = false;
-	if (!of->blocked_by.p)
-		return NULL;
-	struct mp at = array_open(of->blocked_by, &count);
-	*ret_more = nth < count;
-	for (uint32_t i = 0; i < nth && i < count; i++)
-		mp_skip(&at);
-	struct todo_id key = { .id = nth < count ? mp_next(&at).bytes : SLICE_NONE };
+	of->left--;
+	struct slice key = mp_next(&of->at).bytes;
 	uint32_t lo = 0, hi = n;
-	while (key.id.p && lo < hi) {
+	while (lo < hi) {
 		uint32_t mid = (lo + hi) / 2;
-		int r = memcmp(ids[mid].id.p, key.id.p, MIN2(ids[mid].id.len, key.id.len));
-		r = r ? r : (ids[mid].id.len > key.id.len) - (ids[mid].id.len < key.id.len);
+		int r = memcmp(ids[mid].id.p, key.p, MIN2(ids[mid].id.len, key.len));
+		r = r ? r : (ids[mid].id.len > key.len) - (ids[mid].id.len < key.len);
 		if (r == 0)
 			return &ids[mid];
 		if (r < 0)
@@ -78,13 +70,13 @@ static int plan_todo_cycles(struct todo_id *ids, uint32_t n, const char *path, s
 			stack[depth++] = &ids[root];
 		while (depth > 0) {
 			struct todo_id *t = stack[depth - 1];
-			bool more;
-			struct todo_id *b = todo_blocker(ids, n, t, t->next, &more);
-			t->colour = more ? 1 : 2;
-			t->next++;
-			if (!more)
+			t->colour = t->left > 0 ? 1 : 2;
+			if (t->left == 0) {
 				depth--;
-			else if (b && b->colour == 1)
+				continue;
+			}
+			struct todo_id *b = todo_blocker(ids, n, t);
+			if (b && b->colour == 1)
 				return err_set(
 					e, E_PARAMS,
 					"%s.todos[%" PRIu32
@@ -115,10 +107,12 @@ int plan_check_todos(const struct batch_op *op, const char *path, struct err *e)
 		snprintf(place, sizeof(place), "%s.todos[%" PRIu32 "]", path, i);
 		if (todo_item_decode(mp_skip(&at), place, &item, NULL, e))
 			return 1;
-		if (item.id.p)
-			ids[n_ids++] = (struct todo_id){ .id = item.id,
-							 .blocked_by = item.blocked_by,
-							 .index = i };
+		if (!item.id.p)
+			continue;
+		struct todo_id *id = &ids[n_ids++];
+		*id = (struct todo_id){ .id = item.id, .index = i };
+		if (item.blocked_by.p)
+			id->at = array_open(item.blocked_by, &id->left);
 	}
 	return plan_todo_ids(ids, n_ids, path, e) || plan_todo_cycles(ids, n_ids, path, e);
 }

@@ -60,14 +60,18 @@ extern const char *const wire_todo_priorities[];
 		  .max = LIMIT_TODO_TEXT_BYTES, .doc = "more about it" },                          \
 		{ "owner", FIELD_NAME0, offsetof(s, m.owner), .doc = "who does it" },              \
 		{ "assignedAgent", FIELD_NAME0, offsetof(s, m.owner), .doc = "owner" },            \
-		{ "blocked_by", FIELD_NAMES, offsetof(s, m.blocked_by),                            \
+		{ "blocked_by", FIELD_NAMES, offsetof(s, m.blocked_by), .max = LIMIT_TODOS,        \
 		  .doc = "ids of the items to be completed first" },                               \
-		{ "blockedBy", FIELD_NAMES, offsetof(s, m.blocked_by), .doc = "blocked_by" },      \
-		{ "dependencies", FIELD_NAMES, offsetof(s, m.blocked_by), .doc = "blocked_by" },   \
-		{ "dependsOn", FIELD_NAMES, offsetof(s, m.blocked_by), .doc = "blocked_by" },      \
+		{ "blockedBy", FIELD_NAMES, offsetof(s, m.blocked_by), .max = LIMIT_TODOS,         \
+		  .doc = "blocked_by" },                                                           \
+		{ "dependencies", FIELD_NAMES, offsetof(s, m.blocked_by), .max = LIMIT_TODOS,      \
+		  .doc = "blocked_by" },                                                           \
+		{ "dependsOn", FIELD_NAMES, offsetof(s, m.blocked_by), .max = LIMIT_TODOS,         \
+		  .doc = "blocked_by" },                                                           \
 		{ "parent", FIELD_NAME0, offsetof(s, m.parent),                                    \
 		  .doc = "id of the item it is part of" },                                         \
-		{ "tags", FIELD_NAMES, offsetof(s, m.tags), .doc = "words to find it by" },        \
+		{ "tags", FIELD_NAMES, offsetof(s, m.tags), .max = LIMIT_TODOS,                    \
+		  .doc = "words to find it by" },                                                  \
 		{ "at", FIELD_UTF8, offsetof(s, m.at), .max = LIMIT_PATH_BYTES,                    \
 		  .doc = "file:line" },                                                            \
 		{ "error", FIELD_UTF8, offsetof(s, m.error), .max = LIMIT_TODO_TEXT_BYTES,         \

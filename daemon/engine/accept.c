@@ -305,7 +305,7 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 {
 	struct err err = ERR_INIT;
 	struct live_run *r = accept_build(e, e->next_run, s->batch, &err);
-	if (r && (accept_needs(r, &err) || drive_prepare(r, &err)))
+	if (r && (accept_needs(r, &err) || drive_prepare(r, false, &err)))
 		r = live_free(r);
 	if (!r) {
 		refuse(e, s, &err);
@@ -344,7 +344,7 @@ int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct b
 		 struct err *err)
 {
 	struct live_run *r = accept_build(e, 0, batch, err);
-	if (r && (accept_needs(r, err) || drive_prepare(r, err)))
+	if (r && (accept_needs(r, err) || drive_prepare(r, false, err)))
 		r = live_free(r);
 	if (!r)
 		return 1;

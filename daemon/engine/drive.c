@@ -20,20 +20,13 @@ static struct todo_by drive_by(const struct live_run *r, const char *list)
 	};
 }
 
-static void told(void *arg, const struct err *err)
-{
-	(void)arg;
-	if (err)
-		log_warn("a todo was not moved: %s", err->text);
-}
-
 /* A transaction of its own, so that it stands in line with what clients write to the list. */
-static void drive_commit(struct live_run *r, struct txn *t, const struct todo_change *c,
+static void drive_commit(struct engine *e, struct txn *t, const struct todo_change *c,
 			 engine_todo_fn done, void *arg)
 {
 	struct todo_change *kept = xmalloc(sizeof(*kept));
 	*kept = *c;
-	engine_todo_commit(r->e, t, kept, done, arg);
+	engine_todo_commit(e, t, kept, done, arg);
 }
 
 /* --- acceptance: every `todo: ID` must name an item that is in the list, or that this or an
@@ -97,14 +90,16 @@ static uint32_t drive_index(struct live_run *r, struct slice id)
 	return ++r->n_drives;
 }
 
-static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, struct err *err)
+static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, bool recovered,
+		     struct err *err)
 {
 	struct batch_op spec;
 	struct todo_name *n;
 	uint32_t message = r->plan->ops[op].message;
 	plan_op_decode(r->plan, op, &spec);
 	HASH_FIND(hh, names, spec.todo.p, spec.todo.len, n);
-	if (!(n && n->message <= message) && !todos_has(r->e->todos, r->list, spec.todo))
+	if (!recovered && !(n && n->message <= message) &&
+	    !todos_has(r->e->todos, r->list, spec.todo))
 		return err_set(err, E_PARAMS,
 			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none "
 			       "set by this or an "
@@ -116,34 +111,123 @@ static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, s
 	return 0;
 }
 
-int drive_prepare(struct live_run *r, struct err *err)
+int drive_prepare(struct live_run *r, bool recovered, struct err *err)
 {
 	struct todo_name *names = NULL;
 	int bad = 0;
 	names_of_batch(r, &names);
 	for (uint32_t op = 0; op < r->plan->n_ops && !bad; op++)
 		if (r->plan->ops[op].has_todo)
-			bad = drive_one(r, op, names, err);
+			bad = drive_one(r, op, names, recovered, err);
 	names_free(&names);
 	return bad;
 }
 
 /* --- while it runs --- */
 
-void drive_started(struct live_run *r, uint32_t op)
+/* One move of an item. It outlives its run: what could not be stored is tried again until it can.
+ */
+struct move {
+	struct list node; /* in engine.moves.waiting */
+	struct engine *e;
+	uint64_t nth, run;
+	char *list, *id, *error;
+	bool ended; /* else: the op starts */
+};
+
+static void move_free(struct move *m)
 {
-	if (!r->ops[op].drive)
+	free(m->list);
+	free(m->id);
+	free(m->error);
+	free(m);
+}
+
+/* Moves that fail one after the other, and those that were made meanwhile, in their order. */
+static void move_wait(struct move *m)
+{
+	struct list *at = m->e->moves.waiting.prev;
+	while (at != &m->e->moves.waiting && list_entry(at, struct move, node)->nth > m->nth)
+		at = at->prev;
+	list_add_tail(at->next, &m->node);
+	turn_retry_later(m->e);
+}
+
+static void move_done(void *arg, const struct err *err)
+{
+	struct move *m = arg;
+	if (!err) {
+		move_free(m);
 		return;
-	const struct drive *d = &r->drives[r->ops[op].drive - 1];
-	struct todo_by by = drive_by(r, r->list);
+	}
+	if (list_empty(&m->e->moves.waiting))
+		log_warn("todo '%s' is moved when it can be stored: %s", m->id, err->text);
+	move_wait(m);
+}
+
+static void move_make(struct move *m)
+{
+	struct todo_by by = {
+		.list = m->list, .source = TODOS_OP_SOURCE, .run = m->run, .now_ms = time_wall_ms()
+	};
 	struct todo_change c = TODO_CHANGE_INIT;
 	struct txn *t = txn_new(NULL, NULL);
-	if (todos_op_started(r->e->todos, &by, slice_str(d->id), t, &c)) {
-		drive_commit(r, t, &c, told, NULL);
+	bool moved = m->ended ? todos_op_ended(m->e->todos, &by, slice_str(m->id), m->error, t, &c)
+			      : todos_op_started(m->e->todos, &by, slice_str(m->id), t, &c);
+	if (moved) {
+		drive_commit(m->e, t, &c, move_done, m);
 		return;
 	}
 	txn_free(t);
 	todo_change_done(&c);
+	move_free(m);
+}
+
+/* error NULL with `ended`: all is done. */
+static void drive_move(struct live_run *r, const struct drive *d, bool ended, const char *error)
+{
+	struct engine *e = r->e;
+	struct move *m = xmalloc(sizeof(*m));
+	*m = (struct move){ .e = e,
+			    .nth = e->moves.made++,
+			    .run = r->id,
+			    .list = xstrdup(r->list),
+			    .id = xstrdup(d->id),
+			    .error = error ? xstrdup(error) : NULL,
+			    .ended = ended };
+	if (list_empty(&e->moves.waiting))
+		move_make(m);
+	else
+		move_wait(m);
+}
+
+void drive_retry(struct engine *e)
+{
+	struct list now;
+	list_init(&now);
+	list_for_safe (&e->moves.waiting, node) {
+		list_del(node);
+		list_add_tail(&now, node);
+	}
+	list_for_safe (&now, node) {
+		list_del(node);
+		move_make(list_entry(node, struct move, node));
+	}
+}
+
+void drive_free(struct engine *e)
+{
+	list_for_safe (&e->moves.waiting, node) {
+		list_del(node);
+		move_free(list_entry(node, struct move, node));
+	}
+}
+
+void drive_started(struct live_run *r, uint32_t op)
+{
+	const struct drive *d = r->ops[op].drive ? &r->drives[r->ops[op].drive - 1] : NULL;
+	if (d && !d->failed) /* else it stays what the failure made of it */
+		drive_move(r, d, false, NULL);
 }
 
 /* Why an op's todo is not done, in one line. */
@@ -176,16 +260,45 @@ void drive_settled(struct live_run *r, uint32_t op)
 	_cleanup_buf_ struct buf error = BUF_INIT;
 	if (!good)
 		drive_error(r, op, &error);
-	struct todo_by by = drive_by(r, r->list);
-	struct todo_change c = TODO_CHANGE_INIT;
-	struct txn *t = txn_new(NULL, NULL);
-	if (todos_op_ended(r->e->todos, &by, slice_str(d->id), good ? NULL : buf_str(&error), t,
-			   &c)) {
-		drive_commit(r, t, &c, told, NULL);
-		return;
+	drive_move(r, d, true, good ? NULL : buf_str(&error));
+}
+
+/* --- leases: not of any op, but moved as they move --- */
+
+static void leases_told(void *arg, const struct err *err)
+{
+	struct engine *e = arg;
+	e->lease_at = INT64_MAX; /* the list is loaded anew, with the lease that is over */
+	if (err)
+		e->lease_after = e->now_ms + STORE_RETRY_MS;
+}
+
+void drive_end_leases(struct engine *e)
+{
+	e->lease_at = INT64_MAX;
+	for (;;) {
+		struct todo_change c = TODO_CHANGE_INIT;
+		struct txn *t = txn_new(NULL, NULL);
+		if (!todos_end_leases(e->todos, time_wall_ms(), t, &c)) {
+			txn_free(t);
+			todo_change_done(&c);
+			return;
+		}
+		drive_commit(e, t, &c, leases_told, e);
 	}
-	txn_free(t);
-	todo_change_done(&c);
+}
+
+void drive_arm_leases(struct engine *e)
+{
+	int64_t at = todos_next_lease(e->todos);
+	if (at == e->lease_at)
+		return;
+	e->lease_at = at;
+	timer_disarm(&e->timers, &e->lease_timer);
+	if (at == INT64_MAX)
+		return;
+	int64_t in = MAX2(at - time_wall_ms(), 0);
+	timer_arm(&e->timers, &e->lease_timer, MAX2(time_mono_ms() + in, e->lease_after));
 }
 
 /* --- the `todos` op: it has ended when its write is durable, and its row is part of that write ---
@@ -246,7 +359,7 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, t, &c,
 			&x->result.error) == 0) {
 		todos_op_row(r, op, t);
-		drive_commit(r, t, &c, todos_op_done, x);
+		drive_commit(r->e, t, &c, todos_op_done, x);
 		return;
 	}
 	txn_free(t);

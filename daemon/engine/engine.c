@@ -29,6 +29,9 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->now_ms = time_mono_ms();
 	e->retry_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->busy_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
+	e->lease_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
+	e->lease_at = INT64_MAX;
+	list_init(&e->moves.waiting);
 	list_init(&e->dirty);
 	return e;
 }
@@ -41,6 +44,7 @@ struct engine *engine_free(struct engine *e)
 	HASH_ITER(hh, e->runs, r, next)
 	live_free(r);
 	pools_free(e);
+	drive_free(e);
 	todos_free(e->todos);
 	timers_done(&e->timers);
 	free(e);
@@ -433,6 +437,8 @@ static void due_engine(struct engine *e, struct timer *t)
 {
 	if (t == &e->retry_timer)
 		turn_retry(e);
+	else if (t == &e->lease_timer)
+		drive_end_leases(e);
 	else
 		e->busy = false;
 }

@@ -16,6 +16,7 @@
 #include "daemon/engine/timers.h"
 
 #define NO_OP UINT32_MAX
+#define STORE_RETRY_MS 1000 /* what could not be stored is offered again */
 
 /* One try at an op that is under way (or waits for its retry delay). */
 struct attempt {
@@ -58,6 +59,12 @@ struct live_message {
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
 	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
+};
+
+/* Moves of todos that could not be stored and are tried again; drive.c. */
+struct moves {
+	struct list waiting; /* struct move, in the order in which they were made */
+	uint64_t made;
 };
 
 /* A todo that ops of this run drive. */
@@ -155,7 +162,10 @@ struct engine {
 	struct pool *pools;    /* by name */
 	struct todos *todos;
 	struct timers timers;
-	struct timer retry_timer;
+	struct timer retry_timer, lease_timer;
+	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
+	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
+	struct moves moves;
 	struct turn *turn;   /* being gathered; NULL: nothing yet */
 	struct turn *failed; /* to be committed again */
 	struct list dirty;   /* runs whose claims changed */
@@ -189,6 +199,8 @@ void turn_emit_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
 void turn_store_run(struct live_run *r);
 void turn_retry(struct engine *e);
+/* Has turn_retry called in a while. */
+void turn_retry_later(struct engine *e);
 
 /* --- sched.c: pools, slots, ready queues --- */
 struct pool *pool_get(struct engine *e, const char *name);
@@ -233,10 +245,17 @@ void flow_run_timeout(struct live_run *r);
 void flow_restore(struct live_run *r, const struct op_row *row);
 
 /* --- drive.c: todos moved by ops --- */
-int drive_prepare(struct live_run *r, struct err *err);
+/* recovered: items that are gone by now are no fault. */
+int drive_prepare(struct live_run *r, bool recovered, struct err *err);
 void drive_started(struct live_run *r, uint32_t op);
 void drive_settled(struct live_run *r, uint32_t op);
 void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec);
+/* Makes the moves that wait. */
+void drive_retry(struct engine *e);
+void drive_free(struct engine *e);
+/* lease_timer to the next lease that ends; and what it does. */
+void drive_arm_leases(struct engine *e);
+void drive_end_leases(struct engine *e);
 
 /* --- accept.c --- */
 void accept_project(struct live_run *r);

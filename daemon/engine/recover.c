@@ -66,8 +66,8 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	}
 	struct live_run *r = live_new(e, s->row.run, bytes, plan);
 	recover_row(r, &s->row);
-	if (drive_prepare(r, err))
-		*err = (struct err)ERR_INIT; /* the item was removed since: the op drives nothing */
+	if (drive_prepare(r, true, err))
+		return 1;
 	r->settling = true;
 	for (uint32_t i = 0; i < s->n_attempts; i++)
 		if (s->attempts[i].op >= 1 && s->attempts[i].op <= plan->n_ops)

@@ -6,7 +6,10 @@
 #include "common/text.h"
 #include "common/xalloc.h"
 #include "daemon/engine/todo_impl.h"
+#include "proto/errors.h"
+#include "proto/limits.h"
 #include "proto/mp.h"
+#include "proto/suggest.h"
 
 /* --- lists --- */
 
@@ -21,9 +24,17 @@ static void todo_list_empty(struct todo_list *l)
 
 	HASH_ITER(hh, l->items, item, next)
 	{
-		HASH_DEL(l->items, item);
+		todo_list_take(l, item);
 		free(item);
 	}
+}
+
+static void todo_list_free(struct todos *t, struct todo_list *l)
+{
+	HASH_DEL(t->lists, l);
+	todo_list_empty(l);
+	free(l->name);
+	free(l);
 }
 
 struct todos *todos_free(struct todos *t)
@@ -33,12 +44,8 @@ struct todos *todos_free(struct todos *t)
 	if (!t)
 		return NULL;
 	HASH_ITER(hh, t->lists, l, next)
-	{
-		HASH_DEL(t->lists, l);
-		todo_list_empty(l);
-		free(l->name);
-		free(l);
-	}
+	todo_list_free(t, l);
+	timers_done(&t->leases);
 	free(t);
 	return NULL;
 }
@@ -60,6 +67,7 @@ struct todo_list *todos_list_make(struct todos *t, const char *name)
 	l = xcalloc(1, sizeof(*l));
 	l->name = xstrdup(name);
 	l->next_made = 1;
+	l->leases = &t->leases;
 	HASH_ADD_KEYPTR(hh, t->lists, l->name, strlen(l->name), l);
 	return l;
 }
@@ -77,18 +85,39 @@ void todo_list_put(struct todo_list *l, struct todo *item)
 {
 	item->row.list = l->name;
 	HASH_ADD_KEYPTR(hh, l->items, item->row.id, strlen(item->row.id), item);
+	item->lease.owner = item;
+	if (item->row.lease_until)
+		timer_arm(l->leases, &item->lease, item->row.lease_until);
 }
 
 void todo_list_take(struct todo_list *l, struct todo *item)
 {
 	HASH_DEL(l->items, item);
+	timer_disarm(l->leases, &item->lease);
+}
+
+void todo_list_drop_unused(struct todos *t, struct todo_list *l)
+{
+	if (l->rev == 0 && !l->items)
+		todo_list_free(t, l);
+}
+
+int todo_list_no_item(const struct todo_list *l, struct slice id, struct err *e)
+{
+	struct suggest near = SUGGEST_INIT(id);
+	char hint[SUGGEST_TEXT_MAX];
+
+	for (const struct todo *item = l->items; item; item = item->hh.next)
+		suggest_offer(&near, item->row.id);
+	return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'%s", SLICE_FMT(id), l->name,
+		       suggest_text(&near, hint));
 }
 
 void todo_list_note_id(struct todo_list *l, const char *id)
 {
 	int64_t n;
 
-	if (id[0] == 't' && parse_int(slice_str(id + 1), 0, INT32_MAX, &n) && n >= l->next_made)
+	if (id[0] == 't' && parse_int(slice_str(id + 1), 0, LIMIT_INT, &n) && n >= l->next_made)
 		l->next_made = n + 1;
 }
 
@@ -254,31 +283,34 @@ static int todo_list_order(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-static void todo_list_tell(const struct todo_list *l,
-			   void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
+bool todos_list_info(const struct todos *t, const char *list, struct todo_list_info *ret)
 {
-	struct todo_list_info info = { .list = l->name, .rev = l->rev };
+	const struct todo_list *l = todos_list(t, list);
 
+	/* A list whose first write was not stored is none. */
+	if (!l || l->rev == 0)
+		return false;
+	*ret = (struct todo_list_info){ .list = l->name, .rev = l->rev };
 	for (const struct todo *item = l->items; item; item = item->hh.next) {
-		info.count[item->row.status]++;
-		info.total++;
+		ret->count[item->row.status]++;
+		ret->total++;
 	}
-	fn(arg, &info);
+	return true;
 }
 
 void todos_each_list(const struct todos *t,
 		     void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
 {
 	_cleanup_free_ struct todo_list **all = xmalloc((HASH_COUNT(t->lists) + 1) * sizeof(*all));
+	struct todo_list_info info;
 	size_t n = 0;
 
-	/* A list whose first write was refused is none. */
 	for (struct todo_list *l = t->lists; l; l = l->hh.next)
-		if (l->rev > 0)
-			all[n++] = l;
+		all[n++] = l;
 	qsort(all, n, sizeof(*all), todo_list_order);
 	for (size_t i = 0; i < n; i++)
-		todo_list_tell(all[i], fn, arg);
+		if (todos_list_info(t, all[i]->name, &info))
+			fn(arg, &info);
 }
 
 void todo_change_done(struct todo_change *c)

@@ -8,8 +8,9 @@
  * loads it again from the store; writes to the list that were made on top of the lost one fail too
  * (the store refuses a revision that does not follow the stored one), so that nothing half-stays.
  *
- * One write is one revision of its list, also when it changed nothing (its arrays are empty then):
- * its answer says that what it asked for is durable, and so it must stand in line like any other.
+ * One write is one revision of its list and one event, also when it changed nothing (its arrays are
+ * empty then): its answer says that what it asked for is durable, and so it must stand in line like
+ * any other.
  *
  * Functions returning int: 0 fine, 1 refused with err filled (E_PARAMS, E_UTF8, E_LIMIT,
  * E_NOT_FOUND, E_CONFLICT, E_STATE) and nothing changed.
@@ -81,6 +82,8 @@ struct todo_list_info {
 	int64_t rev;
 	uint32_t total, count[TODO_STATUS_MAX];
 };
+/* One list; false: it never had items. */
+bool todos_list_info(const struct todos *t, const char *list, struct todo_list_info *ret);
 /* Every list that has or ever had items, by name. */
 void todos_each_list(const struct todos *t,
 		     void (*fn)(void *arg, const struct todo_list_info *info), void *arg);
@@ -112,6 +115,7 @@ void todo_change_done(struct todo_change *c);
 struct todo_by {
 	const char *list;
 	const char *source; /* NULL: none */
+	bool all_sources;   /* replace: whosever they are; made ones are source's */
 	bool has_base_rev;  /* then E_CONFLICT unless base_rev is the list's revision */
 	int64_t base_rev;
 	uint64_t run;	/* whose op this is, 0: none */
@@ -120,8 +124,9 @@ struct todo_by {
 
 /*
  * todo.write and the `todos` op. items: a raw array, scanned. Replace removes the items of
- * by->source that are not named ("*": all that are not named); an item named by its id becomes
- * by->source's. What an item does not say stays as it was; an empty string or array clears.
+ * by->source that are not named (by->all_sources: all that are not named); an item named by its id
+ * becomes by->source's, but for all_sources, where it stays whose it is. What an item does not say
+ * stays as it was; an empty string or array clears.
  */
 int todos_write(struct todos *t, const struct todo_by *by, struct slice items, enum todos_mode mode,
 		struct txn *txn, struct todo_change *ret, struct err *e) _must_check_;
@@ -152,16 +157,25 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 /* Softly. ret->todos has the item as it was. */
 int todos_remove(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn,
 		 struct todo_change *ret, struct err *e) _must_check_;
-/* Makes the list what it was: `items` is the packed array sql_todo_at gave for a past revision.
- * ret->todos: the whole list. */
-int todos_restore(struct todos *t, const struct todo_by *by, struct slice items, struct txn *txn,
-		  struct todo_change *ret, struct err *e) _must_check_;
+/* Makes the list what it was at revision `rev`: `items` is the packed array sql_todo_at gave for
+ * it. ret->todos: the whole list. */
+int todos_restore(struct todos *t, const struct todo_by *by, int64_t rev, struct slice items,
+		  struct txn *txn, struct todo_change *ret, struct err *e) _must_check_;
+
+/* --- leases: what is claimed for a time goes back to pending, without owner, when that is over ---
+ */
+
+/* Wall clock, ms, of the next lease to end; INT64_MAX: none. */
+int64_t todos_next_lease(const struct todos *t);
+/* Gives back the items of one list whose leases are over: a write of nobody's. False: there are
+ * none (any more). */
+bool todos_end_leases(struct todos *t, int64_t now_ms, struct txn *txn, struct todo_change *ret);
 
 /* --- ops that drive items: called by the engine. True: something changed and ret is filled; false:
  * nothing to do --- */
 
 /* An op of by->run with `todo: id` starts: to in_progress, unless someone else changed the item
- * since this run first moved it. */
+ * since this run first moved it. A lease ends with it: from here on the run gives the item back. */
 bool todos_op_started(struct todos *t, const struct todo_by *by, struct slice id, struct txn *txn,
 		      struct todo_change *ret);
 /*

@@ -1,4 +1,5 @@
 /* What a client says of an item, laid over what is there. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/xalloc.h"
@@ -18,30 +19,49 @@ static uint32_t open_container(struct slice raw, struct mp *m)
 	return head.type == MP_ARRAY || head.type == MP_MAP ? head.count : 0;
 }
 
-/* The names as str, each once; absent when there are none. */
+struct given_name {
+	struct slice name;
+	uint32_t at;
+};
+
+static int name_order(const void *a, const void *b)
+{
+	const struct given_name *x = a, *y = b;
+	int r = memcmp(x->name.p, y->name.p, MIN2(x->name.len, y->name.len));
+
+	if (r == 0 && x->name.len == y->name.len)
+		return x->at < y->at ? -1 : 1;
+	return r ? r : x->name.len < y->name.len ? -1 : 1;
+}
+
+static int place_order(const void *a, const void *b)
+{
+	const struct given_name *x = a, *y = b;
+
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* The names as str, each once where it first stood; absent when there are none. */
 static struct slice apply_names(struct stage *s, struct slice given)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	struct pk pk = PK_INIT(&b);
 	struct mp m;
-	uint32_t n = open_container(given, &m);
+	uint32_t n = open_container(given, &m), kept = 0;
+	_cleanup_free_ struct given_name *names = xmalloc((n + 1) * sizeof(*names));
 
 	if (n == 0)
 		return SLICE_NONE;
+	for (uint32_t i = 0; i < n; i++)
+		names[i] = (struct given_name){ mp_next(&m).bytes, i };
+	qsort(names, n, sizeof(*names), name_order);
+	for (uint32_t i = 0; i < n; i++)
+		if (i == 0 || !slice_eq(names[kept - 1].name, names[i].name))
+			names[kept++] = names[i];
+	qsort(names, kept, sizeof(*names), place_order);
 	pk_array(&pk);
-	for (; n > 0; n--) {
-		const char *at = m.p;
-		struct mp_value v = mp_next(&m);
-		struct mp so_far = mp_of(given);
-		bool seen = false;
-
-		/* Lists of names are short: whoever sends a long one pays for it himself. */
-		mp_next(&so_far);
-		while (!seen && so_far.p < at)
-			seen = slice_eq(mp_next(&so_far).bytes, v.bytes);
-		if (!seen)
-			pk_str(&pk, v.bytes);
-	}
+	for (uint32_t i = 0; i < kept; i++)
+		pk_str(&pk, names[i].name);
 	pk_end(&pk);
 	return stage_bytes(s, &b);
 }
@@ -97,6 +117,17 @@ static struct slice apply_meta(struct stage *s, struct slice had, struct slice g
 	return kept > 0 ? stage_bytes(s, &b) : SLICE_NONE;
 }
 
+/* That it was "critical" is said in meta: of a priority that is given anew it is no longer true. */
+static void apply_priority(struct stage *s, const struct todo_item *item, struct todo_row *row)
+{
+	static const char forget[] = "\x81\xa8priority\xc0";
+
+	row->priority = (enum todo_priority)item->priority;
+	if (slice_is(mp_get_str(row->meta, "priority"), "critical") &&
+	    !(item->meta.p && mp_find(item->meta, "priority").p))
+		row->meta = apply_meta(s, row->meta, slice_of(forget, sizeof(forget) - 1));
+}
+
 static int apply_text(struct stage *s, const char *name, struct slice given, const char **to,
 		      struct err *e)
 {
@@ -113,7 +144,7 @@ int todo_apply(struct stage *s, const struct todo_item *item, struct todo_row *r
 	if (item->status >= 0)
 		todo_row_move(row, (enum todo_status)item->status, s->by->now_ms);
 	if (item->priority >= 0)
-		row->priority = (enum todo_priority)item->priority;
+		apply_priority(s, item, row);
 	if (apply_text(s, "content", item->content, &row->content, e) ||
 	    apply_text(s, "active_form", item->active_form, &row->active_form, e) ||
 	    apply_text(s, "description", item->description, &row->description, e) ||

@@ -31,6 +31,16 @@ static bool names_have(struct slice array, struct slice name)
 	return false;
 }
 
+static int blocker_unknown(const struct stage *s, const struct todo *item, struct slice id,
+			   struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (todo_list_no_item(s->list, id, &why))
+		err_set(e, E_PARAMS, "blocked_by of item '%s': %s", item->row.id, why.text);
+	return 1;
+}
+
 /* A blocker that is gone by now may stay where it stood. */
 static int check_known(const struct stage *s, const struct stage_item *it, struct err *e)
 {
@@ -41,9 +51,7 @@ static int check_known(const struct stage *s, const struct stage_item *it, struc
 
 		if (!todo_list_find(s->list, id) &&
 		    !(it->old && names_have(it->old->row.blocked_by, id)))
-			return err_set(e, E_PARAMS,
-				       "blocked_by of item '%s': no item '%.*s' in list '%s'",
-				       it->new->row.id, SLICE_FMT(id), s->list->name);
+			return blocker_unknown(s, it->new, id, e);
 	}
 	return 0;
 }
@@ -58,8 +66,10 @@ struct visit {
 	uint32_t left;
 };
 
+/* Along blocked_by, or from child to parent. */
 struct walk {
 	const struct todo_list *list;
+	bool parents;
 	struct visit *seen;
 	struct visit **path;
 	size_t n, cap;
@@ -79,7 +89,7 @@ static void walk_enter(struct walk *w, const struct todo *item)
 
 	v->item = item;
 	v->on_path = true;
-	v->left = names_open(item->row.blocked_by, &v->at);
+	v->left = w->parents ? item->row.parent != NULL : names_open(item->row.blocked_by, &v->at);
 	HASH_ADD_PTR(w->seen, item, v);
 	if (w->n == w->cap) {
 		w->cap = MAX2((size_t)16, w->cap * 2);
@@ -97,11 +107,20 @@ static int walk_cycle(const struct walk *w, const struct visit *back, struct err
 		from--;
 	for (size_t i = from > 0 ? from - 1 : 0, shown = 0; i < w->n && shown < CYCLE_NAMES_MAX;
 	     i++, shown++)
-		buf_addf(&names, "'%s' waits for ", w->path[i]->item->row.id);
+		buf_addf(&names, "'%s' %s ", w->path[i]->item->row.id,
+			 w->parents ? "is part of" : "waits for");
 	if (w->n - from + 1 > CYCLE_NAMES_MAX)
 		buf_adds(&names, "... ");
 	buf_addf(&names, "'%s'", back->item->row.id);
-	return err_set(e, E_PARAMS, "blocked_by goes in a circle: %s", buf_str(&names));
+	return err_set(e, E_PARAMS, "%s goes in a circle: %s", w->parents ? "parent" : "blocked_by",
+		       buf_str(&names));
+}
+
+static const struct todo *walk_next(const struct walk *w, struct visit *v)
+{
+	v->left--;
+	return todo_list_find(w->list,
+			      w->parents ? slice_str(v->item->row.parent) : mp_next(&v->at).bytes);
 }
 
 static int walk_from(struct walk *w, const struct todo *start, struct err *e)
@@ -118,8 +137,7 @@ static int walk_from(struct walk *w, const struct todo *start, struct err *e)
 			w->n--;
 			continue;
 		}
-		top->left--;
-		next = todo_list_find(w->list, mp_next(&top->at).bytes);
+		next = walk_next(w, top);
 		met = next ? walk_seen(w, next) : NULL;
 		if (met && met->on_path)
 			return walk_cycle(w, met, e);
@@ -141,16 +159,20 @@ static void walk_done(struct walk *w)
 	free(w->path);
 }
 
-int todo_check_blocked(const struct stage *s, struct err *e)
+int todo_check_links(const struct stage *s, struct err *e)
 {
-	_cleanup_(walk_done) struct walk w = { .list = s->list };
+	_cleanup_(walk_done) struct walk blockers = { .list = s->list };
+	_cleanup_(walk_done) struct walk parents = { .list = s->list, .parents = true };
 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct stage_item *it = &s->items[i];
 
-		if (!it->changed || !it->new || !it->new->row.blocked_by.p)
+		if (!it->changed || !it->new)
 			continue;
-		if (check_known(s, it, e) || walk_from(&w, it->new, e))
+		if (it->new->row.blocked_by.p &&
+		    (check_known(s, it, e) || walk_from(&blockers, it->new, e)))
+			return 1;
+		if (it->new->row.parent && walk_from(&parents, it->new, e))
 			return 1;
 	}
 	return 0;

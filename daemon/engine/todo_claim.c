@@ -76,8 +76,7 @@ static int claim_find(const struct stage *s, const struct todo_claim *c, struct 
 	}
 	item = todo_list_find(s->list, c->id);
 	if (!item)
-		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(c->id),
-			       s->list->name);
+		return todo_list_no_item(s->list, c->id, e);
 	if (claim_refused(s->list, &item->row, c->owner, s->by->now_ms, e))
 		return 1;
 	*ret = item;
@@ -122,8 +121,7 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 		return 1;
 	old = todo_list_find(s.list, id);
 	if (!old)
-		return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(id),
-			       by->list);
+		return todo_list_no_item(s.list, id, e);
 	row = old->row;
 	if (row.status >= TODO_COMPLETED)
 		return err_set(e, E_STATE, "item '%s' is %s", row.id,
@@ -138,6 +136,39 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 	row.lease_until = 0;
 	stage_set(&s, old, &row, true);
 	return stage_commit(&s, false, txn, ret, e);
+}
+
+/* --- leases --- */
+
+int64_t todos_next_lease(const struct todos *t)
+{
+	const struct timer *first = timers_first(&t->leases);
+
+	return first ? first->at_ms : INT64_MAX;
+}
+
+bool todos_end_leases(struct todos *t, int64_t now_ms, struct txn *txn, struct todo_change *ret)
+{
+	_cleanup_stage_ struct stage s = { .t = NULL };
+	const struct timer *first = timers_first(&t->leases);
+	struct todo_by by = { .now_ms = now_ms };
+
+	if (!first || first->at_ms > now_ms)
+		return false;
+	by.list = ((const struct todo *)first->owner)->row.list;
+	if (stage_begin(&s, t, &by, NULL))
+		return false;
+	for (struct todo *item = s.list->items; item; item = item->hh.next) {
+		struct todo_row row = item->row;
+
+		if (!lease_over(&row, now_ms))
+			continue;
+		todo_row_move(&row, TODO_PENDING, now_ms);
+		row.owner = NULL;
+		row.lease_until = 0;
+		stage_set(&s, item, &row, true);
+	}
+	return stage_commit(&s, false, txn, ret, NULL) == 0;
 }
 
 /* --- ops --- */
@@ -171,6 +202,7 @@ bool todos_op_started(struct todos *t, const struct todo_by *by, struct slice id
 		return false;
 	row = item->row;
 	todo_row_move(&row, TODO_IN_PROGRESS, by->now_ms);
+	row.lease_until = 0;
 	return drive_set(t, by, item, &row, txn, ret);
 }
 

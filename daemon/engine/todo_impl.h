@@ -11,13 +11,15 @@
 
 #include "common/table.h"
 
+#include "daemon/engine/timers.h"
 #include "daemon/engine/todo.h"
 
 /* One block of memory with its strings behind it. */
 struct todo {
-	UT_hash_handle hh; /* in todo_list.items, by row.id */
-	uint32_t mark;	   /* == todos.serial: named by the write under way */
-	uint64_t driven;   /* run whose op last moved it, 0: none. Not stored. */
+	UT_hash_handle hh;  /* in todo_list.items, by row.id */
+	uint32_t mark;	    /* == todos.serial: named by the write under way */
+	uint64_t driven;    /* run whose op last moved it, 0: none. Not stored. */
+	struct timer lease; /* in todos.leases while it is in the list and has one */
 	struct todo_row row;
 };
 
@@ -27,11 +29,13 @@ struct todo_list {
 	int64_t rev;
 	int64_t next_made; /* above every "tN" that the list has ever seen */
 	struct todo *items;
+	struct timers *leases; /* todos.leases */
 };
 
 struct todos {
 	struct todo_list *lists;
-	uint32_t serial; /* of the write under way */
+	struct timers leases; /* at_ms: wall clock */
+	uint32_t serial;      /* of the write under way */
 };
 
 /* --- todo_row.c --- */
@@ -51,6 +55,10 @@ struct todo_list *todos_list_make(struct todos *t,
 struct todo *todo_list_find(const struct todo_list *l, struct slice id);
 void todo_list_put(struct todo_list *l, struct todo *item);
 void todo_list_take(struct todo_list *l, struct todo *item);
+/* Forgets a list that never was one: nothing was ever written to it. */
+void todo_list_drop_unused(struct todos *t, struct todo_list *l);
+/* Fills e with E_NOT_FOUND, naming what may have been meant; 1. */
+int todo_list_no_item(const struct todo_list *l, struct slice id, struct err *e);
 /* Remembers ids of the kind we make. */
 void todo_list_note_id(struct todo_list *l, const char *id);
 /* The items by position, malloced. */
@@ -78,6 +86,7 @@ struct stage {
 	char **strings; /* what rows under construction borrow; bytes too */
 	size_t n_strings, cap_strings;
 	bool past; /* the rows are from the list's own past: nothing to be proved about them */
+	int64_t restored; /* the revision they are from */
 };
 
 /* Checks base_rev. 0 or 1 with e; stage_done in either case. */
@@ -105,9 +114,9 @@ int stage_commit(struct stage *s, bool others, struct txn *txn, struct todo_chan
 
 /* --- todo_check.c --- */
 
-/* What the items of this write (already in the list) say about blocked_by: ids must exist, no
- * cycle. */
-int todo_check_blocked(const struct stage *s, struct err *e) _must_check_;
+/* What the items of this write (already in the list) say about blocked_by and parent: blockers must
+ * exist, no cycle of either. */
+int todo_check_links(const struct stage *s, struct err *e) _must_check_;
 /* Array of str. */
 void todo_check_warnings(const struct stage *s, struct buf *ret);
 

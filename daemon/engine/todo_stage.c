@@ -20,6 +20,8 @@ int stage_begin(struct stage *s, struct todos *t, const struct todo_by *by, stru
 /* New items that were kept are the list's: stage_commit has taken them out. */
 void stage_done(struct stage *s)
 {
+	if (s->list)
+		todo_list_drop_unused(s->t, s->list);
 	for (size_t i = 0; i < s->n; i++)
 		free(s->items[i].new);
 	for (size_t i = 0; i < s->n_strings; i++)
@@ -145,7 +147,7 @@ static int stage_check(struct stage *s, struct err *e)
 		return err_set(e, E_LIMIT,
 			       "list '%s' would have %u items, the limit is %d: remove some first",
 			       s->list->name, count, LIMIT_TODOS);
-	return s->past ? 0 : todo_check_blocked(s, e);
+	return s->past ? 0 : todo_check_links(s, e);
 }
 
 static void stage_records(struct stage *s, struct txn *txn, const struct todo_change *c)
@@ -156,6 +158,7 @@ static void stage_records(struct stage *s, struct txn *txn, const struct todo_ch
 		.rev = c->rev,
 		.time = c->time,
 		.run = c->run,
+		.restored = s->past ? s->restored : -1,
 		.before = buf_slice(&c->before),
 		.after = buf_slice(&c->after),
 	};

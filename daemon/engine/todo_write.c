@@ -7,11 +7,6 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
-static int no_item(struct slice id, const char *list, struct err *e)
-{
-	return err_set(e, E_NOT_FOUND, "no item '%.*s' in list '%s'", SLICE_FMT(id), list);
-}
-
 /* --- a whole write --- */
 
 struct given {
@@ -24,7 +19,6 @@ struct given {
 struct write {
 	struct stage s;
 	enum todos_mode mode;
-	bool all_sources; /* source "*" */
 	struct given *given;
 	uint32_t n;
 	struct todo **by_content; /* sorted; what can be matched by content */
@@ -44,7 +38,7 @@ static bool same_source(const struct write *w, const struct todo *item)
 {
 	const char *a = w->s.by->source, *b = item->row.source;
 
-	return w->all_sources || a == b || (a && b && strcmp(a, b) == 0);
+	return w->s.by->all_sources || a == b || (a && b && strcmp(a, b) == 0);
 }
 
 /* Where an item stands in error texts: "todos[3]". */
@@ -208,12 +202,11 @@ static const char *write_make_id(struct write *w)
 static int write_row(struct write *w, uint32_t i, struct err *e)
 {
 	struct given *g = &w->given[i];
-	const char *source = w->all_sources ? NULL : w->s.by->source;
 
 	if (g->old) {
 		g->row = g->old->row;
-		if (w->mode == TODOS_REPLACE && !w->all_sources)
-			g->row.source = source;
+		if (w->mode == TODOS_REPLACE && !w->s.by->all_sources)
+			g->row.source = w->s.by->source;
 	} else {
 		if (!g->item.content.p)
 			return err_set(
@@ -223,7 +216,7 @@ static int write_row(struct write *w, uint32_t i, struct err *e)
 		g->row = (struct todo_row){
 			.id = g->item.id.p ? stage_str(&w->s, g->item.id) : write_make_id(w),
 			.priority = TODO_MEDIUM,
-			.source = source,
+			.source = w->s.by->source,
 			.created = w->s.by->now_ms,
 		};
 	}
@@ -281,9 +274,7 @@ static void write_stage(struct write *w)
 int todos_write(struct todos *t, const struct todo_by *by, struct slice items, enum todos_mode mode,
 		struct txn *txn, struct todo_change *ret, struct err *e)
 {
-	_cleanup_(write_done) struct write w = {
-		.mode = mode, .all_sources = by->source && strcmp(by->source, "*") == 0
-	};
+	_cleanup_(write_done) struct write w = { .mode = mode };
 
 	if (stage_begin(&w.s, t, by, e) || write_decode(&w, items, e) || write_distinct(&w, e))
 		return 1;
@@ -310,7 +301,7 @@ int todos_update(struct todos *t, const struct todo_by *by, const struct todo_it
 		return 1;
 	old = todo_list_find(s.list, item->id);
 	if (!old)
-		return no_item(item->id, by->list, e);
+		return todo_list_no_item(s.list, item->id, e);
 	row = old->row;
 	if (todo_apply(&s, item, &row, e))
 		return 1;
@@ -328,7 +319,7 @@ int todos_remove(struct todos *t, const struct todo_by *by, struct slice id, str
 		return 1;
 	old = todo_list_find(s.list, id);
 	if (!old)
-		return no_item(id, by->list, e);
+		return todo_list_no_item(s.list, id, e);
 	stage_remove(&s, old, true);
 	return stage_commit(&s, false, txn, ret, e);
 }
@@ -350,8 +341,8 @@ static void restore_items(struct stage *s, struct slice items)
 	}
 }
 
-int todos_restore(struct todos *t, const struct todo_by *by, struct slice items, struct txn *txn,
-		  struct todo_change *ret, struct err *e)
+int todos_restore(struct todos *t, const struct todo_by *by, int64_t rev, struct slice items,
+		  struct txn *txn, struct todo_change *ret, struct err *e)
 {
 	_cleanup_stage_ struct stage s = { .t = NULL };
 	_cleanup_free_ struct todo **all = NULL;
@@ -360,6 +351,7 @@ int todos_restore(struct todos *t, const struct todo_by *by, struct slice items,
 	if (stage_begin(&s, t, by, e))
 		return 1;
 	s.past = true;
+	s.restored = rev;
 	restore_items(&s, items);
 	all = todo_list_sorted(s.list, &n);
 	for (size_t i = 0; i < n; i++)

@@ -6,7 +6,6 @@
 #include "daemon/engine/live.h"
 
 #define REV_RESERVE 10000
-#define STORE_RETRY_MS 1000
 
 /* Storing failed: running ops go on, results are kept here and offered again until they are taken.
  */
@@ -14,6 +13,7 @@ void turn_retry(struct engine *e)
 {
 	struct turn *t = e->failed;
 	e->failed = NULL;
+	drive_retry(e); /* first: a result is stored after what it made of a todo */
 	if (t)
 		e->ports.commit(e->ports.arg, t->txn);
 }
@@ -40,7 +40,13 @@ static void turn_keep(struct turn *t, const struct err *err)
 	e->in_trouble = true;
 	e->failed = t;
 	txn_keep(t->txn);
-	timer_arm(&e->timers, &e->retry_timer, e->now_ms + STORE_RETRY_MS);
+	turn_retry_later(e);
+}
+
+void turn_retry_later(struct engine *e)
+{
+	if (!e->retry_timer.pos)
+		timer_arm(&e->timers, &e->retry_timer, e->now_ms + STORE_RETRY_MS);
 }
 
 static void turn_event(struct engine *e, struct event *ev)
@@ -198,6 +204,7 @@ void turn_store_run(struct live_run *r)
 void engine_flush(struct engine *e)
 {
 	claims_flush(e);
+	drive_arm_leases(e);
 	if (!e->turn || e->committing)
 		return;
 	struct turn *t = e->turn;
@@ -227,7 +234,9 @@ static void todo_commit_done(void *arg, enum txn_status status, uint64_t existin
 	(void)existing;
 	if (status == TXN_DONE)
 		turn_emit_todo(c->e, c->change);
-	else
+	/* Also when memory was loaded anew while this was on its way, after a write before it had
+	 * failed. */
+	if (status != TXN_DONE || todos_rev(c->e->todos, c->change->list) < c->change->rev)
 		c->e->ports.todos_lost(c->e->ports.arg, c->change->list);
 	c->done(c->arg, status == TXN_DONE ? NULL : err);
 	todo_change_drop(c->change);

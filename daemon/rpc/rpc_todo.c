@@ -129,9 +129,11 @@ static struct write_job *write_new(struct rpc_call *call, struct slice list, str
 	w->call = call;
 	w->answer = answer;
 	w->list = name;
-	w->source = source.p ? xslicedup(source) : xslicedup(slice_str(rpc_conn_of(call)->client));
+	bool all = slice_is(source, "*");
+	w->source = xslicedup(source.p && !all ? source : slice_str(rpc_conn_of(call)->client));
 	w->by = (struct todo_by){ .list = w->list,
 				  .source = w->source,
+				  .all_sources = all,
 				  .has_base_rev = base_rev >= 0,
 				  .base_rev = base_rev,
 				  .now_ms = time_wall_ms() };
@@ -271,7 +273,7 @@ static void restore_done(void *arg)
 	struct restore_job *j = arg;
 	struct write_job *w = j->w;
 	if (!j->failed)
-		j->failed = todos_restore(engine_todos(w->call->s->config.engine), &w->by,
+		j->failed = todos_restore(engine_todos(w->call->s->config.engine), &w->by, j->rev,
 					  buf_slice(&j->items), w->txn, w->change, &j->err) != 0;
 	write_finish(w, j->failed, &j->err);
 	buf_done(&j->items);

@@ -163,6 +163,7 @@ static bool history_event(void *arg, const struct todo_event_row *row)
 	pk_kint(pk, "time", row->time);
 	pk_kstr(pk, "source", slice_str(row->source));
 	pk_kint_or_nil(pk, "run", (int64_t)row->run, row->run != 0);
+	pk_kint_or_nil(pk, "restored", row->restored, row->restored >= 0);
 	pk_key(pk, "before");
 	shape_items(pk, fits ? row->before : SLICE_NONE);
 	pk_key(pk, "after");
@@ -234,11 +235,19 @@ void rpc_todo_lists(struct rpc_call *call, const void *params)
 {
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
-	(void)params;
+	const struct todos *t = engine_todos(call->s->config.engine);
+	const struct params_todo_lists *p = params;
+	_cleanup_free_ char *list = p->list.p  ? xslicedup(p->list)
+				    : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd)
+					       : NULL;
+	struct todo_list_info info;
 	pk_map(&pk);
 	pk_key(&pk, "lists");
 	pk_array(&pk);
-	todos_each_list(engine_todos(call->s->config.engine), pack_list, &pk);
+	if (!list)
+		todos_each_list(t, pack_list, &pk);
+	else if (todos_list_info(t, list, &info))
+		pack_list(&pk, &info);
 	pk_end(&pk);
 	pk_end(&pk);
 	rpc_reply(call, &b);

@@ -77,6 +77,8 @@ static const char schema_1[] =
 /* Append only. */
 const struct migration migrations[] = {
 	{ "the first schema", schema_1 },
+	{ "what a revision of a todo list brought back",
+	  "ALTER TABLE todo_event ADD COLUMN restored INTEGER NOT NULL DEFAULT -1;" },
 };
 const int n_migrations = ARRAY_SIZE(migrations);
 

@@ -15,12 +15,12 @@ int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint
 		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,
 		     struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
-		sql_reader_prepare(r,
-				   "SELECT list, rev, time, run, source, before, after FROM "
-				   "todo_event WHERE list = ? AND rev > ?"
-				   " ORDER BY rev LIMIT ?",
-				   e);
+	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+		r,
+		"SELECT list, rev, time, run, source, restored, before, after FROM "
+		"todo_event WHERE list = ? AND rev > ?"
+		" ORDER BY rev LIMIT ?",
+		e);
 	bool failed = false;
 
 	if (!stmt)
@@ -36,6 +36,7 @@ int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint
 		row.time = sql_get_int(&c);
 		row.run = (uint64_t)sql_get_int(&c);
 		row.source = sql_get_text(&c);
+		row.restored = sql_get_int(&c);
 		row.before = sql_get_blob(&c);
 		row.after = sql_get_blob(&c);
 		if (!fn(arg, &row))

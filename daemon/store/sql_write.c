@@ -61,10 +61,8 @@ const char *const writer_statements[] = {
 	[W_TODO] = "INSERT OR REPLACE INTO todo(" SQL_TODO_COLUMNS ")"
 		   " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_TODO_REV] = "SELECT max(rev) FROM todo_event WHERE list = ?",
-	/* A gap or clash of revisions was refused before, unless an op's result stands in the same
-	   transaction. */
-	[W_TODO_EVENT] = ("INSERT OR REPLACE INTO todo_event(list, rev, time, run, source, before, "
-			  "after) VALUES(?,?,?,?,?,?,?)"),
+	[W_TODO_EVENT] = ("INSERT INTO todo_event(list, rev, time, run, source, restored, before, "
+			  "after) VALUES(?,?,?,?,?,?,?,?)"),
 	[W_FORGET_RUN] = "DELETE FROM run WHERE run = ?",
 	[W_FORGET_BATCH] = "DELETE FROM batch WHERE run = ?",
 	[W_FORGET_OPS] = "DELETE FROM op WHERE run = ?",
@@ -186,6 +184,7 @@ static int writer_todo_event(struct writer *w, const struct txn_record *r)
 	sql_put_int(&b, r->todo_event.time);
 	sql_put_int(&b, (int64_t)r->todo_event.run);
 	sql_put_text(&b, r->todo_event.source);
+	sql_put_int(&b, r->todo_event.restored);
 	sql_put_blob(&b, r->todo_event.before);
 	sql_put_blob(&b, r->todo_event.after);
 	return sql_run(b.stmt);
@@ -344,25 +343,14 @@ static void writer_make_env(struct writer *w, struct write_job *job, uint64_t ru
 		buf_add(&w->envs, &run, sizeof(run));
 }
 
-/* Only todo records (and a rev): then a gap refuses the transaction. In mixed ones an op's result
- * weighs more. */
-static bool txn_is_todo(const struct txn *t)
-{
-	for (const struct txn_record *r = txn_first(t); r; r = r->next)
-		if (r->kind != TXN_TODO && r->kind != TXN_TODO_EVENT && r->kind != TXN_REV)
-			return false;
-	return true;
-}
-
 static int writer_prepare(struct writer *w, struct write_job *job)
 {
-	bool todo = txn_is_todo(job->txn);
 	int code = SQLITE_OK;
 
 	for (const struct txn_record *r = txn_first(job->txn); r; r = r->next) {
 		if (r->kind == TXN_RUN_NEW && r->run_new.row.key)
 			code = writer_check_key(w, job, &r->run_new.row);
-		else if (r->kind == TXN_TODO_EVENT && todo)
+		else if (r->kind == TXN_TODO_EVENT)
 			code = writer_check_rev(w, job, &r->todo_event);
 		else if (r->kind == TXN_OP || r->kind == TXN_ATTEMPT)
 			writer_sync_log(w, job, &r->op);

@@ -77,7 +77,7 @@ static const struct refused {
 	const char *name, *sql, *says; /* sql NULL: garbage instead of a database */
 } refused[] = {
 	{ "newer schema", "PRAGMA user_version = 99",
-	  "has schema 99, this batchd (" BATCHD_VERSION ") knows schemas up to 1" },
+	  "has schema 99, this batchd (" BATCHD_VERSION ") knows schemas up to " },
 	{ "another program", "PRAGMA application_id = 77", "another program's database" },
 	{ "no database", NULL, "not a database" },
 };

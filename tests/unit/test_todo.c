@@ -328,7 +328,7 @@ START_TEST(remove_and_restore)
 	ck_assert_int_eq(merge("[{'id':'n','content':'N'},{'id':'a','content':'A2'}]"), 0);
 	todo_change_done(&change);
 	now = 5000;
-	ck_assert_int_eq(todos_restore(lists, &by, buf_slice(&then), txn, &change, &err), 0);
+	ck_assert_int_eq(todos_restore(lists, &by, 1, buf_slice(&then), txn, &change, &err), 0);
 	ck_assert_str_eq(show(), "a:A:p b:B:c c:C:p ");
 	ck_assert_str_eq(show_array(buf_slice(&change.before)), "a:A2:p n:N:p ");
 	ck_assert_str_eq(show_array(buf_slice(&change.after)), "a:A:p b:B:c ");

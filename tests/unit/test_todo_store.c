@@ -185,7 +185,8 @@ START_TEST(a_revision_is_restored)
 	world_read(&w, read_past, &reading);
 	txn = txn_new(answer_fill, &a);
 	todo_change_done(&change);
-	ck_assert_int_eq(todos_restore(lists, &by, buf_slice(&reading.items), txn, &change, &err),
+	ck_assert_int_eq(todos_restore(lists, &by, reading.rev, buf_slice(&reading.items), txn,
+				       &change, &err),
 			 0);
 	commit_now(&w, txn, &a);
 	ck_assert_int_eq(a.status, TXN_DONE);

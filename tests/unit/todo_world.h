@@ -32,7 +32,11 @@ static inline void todo_teardown(void)
 
 static inline struct todo_by by_source(const char *source)
 {
-	return (struct todo_by){ .list = "l", .source = source, .now_ms = now };
+	bool all = strcmp(source, "*") == 0;
+
+	return (struct todo_by){
+		.list = "l", .source = all ? "me" : source, .all_sources = all, .now_ms = now
+	};
 }
 
 /* Rows first, each with its content, then the one event of this revision. */

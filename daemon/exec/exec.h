@@ -81,6 +81,8 @@ void exec_local_signal(struct exec_local *x, uint64_t token, int signal);
 void exec_local_ack(struct exec_local *x, uint64_t token);
 /* To be called when output's `drained` comes for an attempt of ours; for others it does nothing. */
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals);
+/* Has the spawner execute its program anew where that was replaced since; ops notice nothing. */
+void exec_local_renew(const struct exec_local *x);
 /* Of the spawner; 0 while there is none. */
 int32_t exec_local_pid(const struct exec_local *x);
 /* The run's environment file is of no further use (run ended). */

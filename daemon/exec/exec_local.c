@@ -1,6 +1,7 @@
 #include "daemon/exec/exec.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -581,6 +582,18 @@ void exec_local_drained(struct exec_local *x, uint64_t token, const struct outpu
 int32_t exec_local_pid(const struct exec_local *x)
 {
 	return spawner_link_pid(x->link);
+}
+
+void exec_local_renew(const struct exec_local *x)
+{
+	static const char gone[] = " (deleted)"; /* proc(5), /proc/PID/exe */
+	char path[64], exe[PATH_MAX];
+	int32_t pid = spawner_link_pid(x->link);
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	ssize_t n = pid > 0 ? readlink(path, exe, sizeof(exe)) : -1;
+	ssize_t len = (ssize_t)strlen(gone);
+	if (n > len && memcmp(exe + n - len, gone, (size_t)len) == 0 && kill(pid, SIGHUP) == 0)
+		log_info("the spawner's program was replaced: it is told to execute it anew");
 }
 
 void exec_local_env_done(struct exec_local *x, uint64_t run)

@@ -21,9 +21,10 @@
 #define LINK_ANSWER_MS 15000 /* for a spawner to come up or to say what it knows */
 #define LINK_TRIES 4
 #define LINK_COME_MS 5000 /* for one that is just taking another's place */
-#define LINK_GONE_MS 20000
+#define LINK_GONE_MS 5000
 #define LINK_RETRY_MIN_MS 10
 #define LINK_RETRY_MAX_MS 5000
+#define LINK_RETRY_SERVICE_MS 500 /* where a service manager starts it again at once */
 #define LINK_PACKETS_A_TURN 16
 
 /* Frames that go out together. */
@@ -439,7 +440,8 @@ static void link_try_later(struct spawner_link *l)
 		l->config.gone(l->config.arg);
 		return;
 	}
-	l->retry_ms = MIN2(2 * l->retry_ms, LINK_RETRY_MAX_MS);
+	l->retry_ms = MIN2(2 * l->retry_ms,
+			   l->config.can_start ? LINK_RETRY_MAX_MS : LINK_RETRY_SERVICE_MS);
 	event_add(l->retry, &tv);
 }
 

@@ -43,7 +43,6 @@ mkdir /sys/fs/cgroup/init /sys/fs/cgroup/user
 echo $$ > /sys/fs/cgroup/init/cgroup.procs
 chown "$2" /sys/fs/cgroup/user /sys/fs/cgroup/user/cgroup.procs /sys/fs/cgroup/user/cgroup.subtree_control \
 	/sys/fs/cgroup/user/cgroup.threads
-if [ "$2" = 0 ]; then setfattr -n trusted.delegate -v 1 /sys/fs/cgroup/user 2>/dev/null || :; fi
 sh -c 'echo $$ > /sys/fs/cgroup/user/cgroup.procs; exec setpriv --reuid "$1" --regid "$1" --clear-groups env -i $3 "$2" --user \
 	--log-target=console' sh "$2" "$3" "PATH=/usr/local/bin:/usr/bin:/bin HOME=$1/home XDG_RUNTIME_DIR=$1/run LANG=C.UTF-8" &
 wait

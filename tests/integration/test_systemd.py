@@ -246,12 +246,14 @@ class Ops(Systemd):
 
     def test_it_goes_when_it_has_nothing_and_comes_when_needed(self):
         m = self.m
-        refused = m.run('systemctl', '--user', 'stop', SPAWNER)
         m.systemctl('start', SOCKET)
         m.ctl('run', '--', 'true')
         refused = m.run('systemctl', '--user', 'stop', SPAWNER)
         self.assertNotEqual(refused.returncode, 0)
         self.assertEqual(m.state(SPAWNER), 'active')
+        # Told to end under a batchd, which cannot start another: systemd starts both anew.
+        m.kill(m.pid(SPAWNER), signal.SIGTERM)
+        self.assertEqual(m.ctl('run', '--', 'echo', 'soon').stdout, 'soon\n')
         # Not needed, and told: it does not wait for its time to be up.
         m.ctl('daemon', 'stop')
         m.kill(m.pid(SPAWNER), signal.SIGTERM)

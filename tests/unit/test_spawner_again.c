@@ -267,6 +267,30 @@ START_TEST(one_that_cannot_take_over_does_not)
 }
 END_TEST
 
+/* Another protocol: refused in words that say how to go on, and no op minds. */
+START_TEST(one_of_another_protocol_keeps_what_runs)
+{
+	struct seen *s = &w.seen[0];
+	int32_t spawner = exec_local_pid(w.x);
+	world_sh(&w, 1, "echo before; " WAIT_FOR("go") "echo after; exit 4", false);
+	world_until(&w, s->out.len > 0);
+	install(TEST_SPAWNER_OTHER, NULL);
+	again();
+	world_until(&w, said("speaks protocol 2, not 1") > 0);
+	ck_assert_uint_gt(said("kill -HUP"), 0);
+	ck_assert(!process_is_gone(s->pid));
+	install(TEST_SPAWNER, NULL);
+	n_again++;
+	kill(spawner, SIGHUP);
+	world_until(&w, exec_local_pid(w.x) == spawner);
+	touch("go");
+	world_until(&w, s->ended);
+	ck_assert_int_eq(s->result.wait_status, 4 << 8);
+	ck_assert_str_eq(buf_str(&s->out), "before\nafter\n");
+	ck_assert_uint_eq(said("this is batchd-spawner"), n_again);
+}
+END_TEST
+
 START_TEST(many_at_once)
 {
 	enum { N = 300 };
@@ -308,6 +332,7 @@ int main(void)
 	t = tcase_create("replaced");
 	tcase_add_checked_fixture(t, setup_replaceable, teardown);
 	tcase_set_timeout(t, 60);
+	tcase_add_test(t, one_of_another_protocol_keeps_what_runs);
 	tcase_add_loop_test(t, one_that_cannot_take_over_does_not, 0, ARRAY_SIZE(unfit));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

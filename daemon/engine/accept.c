@@ -144,7 +144,7 @@ void accept_run_ended(struct engine *e, uint64_t run, enum run_state state)
 		if (needs && state != RUN_SUCCEEDED)
 			needs_failed(r);
 		r->run_waits -= MIN2(n, r->run_waits);
-		if (r->run_waits == 0 && r->accepted && !r->held && !r->paused)
+		if (r->run_waits == 0 && r->accepted)
 			accept_begin(r);
 	}
 }
@@ -160,13 +160,9 @@ static void settle_reused(struct live_run *r)
 void accept_begin(struct live_run *r)
 {
 	int64_t wait_ms = r->plan->head.not_before - time_wall_ms();
-	r->accepted = true;
-	for (uint32_t i = 0; i < r->n_claimed; i++)
-		r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
-	settle_reused(r);
-	if (r->held || r->run_waits > 0)
+	if (r->held || r->paused || r->run_waits > 0)
 		return;
-	if (wait_ms > 0) {
+	if (wait_ms > 0 && !r->begun) {
 		timer_arm(&r->e->timers, &r->begin_timer, r->e->now_ms + wait_ms);
 		return;
 	}
@@ -195,8 +191,12 @@ static void accept_done(void *arg, enum txn_status status, uint64_t existing, co
 	struct engine *e = r->e;
 	switch (status) {
 	case TXN_DONE:
+		r->accepted = true;
+		for (uint32_t i = 0; i < r->n_claimed; i++)
+			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
 		r->done(r->done_arg, r->id, false, NULL);
 		turn_emit_run(r);
+		settle_reused(r);
 		accept_begin(r);
 		sched_run(e);
 		break;

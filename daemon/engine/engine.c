@@ -33,6 +33,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->lease_at = INT64_MAX;
 	list_init(&e->moves.waiting);
 	list_init(&e->dirty);
+	list_init(&e->back);
 	return e;
 }
 
@@ -45,6 +46,7 @@ struct engine *engine_free(struct engine *e)
 	live_free(r);
 	pools_free(e);
 	drive_free(e);
+	lend_list_free(&e->back);
 	todos_free(e->todos);
 	timers_done(&e->timers);
 	free(e);
@@ -159,17 +161,6 @@ static int cancel_op(struct live_run *r, const struct engine_cancel *c, struct e
 	return 0;
 }
 
-/* Runs that ops of this one submitted end with it. */
-static void cancel_children(struct engine *e, uint64_t parent, uint32_t op, bool now)
-{
-	struct live_run *r, *next;
-	HASH_ITER(hh, e->runs, r, next)
-	if (r->parent == parent && (!op || r->parent_op == op) && r->accepted && !r->end_sent) {
-		flow_cancel_run(r, now);
-		cancel_children(e, r->id, 0, now);
-	}
-}
-
 int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *err)
 {
 	struct live_run *r = find_live(e, c->run, err);
@@ -186,8 +177,6 @@ int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *e
 		signal_run(r, c->signal);
 	else
 		flow_cancel_run(r, c->now);
-	if (!bad && !c->signal)
-		cancel_children(e, c->run, c->op, c->now);
 	e->config.grace_ms = grace_ms;
 	sched_run(e);
 	return bad;
@@ -225,8 +214,7 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err)
 	sched_update(r);
 	turn_store_run(r);
 	turn_emit_run(r);
-	if (!r->begin_timer.pos)
-		flow_begin(r);
+	accept_begin(r);
 	sched_run(e);
 	return 0;
 }
@@ -256,6 +244,8 @@ void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wa
 		return;
 	r->ops[op].pid = pid;
 	r->ops[op].started = wall_ms;
+	if (r->frozen) /* it was on its way when the run was frozen */
+		e->ports.signal(e->ports.arg, token, SIGSTOP);
 	flow_input(r, op, INPUT_STARTED, CAUSE_NONE);
 }
 
@@ -344,11 +334,13 @@ static enum op_cause result_cause(const struct live_run *r, struct live_op *o,
 	return exit_is_good(spec->ok_exits, o->exit) ? CAUSE_NONE : CAUSE_EXIT;
 }
 
-static enum op_input bad_input(const struct live_op *o, const struct batch_op *spec,
-			       const struct live_run *r)
+/* Past the timeout of its message or run nothing is tried again; clean-up is, unless that is over
+ * too. */
+static enum op_input bad_input(const struct live_run *r, uint32_t op, const struct batch_op *spec)
 {
-	return o->attempts <= spec->retries && !r->cancelled && !r->timed_out ? INPUT_BAD_RETRY
-									      : INPUT_BAD;
+	uint32_t message = r->plan->ops[op].message;
+	bool over = r->messages[message].timed_out || !flow_message_wanted(r, message);
+	return r->ops[op].attempts <= spec->retries && !over ? INPUT_BAD_RETRY : INPUT_BAD;
 }
 
 static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *x)
@@ -367,13 +359,13 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else if (stop == CAUSE_TIMEOUT) {
 		o->exit = -1;
-		flow_input(r, op, bad_input(o, &spec, r), CAUSE_TIMEOUT);
+		flow_input(r, op, bad_input(r, op, &spec), CAUSE_TIMEOUT);
 	} else if (stop != CAUSE_NONE)
 		flow_input(r, op, INPUT_STOPPED, stop);
 	else if (cause == CAUSE_NONE)
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else
-		flow_input(r, op, bad_input(o, &spec, r), cause);
+		flow_input(r, op, bad_input(r, op, &spec), cause);
 }
 
 void engine_op_ended(struct engine *e, const struct exec_result *x)

@@ -165,9 +165,16 @@ bool engine_get_group(struct engine *e, const char *name, struct engine_group *r
 void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change,
 			engine_todo_fn done, void *arg);
 
-/* The op (1-based) begins or ends to wait for another run: its slots are free meanwhile. Counts:
- * lend twice, take back twice. */
-void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend);
+/* The op (1-based) begins to wait for another run: its slots are free meanwhile. Counts: lend
+ * twice, take back twice. */
+void engine_lend(struct engine *e, uint64_t run, uint32_t op);
+/* What it waited for has come: it wants its slots back. True: they are others', and fn is called
+ * once they are free, from a later turn; false: it has them. */
+bool engine_lend_return(struct engine *e, uint64_t run, uint32_t op, void (*fn)(void *arg),
+			void *arg);
+/* It does not wait any more, whatever has become of that, and has its slots at once, also beyond
+ * the pool's: it works already. `arg` as in engine_lend_return, whose fn is not called any more. */
+void engine_lend_end(struct engine *e, uint64_t run, uint32_t op, const void *arg);
 
 /* --- what happened --- */
 

@@ -99,6 +99,16 @@ static void stop_store(struct live_run *r, uint32_t op)
 	txn_op(turn_txn(r->e), &row);
 }
 
+/* Runs that the op has submitted end with it, or those of any of the run's ops (NO_OP). */
+static void cancel_children(struct live_run *parent, uint32_t op)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, parent->e->runs, r, next)
+	if (r->parent == parent->id && (op == NO_OP || r->parent_op == op + 1) && r->accepted &&
+	    !r->end_sent && !(r->cancelled && (r->now || !parent->now)))
+		flow_cancel_run(r, parent->now);
+}
+
 static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 {
 	struct live_op *o = &r->ops[op];
@@ -107,6 +117,7 @@ static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 	if (o->stop_cause == CAUSE_NONE) {
 		o->stop_cause = cause;
 		stop_store(r, op);
+		cancel_children(r, op);
 	}
 	timer_disarm(&e->timers, &o->attempt->timer);
 	uint8_t kind = r->plan->ops[op].kind;
@@ -211,8 +222,8 @@ static void stages_advance(struct live_run *r, const struct plan_message *pm,
 		stage_open(r, pm, ++m->stage);
 }
 
-/* Opens the first op of a serial message that has not ended; after a failure skips the rest
- * instead. */
+/* Opens the first op of a serial message that has not ended; what comes after a failed one is
+ * skipped instead. */
 static void serial_advance(struct live_run *r, const struct plan_message *pm,
 			   struct live_message *m)
 {
@@ -223,7 +234,8 @@ static void serial_advance(struct live_run *r, const struct plan_message *pm,
 			m->serial_next++;
 			continue;
 		}
-		if (m->failed && pm->m.on_failure != FAIL_CONTINUE) {
+		if (m->serial_end && m->serial_next >= m->serial_end &&
+		    pm->m.on_failure != FAIL_CONTINUE) {
 			flow_input(r, op, INPUT_SKIP, CAUSE_DEPENDENCY);
 			m->serial_next++;
 			continue;
@@ -246,14 +258,25 @@ static void message_advance(struct live_run *r)
 		serial_advance(r, pm, m);
 }
 
+/* How long ago it began: after a restart of batchd its first op may have started before. */
+static int64_t message_gone_ms(const struct live_run *r, const struct plan_message *pm)
+{
+	int64_t now = time_wall_ms(), first = now;
+	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
+		if (r->ops[op].started)
+			first = MIN2(first, r->ops[op].started);
+	return now - first;
+}
+
 static void message_open(struct live_run *r)
 {
 	const struct plan_message *pm = &r->plan->messages[r->message];
 	struct live_message *m = &r->messages[r->message];
 	m->begun = 1;
 	m->state = OP_RUNNING;
-	if (pm->m.has_timeout && pm->m.timeout_ms > 0 && r->state == RUN_RUNNING)
-		timer_arm(&r->e->timers, &r->message_timer, r->e->now_ms + pm->m.timeout_ms);
+	if (pm->m.has_timeout && pm->m.timeout_ms > 0 && r->started)
+		timer_arm(&r->e->timers, &r->message_timer,
+			  r->e->now_ms + MAX2(pm->m.timeout_ms - message_gone_ms(r, pm), 0));
 	if (pm->m.order == ORDER_PARALLEL)
 		stage_open(r, pm, STAGE_TODOS);
 	message_advance(r);
@@ -269,18 +292,20 @@ static void message_skip(struct live_run *r)
 		flow_stop_message(r, INPUT_SKIP, CAUSE_DEPENDENCY);
 }
 
-static bool message_wanted(const struct live_run *r)
+bool flow_message_wanted(const struct live_run *r, uint32_t message)
 {
 	if (!r->stopping && !r->cancelled && !r->timed_out)
 		return true;
-	return r->plan->messages[r->message].m.always && !r->now;
+	return r->plan->messages[message].m.always && !r->now;
 }
 
 static void message_close(struct live_run *r)
 {
 	struct live_message *m = &r->messages[r->message];
 	timer_disarm(&r->e->timers, &r->message_timer);
-	if (m->interrupted)
+	if (m->cancelled)
+		m->state = OP_CANCELLED;
+	else if (m->interrupted)
 		m->state = OP_INTERRUPTED;
 	else if (m->failed || m->timed_out)
 		m->state = OP_FAILED;
@@ -298,13 +323,13 @@ static void message_close(struct live_run *r)
  * run ends. */
 static void message_next(struct live_run *r)
 {
-	while (r->message < r->plan->n_messages) {
+	while (r->begun && r->message < r->plan->n_messages) {
 		struct live_message *m = &r->messages[r->message];
 		if (m->left == 0) {
 			message_close(r);
 			continue;
 		}
-		if (!m->begun && !message_wanted(r)) {
+		if (!m->begun && !flow_message_wanted(r, r->message)) {
 			message_skip(r);
 			return; /* comes back here once they are settled */
 		}
@@ -314,12 +339,13 @@ static void message_next(struct live_run *r)
 			message_open(r);
 		return;
 	}
-	if (!r->end_sent)
+	if (r->begun && !r->end_sent)
 		outcome_finish_run(r);
 }
 
 void flow_begin(struct live_run *r)
 {
+	r->begun = true;
 	r->settling = true;
 	message_next(r);
 	r->settling = false;
@@ -365,6 +391,14 @@ static bool op_spoils(const struct live_run *r, uint32_t op)
 	       (o->phase == PHASE_CANCELLED && o->cause == CAUSE_CANCEL);
 }
 
+/* An op that is cancelled before its turn has come ends what comes after it, not what comes before.
+ */
+static void serial_ends(struct live_run *r, struct live_message *m, uint32_t op)
+{
+	uint32_t end = op - r->plan->messages[r->plan->ops[op].message].first + 1;
+	m->serial_end = m->serial_end ? MIN2(m->serial_end, end) : end;
+}
+
 /* What the op's end means for the counts of its message and run. */
 static void settle_count(struct live_run *r, uint32_t op)
 {
@@ -373,14 +407,14 @@ static void settle_count(struct live_run *r, uint32_t op)
 	struct live_message *m = &r->messages[po->message];
 	m->left--;
 	m->stage_left[live_stage(po)]--;
-	if (op_spoils(r, op)) {
-		m->failed = 1;
-		r->failed = true;
-	}
-	if (o->phase == PHASE_INTERRUPTED) {
-		m->interrupted = 1;
-		r->interrupted = true;
-	}
+	bool spoils = op_spoils(r, op), interrupted = o->phase == PHASE_INTERRUPTED;
+	m->failed = m->failed || spoils;
+	m->interrupted = m->interrupted || interrupted;
+	m->cancelled = m->cancelled || (r->cancelled && o->phase == PHASE_CANCELLED);
+	r->failed = r->failed || spoils;
+	r->interrupted = r->interrupted || interrupted;
+	if (spoils || (interrupted && !po->optional))
+		serial_ends(r, m, op);
 	outcome_count(r, op);
 }
 
@@ -441,6 +475,7 @@ void flow_cancel_run(struct live_run *r, bool now)
 	turn_store_run(r);
 	sched_update(r);
 	timer_disarm(&r->e->timers, &r->begin_timer);
+	cancel_children(r, NO_OP);
 	if (!begun) {
 		flow_begin(r);
 		return;

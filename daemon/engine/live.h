@@ -41,8 +41,8 @@ struct live_op {
 	int32_t pid;
 	int16_t exit; /* -1: none */
 	uint16_t attempts;
-	uint16_t lent;	/* how many waits for runs it has under way: its slots are others' meanwhile
-			 */
+	uint16_t lent;	/* how many waits for runs it has under way, those whose end it has yet to
+			   be told of included: its slots are others' meanwhile */
 	uint16_t taken; /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause, claim;
 	uint8_t opened : 1;    /* its message and stage have begun */
@@ -59,6 +59,8 @@ struct live_message {
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
 	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
+	uint32_t serial_end;  /* serial: no op from here on is done, one before has failed; 0: none
+				 has */
 };
 
 /* Moves of todos that could not be stored and are tried again; drive.c. */
@@ -81,6 +83,7 @@ struct pool {
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;
 	uint64_t turn;
+	struct list back; /* those that lent slots and want them back, first come first (lend.c) */
 	UT_hash_handle hh;
 };
 
@@ -112,6 +115,9 @@ struct live_run {
 	int64_t priority;
 	uint32_t ready_head, ready_tail, n_ready;
 	uint32_t running, running_weight, jobs;
+	uint32_t returning;  /* ops in pool->back */
+	uint32_t held_slots; /* taken for the first ready op while its claim becomes durable */
+	bool holds;
 	bool exclusive_running;
 
 	/* claims */
@@ -128,6 +134,7 @@ struct live_run {
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
 	bool accepted;	    /* its row is durable */
+	bool begun;	    /* nothing stands before its first message any more */
 	uint32_t run_waits; /* runs it needs that have not ended */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
@@ -169,6 +176,7 @@ struct engine {
 	struct turn *turn;   /* being gathered; NULL: nothing yet */
 	struct turn *failed; /* to be committed again */
 	struct list dirty;   /* runs whose claims changed */
+	struct list back;    /* lenders that have their slots again and are to be told (lend.c) */
 	uint64_t next_run;
 	int64_t rev, rev_stored;
 	int64_t now_ms; /* monotonic, at the last look */
@@ -214,6 +222,14 @@ void sched_adopt(struct live_run *r,
 		 uint32_t op);	  /* it runs already: takes its slots, also beyond the pool's */
 void sched_run(struct engine *e); /* starts what can start */
 
+/* --- lend.c: slots of ops that wait for runs --- */
+/* The op has ended: it takes nothing back, and whoever waits for that is told. */
+void lend_op_ended(struct live_run *r, uint32_t op);
+/* Gives back what was lent, as far as there are slots; false: somebody still waits for them, and
+ * nothing may start. */
+bool lend_give_back(struct pool *p);
+void lend_list_free(struct list *back);
+
 /* --- start.c: from ready to the executor --- */
 int start_op(struct live_run *r, uint32_t op);
 /* What a command op executes: its shell, or the first of argv. */
@@ -232,6 +248,8 @@ void claims_withdraw(struct live_run *r);
 
 /* --- flow.c: messages, dependencies, outcomes --- */
 void flow_begin(struct live_run *r);
+/* Whether the message is to be done, as things stand. */
+bool flow_message_wanted(const struct live_run *r, uint32_t message);
 /* The op counts as succeeded: its outcome is another run's. */
 void flow_reuse(struct live_run *r, uint32_t op);
 /* Feeds the op's table; `cause` is noted where the input ends or stops it. */
@@ -259,6 +277,8 @@ void drive_end_leases(struct engine *e);
 
 /* --- accept.c --- */
 void accept_project(struct live_run *r);
+/* Begins unless something stands before it: held, paused, runs it waits for, a time. What ends that
+ * calls again; for a run that has begun it only looks what is next. */
 void accept_begin(struct live_run *r);
 /* Counts the runs it has to wait for; 1 with err for one that does not exist. */
 int accept_needs(struct live_run *r, struct err *err);

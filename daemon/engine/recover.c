@@ -214,7 +214,9 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		r->settling = false;
 		if (accept_needs(r, NULL))
 			r->failed = r->stopping = true; /* what it needs was forgotten */
-		if (!r->held && !r->paused)
+		if (r->started || r->cancelled)
+			flow_begin(r);
+		else
 			accept_begin(r);
 	}
 	sched_run(e);

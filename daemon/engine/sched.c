@@ -28,6 +28,7 @@ struct pool *pool_get(struct engine *e, const char *name)
 	p = xcalloc(1, sizeof(*p));
 	p->name = xstrdup(name);
 	p->slots = strcmp(name, DEFAULT_POOL) == 0 ? default_slots(e) : 1;
+	list_init(&p->back);
 	HASH_ADD_KEYPTR(hh, e->pools, p->name, strlen(p->name), p);
 	return p;
 }
@@ -38,6 +39,7 @@ void pools_free(struct engine *e)
 	HASH_ITER(hh, e->pools, p, next)
 	{
 		HASH_DEL(e->pools, p);
+		lend_list_free(&p->back);
 		free(p->heap);
 		free(p->name);
 		free(p);
@@ -158,7 +160,7 @@ static uint32_t op_weight(const struct live_run *r, uint32_t op)
 
 static bool run_may_start(const struct live_run *r)
 {
-	if (r->n_ready == 0 || r->paused || !r->accepted || r->exclusive_running)
+	if (r->n_ready == 0 || r->paused || !r->accepted || r->exclusive_running || r->returning)
 		return false;
 	uint32_t op = r->ready_head;
 	if (r->plan->ops[op].exclusive && r->running > 0)
@@ -166,11 +168,31 @@ static bool run_may_start(const struct live_run *r)
 	return r->running_weight + op_weight(r, op) <= r->jobs;
 }
 
+/* Its first op has its turn and its slots, and only the claim is not durable yet: the run stands
+ * aside with them, so that nobody of lower rank takes them meanwhile. */
+static void sched_hold(struct live_run *r, uint32_t weight)
+{
+	pool_remove(r->pool, r);
+	r->holds = true;
+	r->held_slots = weight;
+	r->pool->used += weight;
+}
+
+static void sched_unhold(struct live_run *r)
+{
+	r->holds = false;
+	r->pool->used -= r->held_slots;
+}
+
 void sched_update(struct live_run *r)
 {
-	bool want = run_may_start(r);
+	bool want = run_may_start(r), held = r->holds;
+	if (held && want && r->ops[r->ready_head].claim == CLAIM_ASKED)
+		return;
+	if (held)
+		sched_unhold(r);
 	if (want && !r->pool_pos) {
-		r->turn = ++r->pool->turn;
+		r->turn = held ? r->turn : ++r->pool->turn;
 		pool_insert(r->pool, r);
 	} else if (!want && r->pool_pos) {
 		pool_remove(r->pool, r);
@@ -183,7 +205,7 @@ void sched_adopt(struct live_run *r, uint32_t op)
 	r->ops[op].taken = (uint16_t)weight;
 	r->running++;
 	r->running_weight += weight;
-	r->exclusive_running = r->plan->ops[op].exclusive;
+	r->exclusive_running = r->exclusive_running || r->plan->ops[op].exclusive;
 	r->pool->used += weight;
 	r->e->running++;
 }
@@ -201,6 +223,7 @@ static void sched_take(struct live_run *r, uint32_t op)
 void sched_release(struct live_run *r, uint32_t op)
 {
 	uint32_t weight = r->ops[op].lent ? 0 : r->ops[op].taken;
+	lend_op_ended(r, op);
 	r->ops[op].taken = r->ops[op].lent = 0;
 	r->running--;
 	r->running_weight -= weight;
@@ -211,30 +234,7 @@ void sched_release(struct live_run *r, uint32_t op)
 	sched_update(r);
 }
 
-/*
- * An op that waits for a run lends its slots, or nested runs would wait for each other for ever.
- * When it goes on it has them back at once, also beyond the pool's: it runs already.
- */
-void engine_lend(struct engine *e, uint64_t run, uint32_t op, bool lend)
-{
-	struct live_run *r = live_find(e, run);
-	if (!r || op == 0 || op > r->plan->n_ops)
-		return;
-	struct live_op *o = &r->ops[op - 1];
-	if (op_phase_ended(o->phase) || !o->attempt || (!lend && o->lent == 0))
-		return;
-	if (lend && o->lent++ == 0) {
-		r->pool->used -= o->taken;
-		r->running_weight -= o->taken;
-	} else if (!lend && --o->lent == 0) {
-		r->pool->used += o->taken;
-		r->running_weight += o->taken;
-	}
-	sched_update(r);
-	sched_run(e);
-}
-
-/* Starts one op of the pool's best run that has its claim; false when nothing can start now. */
+/* Starts one op of the pool's best run, or sees to its claim; false when nothing can start now. */
 static bool pool_start_one(struct pool *p)
 {
 	struct live_run *r = p->heap[1];
@@ -244,7 +244,7 @@ static bool pool_start_one(struct pool *p)
 		return false;
 	if (r->ops[op].claim != CLAIM_DURABLE && claims_needed(r, op)) {
 		claims_stalled(r, p->slots - MIN2(p->slots, p->used));
-		pool_remove(p, r); /* it comes back when its claim is durable */
+		sched_hold(r, weight); /* it comes back when its claim is durable */
 		return true;
 	}
 	sched_take(r, op);
@@ -255,12 +255,14 @@ static bool pool_start_one(struct pool *p)
 void sched_run(struct engine *e)
 {
 	struct pool *p, *next;
-	if (e->no_starts || e->scheduling || e->busy)
+	if (e->scheduling)
 		return;
 	e->scheduling = true;
 	HASH_ITER(hh, e->pools, p, next)
 	{
-		while (!p->paused && !e->busy && p->len > 0 && pool_start_one(p))
+		bool all_back = lend_give_back(p);
+		while (all_back && !p->paused && !e->no_starts && !e->busy && p->len > 0 &&
+		       pool_start_one(p))
 			;
 	}
 	e->scheduling = false;

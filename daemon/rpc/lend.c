@@ -68,7 +68,26 @@ void lend_begin(struct rpc_conn *c, struct lend *ret)
 {
 	if (!c || ret->run || !conn_parent(c, &ret->run, &ret->op))
 		return;
-	engine_lend(c->s->config.engine, ret->run, ret->op, true);
+	engine_lend(c->s->config.engine, ret->run, ret->op);
+}
+
+static void lend_back(void *arg)
+{
+	struct lend *l = arg, was = *l;
+	*l = (struct lend){ 0 };
+	was.fn(was.arg);
+}
+
+bool lend_return(struct rpc_server *s, struct lend *l, void (*fn)(void *arg), void *arg)
+{
+	if (!l->run)
+		return false;
+	l->fn = fn;
+	l->arg = arg;
+	l->returning = engine_lend_return(s->config.engine, l->run, l->op, lend_back, l);
+	if (!l->returning)
+		*l = (struct lend){ 0 };
+	return l->returning;
 }
 
 void lend_end(struct rpc_server *s, struct lend *l)
@@ -76,5 +95,5 @@ void lend_end(struct rpc_server *s, struct lend *l)
 	struct lend was = *l;
 	*l = (struct lend){ 0 };
 	if (was.run)
-		engine_lend(s->config.engine, was.run, was.op, false);
+		engine_lend_end(s->config.engine, was.run, was.op, l);
 }

@@ -159,6 +159,7 @@ static void gather_done(void *arg)
 static void wait_gather(struct wait *w)
 {
 	bool stored = false;
+	lend_end(w->all->s, &w->lend);
 	w->call->gone = NULL;
 	if (w->timer)
 		event_del(w->timer);
@@ -191,9 +192,16 @@ static bool wait_met(const struct wait *w)
 	return w->n_pending == 0 || (w->any && w->n_pending < w->n);
 }
 
-static bool wait_over(const struct wait *w)
+static void wait_back(void *arg)
 {
-	return w->timed_out || wait_met(w);
+	wait_gather(arg);
+}
+
+/* Answered when an op that waits has its slots again. */
+static void wait_ended(struct wait *w)
+{
+	if (!w->lend.returning && !lend_return(w->all->s, &w->lend, wait_back, w))
+		wait_gather(w);
 }
 
 void waits_event(struct waits *all, const struct event *e)
@@ -210,8 +218,8 @@ void waits_event(struct waits *all, const struct event *e)
 		struct wait *w = one->wait;
 		list_del(&one->list);
 		w->n_pending--;
-		if (w->checked && wait_over(w))
-			wait_gather(w);
+		if (w->checked && wait_met(w))
+			wait_ended(w);
 	}
 	free(a);
 }
@@ -221,7 +229,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	struct wait *w = arg;
 	(void)fd;
 	(void)what;
-	w->timed_out = true;
+	w->timed_out = !w->lend.returning;
 	if (w->checked)
 		wait_gather(w);
 }
@@ -263,11 +271,12 @@ static void check_done(void *arg)
 	}
 	if (!w->call || w->err.sym)
 		wait_free(w);
-	else if (wait_over(w)) {
+	else if (wait_met(w)) {
 		/* The time may have run out while those that had long ended were looked up. */
-		w->timed_out = !wait_met(w);
+		w->timed_out = false;
+		wait_ended(w);
+	} else if (w->timed_out)
 		wait_gather(w);
-	}
 }
 
 static void wait_join(struct wait *w, uint32_t i)

@@ -226,16 +226,62 @@ static const struct body *encoded_get(struct encoded *x, bool omit_nil)
 	return &x->body[omit_nil];
 }
 
+/* The end of a run that an op waits for is told when the op has its slots again. */
+struct sub_end {
+	struct event e;
+	struct run_row row;
+	struct body body;
+};
+
+static struct sub_end *sub_end_free(struct sub_end *end)
+{
+	if (end)
+		body_done(&end->body);
+	free(end);
+	return NULL;
+}
+
+static void sub_tell(struct sub *sub, const struct event *e, const struct body *body)
+{
+	if (sub->output)
+		follow_event(sub, e, body);
+	else if (body)
+		subs_send(sub, body, e->rev);
+}
+
+static void sub_back(void *arg)
+{
+	struct sub *sub = arg;
+	struct sub_end *end = sub->end;
+	sub->end = NULL;
+	sub_tell(sub, &end->e, &end->body);
+	sub_end_free(end);
+}
+
+/* True: it is told later. */
+static bool sub_ends_later(struct sub *sub, const struct event *e, const struct body *body)
+{
+	if (e->type != EVENT_RUN_STATE || !run_state_ended(e->row->state) ||
+	    !lend_return(sub->conn->s, &sub->lend, sub_back, sub))
+		return false;
+	struct sub_end *end = sub->end = xmalloc(sizeof(*end));
+	*end = (struct sub_end){
+		.e = *e,
+		.row = { .run = e->run, .state = e->row->state, .n_ops = e->row->n_ops },
+		.body = { .bytes = shared_ref(body->bytes), .keys = body->keys },
+	};
+	end->e.row = &end->row;
+	return true;
+}
+
 static void tell_run(struct list *subs, struct encoded *x)
 {
 	list_for (subs, node) {
 		struct sub *sub = list_entry(node, struct sub, in_subs);
-		if (sub->output)
-			follow_event(sub, x->e,
-				     x->e->type == EVENT_OP_OUTPUT ? NULL
-								   : encoded_get(x, sub->omit_nil));
-		else if (x->e->type != EVENT_OP_OUTPUT)
-			subs_send(sub, encoded_get(x, sub->omit_nil), x->e->rev);
+		const struct body *body =
+			x->e->type == EVENT_OP_OUTPUT ? NULL : encoded_get(x, sub->omit_nil);
+		if (!sub_ends_later(sub, x->e, body))
+			sub_tell(sub, x->e, body);
 	}
 }
 
@@ -258,9 +304,6 @@ void subs_event(struct subs *all, const struct event *e)
 		HASH_FIND(hh, all->runs, &e->run, sizeof(e->run), of);
 		if (of)
 			tell_run(&of->list, &x);
-		if (of && e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
-			list_for (&of->list, node)
-				lend_end(all->s, &list_entry(node, struct sub, in_subs)->lend);
 		tell_run(&all->all_runs, &x);
 	}
 	body_done(&x.body[0]);
@@ -314,6 +357,7 @@ static void sub_free(struct subs *all, struct sub *sub)
 	struct subs_of_run *of = NULL;
 	follow_free_all(sub);
 	lend_end(sub->conn->s, &sub->lend);
+	sub->end = sub_end_free(sub->end);
 	list_del(&sub->in_conn);
 	list_del(&sub->in_subs);
 	all->count--;

@@ -49,6 +49,7 @@ struct sub {
 	struct buf prefix;	/* the push up to the event */
 	int64_t rev;		/* of the last event sent, at first of the snapshot */
 	struct lend lend;	/* SUB_RUN of one run: until that has ended */
+	struct sub_end *end;	/* its end, which waits for what was lent; NULL: it has not ended */
 	struct follow *follows; /* SUB_RUN with output: by run */
 };
 

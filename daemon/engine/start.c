@@ -49,15 +49,11 @@ static void env_put_op(struct buf *b, struct slice env)
 static void start_env(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd,
 		      struct buf *b)
 {
-	struct slice id = plan_op_id(r->plan, op);
 	env_put_op(b, spec->env);
 	env_put(b, "PWD", slice_str(cwd));
 	env_put(b, "BATCHD_SOCKET", slice_str(r->e->config.socket));
 	env_put_number(b, "BATCHD_RUN", r->id);
-	if (id.len)
-		env_put(b, "BATCHD_OP", id);
-	else
-		env_put_number(b, "BATCHD_OP", op + 1);
+	env_put_number(b, "BATCHD_OP", op + 1); /* not its id: the spawner knows no ids */
 	env_put_number(b, "BATCHD_ATTEMPT", r->ops[op].attempts);
 	env_put(b, "BATCHD_LIST", slice_str(r->list));
 }

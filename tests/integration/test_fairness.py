@@ -5,9 +5,9 @@ write themselves: a line when one begins to work and one when it ceases to, in t
 import os
 import random
 import unittest
-from collections import Counter, defaultdict
+from collections import Counter
 
-from harness import ENDED, Case, alive, bash, batch, exec_, message, until, write
+from harness import ENDED, Case, alive, bash, batch, exec_, until
 
 WORK = 'echo "b $BATCHD_RUN $BATCHD_OP {weight}" >> $H; {body}; echo "e $BATCHD_RUN $BATCHD_OP {weight}" >> $H'
 
@@ -334,7 +334,6 @@ assert r.call('run.wait', run=int(os.environ['BATCHD_RUN']), timeout_ms=1)['time
         self.box.wait(run)
 
     def test_a_child_is_cancelled_when_its_parent_is_past_its_timeout(self):
-        # `setsid`: what the op left behind is not what ends the child.
         b = self.box
         run, child, pid = self.parent(timeout=2)
         self.gone(child, pid)
@@ -375,18 +374,40 @@ assert r.call('run.wait', run=int(os.environ['BATCHD_RUN']), timeout_ms=1)['time
         b.wait(child)
         self.assertEqual(b.get(child)['state'], 'succeeded')
 
+    STEADY = r"""
+import os, sys, time
+sys.path.insert(0, %r)
+from rpc import Closed, Rpc
+def call(method, **params):
+    while True:
+        try:
+            with Rpc(os.environ['BATCHD_SOCKET']) as r:
+                return r.call(method, params)
+        except (OSError, Closed, AssertionError):
+            time.sleep(.02)
+me = '%%(BATCHD_RUN)s-%%(BATCHD_OP)s' %% os.environ
+leaf = {'cwd': '/', 'group': 'two', 'key': me, 'messages': [{'ops': [{'kind': 'exec', 'argv': [%r]}]}]}
+run = call('batch.submit', batch=leaf)['run']
+assert call('run.wait', run=run, timeout_ms=40000)['state'] == 'succeeded'
+"""
+
     def test_over_kill_9(self):
+        # Each asks again after a crash, by its key: the same child.
         b = self.box
+        here = os.path.dirname(os.path.abspath(__file__))
         b.call('group.set', group='two', slots=2)
-        top = self.tree('submit', 'run')
-        run = b.submit(batch([exec_(top)] * 3), group='two')
-        for n in (4, 8):
+        leaf = self.script('leaf', None)
+        for i in range(2):
+            b.put('steady%d.py' % i, self.STEADY % (here, leaf))
+            leaf = self.script('level%d' % i, '/usr/bin/python3 %s' % b.path('steady%d.py' % i))
+        run = b.submit(batch([exec_(leaf)] * 3), group='two')
+        for n in (3, 6):
             until(lambda: len(self.begins()) > n, 'some starts')
             b.restart()
         b.wait(run, 50)
         self.assertEqual({r['state'] for r in self.runs().values()}, {'succeeded'},
                          [b.output(run, i + 1) for i in range(3)])
-        self.assertEqual(len(self.runs()), 1 + 3 + 6)
+        self.assertEqual(len(self.runs()), 1 + 3 + 3)
 
     def test_a_child_is_cancelled_with_its_parent_over_kill_9(self):
         run, child, pid = self.parent()

@@ -593,7 +593,6 @@ class Values(Wire):
             self.assertEqual(e.symbol, symbol, e.text)
 
     @together(
-        ('a method as bin', pack([0, 7, b'rpc.hello', []])),
         ('integral floats count as integers', {'run': 1.0, 'limit': 1.0}, None), ('a fraction does not', {'run': 1.5}, 'E_PARAMS'), ('a str does not', {'run': '1'}, 'E_PARAMS'),
         ('nor a bool', {'run': True}, 'E_PARAMS'), ('beyond 2^53', {'run': (1 << 53) + 1}, 'E_PARAMS'), ('2^53 is one', {'run': 1 << 53}, 'E_NOT_FOUND'),
         ('2.0^53 is one', {'run': 2.0 ** 53}, 'E_NOT_FOUND'), ('2.0^54 is not', {'run': 2.0 ** 54}, 'E_PARAMS'), ('infinity', {'run': float('inf')}, 'E_PARAMS'),

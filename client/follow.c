@@ -210,6 +210,16 @@ static int follow_subscribe(struct follow *f, struct run_view *v, bool known)
 	return follow_pages(f->c, v, ops.p ? mp_get_int(r, "next", 0) : 1);
 }
 
+static int follow_unsubscribe(struct follow *f, const struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "sub", v->sub);
+	pk_end(&pk);
+	return follow_call(f->c, "rpc.unsubscribe", &params, NULL);
+}
+
 /* The ended run as it will be reported; its subscription is over. */
 static int follow_finish(struct follow *f, struct run_view *v)
 {
@@ -223,12 +233,7 @@ static int follow_finish(struct follow *f, struct run_view *v)
 	if (status)
 		return status;
 	run_view_head(v, buf_slice(&v->final));
-	buf_clear(&params);
-	pk = (struct pk)PK_INIT(&params);
-	pk_map(&pk);
-	pk_kint(&pk, "sub", v->sub);
-	pk_end(&pk);
-	if (follow_call(f->c, "rpc.unsubscribe", &params, NULL) == FOLLOW_LOST)
+	if (follow_unsubscribe(f, v) == FOLLOW_LOST)
 		return FOLLOW_LOST;
 	/* Ops that had ended before we came get no event of their own. */
 	for (uint32_t i = 1; f->sink->op_end && i <= v->n_ops; i++)
@@ -357,7 +362,7 @@ static int follow_event(struct follow *f, struct slice event)
 	if (slice_is(type, "op.output"))
 		return follow_output_event(f, v, event);
 	if (slice_is(type, "resync"))
-		return follow_begin(f, v);
+		return follow_unsubscribe(f, v) == FOLLOW_LOST ? FOLLOW_LOST : follow_begin(f, v);
 	if (!slice_is(type, "run.state"))
 		return EXIT_OK;
 	run_view_head(v, event);

@@ -425,6 +425,8 @@ static int field_push(const struct field *f, struct slice raw, void *at, struct 
 		return 1;
 	if (n == 0)
 		return err_set(e, E_PARAMS, ": must be [method, args...], not empty");
+	if (raw.len > LIMIT_PUSH_BYTES)
+		return err_set(e, E_LIMIT, ": longer than %u bytes", LIMIT_PUSH_BYTES);
 	if (field_name(f, mp_skip(&m), &name, e))
 		return err_prefix(e, "[0]");
 	if (value_verify(raw, LIMIT_META_DEPTH, e))

@@ -14,6 +14,7 @@
 #define LIMIT_REPLY_BYTES (4u << 20)  /* one reply */
 #define LIMIT_QUEUE_BYTES (1u << 20)  /* notifications queued for a connection that does not read  \
 				       */
+#define LIMIT_PUSH_BYTES (64u << 10)	/* a push, which stands before every event */
 #define LIMIT_NOTATION_BYTES (8u << 20) /* one batch file in the notation */
 #define LIMIT_METHOD_BYTES 64		/* a method name */
 #define LIMIT_OPS 1048576		/* ops of a batch */

@@ -18,6 +18,7 @@ static const struct {
 	{ "nodes", LIMIT_FRAME_NODES },
 	{ "reply_bytes", LIMIT_REPLY_BYTES },
 	{ "queue_bytes", LIMIT_QUEUE_BYTES },
+	{ "push_bytes", LIMIT_PUSH_BYTES },
 	{ "ops", LIMIT_OPS },
 	{ "meta_depth", LIMIT_META_DEPTH },
 	{ "name_bytes", LIMIT_NAME_BYTES },

@@ -365,7 +365,7 @@ class Push(Wire):
 
     @together(
         ('a str', 'x'), ('an empty array', []), ('an int as method', [1]), ('an empty method', ['']), ('a map', {'a': 1}),
-        ('too deep', ['f', [[[[[[[[[]]]]]]]]]]),
+        ('too deep', ['f', [[[[[[[[[]]]]]]]]]]), ('too long', ['f', 'x' * 70000]),
     )
     def no_push(self, push):
         with self.assertRaises(RpcError) as e:

@@ -135,7 +135,8 @@ static int run_write(const struct file_op *op, struct err *e)
 {
 	_cleanup_(target_done) struct target t = TARGET_INIT;
 	bool same = false;
-	int cause = target_open(op, true, &t, e);
+	/* What must be there already is in a folder that is there: a refusal leaves none behind. */
+	int cause = target_open(op, !op->expect.p, &t, e);
 	if (!cause)
 		cause = write_allowed(op, &t, &same, e);
 	if (cause)

@@ -159,6 +159,10 @@ static int target_find(const struct file_op *op, bool make, struct target *t)
 int target_open(const struct file_op *op, bool make, struct target *t, struct err *e)
 {
 	int r = target_find(op, make, t);
+	if (r == -ENOENT && !make) {
+		t->exists = false; /* not even its folder */
+		return 0;
+	}
 	if (r == 0 && t->exists && S_ISDIR(t->st.st_mode))
 		r = -EISDIR;
 	if (r < 0)

@@ -26,7 +26,8 @@ void target_done(struct target *t);
 /* "cannot write '/x': ..." with errno's text; returns CAUSE_IO. */
 int file_io_error(const struct file_op *op, int error, struct err *e);
 
-/* Follows final links; makes missing folders when `make`. 0, or a cause with e. */
+/* Follows final links; makes missing folders when `make`, else a file in none is just not there. 0,
+ * or a cause with e. */
 int target_open(const struct file_op *op, bool make, struct target *t, struct err *e) _must_check_;
 /* The file for reading, or -errno. */
 int target_read_fd(const struct target *t);

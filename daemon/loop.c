@@ -28,7 +28,7 @@
 #define OUTPUT_PUMPS 2
 #define LISTEN_BACKLOG 4096
 
-/* A todo list whose last write was not stored: loaded anew between two turns. */
+/* A todo list whose last write was not stored: loaded anew before it is used again. */
 struct lost_list {
 	struct lost_list *next;
 	char name[];
@@ -129,6 +129,9 @@ static void port_todos_lost(void *arg, const char *list)
 {
 	struct batchd *b = arg;
 	size_t len = strlen(list) + 1;
+	for (const struct lost_list *had = b->lost; had; had = had->next)
+		if (strcmp(had->name, list) == 0)
+			return;
 	struct lost_list *l = xmalloc(sizeof(*l) + len);
 	memcpy(l->name, list, len);
 	l->next = b->lost;
@@ -203,6 +206,20 @@ static int load_todos(struct batchd *b, const char *list, struct err *e)
 	return store_load_todos(b->store, list, &sink, e);
 }
 
+static void port_todos_reload(void *arg)
+{
+	struct batchd *b = arg;
+	struct err e;
+	while (b->lost) {
+		struct lost_list *l = b->lost;
+		b->lost = l->next;
+		todos_list_reset(engine_todos(b->engine), l->name);
+		if (load_todos(b, l->name, &e))
+			log_error("list '%s': %s", l->name, e.text);
+		free(l);
+	}
+}
+
 static int recover_run(void *arg, const struct store_run *run, struct err *e)
 {
 	struct batchd *b = arg;
@@ -271,6 +288,7 @@ static void make_engine(struct batchd *b)
 		.run_state = port_run_state,
 		.printed = port_printed,
 		.todos_lost = port_todos_lost,
+		.todos_reload = port_todos_reload,
 		.arg = b,
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
@@ -470,19 +488,6 @@ int batchd_open(const struct batchd_options *o, const struct config *config, str
 
 /* --- the turn --- */
 
-static void reload_lost(struct batchd *b)
-{
-	struct err e;
-	while (b->lost) {
-		struct lost_list *l = b->lost;
-		b->lost = l->next;
-		todos_list_reset(engine_todos(b->engine), l->name);
-		if (load_todos(b, l->name, &e))
-			log_error("list '%s': %s", l->name, e.text);
-		free(l);
-	}
-}
-
 static void arm_deadline(struct batchd *b)
 {
 	int64_t at = engine_deadline(b->engine);
@@ -501,8 +506,6 @@ static void arm_deadline(struct batchd *b)
  * in one packet. */
 static void turn(struct batchd *b)
 {
-	if (b->lost)
-		reload_lost(b);
 	engine_tick(b->engine, time_mono_ms());
 	engine_flush(b->engine);
 	exec_local_flush(b->local);

@@ -99,7 +99,7 @@ static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, b
 	plan_op_decode(r->plan, op, &spec);
 	HASH_FIND(hh, names, spec.todo.p, spec.todo.len, n);
 	if (!recovered && !(n && n->message <= message) &&
-	    !todos_has(r->e->todos, r->list, spec.todo))
+	    !todos_has(engine_todos(r->e), r->list, spec.todo))
 		return err_set(err, E_PARAMS,
 			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none "
 			       "set by this or an "
@@ -172,8 +172,9 @@ static void move_make(struct move *m)
 	};
 	struct todo_change c = TODO_CHANGE_INIT;
 	struct txn *t = txn_new(NULL, NULL);
-	bool moved = m->ended ? todos_op_ended(m->e->todos, &by, slice_str(m->id), m->error, t, &c)
-			      : todos_op_started(m->e->todos, &by, slice_str(m->id), t, &c);
+	bool moved = m->ended ? todos_op_ended(engine_todos(m->e), &by, slice_str(m->id), m->error,
+					       t, &c)
+			      : todos_op_started(engine_todos(m->e), &by, slice_str(m->id), t, &c);
 	if (moved) {
 		drive_commit(m->e, t, &c, move_done, m);
 		return;
@@ -279,7 +280,7 @@ void drive_end_leases(struct engine *e)
 	for (;;) {
 		struct todo_change c = TODO_CHANGE_INIT;
 		struct txn *t = txn_new(NULL, NULL);
-		if (!todos_end_leases(e->todos, time_wall_ms(), t, &c)) {
+		if (!todos_end_leases(engine_todos(e), time_wall_ms(), t, &c)) {
 			txn_free(t);
 			todo_change_done(&c);
 			return;
@@ -290,7 +291,7 @@ void drive_end_leases(struct engine *e)
 
 void drive_arm_leases(struct engine *e)
 {
-	int64_t at = todos_next_lease(e->todos);
+	int64_t at = todos_next_lease(engine_todos(e));
 	if (at == e->lease_at)
 		return;
 	e->lease_at = at;
@@ -356,8 +357,8 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	struct todo_by by = drive_by(r, list);
 	struct todo_change c = TODO_CHANGE_INIT;
 	struct txn *t = txn_new(NULL, NULL);
-	if (todos_write(r->e->todos, &by, spec->todos, (enum todos_mode)spec->todos_mode, t, &c,
-			&x->result.error) == 0) {
+	if (todos_write(engine_todos(r->e), &by, spec->todos, (enum todos_mode)spec->todos_mode, t,
+			&c, &x->result.error) == 0) {
 		todos_op_row(r, op, t);
 		drive_commit(r->e, t, &c, todos_op_done, x);
 		return;

@@ -118,6 +118,10 @@ int64_t engine_rev(struct engine *e)
 
 struct todos *engine_todos(struct engine *e)
 {
+	if (e->todos_lost) {
+		e->todos_lost = false;
+		e->ports.todos_reload(e->ports.arg);
+	}
 	return e->todos;
 }
 

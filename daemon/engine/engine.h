@@ -57,8 +57,10 @@ struct engine_ports {
 	int (*run_state)(void *arg, uint64_t run, enum run_state *ret);
 	/* What the attempt has printed as far as is known: stdout, stderr, dropped bytes. */
 	void (*printed)(void *arg, uint64_t token, int64_t ret[3]);
-	void (*todos_lost)(void *arg,
-			   const char *list); /* a write was not stored: load the list anew */
+	/* A write was not stored: before the lists are looked at again, todos_reload is called,
+	 * which is to load this one anew. */
+	void (*todos_lost)(void *arg, const char *list);
+	void (*todos_reload)(void *arg);
 	void *arg;
 };
 

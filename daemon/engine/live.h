@@ -182,6 +182,7 @@ struct engine {
 	int64_t now_ms; /* monotonic, at the last look */
 	uint32_t running;
 	bool committing, in_trouble;
+	bool todos_lost; /* todos_reload is to be called before `todos` is used: engine_todos */
 	bool no_starts, scheduling;
 	bool busy; /* the executor is full: no starts until something has ended, or the timer */
 	struct timer busy_timer;

@@ -236,8 +236,10 @@ static void todo_commit_done(void *arg, enum txn_status status, uint64_t existin
 		turn_emit_todo(c->e, c->change);
 	/* Also when memory was loaded anew while this was on its way, after a write before it had
 	 * failed. */
-	if (status != TXN_DONE || todos_rev(c->e->todos, c->change->list) < c->change->rev)
+	if (status != TXN_DONE || todos_rev(c->e->todos, c->change->list) < c->change->rev) {
 		c->e->ports.todos_lost(c->e->ports.arg, c->change->list);
+		c->e->todos_lost = true;
+	}
 	c->done(c->arg, status == TXN_DONE ? NULL : err);
 	todo_change_drop(c->change);
 	free(c);

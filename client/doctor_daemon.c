@@ -202,7 +202,8 @@ void doctor_programs(struct doctor *d)
 	programs_one(d, "batchd", d->program);
 	if (!d->program)
 		return;
-	_cleanup_free_ char *spawner = path_find_program(d->program, path_spawner_places, NULL);
+	_cleanup_free_ char *spawner =
+		path_find_program(d->program, path_spawner_places, BATCHD_SPAWNER);
 	programs_one(d, "batchd-spawner", spawner);
 }
 

@@ -170,7 +170,7 @@ static void on_grew(void *arg, uint64_t token)
 static void on_respawned(void *arg)
 {
 	(void)arg;
-	log_warn("the spawner ended unexpectedly and was started again");
+	log_warn("the spawner has ended, and another one serves now");
 }
 
 static void stop_now(struct batchd *b)

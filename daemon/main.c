@@ -121,7 +121,7 @@ static void options_parse(int argc, char **argv, struct options *o)
 /* Beside ourselves (installed, or in the build tree under spawner/), else in PATH. */
 static char *find_spawner(void)
 {
-	char *found = path_find_program(NULL, path_spawner_places, NULL);
+	char *found = path_find_program(NULL, path_spawner_places, BATCHD_SPAWNER);
 	return found ? found : xstrdup("batchd-spawner");
 }
 

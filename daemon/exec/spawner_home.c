@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -19,6 +20,18 @@ void spawner_home_done(struct spawner_home *h)
 	*h = (struct spawner_home)SPAWNER_HOME_INIT;
 }
 
+/* What tells the folder from a copy of it. */
+static uint64_t home_folder(const char *path)
+{
+	_cleanup_free_ char *folder = xstrdup(path);
+	struct stat st;
+	char *slash = strrchr(folder, '/');
+	if (!slash)
+		return 0;
+	*slash = '\0';
+	return stat(folder, &st) < 0 ? 0 : (uint64_t)st.st_ino;
+}
+
 void spawner_home_read(const char *path, struct spawner_home *ret)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
@@ -26,9 +39,12 @@ void spawner_home_read(const char *path, struct spawner_home *ret)
 	if (!path || fd_read_file(path, PATH_MAX + 64, &b) < 0)
 		return;
 	const char *text = buf_str(&b), *end = strchr(text, '\n');
-	if (!end || text[0] != '/' || sscanf(end + 1, "%" SCNx64, &ret->table_id) != 1)
+	uint64_t written = 0, folder = home_folder(path);
+	if (!end || text[0] != '/' ||
+	    sscanf(end + 1, "%" SCNx64 " %" SCNx64, &ret->table_id, &written) != 2)
 		return;
-	ret->socket = xslicedup(slice_of(text, (size_t)(end - text)));
+	if (written == folder)
+		ret->socket = xslicedup(slice_of(text, (size_t)(end - text)));
 }
 
 void spawner_home_write(const char *path, const char *socket, uint64_t table_id)
@@ -38,7 +54,7 @@ void spawner_home_write(const char *path, const char *socket, uint64_t table_id)
 		return;
 	_cleanup_free_ char *temp = xasprintf("%s.new", path);
 	_cleanup_close_ int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	buf_addf(&b, "%s\n%016" PRIx64 "\n", socket, table_id);
+	buf_addf(&b, "%s\n%016" PRIx64 " %" PRIx64 "\n", socket, table_id, home_folder(path));
 	int r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.len);
 	if (r == 0 && rename(temp, path) < 0)
 		r = -errno;

@@ -2,7 +2,8 @@
  * Where the spawner of a state folder is. The next batchd of the folder may listen elsewhere, but
  * its ops are where the last one's spawner is; and a spawner whose table was swept away with its
  * folder (the runtime folder goes at the last logout) knows nothing of ops that had run.
- * STATE/spawner says which socket and which table were in use.
+ * STATE/spawner says which socket and which table were in use. In a copy of the folder it says only
+ * the latter: the ops are the original's.
  */
 #ifndef DAEMON_EXEC_SPAWNER_HOME_H
 #define DAEMON_EXEC_SPAWNER_HOME_H

@@ -32,6 +32,18 @@ bool claims_needed(const struct live_run *r, uint32_t op)
 	return true;
 }
 
+/*
+ * What a command does may stand on the files that were written before it, and to write one of them
+ * again would undo its work: none starts before their results are durable. (The spawner remembers
+ * commands over a crash; nobody remembers file ops.)
+ */
+bool claims_clear(const struct live_run *r, uint32_t op)
+{
+	if (!claims_needed(r, op))
+		return true;
+	return r->ops[op].claim == CLAIM_DURABLE && r->n_files_unstored == 0;
+}
+
 static void claims_mark_dirty(struct live_run *r)
 {
 	r->claims_dirty = true;

@@ -37,13 +37,18 @@ static void live_link_dependants(struct live_run *r)
 	free(fill);
 }
 
+bool live_is_file(const struct plan_op *op)
+{
+	return op->kind == KIND_WRITE || op->kind == KIND_EDIT || op->kind == KIND_READ;
+}
+
 uint8_t live_stage(const struct plan_op *op)
 {
 	if (op->ndeps > 0 || op->exclusive)
 		return STAGE_REST;
 	if (op->kind == KIND_TODOS)
 		return STAGE_TODOS;
-	return op->kind == KIND_BASH || op->kind == KIND_EXEC ? STAGE_REST : STAGE_FILES;
+	return live_is_file(op) ? STAGE_FILES : STAGE_REST;
 }
 
 static void live_init_ops(struct live_run *r)

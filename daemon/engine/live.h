@@ -125,6 +125,7 @@ struct live_run {
 	uint32_t n_claimed_idle; /* claimed and not started */
 	uint32_t window;
 	int64_t last_start_ms;
+	uint32_t n_files_unstored; /* file ops that have ended and whose result is not durable */
 	bool claims_dirty, in_dirty;
 	struct list dirty;
 
@@ -197,6 +198,7 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 void live_pack_messages(struct live_run *r, struct buf *b);
 void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text);
 uint8_t live_stage(const struct plan_op *op);
+bool live_is_file(const struct plan_op *op); /* write, edit, read */
 bool live_in_serial(const struct live_run *r, uint32_t op);
 struct plan_message *live_message_of(struct live_run *r, uint32_t op);
 
@@ -243,6 +245,8 @@ void claims_ask(struct live_run *r, uint32_t op);
 void claims_drop(struct live_run *r, uint32_t op);
 void claims_started(struct live_run *r, uint32_t op);
 void claims_durable(struct live_run *r, uint32_t op);
+/* May it start, as far as what must be durable before it goes? */
+bool claims_clear(const struct live_run *r, uint32_t op);
 void claims_stalled(struct live_run *r, uint32_t free_slots);
 void claims_flush(struct engine *e);
 void claims_withdraw(struct live_run *r);

@@ -135,20 +135,6 @@ static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 	return r->ops[op].recovered && (rebooted || (kind != KIND_BASH && kind != KIND_EXEC));
 }
 
-/* Commands of the message have started: its file ops had ended then, though nobody stored how. To
- * do one again could undo their work. */
-static bool message_went_on(const struct live_run *r, uint32_t message, bool rebooted)
-{
-	const struct plan_message *pm = &r->plan->messages[message];
-	if (pm->m.order != ORDER_PARALLEL)
-		return false;
-	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
-		if (live_stage(&r->plan->ops[op]) == STAGE_REST &&
-		    (r->ops[op].attempts > 0 || (rebooted && r->ops[op].recovered)))
-			return true;
-	return false;
-}
-
 static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
@@ -161,17 +147,10 @@ static void recover_lose(struct live_run *r, uint32_t op)
 
 static void recover_lost(struct live_run *r, bool rebooted)
 {
-	for (uint32_t i = 0; i < r->plan->n_messages; i++) {
-		const struct plan_message *pm = &r->plan->messages[i];
-		bool went_on = message_went_on(r, i, rebooted);
-		for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
-			if (op_phase_ended(r->ops[op].phase) || r->ops[op].attempt)
-				continue;
-			bool file = live_stage(&r->plan->ops[op]) == STAGE_FILES;
-			if (op_lost(r, op, rebooted) || (file && went_on))
-				recover_lose(r, op);
-		}
-	}
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
+		if (!op_phase_ended(r->ops[op].phase) && !r->ops[op].attempt &&
+		    op_lost(r, op, rebooted))
+			recover_lose(r, op);
 }
 
 /* Ops that were told to end: those that run are told again, those that never began do not begin. */

@@ -168,7 +168,7 @@ static bool run_may_start(const struct live_run *r)
 	return r->running_weight + op_weight(r, op) <= r->jobs;
 }
 
-/* Its first op has its turn and its slots, and only the claim is not durable yet: the run stands
+/* Its first op has its turn and its slots, and only what must be durable is not yet: the run stands
  * aside with them, so that nobody of lower rank takes them meanwhile. */
 static void sched_hold(struct live_run *r, uint32_t weight)
 {
@@ -187,7 +187,8 @@ static void sched_unhold(struct live_run *r)
 void sched_update(struct live_run *r)
 {
 	bool want = run_may_start(r), held = r->holds;
-	if (held && want && r->ops[r->ready_head].claim == CLAIM_ASKED)
+	if (held && want && r->ops[r->ready_head].claim != CLAIM_NONE &&
+	    !claims_clear(r, r->ready_head))
 		return;
 	if (held)
 		sched_unhold(r);
@@ -242,9 +243,10 @@ static bool pool_start_one(struct pool *p)
 	uint32_t weight = op_weight(r, op);
 	if (p->used + weight > p->slots && p->used > 0)
 		return false;
-	if (r->ops[op].claim != CLAIM_DURABLE && claims_needed(r, op)) {
-		claims_stalled(r, p->slots - MIN2(p->slots, p->used));
-		sched_hold(r, weight); /* it comes back when its claim is durable */
+	if (!claims_clear(r, op)) {
+		if (r->ops[op].claim != CLAIM_DURABLE)
+			claims_stalled(r, p->slots - MIN2(p->slots, p->used));
+		sched_hold(r, weight); /* it comes back when all is durable that must be */
 		return true;
 	}
 	sched_take(r, op);

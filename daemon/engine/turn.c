@@ -95,6 +95,13 @@ static void turn_run_gone(struct live_run *r)
 	accept_run_ended(e, id, state);
 }
 
+static void turn_op_stored(struct live_run *r, uint32_t op)
+{
+	turn_emit_op(r, op);
+	if (live_is_file(&r->plan->ops[op]) && --r->n_files_unstored == 0)
+		sched_update(r);
+}
+
 static void turn_deliver(struct engine *e, const struct post *p)
 {
 	struct live_run *r = p->kind == POST_ACK ? NULL : live_find(e, p->id);
@@ -104,7 +111,7 @@ static void turn_deliver(struct engine *e, const struct post *p)
 		break;
 	case POST_OP:
 		if (r)
-			turn_emit_op(r, p->op);
+			turn_op_stored(r, p->op);
 		break;
 	case POST_RUN:
 		if (r)
@@ -184,6 +191,7 @@ void turn_store_op(struct live_run *r, uint32_t op)
 	live_fill_op(r, op, &text, &row);
 	txn_op(turn_txn(r->e), &row);
 	turn_post(r->e, POST_OP, r->id, op);
+	r->n_files_unstored += live_is_file(&r->plan->ops[op]);
 }
 
 void turn_store_run(struct live_run *r)

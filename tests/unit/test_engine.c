@@ -26,6 +26,7 @@ struct world {
 	size_t n_claimed;
 	int started[OPS_MAX + 1], ended_good[OPS_MAX + 1], rows[OPS_MAX + 1];
 	int state[OPS_MAX + 1]; /* as stored */
+	bool is_file[OPS_MAX + 1], ended[OPS_MAX + 1];
 	uint64_t run;
 	bool existing, answered, over;
 	struct run_row end;
@@ -57,7 +58,6 @@ static bool is_claimed(const struct world *w, uint32_t op)
 static void w_begin(struct world *w, uint64_t token)
 {
 	uint32_t op = token_op(token);
-	ck_assert_msg(is_claimed(w, op), "op %u started without a durable claim", op);
 	for (size_t i = 0; i < w->n_running; i++)
 		ck_assert_msg(w->running[i] != token, "token started twice");
 	w->running[w->n_running++] = token;
@@ -67,6 +67,12 @@ static void w_begin(struct world *w, uint64_t token)
 static int w_start(void *arg, const struct exec_spec *spec)
 {
 	struct world *w = arg;
+	uint32_t op = token_op(spec->token);
+	ck_assert_msg(is_claimed(w, op), "op %u started without a durable claim", op);
+	for (uint32_t i = 1; i <= OPS_MAX; i++)
+		ck_assert_msg(!w->is_file[i] || !w->ended[i] ||
+				      op_state_ended((enum op_state)w->state[i]),
+			      "op %u started before the result of the write %u was durable", op, i);
 	if (rnd(w, 20) == 0)
 		return -EAGAIN;
 	w_begin(w, spec->token);
@@ -80,7 +86,9 @@ static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, c
 	(void)path;
 	(void)mask;
 	(void)cap;
-	w_begin(arg, token);
+	struct world *w = arg;
+	w_begin(w, token);
+	w->is_file[token_op(token)] = true;
 }
 
 static void w_token(void *arg, uint64_t token)
@@ -194,7 +202,11 @@ static void w_end_one(struct world *w)
 	bool good = rnd(w, 5) != 0;
 	x.wait_status = good ? 0 : 1 << 8;
 	w->running[i] = w->running[--w->n_running];
-	if (rnd(w, 2))
+	x.is_file_op = w->is_file[token_op(x.token)];
+	if (x.is_file_op && !good)
+		x.cause = CAUSE_IO;
+	w->ended[token_op(x.token)] = true;
+	if (!x.is_file_op && rnd(w, 2))
 		engine_op_started(w->e, x.token, 100, 1);
 	w->ended_good[token_op(x.token)] = good;
 	engine_op_ended(w->e, &x);
@@ -244,10 +256,13 @@ static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned fir
 	char id[16], dep[16];
 	snprintf(id, sizeof(id), "o%u", index);
 	pk_map(pk);
-	pk_kstr(pk, "kind", slice_str("bash"));
-	pk_kstr(pk, "command", slice_str("true"));
+	bool write = rnd(w, 4) == 0;
+	pk_kstr(pk, "kind", slice_str(write ? "write" : "bash"));
+	pk_kstr(pk, write ? "path" : "command", slice_str(id));
+	if (write)
+		pk_kstr(pk, "content", slice_str(""));
 	pk_kstr(pk, "id", slice_str(id));
-	if (rnd(w, 3) == 0)
+	if (!write && rnd(w, 3) == 0)
 		pk_kint(pk, "retries", rnd(w, 3));
 	if (rnd(w, 5) == 0)
 		pk_kbool(pk, "optional", true);

@@ -18,6 +18,7 @@
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "proto/errors.h"
+#include "proto/mp.h"
 
 #define RECONNECT_MS 30000
 #define RESET_WAIT_MS 3000 /* for what follows a daemon that was stopping */
@@ -242,6 +243,20 @@ int ctx_call(struct ctx *c, const char *method, const struct buf *params, struct
 	if (r < 0)
 		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
 	return r ? fail_err(c, &e) : EXIT_OK;
+}
+
+void ctx_warnings(struct ctx *c, struct slice reply)
+{
+	struct mp m = mp_of(mp_find(reply, "warnings"));
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		_cleanup_buf_ struct buf line = BUF_INIT;
+		struct mp_value one = mp_next(&m);
+		if (one.type != MP_STR && one.type != MP_BIN)
+			continue;
+		text_one_line(&line, one.bytes, 1000);
+		note(c, "warning: %s", buf_str(&line));
+	}
 }
 
 int ctx_print(struct ctx *c, const struct buf *text)

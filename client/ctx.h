@@ -36,6 +36,8 @@ int ctx_call(struct ctx *c, const char *method, const struct buf *params,
 /* The same where the caller wants the error itself: 0, 1, or -ECONNRESET as conn_call. */
 int ctx_try(struct ctx *c, const char *method, const struct buf *params, struct buf *ret,
 	    struct err *e) _must_check_;
+/* Notes each of the `warnings` of a result. */
+void ctx_warnings(struct ctx *c, struct slice reply);
 
 /* Prints a packed value as one JSON document and a newline on stdout; EXIT_OK, or EXIT_RUN when
  * stdout cannot be written. */

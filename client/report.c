@@ -139,7 +139,10 @@ static void report_tail(struct report *r, int64_t index)
 	pk_kint(&pk, "op", index);
 	pk_kint(&pk, "lines", REPORT_LINES);
 	pk_end(&pk);
-	if (ctx_try(r->c, "run.output", &params, &reply, &e) != 0)
+	int failed = ctx_try(r->c, "run.output", &params, &reply, &e);
+	if (failed > 0)
+		buf_addf(&r->b, "    (%s)\n", e.text);
+	if (failed)
 		return;
 	struct slice data = mp_get_str(buf_slice(&reply), "data");
 	while (data.len) {

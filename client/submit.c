@@ -49,20 +49,6 @@ int submit_read(struct ctx *c, const struct reading *how, const char *name, json
 	return EXIT_OK;
 }
 
-static void submit_warnings(struct ctx *c, struct slice warnings)
-{
-	struct mp m = mp_of(warnings);
-	struct mp_value list = mp_next(&m);
-	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
-		_cleanup_buf_ struct buf line = BUF_INIT;
-		struct mp_value one = mp_next(&m);
-		if (one.type != MP_STR && one.type != MP_BIN)
-			continue;
-		text_one_line(&line, one.bytes, 1000);
-		note(c, "warning: %s", buf_str(&line));
-	}
-}
-
 /* {batch: ...} for batch.submit and batch.check. */
 static int submit_params(struct ctx *c, const struct submit_options *o,
 			 const struct batch_source *from, struct buf *params)
@@ -100,7 +86,7 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 			    o->key ? ", or submit again with the same key" : "");
 	if (r)
 		return fail_err(c, &e);
-	submit_warnings(c, mp_find(buf_slice(&reply), "warnings"));
+	ctx_warnings(c, buf_slice(&reply));
 	*ret_run = mp_get_int(buf_slice(&reply), "run", 0);
 	*ret_existing = mp_get_bool(buf_slice(&reply), "existing");
 	if (*ret_existing)
@@ -142,7 +128,7 @@ int submit_plan(struct ctx *c, const struct submit_options *o, const struct batc
 		r = plan_check(mp_find(buf_slice(&params), "batch"), &reply, &e);
 	if (r)
 		return fail_err(c, &e);
-	submit_warnings(c, mp_find(buf_slice(&reply), "warnings"));
+	ctx_warnings(c, buf_slice(&reply));
 	if (c->json)
 		return ctx_print_json(c, buf_slice(&reply));
 	return plan_print(c, mp_find(buf_slice(&params), "batch"));

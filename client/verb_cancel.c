@@ -101,6 +101,7 @@ static int act_all(struct ctx *c, const struct act *a, const struct act_options 
 		int one = act_one(c, a, o, &sel->v[i], &results[n]);
 		if (one == EXIT_OK) {
 			act_line(&lines, a, &sel->v[i], buf_slice(&results[n]));
+			ctx_warnings(c, buf_slice(&results[n]));
 			if (ids)
 				ids[n] = mp_get_int(buf_slice(&results[n]), "run", 0);
 			n++;
@@ -338,8 +339,53 @@ static int clean_tell(struct ctx *c, const struct selection *gone)
 	return ctx_print(c, &b);
 }
 
+#define CLEAN_AT_ONCE 10000
+
+static bool clean_has(struct slice runs, int64_t run)
+{
+	struct mp m = mp_of(runs);
+	for (uint32_t n = runs.p ? mp_next(&m).count : 0; n > 0; n--)
+		if (mp_next(&m).i == run)
+			return true;
+	return false;
+}
+
+/* Many at once. Those that are needed stay and are named. */
+static int clean_many(struct ctx *c, const struct selected *v, size_t n, struct selection *gone)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_key(&pk, "runs");
+	pk_array(&pk);
+	for (size_t i = 0; i < n; i++)
+		pk_int(&pk, v[i].run);
+	pk_end(&pk);
+	pk_end(&pk);
+	int status = ctx_call(c, "run.forget", &params, &reply);
+	struct slice needed = mp_find(buf_slice(&reply), "needed");
+	for (size_t i = 0; i < n && status == EXIT_OK; i++) {
+		if (clean_has(needed, v[i].run))
+			note(c, "run %" PRId64 " stays: a run that has not begun needs it",
+			     v[i].run);
+		else
+			gone->v[gone->n++] = v[i];
+	}
+	return status;
+}
+
+static int clean_project(struct ctx *c, struct selection *sel)
+{
+	struct selection gone = { .v = sel->v };
+	int status = EXIT_OK;
+	for (size_t at = 0; at < sel->n && status == EXIT_OK; at += CLEAN_AT_ONCE)
+		status = clean_many(c, sel->v + at, MIN2(sel->n - at, CLEAN_AT_ONCE), &gone);
+	int printed = gone.n || status == EXIT_OK ? clean_tell(c, &gone) : EXIT_OK;
+	return status ? status : printed;
+}
+
 /* One that cannot be forgotten is reported, the others still go. */
-static int clean_all(struct ctx *c, struct selection *sel)
+static int clean_named(struct ctx *c, struct selection *sel)
 {
 	static const struct act a = { .method = "run.forget" };
 	struct selection gone = { .v = sel->v };
@@ -394,7 +440,9 @@ static int verb_clean(struct ctx *c, void *options)
 		status = selection_resolve(c, &how, &sel);
 	if (status == EXIT_OK && o->failed && c->argc)
 		status = clean_only_failed(c, &sel);
-	return status ? status : clean_all(c, &sel);
+	if (status)
+		return status;
+	return c->argc ? clean_named(c, &sel) : clean_project(c, &sel);
 }
 
 const struct verb cmd_clean = {

@@ -195,22 +195,54 @@ static const struct verb cmd_daemon_stop = {
 
 /* ---- reload ---- */
 
+static void reload_word(struct buf *b, struct slice change, const char *key)
+{
+	struct slice word = mp_get_str(change, key);
+	if (word.len)
+		text_one_line(b, word, 200);
+	else
+		buf_adds(b, "default");
+}
+
+/* "slots: 4 -> 8", a line a setting. */
+static void reload_lines(struct buf *b, struct slice reply)
+{
+	struct mp m = mp_of(mp_find(reply, "changed"));
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		struct slice change = mp_skip(&m);
+		text_one_line(b, mp_get_str(change, "name"), 400);
+		buf_adds(b, ": ");
+		reload_word(b, change, "before");
+		buf_adds(b, " -> ");
+		reload_word(b, change, "after");
+		buf_addc(b, '\n');
+	}
+}
+
 static int verb_daemon_reload(struct ctx *c, void *options)
 {
-	_cleanup_buf_ struct buf reply = BUF_INIT;
+	_cleanup_buf_ struct buf reply = BUF_INIT, b = BUF_INIT;
 	(void)options;
 	int status = ctx_connect(c, CTX_NEVER_START);
 	if (status == EXIT_OK)
 		status = ctx_call(c, "daemon.reload", NULL, &reply);
-	if (status == EXIT_OK && c->json)
-		status = ctx_print_json(c, buf_slice(&reply));
-	return status;
+	if (status)
+		return status;
+	if (c->json)
+		return ctx_print_json(c, buf_slice(&reply));
+	reload_lines(&b, buf_slice(&reply));
+	if (b.len == 0)
+		note(c, "nothing changed");
+	return ctx_print(c, &b);
 }
 
 static const struct verb cmd_daemon_reload = {
 	.name = "reload",
 	.run = verb_daemon_reload,
-	.help = "have batchd read its configuration again",
+	.help = "have batchd read batchd.conf again",
+	.more = "Prints what changed. A file that is wrong is refused, naming the line, and "
+		"changes\nnothing. See batchd.conf(5).\n\n  batchctl daemon reload\n",
 	.options_size = sizeof(struct daemon_options),
 };
 

@@ -7,11 +7,16 @@
 #include <unistd.h>
 
 static const char *program_name = "batchd";
-static enum log_level log_level = LOG_INFO;
+static _Atomic enum log_level log_level = LOG_INFO;
 
 void log_init(const char *program, enum log_level level)
 {
 	program_name = program;
+	log_level = level;
+}
+
+void log_set_level(enum log_level level)
+{
 	log_level = level;
 }
 

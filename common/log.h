@@ -12,6 +12,7 @@ enum log_level { LOG_ERROR = 3, LOG_WARN = 4, LOG_INFO = 6, LOG_DEBUG = 7 }; /* 
 
 /* Sets the program's name and what is printed: that level and all more urgent ones. */
 void log_init(const char *program, enum log_level level);
+void log_set_level(enum log_level level);
 void log_line(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

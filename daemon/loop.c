@@ -1,5 +1,6 @@
 #include "daemon/loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -20,7 +21,9 @@
 #include "daemon/engine/engine.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/runlog.h"
+#include "daemon/reload.h"
 #include "daemon/rpc/server.h"
+#include "daemon/store/keep.h"
 #include "daemon/store/store.h"
 #include "daemon/takeover.h"
 
@@ -35,12 +38,13 @@ struct lost_list {
 };
 
 struct batchd {
-	const struct config *config;
-	char *socket, *state_dir;
+	struct config config;
+	struct engine_pool *pools; /* of the config, as the engine takes them */
+	char *socket, *state_dir, *config_path;
 	struct stat own_socket; /* as we bound it; st_ino 0: it is not of our making */
 	struct event_base *base;
 	struct event *deadline;
-	struct event *signals[2];
+	struct event *signals[3];
 	int64_t deadline_ms; /* what `deadline` is set to */
 	int64_t started;
 	struct store *store;
@@ -50,6 +54,8 @@ struct batchd {
 	struct exec_local *local;
 	struct exec_file *files;
 	struct rpc_server *rpc;
+	struct keeper *keeper;
+	struct reloader *reloader;
 	struct lost_list *lost;
 	bool stopping, draining;
 	bool failed; /* cannot go on */
@@ -98,6 +104,8 @@ static void port_run_done(void *arg, uint64_t run)
 	struct batchd *b = arg;
 	exec_local_env_done(b->local, run);
 	output_run_done(b->output, run);
+	if (b->keeper)
+		keeper_run_ended(b->keeper);
 }
 
 static void port_event(void *arg, const struct event *e)
@@ -122,7 +130,10 @@ static void port_printed(void *arg, uint64_t token, int64_t ret[3])
 
 static int port_run_state(void *arg, uint64_t run, enum run_state *ret)
 {
-	return store_run_state(((struct batchd *)arg)->store, run, ret);
+	struct batchd *b = arg;
+	if (b->keeper && keeper_is_going(b->keeper, run))
+		return 1;
+	return store_run_state(b->store, run, ret);
 }
 
 static void port_todos_lost(void *arg, const char *list)
@@ -264,17 +275,30 @@ static int open_store(struct batchd *b, const struct batchd_options *o, struct e
 	return r == STORE_LOCKED ? BATCHD_RUNNING : r;
 }
 
-static void make_engine(struct batchd *b)
+/* The pools are made anew; those before are to be freed when the engine has these. */
+static struct engine_config engine_config_now(struct batchd *b)
 {
-	struct engine_config ec = {
-		.slots = (uint32_t)b->config->slots,
-		.output_cap = b->config->output_cap,
-		.grace_ms = b->config->grace_ms,
-		.shell = b->config->shell,
+	const struct config *c = &b->config;
+	b->pools = xcalloc(c->n_groups, sizeof(b->pools[0]));
+	for (size_t i = 0; i < c->n_groups; i++)
+		b->pools[i] =
+			(struct engine_pool){ c->groups[i].name, (uint32_t)c->groups[i].slots };
+	return (struct engine_config){
+		.slots = (uint32_t)c->slots,
+		.pools = b->pools,
+		.n_pools = c->n_groups,
+		.output_cap = c->output_cap,
+		.grace_ms = c->grace_ms,
+		.shell = c->shell,
 		.socket = b->socket,
 		.runs_dir = store_runs_dir(b->store),
 		.environ_dflt = environ,
 	};
+}
+
+static void make_engine(struct batchd *b)
+{
+	struct engine_config ec = engine_config_now(b);
 	struct engine_ports ports = {
 		.commit = port_commit,
 		.start = port_start,
@@ -292,11 +316,6 @@ static void make_engine(struct batchd *b)
 		.arg = b,
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
-	for (size_t i = 0; i < b->config->n_groups; i++)
-		engine_load_group(
-			b->engine,
-			&(struct group_row){ .group = b->config->groups[i].name,
-					     .slots = (uint32_t)b->config->groups[i].slots });
 }
 
 static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
@@ -342,6 +361,78 @@ static int recover(struct batchd *b, struct err *e)
 	return 0;
 }
 
+/* --- what is kept, and what batchd.conf says --- */
+
+static void keep_needed(void *arg, struct buf *ret)
+{
+	engine_needed_runs(((struct batchd *)arg)->engine, ret);
+}
+
+static void keep_removed(void *arg, uint64_t run)
+{
+	struct batchd *b = arg;
+	if (b->rpc)
+		rpc_server_removed(b->rpc, run);
+}
+
+static struct keep_limits keep_limits_now(const struct batchd *b)
+{
+	return (struct keep_limits){ .output_ms = b->config.keep_output_ms,
+				     .output_bytes = b->config.keep_output_bytes,
+				     .rows_ms = b->config.keep_rows_ms };
+}
+
+static int make_keeper(struct batchd *b, struct err *e)
+{
+	struct keep_config kc = { .base = b->base,
+				  .store = b->store,
+				  .limits = keep_limits_now(b),
+				  .needed = keep_needed,
+				  .removed = keep_removed,
+				  .arg = b };
+	b->keeper = keeper_new(&kc, e);
+	return b->keeper ? 0 : 1;
+}
+
+/* All of it: what has not changed stays as it is. */
+static void on_config(void *arg)
+{
+	struct batchd *b = arg;
+	struct engine_pool *before = b->pools;
+	struct engine_config ec = engine_config_now(b);
+	struct keep_limits limits = keep_limits_now(b);
+	engine_reconfigure(b->engine, &ec);
+	free(before);
+	keeper_set_limits(b->keeper, &limits);
+	rpc_server_set_max_frame(b->rpc, (uint32_t)b->config.max_frame);
+	log_set_level((enum log_level)b->config.log_level);
+}
+
+static void make_reloader(struct batchd *b, const struct batchd_options *o)
+{
+	struct reload_config rc = { .work = b->work,
+				    .path = b->config_path,
+				    .must_exist = o->config_must_exist,
+				    .config = &b->config,
+				    .apply = on_config,
+				    .arg = b };
+	b->reloader = reloader_new(&rc);
+}
+
+static void on_reload(void *arg, rpc_reloaded_fn done, void *done_arg)
+{
+	reloader_ask(((struct batchd *)arg)->reloader, done, done_arg);
+}
+
+static void on_hangup(evutil_socket_t signal, short what, void *arg)
+{
+	struct batchd *b = arg;
+	(void)signal;
+	(void)what;
+	if (b->reloader)
+		reloader_ask(b->reloader, NULL, NULL);
+}
+
 /* --- stopping --- */
 
 static void on_drain_over(evutil_socket_t fd, short what, void *arg)
@@ -361,9 +452,9 @@ static void on_stop(void *arg, bool drain)
 	}
 	b->draining = true;
 	engine_stop_starting(b->engine);
-	if (b->config->drain_ms > 0) {
-		struct timeval tv = { .tv_sec = b->config->drain_ms / 1000,
-				      .tv_usec = b->config->drain_ms % 1000 * 1000 };
+	if (b->config.drain_ms > 0) {
+		struct timeval tv = { .tv_sec = b->config.drain_ms / 1000,
+				      .tv_usec = b->config.drain_ms % 1000 * 1000 };
 		event_base_once(b->base, -1, EV_TIMEOUT, on_drain_over, b, &tv);
 	}
 }
@@ -419,7 +510,9 @@ static int listen_now(struct batchd *b, const struct batchd_options *o, struct e
 		.work = b->work,
 		.runs_dir = store_runs_dir(b->store),
 		.socket = b->socket,
-		.max_frame = (uint32_t)b->config->max_frame,
+		.max_frame = (uint32_t)b->config.max_frame,
+		.keeper = b->keeper,
+		.reload = on_reload,
 		.status = on_status,
 		.stop = on_stop,
 		.arg = b,
@@ -446,9 +539,13 @@ static int make_base(struct batchd *b, struct err *e)
 	if (!b->base)
 		return err_set(e, 0, "cannot make an event loop");
 	event_base_priority_init(b->base, 3);
-	static const int signals[] = { SIGTERM, SIGINT };
+	static const struct {
+		int signal;
+		event_callback_fn fn;
+	} signals[] = { { SIGTERM, on_signal }, { SIGINT, on_signal }, { SIGHUP, on_hangup } };
+	static_assert(ARRAY_SIZE(signals) == ARRAY_SIZE(b->signals), "an event for each");
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		b->signals[i] = evsignal_new(b->base, signals[i], on_signal, b);
+		b->signals[i] = evsignal_new(b->base, signals[i].signal, signals[i].fn, b);
 		event_add(b->signals[i], NULL);
 	}
 	b->deadline = evtimer_new(b->base, on_deadline, b);
@@ -456,11 +553,13 @@ static int make_base(struct batchd *b, struct err *e)
 	return 0;
 }
 
-int batchd_open(const struct batchd_options *o, const struct config *config, struct batchd **ret,
+int batchd_open(const struct batchd_options *o, struct config *config, struct batchd **ret,
 		struct err *e)
 {
 	struct batchd *b = xcalloc(1, sizeof(*b));
-	b->config = config;
+	b->config = *config;
+	*config = (struct config){ 0 };
+	b->config_path = o->config ? xstrdup(o->config) : NULL;
 	b->socket = xstrdup(o->socket);
 	b->state_dir = xstrdup(o->state_dir);
 	b->started = time_wall_ms();
@@ -477,7 +576,11 @@ int batchd_open(const struct batchd_options *o, const struct config *config, str
 	if (!r)
 		r = recover(b, e);
 	if (!r)
+		r = make_keeper(b, e);
+	if (!r)
 		r = listen_now(b, o, e);
+	if (!r)
+		make_reloader(b, o);
 	if (r) {
 		batchd_close(b);
 		return r;
@@ -557,6 +660,8 @@ struct batchd *batchd_close(struct batchd *b)
 		unlink_socket(b);
 		rpc_server_quiet(b->rpc);
 	}
+	reloader_quiet(b->reloader);
+	keeper_quiet(b->keeper);
 	settle_up(b);
 	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);
@@ -564,6 +669,8 @@ struct batchd *batchd_close(struct batchd *b)
 	work_free(b->work);
 	exec_file_free(b->files);
 	store_close(b->store);
+	keeper_free(b->keeper);
+	reloader_free(b->reloader);
 	engine_free(b->engine);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)
 		if (b->signals[i])
@@ -572,8 +679,11 @@ struct batchd *batchd_close(struct batchd *b)
 		event_free(b->deadline);
 	if (b->base)
 		event_base_free(b->base);
+	config_done(&b->config);
+	free(b->pools);
 	free(b->socket);
 	free(b->state_dir);
+	free(b->config_path);
 	free(b);
 	return NULL;
 }

@@ -16,6 +16,8 @@ struct batchd_options {
 	const char *socket;	     /* absolute; clients connect there */
 	const char *spawner_socket;  /* absolute */
 	const char *state_dir;	     /* absolute */
+	const char *config;	     /* absolute; NULL: there is no place for one */
+	bool config_must_exist;
 	const char *spawner_program; /* absolute, or a name for PATH */
 	int listen_fd;		     /* by socket activation, else -1 */
 	bool systemd; /* activated by it: the spawner is a service of its own, and a batchd that was
@@ -26,9 +28,9 @@ struct batchd_options {
 #define BATCHD_RUNNING 2
 
 /* Opens the store, finds or starts the spawner, recovers, listens. 0, BATCHD_RUNNING, or 1 with e.
- */
-int batchd_open(const struct batchd_options *options, const struct config *config,
-		struct batchd **ret, struct err *e) _must_check_;
+ * Takes what config holds. */
+int batchd_open(const struct batchd_options *options, struct config *config, struct batchd **ret,
+		struct err *e) _must_check_;
 /* Runs until told to stop: 0, or 1 when it cannot go on. Ops are left to the spawner. */
 int batchd_run(struct batchd *b) _must_check_;
 struct batchd *batchd_close(struct batchd *b);

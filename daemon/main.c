@@ -53,6 +53,7 @@ static const char usage[] =
 struct options {
 	bool foreground, check_config, check_state;
 	char *socket, *state_dir, *config;
+	bool config_given;
 };
 
 static char *absolute(const char *path)
@@ -95,6 +96,7 @@ static void options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'c':
 			o->config = absolute(optarg);
+			o->config_given = true;
 			break;
 		case 'C':
 			o->check_config = true;
@@ -217,7 +219,7 @@ static int starting_failed(int word, const struct err *e)
 	return 1;
 }
 
-static int run(const struct options *o, const struct config *config, int word)
+static int run(const struct options *o, struct config *config, int word)
 {
 	struct err e = ERR_INIT;
 	_cleanup_free_ char *spawner = find_spawner();
@@ -228,6 +230,8 @@ static int run(const struct options *o, const struct config *config, int word)
 		.socket = bound ? bound : o->socket,
 		.spawner_socket = spawner_socket,
 		.state_dir = o->state_dir,
+		.config = o->config,
+		.config_must_exist = o->config_given,
 		.spawner_program = spawner,
 		.listen_fd = listen_fd,
 		.systemd = listen_fd >= 0,
@@ -288,13 +292,14 @@ int main(int argc, char **argv)
 		o.config = path_default_config();
 	if (o.check_state && o.state_dir)
 		return check_state(&o);
-	if (!o.state_dir || (o.config && config_read(&config, o.config, &e))) {
+	if (!o.state_dir || (o.config && config_read(&config, o.config, o.config_given, &e))) {
 		fprintf(stderr, "batchd: %s\n", e.text);
 		return EXIT_USAGE;
 	}
 	if (o.check_config)
 		return 0;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until the loop takes it for a reload */
 	signal(SIGXFSZ, SIG_IGN);
 	umask(077);
 	fd_raise_limit(NULL);

@@ -31,6 +31,14 @@ const char *const op_cause_names[] = {
 };
 static_assert(ARRAY_SIZE(op_cause_names) == CAUSE_MAX + 1, "a name for each cause");
 
+const char *const run_dropped_names[] = {
+	[DROPPED_NOT] = NULL,
+	[DROPPED_BY_AGE] = "keep_output",
+	[DROPPED_BY_SIZE] = "keep_output_bytes",
+	[DROPPED_MAX] = NULL,
+};
+static_assert(ARRAY_SIZE(run_dropped_names) == DROPPED_MAX + 1, "a name for each reason");
+
 const char *const todo_status_names[] = {
 	[TODO_PENDING] = "pending",	[TODO_IN_PROGRESS] = "in_progress",
 	[TODO_COMPLETED] = "completed", [TODO_CANCELLED] = "cancelled",

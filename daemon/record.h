@@ -75,6 +75,10 @@ static inline bool op_state_ended(enum op_state s)
 	return s >= OP_SUCCEEDED;
 }
 
+/* The setting for which a run's output was dropped. stored, never renumber */
+enum run_dropped { DROPPED_NOT, DROPPED_BY_AGE, DROPPED_BY_SIZE, DROPPED_MAX };
+extern const char *const run_dropped_names[]; /* [DROPPED_NOT] is NULL: read up to DROPPED_MAX */
+
 /* What was asked of a run that has not ended. stored, never renumber */
 enum run_stopping { RUN_STOPPING_CANCEL = 1, RUN_STOPPING_NOW = 2, RUN_STOPPING_FROZEN = 4 };
 
@@ -99,7 +103,10 @@ struct run_row {
 				  ended */
 	struct slice meta;     /* packed map or SLICE_NONE */
 	int stopping;	       /* bits of enum run_stopping */
-	uint8_t digest[32];    /* batch_digest */
+	int64_t log_bytes;     /* disk its output takes; 0 until it has ended, and when dropped */
+	enum run_dropped dropped;
+	int64_t dropped_at;
+	uint8_t digest[32]; /* batch_digest */
 };
 
 struct op_row {
@@ -130,6 +137,11 @@ struct claim_row {
 	struct slice ops;
 };
 
+/* A run that is named by another which has not begun: it must not be forgotten yet. */
+struct need_row {
+	uint64_t run, by;
+};
+
 struct todo_row {
 	const char *list, *id, *content, *active_form, *description, *owner, *parent, *at, *error,
 		*source;
@@ -144,10 +156,10 @@ struct todo_row {
 	bool removed;	     /* softly: restorable */
 };
 
-/* A pool of slots that was set by hand. */
+/* What was set by hand of a pool of slots. */
 struct group_row {
 	const char *group;
-	uint32_t slots;
+	uint32_t slots; /* 0: as batchd.conf says */
 	bool paused;
 };
 

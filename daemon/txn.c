@@ -239,6 +239,20 @@ void txn_forget(struct txn *t, uint64_t run)
 	txn_add(t, TXN_FORGET)->forget = run;
 }
 
+void txn_drop(struct txn *t, uint64_t run, enum run_dropped why, int64_t time)
+{
+	struct txn_record *r = txn_add(t, TXN_DROP);
+
+	r->drop.run = run;
+	r->drop.why = why;
+	r->drop.time = time;
+}
+
+void txn_tidy(struct txn *t, bool wipe)
+{
+	txn_add(t, TXN_TIDY)->wipe = wipe;
+}
+
 void txn_group(struct txn *t, const struct group_row *row)
 {
 	struct txn_record *r = txn_add(t, TXN_GROUP);

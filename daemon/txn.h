@@ -53,8 +53,20 @@ void txn_attempt(struct txn *t, const struct op_row *row);
 /* Inserts or replaces a todo item / appends the event of a list's new revision. */
 void txn_todo(struct txn *t, const struct todo_row *row);
 void txn_todo_event(struct txn *t, const struct todo_event_row *row);
-/* Removes a run with its ops, claims, env file and run log. */
+/*
+ * Forgets a run that has ended: from the commit on there is no such run, and its key is free. What
+ * is large of it (batch, ops, attempts) is put aside for txn_tidy, its files for
+ * store_remove_files.
+ */
 void txn_forget(struct txn *t, uint64_t run);
+/* Notes that the output of an ended run is dropped; its files are for store_remove_files. */
+void txn_drop(struct txn *t, uint64_t run, enum run_dropped why, int64_t time);
+/*
+ * Deletes some of what was put aside, so much that nobody has to wait long, and gives some of the
+ * room back to the file system. `wipe`: nothing of what was deleted stays in the log of the
+ * database either.
+ */
+void txn_tidy(struct txn *t, bool wipe);
 void txn_group(struct txn *t, const struct group_row *row);
 /* The store-wide event revision up to which events may have been sent after this commit. */
 void txn_rev(struct txn *t, int64_t rev);
@@ -71,6 +83,8 @@ enum txn_kind {
 	TXN_FORGET,
 	TXN_REV,
 	TXN_GROUP,
+	TXN_DROP,
+	TXN_TIDY,
 	TXN_KIND_MAX
 };
 struct txn_record {
@@ -87,6 +101,12 @@ struct txn_record {
 		struct todo_row todo;
 		struct todo_event_row todo_event;
 		uint64_t forget;
+		struct {
+			uint64_t run;
+			enum run_dropped why;
+			int64_t time;
+		} drop;
+		bool wipe; /* TXN_TIDY */
 		int64_t rev;
 		struct group_row group;
 	};

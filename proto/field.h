@@ -111,4 +111,7 @@ int value_check(struct slice value, int max_depth, const char *path, struct err 
 int array_count(struct slice array);
 struct mp array_open(struct slice array, uint32_t *ret_count);
 
+/* What FIELD_LABEL asks of a name beyond FIELD_NAME. The error text begins with ": ". */
+int field_label_check(struct slice s, struct err *e) _must_check_;
+
 #endif

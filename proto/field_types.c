@@ -158,12 +158,9 @@ static int field_name0(const struct field *f, struct slice raw, void *at, struct
 	return 0;
 }
 
-static int field_label(const struct field *f, struct slice raw, void *at, struct err *e)
+int field_label_check(struct slice s, struct err *e)
 {
-	struct slice s;
 	char text[VALUE_QUOTE_MAX];
-	if (field_name(f, raw, &s, e))
-		return 1;
 	if (parse_all_digits(s))
 		return err_set(e, E_PARAMS, ": '%s' must not be a number", value_quote(s, text));
 	if (slice_is(s, "last") || slice_is(s, "all"))
@@ -173,6 +170,14 @@ static int field_label(const struct field *f, struct slice raw, void *at, struct
 		if (strchr("., ", s.p[i]))
 			return err_set(e, E_PARAMS, ": '%s' must not hold '.', ',' or a blank",
 				       value_quote(s, text));
+	return 0;
+}
+
+static int field_label(const struct field *f, struct slice raw, void *at, struct err *e)
+{
+	struct slice s;
+	if (field_name(f, raw, &s, e) || field_label_check(s, e))
+		return 1;
 	*(struct slice *)at = s;
 	return 0;
 }

@@ -204,6 +204,8 @@ DEFAULTS(run_output) = { .offset = -1, .limit = -1, .tail = -1, .lines = -1 };
 
 TABLE(run_forget) = {
 	{ "run", FIELD_INT, AT(run_forget, run), .min = 1, .max = LIMIT_INT, .doc = "this run" },
+	{ "runs", FIELD_INTS, AT(run_forget, runs), .min = 1, .max = LIMIT_INT,
+	  .doc = "these, as far as there are such and they have ended" },
 	{ "before", FIELD_INT, AT(run_forget, before), .min = 1, .max = LIMIT_INT,
 	  .doc = "runs that ended before this time" },
 	{ "state", FIELD_ENUMSET, AT(run_forget, states), .names = wire_run_states,
@@ -395,8 +397,12 @@ static int check_forget(const struct method *m _unused_, uint64_t seen _unused_,
 			struct err *e)
 {
 	const struct params_run_forget *p = params;
-	if (!p->run && !p->before && !p->states)
-		return err_set(e, E_PARAMS, ": give 'run', 'before' or 'state'");
+	bool filter = p->before || p->states;
+	if (!p->run && !p->runs.p && !filter)
+		return err_set(e, E_PARAMS, ": give 'run', 'runs', 'before' or 'state'");
+	if ((p->run != 0) + (p->runs.p != NULL) + filter > 1)
+		return err_set(e, E_PARAMS,
+			       ": 'run' and 'runs' stand alone; 'before' and 'state' go together");
 	return 0;
 }
 

@@ -142,9 +142,10 @@ struct params_run_output {
 	int64_t tail, lines; /* -1: not given; at most one of offset, tail, lines is */
 };
 struct params_run_forget {
-	int64_t run;	 /* 0: not given */
-	int64_t before;	 /* ended before this, ms since the epoch; 0: not given */
-	uint32_t states; /* 1 << enum run_state; 0: not given. At least one of the three is given */
+	int64_t run;	   /* 0: not given */
+	struct slice runs; /* raw array of ids; SLICE_NONE: not given */
+	int64_t before;	   /* ended before this, ms since the epoch; 0: not given */
+	uint32_t states; /* 1 << enum run_state; 0: not given. At least one of the four is given */
 };
 struct params_run_subscribe {
 	int64_t run;	   /* 0: all */

@@ -116,6 +116,32 @@ int accept_needs(struct live_run *r, struct err *err)
 	       each_need(r, h->after_any_runs, "after_any_runs", true, err);
 }
 
+static void add_needs(struct slice ids, uint64_t by, struct buf *ret)
+{
+	if (!ids.p)
+		return;
+	struct mp m = mp_of(ids);
+	struct mp_value array = mp_next(&m);
+	for (uint32_t i = 0; i < array.count; i++) {
+		struct mp_value v = mp_next(&m);
+		struct need_row row = { .run = (uint64_t)(v.type == MP_FLOAT ? (int64_t)v.f : v.i),
+					.by = by };
+		buf_add(ret, &row, sizeof(row));
+	}
+}
+
+void engine_needed_runs(struct engine *e, struct buf *ret)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+	{
+		if (r->started)
+			continue;
+		add_needs(r->plan->head.needs_runs, r->id, ret);
+		add_needs(r->plan->head.after_any_runs, r->id, ret);
+	}
+}
+
 static uint32_t count_need(struct slice ids, uint64_t run)
 {
 	uint32_t n = 0;

@@ -34,6 +34,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	list_init(&e->moves.waiting);
 	list_init(&e->dirty);
 	list_init(&e->back);
+	engine_reconfigure(e, config);
 	return e;
 }
 

@@ -64,8 +64,16 @@ struct engine_ports {
 	void *arg;
 };
 
+/* Slots of a pool where none were set by hand. */
+struct engine_pool {
+	const char *name;
+	uint32_t slots;
+};
+
 struct engine_config {
-	uint32_t slots;	    /* of the default pool; 0: max(8, cores + 2) */
+	uint32_t slots;			 /* of the default pool; 0: max(8, cores + 2) */
+	const struct engine_pool *pools; /* the others; one that is not here has 1 */
+	size_t n_pools;
 	int64_t output_cap; /* where the batch gives none */
 	int64_t grace_ms;
 	const char *shell;	   /* for bash ops without `shell` */
@@ -77,6 +85,10 @@ struct engine_config {
 struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
 			  uint64_t next_run, int64_t rev);
 struct engine *engine_free(struct engine *e);
+
+/* Takes effect for what comes next; a pool with more slots than it had starts at once what waits
+ * for one. What the config points to is borrowed until the next one. */
+void engine_reconfigure(struct engine *e, const struct engine_config *config);
 
 /* --- submitting --- */
 
@@ -115,6 +127,9 @@ bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text
 uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id);
 /* Ids of all live runs, ascending. */
 void engine_live_runs(struct engine *e, struct buf *ids /* uint64_t each */);
+/* Appends a struct need_row for each run that one which has not begun names in needs_runs or
+ * after_any_runs. */
+void engine_needed_runs(struct engine *e, struct buf *ret);
 uint32_t engine_running_ops(struct engine *e);
 int64_t engine_rev(struct engine *e);
 struct todos *engine_todos(struct engine *e);
@@ -141,7 +156,7 @@ void engine_after(struct engine *e, void (*fn)(void *arg), void *arg);
 
 /* --- pools of slots --- */
 
-/* As batchd.conf or the store say, at start-up. Makes the pool if there is none of that name. */
+/* What was set by hand, as the store has it, at start-up. */
 void engine_load_group(struct engine *e, const struct group_row *row);
 /* Changes a pool (slots 0: as they are) and stores it; done as for engine_todo_commit. */
 void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused,
@@ -150,6 +165,7 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots, const 
 struct engine_group {
 	const char *group;
 	uint32_t slots, used, runs; /* runs: with ops that could start */
+	bool by_hand;		    /* the slots were set by group.set */
 	bool paused;
 };
 void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g),

@@ -79,6 +79,7 @@ struct drive {
 struct pool {
 	char *name;
 	uint32_t slots, used;
+	uint32_t by_hand; /* slots as set by group.set; 0: not */
 	bool paused;
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;

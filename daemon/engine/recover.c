@@ -191,8 +191,9 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		recover_lost(r, rebooted);
 		recover_stops(r);
 		r->settling = false;
-		if (accept_needs(r, NULL))
-			r->failed = r->stopping = true; /* what it needs was forgotten */
+		/* What has begun may have had forgotten what it needed once. */
+		if (!r->started && accept_needs(r, NULL))
+			r->failed = r->stopping = true;
 		if (r->started || r->cancelled)
 			flow_begin(r);
 		else

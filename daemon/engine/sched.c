@@ -19,6 +19,19 @@ static uint32_t default_slots(const struct engine *e)
 	return (uint32_t)MAX2(8, cores + 2);
 }
 
+static uint32_t pool_slots(const struct engine *e, const struct pool *p)
+{
+	const struct engine_config *c = &e->config;
+	if (p->by_hand)
+		return p->by_hand;
+	if (strcmp(p->name, DEFAULT_POOL) == 0)
+		return default_slots(e);
+	for (size_t i = 0; i < c->n_pools; i++)
+		if (strcmp(p->name, c->pools[i].name) == 0)
+			return c->pools[i].slots;
+	return 1;
+}
+
 struct pool *pool_get(struct engine *e, const char *name)
 {
 	struct pool *p;
@@ -27,7 +40,7 @@ struct pool *pool_get(struct engine *e, const char *name)
 		return p;
 	p = xcalloc(1, sizeof(*p));
 	p->name = xstrdup(name);
-	p->slots = strcmp(name, DEFAULT_POOL) == 0 ? default_slots(e) : 1;
+	p->slots = pool_slots(e, p);
 	list_init(&p->back);
 	HASH_ADD_KEYPTR(hh, e->pools, p->name, strlen(p->name), p);
 	return p;
@@ -275,14 +288,15 @@ void sched_run(struct engine *e)
 void engine_load_group(struct engine *e, const struct group_row *row)
 {
 	struct pool *p = pool_get(e, row->group);
-	p->slots = row->slots;
+	p->by_hand = row->slots;
+	p->slots = pool_slots(e, p);
 	p->paused = row->paused;
 }
 
 struct group_set {
 	struct engine *e;
 	struct pool *pool;
-	uint32_t slots; /* as they were */
+	uint32_t by_hand; /* as it was */
 	bool paused;
 	engine_todo_fn done;
 	void *arg;
@@ -294,7 +308,8 @@ static void group_set_done(void *arg, enum txn_status status, uint64_t existing,
 	struct group_set *g = arg;
 	(void)existing;
 	if (status != TXN_DONE) {
-		g->pool->slots = g->slots;
+		g->pool->by_hand = g->by_hand;
+		g->pool->slots = pool_slots(g->e, g->pool);
 		g->pool->paused = g->paused;
 	}
 	g->done(g->arg, status == TXN_DONE ? NULL : err);
@@ -317,18 +332,35 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots, const 
 {
 	struct pool *p = pool_get(e, name);
 	struct group_set *g = xmalloc(sizeof(*g));
-	*g = (struct group_set){
-		.e = e, .pool = p, .slots = p->slots, .paused = p->paused, .done = done, .arg = arg
-	};
+	*g = (struct group_set){ .e = e,
+				 .pool = p,
+				 .by_hand = p->by_hand,
+				 .paused = p->paused,
+				 .done = done,
+				 .arg = arg };
 	if (slots)
-		p->slots = slots;
+		p->slots = p->by_hand = slots;
 	if (paused)
 		p->paused = *paused;
 	struct txn *t = txn_new(group_set_done, g);
-	txn_group(t,
-		  &(struct group_row){ .group = p->name, .slots = p->slots, .paused = p->paused });
+	txn_group(t, &(struct group_row){
+			     .group = p->name, .slots = p->by_hand, .paused = p->paused });
 	e->ports.commit(e->ports.arg, t);
 	pool_changed(e, p);
+	sched_run(e);
+}
+
+void engine_reconfigure(struct engine *e, const struct engine_config *config)
+{
+	struct pool *p, *next;
+	e->config = *config;
+	for (size_t i = 0; i < config->n_pools; i++)
+		pool_get(e, config->pools[i].name);
+	HASH_ITER(hh, e->pools, p, next)
+	{
+		p->slots = pool_slots(e, p);
+		pool_changed(e, p);
+	}
 	sched_run(e);
 }
 
@@ -338,6 +370,7 @@ static void pool_show(const struct pool *p, struct engine_group *ret)
 				      .slots = p->slots,
 				      .used = p->used,
 				      .runs = (uint32_t)p->len,
+				      .by_hand = p->by_hand != 0,
 				      .paused = p->paused };
 }
 

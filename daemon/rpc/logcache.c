@@ -11,6 +11,7 @@
 struct logcache {
 	char *dir;
 	struct list idle; /* least lately used first */
+	struct list taken;
 	unsigned n_idle, n_taken;
 	bool released;
 };
@@ -19,6 +20,7 @@ struct logread {
 	struct logcache *cache;
 	struct list list;
 	uint64_t run;
+	bool removed;		      /* the run's files are: not to be kept */
 	struct runlog_reader *reader; /* NULL: not opened yet */
 };
 
@@ -33,6 +35,7 @@ struct logcache *logcache_new(const char *runs_dir)
 	struct logcache *c = xcalloc(1, sizeof(*c));
 	c->dir = xstrdup(runs_dir ? runs_dir : "");
 	list_init(&c->idle);
+	list_init(&c->taken);
 	return c;
 }
 
@@ -71,12 +74,12 @@ struct logread *logcache_take(struct logcache *c, uint64_t run)
 	if (r) {
 		list_del(&r->list);
 		c->n_idle--;
-		return r;
+	} else {
+		r = xcalloc(1, sizeof(*r));
+		r->cache = c;
+		r->run = run;
 	}
-	r = xcalloc(1, sizeof(*r));
-	r->cache = c;
-	r->run = run;
-	list_init(&r->list);
+	list_add_tail(&c->taken, &r->list);
 	return r;
 }
 
@@ -86,7 +89,8 @@ void logcache_put(struct logread *r)
 		return;
 	struct logcache *c = r->cache;
 	c->n_taken--;
-	if (!r->reader || c->released) {
+	list_del(&r->list);
+	if (!r->reader || r->removed || c->released) {
 		logread_free(r);
 		logcache_free_if_done(c);
 		return;
@@ -95,6 +99,21 @@ void logcache_put(struct logread *r)
 	if (++c->n_idle > LOGCACHE_KEPT) {
 		c->n_idle--;
 		logread_free(list_entry(c->idle.next, struct logread, list));
+	}
+}
+
+void logcache_removed(struct logcache *c, uint64_t run)
+{
+	list_for (&c->taken, node) {
+		struct logread *r = list_entry(node, struct logread, list);
+		r->removed |= r->run == run;
+	}
+	list_for_safe (&c->idle, node) {
+		struct logread *r = list_entry(node, struct logread, list);
+		if (r->run != run)
+			continue;
+		c->n_idle--;
+		logread_free(r);
 	}
 }
 

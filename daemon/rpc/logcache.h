@@ -23,6 +23,8 @@ void logcache_release(struct logcache *c);
 /* Loop thread. Opens nothing yet. */
 struct logread *logcache_take(struct logcache *c, uint64_t run);
 void logcache_put(struct logread *r); /* NULL is fine */
+/* The run's files were removed: readers of them are closed, those in use when they are put back. */
+void logcache_removed(struct logcache *c, uint64_t run);
 
 /* --- the taker, any thread --- */
 

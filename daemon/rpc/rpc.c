@@ -50,6 +50,7 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_GROUP_SET] = { rpc_group_set, 0 },
 	[METHOD_DAEMON_STATUS] = { rpc_daemon_status, 0 },
 	[METHOD_DAEMON_STOP] = { rpc_daemon_stop, 0 },
+	[METHOD_DAEMON_RELOAD] = { rpc_daemon_reload, ROW_ALONE },
 };
 
 /* --- connections --- */

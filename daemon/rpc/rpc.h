@@ -167,6 +167,7 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params);
 void rpc_group_list(struct rpc_call *call, const void *params);
 void rpc_group_set(struct rpc_call *call, const void *params);
 void rpc_daemon_status(struct rpc_call *call, const void *params);
+void rpc_daemon_reload(struct rpc_call *call, const void *params);
 void rpc_daemon_stop(struct rpc_call *call, const void *params);
 
 #endif

@@ -129,3 +129,39 @@ void rpc_daemon_stop(struct rpc_call *call, const void *params)
 	if (s->config.stop)
 		s->config.stop(s->config.arg, drain);
 }
+
+static void pack_changes(struct pk *pk, const struct rpc_reloaded *r)
+{
+	static const char *const keys[] = { "name", "before", "after" };
+	pk_key(pk, "changed");
+	pk_array(pk);
+	for (size_t i = 0; i < r->n; i++) {
+		pk_map(pk);
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			pk_ktext(pk, keys[k], slice_str(r->changes[i * 3 + k]));
+		pk_end(pk);
+	}
+	pk_end(pk);
+}
+
+static void reload_answer(void *arg, const struct rpc_reloaded *r, const struct err *err)
+{
+	struct rpc_call *call = arg;
+	struct buf b = BUF_INIT;
+	if (err) {
+		rpc_fail(call, err);
+		return;
+	}
+	struct pk pk = rpc_pk(call, &b);
+	pk_map(&pk);
+	pk_ktext(&pk, "config", slice_str(r->path));
+	pack_changes(&pk, r);
+	pk_end(&pk);
+	rpc_reply(call, &b);
+}
+
+void rpc_daemon_reload(struct rpc_call *call, const void *params)
+{
+	(void)params;
+	call->s->config.reload(call->s->config.arg, reload_answer, call);
+}

@@ -13,6 +13,7 @@ static void group_pack(struct pk *pk, const struct engine_group *g)
 	pk_kint(pk, "used", g->used);
 	pk_kint(pk, "runs", g->runs);
 	pk_kbool(pk, "paused", g->paused);
+	pk_kbool(pk, "by_hand", g->by_hand);
 	pk_end(pk);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/exec/work.h"
@@ -23,6 +24,8 @@ struct output_job {
 	char *id;
 	uint32_t op, attempt;
 	bool op_ended; /* this try will print no more */
+	bool printed;  /* it is known to have printed something */
+	bool again;    /* looked up a second time, since nothing was found of that */
 	struct logread *log;
 	struct buf data, chunks;
 	int64_t offset, next, size; /* where it begins as asked, where the next page does */
@@ -72,10 +75,22 @@ static void pack_starts(struct pk *pk, const int64_t *starts)
 	pk_end(pk);
 }
 
+static void output_find_stored(struct sql_reader *r, void *arg);
+static void output_found_stored(void *arg);
+
 static void output_done_job(void *arg)
 {
 	struct output_job *j = arg;
+	struct rpc_server *s = j->call->s;
 	struct buf b = BUF_INIT;
+	if (j->err.sym == E_NOT_FOUND && !j->again && !s->freed) {
+		/* It was dropped between the two looks: the row says so by now. */
+		j->again = true;
+		logcache_put(j->log);
+		j->log = NULL;
+		store_read(s->config.store, output_find_stored, output_found_stored, j);
+		return;
+	}
 	if (j->err.sym) {
 		output_fail(j);
 		return;
@@ -156,6 +171,12 @@ static void output_read(void *arg)
 	struct output_job *j = arg;
 	const struct params_run_output *p = &j->p;
 	int r = logread_refresh(j->log);
+	if (r == 0 && j->printed &&
+	    logread_extent(j->log, j->op, j->attempt, STREAM_BOTH).size == 0) {
+		err_set(&j->err, E_NOT_FOUND, "the output of run %" PRId64 " is no longer there",
+			p->run);
+		return;
+	}
 	if (r == 0) {
 		j->size = logread_extent(j->log, j->op, j->attempt, p->stream).size;
 		int64_t start = output_start(j);
@@ -193,6 +214,24 @@ static void output_go(struct output_job *j, const struct op_row *row)
 	j->op_ended = op_state_ended(row->state) || (j->attempt && j->attempt < row->attempts);
 	if (!j->attempt)
 		j->attempt = row->attempts;
+	j->printed = row->attempts == j->attempt && row->stdout_bytes + row->stderr_bytes > 0;
+}
+
+/* Not for ops that printed nothing: of these nothing is missing. What earlier tries printed is not
+ * known. */
+static void output_check_dropped(struct output_job *j, const struct run_row *run,
+				 const struct op_row *row)
+{
+	_cleanup_buf_ struct buf after = BUF_INIT;
+	if (!run->dropped || (!j->printed && j->attempt == row->attempts))
+		return;
+	duration_human(&after, MAX2(run->dropped_at - run->ended, 0));
+	err_set(&j->err, E_NOT_FOUND,
+		"the output of run %" PRId64 " was dropped %s after its end%s", j->p.run,
+		buf_str(&after),
+		run->dropped == DROPPED_BY_AGE
+			? " (keep_output in batchd.conf)"
+			: ", to make room (keep_output_bytes in batchd.conf)");
 }
 
 static void output_submit(struct output_job *j)
@@ -215,12 +254,18 @@ static void output_find_stored(struct sql_reader *r, void *arg)
 {
 	struct output_job *j = arg;
 	_cleanup_buf_ struct buf strings = BUF_INIT;
+	_cleanup_buf_ struct buf run_strings = BUF_INIT;
 	struct op_row row;
+	struct run_row run;
 	uint32_t op = (uint32_t)MIN2(j->p.op.index, UINT32_MAX);
-	if (sql_op_get(r, (uint64_t)j->p.run, op, slice_str(j->id), &row, &strings, &j->err) == 0)
+	j->err = (struct err)ERR_INIT;
+	if (sql_run_get(r, (uint64_t)j->p.run, &run, &run_strings, &j->err) == 0 &&
+	    sql_op_get(r, (uint64_t)j->p.run, op, slice_str(j->id), &row, &strings, &j->err) == 0)
 		output_go(j, &row);
 	else if (!j->err.sym)
 		j->err.sym = E_INTERNAL;
+	if (!j->err.sym)
+		output_check_dropped(j, &run, &row);
 }
 
 static void output_found_stored(void *arg)

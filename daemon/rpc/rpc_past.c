@@ -5,6 +5,7 @@
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/rpc.h"
+#include "daemon/store/keep.h"
 #include "daemon/store/sql_read.h"
 #include "daemon/store/store.h"
 #include "proto/mp.h"
@@ -15,7 +16,8 @@ struct restart_job {
 	struct rpc_call *call;
 	uint64_t run;
 	bool only_failed;
-	struct buf env_base; /* empty: not given */
+	enum run_dropped dropped; /* that run's output */
+	struct buf env_base;	  /* empty: not given */
 	struct buf batch, reused, warnings;
 	struct err err;
 };
@@ -44,6 +46,7 @@ static int restart_load(struct restart_job *j, struct sql_reader *r)
 	if (sql_run_get(r, j->run, &row, &strings, &j->err) ||
 	    sql_run_batch(r, j->run, &j->batch, &j->err))
 		return 1;
+	j->dropped = row.dropped;
 	if (!j->only_failed)
 		return 0;
 	if (sql_ops_list(r, j->run, SQL_OPS_ALL, 0, 0, restart_op, j, &j->err))
@@ -89,6 +92,27 @@ static void restart_batch(const struct restart_job *j, struct buf *ret)
 	pk_end(&pk);
 }
 
+/* Of ops that are taken over the output stays with the run that made it: or not. */
+static void restart_warnings(const struct restart_job *j, struct pk *pk)
+{
+	size_t reused = j->reused.len / sizeof(uint32_t);
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct mp m = mp_of(buf_slice(&j->warnings));
+	pk_key(pk, "warnings");
+	pk_array(pk);
+	for (uint32_t n = j->warnings.len ? mp_next(&m).count : 0; n > 0; n--)
+		pk_raw(pk, mp_skip(&m));
+	if (j->dropped && reused) {
+		buf_addf(&text,
+			 "%zu %s taken over from run %" PRIu64
+			 ", whose output was dropped (%s): what they printed is gone",
+			 reused, reused == 1 ? "op is" : "ops are", j->run,
+			 run_dropped_names[j->dropped]);
+		pk_str(pk, buf_slice(&text));
+	}
+	pk_end(pk);
+}
+
 static void restart_submitted(void *arg, uint64_t run, bool existing, const struct err *err)
 {
 	struct restart_job *j = arg;
@@ -102,6 +126,7 @@ static void restart_submitted(void *arg, uint64_t run, bool existing, const stru
 		pk_kint(&pk, "run", (int64_t)run);
 		pk_kint(&pk, "origin", (int64_t)j->run);
 		pk_kint(&pk, "reused", (int64_t)(j->reused.len / sizeof(uint32_t)));
+		restart_warnings(j, &pk);
 		pk_end(&pk);
 		rpc_reply(j->call, &b);
 	}
@@ -147,9 +172,12 @@ void rpc_run_restart(struct rpc_call *call, const void *params)
 
 /* --- run.forget --- */
 
+#define FORGET_RUNS_MAX 100000
+
 struct forget_job {
 	struct rpc_call *call;
-	uint64_t run; /* 0: by filter */
+	uint64_t run;	  /* 0: by `asked` or by filter */
+	struct buf asked; /* uint64_t each; empty: by filter */
 	struct sql_run_filter filter;
 	struct buf runs; /* uint64_t each */
 	struct err err;
@@ -157,6 +185,7 @@ struct forget_job {
 
 static void forget_free(struct forget_job *j)
 {
+	buf_done(&j->asked);
 	buf_done(&j->runs);
 	free(j);
 }
@@ -169,35 +198,63 @@ static bool forget_one(void *arg, const struct run_row *row)
 	return true;
 }
 
+static int forget_find(struct forget_job *j, struct sql_reader *r, uint64_t run)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+	if (sql_run_get(r, run, &row, &strings, &j->err))
+		return 1;
+	forget_one(j, &row);
+	return 0;
+}
+
+static int forget_find_all(struct forget_job *j, struct sql_reader *r)
+{
+	const uint64_t *run = (const void *)j->asked.p;
+	for (size_t i = 0; i < j->asked.len / sizeof(*run); i++) {
+		if (forget_find(j, r, run[i]) && j->err.sym != E_NOT_FOUND)
+			return 1;
+		j->err = (struct err)ERR_INIT;
+	}
+	return 0;
+}
+
 static void forget_read(struct sql_reader *r, void *arg)
 {
 	struct forget_job *j = arg;
-	_cleanup_buf_ struct buf strings = BUF_INIT;
-	struct run_row row;
 	int failed;
-	if (j->run) {
-		failed = sql_run_get(r, j->run, &row, &strings, &j->err);
-		if (!failed)
-			forget_one(j, &row);
-	} else {
+	if (j->run)
+		failed = forget_find(j, r, j->run);
+	else if (j->asked.len)
+		failed = forget_find_all(j, r);
+	else
 		failed = sql_runs_list(r, &j->filter, forget_one, j, &j->err);
-	}
 	if (failed && !j->err.sym)
 		j->err.sym = E_INTERNAL;
 }
 
-static void forget_committed(void *arg, enum txn_status status, uint64_t existing,
-			     const struct err *e)
+static void pack_stay(struct pk *pk, const struct buf *stay)
+{
+	const uint64_t *run = (const void *)stay->p;
+	pk_key(pk, "needed");
+	pk_array(pk);
+	for (size_t i = 0; i < stay->len / sizeof(*run); i++)
+		pk_int(pk, (int64_t)run[i]);
+	pk_end(pk);
+}
+
+static void forget_answer(void *arg, uint32_t forgotten, const struct buf *stay,
+			  const struct err *err)
 {
 	struct forget_job *j = arg;
 	struct buf b = BUF_INIT;
-	(void)existing;
-	if (status != TXN_DONE) {
-		rpc_fail(j->call, e);
+	if (err) {
+		rpc_fail(j->call, err);
 	} else {
 		struct pk pk = rpc_pk(j->call, &b);
 		pk_map(&pk);
-		pk_kint(&pk, "forgotten", (int64_t)(j->runs.len / sizeof(uint64_t)));
+		pk_kint(&pk, "forgotten", forgotten);
+		pack_stay(&pk, stay);
 		pk_end(&pk);
 		rpc_reply(j->call, &b);
 	}
@@ -207,36 +264,60 @@ static void forget_committed(void *arg, enum txn_status status, uint64_t existin
 static void forget_go(void *arg)
 {
 	struct forget_job *j = arg;
-	if (j->err.sym) {
-		rpc_fail(j->call, &j->err);
-		forget_free(j);
+	static const struct buf none = BUF_INIT;
+	if (j->err.sym)
+		forget_answer(j, 0, &none, &j->err);
+	else if (j->runs.len == 0)
+		forget_answer(j, 0, &none, NULL);
+	else
+		keeper_forget(j->call->s->config.keeper, &j->runs, j->run != 0, forget_answer, j);
+}
+
+static void forget_look(void *arg)
+{
+	struct forget_job *j = arg;
+	store_read(j->call->s->config.store, forget_read, forget_go, j);
+}
+
+static void forget_asked(struct forget_job *j, struct slice runs)
+{
+	if (!runs.p)
 		return;
+	struct mp m = mp_of(runs);
+	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
+		struct mp_value v = mp_next(&m);
+		uint64_t run = v.type == MP_FLOAT ? (uint64_t)v.f : (uint64_t)v.i;
+		buf_add(&j->asked, &run, sizeof(run));
 	}
-	struct txn *t = txn_new(forget_committed, j);
-	const uint64_t *run = (const uint64_t *)(const void *)j->runs.p;
-	for (size_t i = 0; i < j->runs.len / sizeof(*run); i++)
-		txn_forget(t, run[i]);
-	store_commit(j->call->s->config.store, t);
 }
 
 void rpc_run_forget(struct rpc_call *call, const void *params)
 {
 	const struct params_run_forget *p = params;
+	struct engine *e = call->s->config.engine;
 	struct run_row row;
-	if (p->run && engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
+	bool live = p->run && engine_run_row(e, (uint64_t)p->run, &row);
+	if (live && !run_state_ended(row.state)) {
 		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s)", p->run,
 			  run_state_names[row.state]);
+		return;
+	}
+	if (p->runs.p && array_count(p->runs) > FORGET_RUNS_MAX) {
+		rpc_failf(call, E_LIMIT, "runs: at most %d at a time", FORGET_RUNS_MAX);
 		return;
 	}
 	struct forget_job *j = xcalloc(1, sizeof(*j));
 	j->call = call;
 	j->run = (uint64_t)p->run;
+	forget_asked(j, p->runs);
 	j->filter = (struct sql_run_filter){
 		.states = p->states ? p->states & SQL_STATES_ENDED : SQL_STATES_ENDED,
 		.ended_before = p->before,
 	};
-	if (!j->run && !j->filter.states)
-		forget_go(j); /* none of the states asked for is one that has ended */
+	if (live)
+		engine_after(e, forget_look, j); /* its end is on its way to the disk */
+	else if (!j->run && !j->asked.len && (!j->filter.states || p->runs.p))
+		forget_go(j); /* none, or none of the states asked for is one that has ended */
 	else
-		store_read(call->s->config.store, forget_read, forget_go, j);
+		forget_look(j);
 }

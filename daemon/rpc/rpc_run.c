@@ -55,6 +55,7 @@ void rpc_run_get(struct rpc_call *call, const void *params)
 	j->doc.offset = p->offset;
 	j->doc.limit = p->limit;
 	j->doc.output = p->output;
+	j->doc.env_names = p->offset <= 1;
 	if (rundoc_live(&j->doc, s)) {
 		get_done(j);
 		return;

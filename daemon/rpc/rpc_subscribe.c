@@ -69,7 +69,7 @@ static int job_read_past(struct sub_job *j, struct sql_reader *r)
 	if (sql_run_get(r, j->doc.run, &row, &strings, &j->doc.err))
 		return 1;
 	j->end = body_run_state(&row, time_wall_ms(), j->like.omit_nil);
-	if (j->like.from_now)
+	if (j->like.from_now || row.dropped)
 		return 0;
 	return sql_ops_list(r, j->doc.run, SQL_OPS_ALL, 0, 0, begun_op, j, &j->doc.err);
 }

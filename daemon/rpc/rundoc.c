@@ -60,6 +60,8 @@ static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, st
 		    struct shape_out *ret)
 {
 	*ret = (struct shape_out){ .head = slice_of("", 0), .tail = slice_of("", 0) };
+	int64_t printed = row->stdout_bytes + row->stderr_bytes;
+	ret->dropped = printed;
 	if (row->attempts == 0 || !d->log)
 		return;
 	if (!d->log_ready && logread_refresh(d->log) < 0)
@@ -79,7 +81,8 @@ static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, st
 		data->len = head_len;
 	ret->head = slice_of(data->len ? data->p : "", head_len);
 	ret->tail = slice_of(data->len ? data->p + head_len : "", data->len - head_len);
-	ret->dropped = x.size - (int64_t)data->len;
+	/* A log that is gone knows of nothing. */
+	ret->dropped = MAX2(x.size, printed) - (int64_t)data->len;
 }
 
 /* Room for `out` of this op: all of it if that fits after what is there, for the first op at least
@@ -170,6 +173,8 @@ bool rundoc_live(struct rundoc *d, struct rpc_server *s)
 	if (d->ops != RUN_OPS_NONE)
 		doc_live_ops(d, s);
 	doc_end(d);
+	if (d->env_names)
+		pk_knil(&d->pk, "env_names");
 	return true;
 }
 
@@ -179,6 +184,19 @@ static bool doc_stored_op(void *arg, const struct op_row *row)
 {
 	struct rundoc *d = arg;
 	return row->op < d->offset || doc_op(d, row);
+}
+
+static int doc_env_names(struct rundoc *d, struct sql_reader *r)
+{
+	_cleanup_buf_ struct buf names = BUF_INIT;
+	if (sql_run_env_names(r, d->run, &names, &d->err))
+		return 1;
+	pk_key(&d->pk, "env_names");
+	pk_array(&d->pk);
+	for (const char *p = names.p, *end = p + names.len; p && p < end; p += strlen(p) + 1)
+		pk_text(&d->pk, slice_str(p));
+	pk_end(&d->pk);
+	return 0;
 }
 
 void rundoc_stored(struct rundoc *d, struct sql_reader *r)
@@ -199,4 +217,6 @@ void rundoc_stored(struct rundoc *d, struct sql_reader *r)
 		d->failed = sql_ops_list(r, d->run, which[d->ops], skip, 0, doc_stored_op, d,
 					 &d->err) != 0;
 	doc_end(d);
+	if (d->env_names && !d->failed)
+		d->failed = doc_env_names(d, r) != 0;
 }

@@ -27,6 +27,7 @@ struct rundoc {
 	int64_t output;	     /* bytes of head and tail each; -1: no `out` */
 	size_t max_bytes;    /* of the document */
 	size_t room;	     /* for its keys: see shape_run_keys */
+	bool env_names;	     /* of an ended run: the names of its environment too */
 	struct logread *log; /* taken where output >= 0; the owner puts it back */
 
 	/* what came of it */

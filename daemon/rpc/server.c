@@ -159,6 +159,16 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	return NULL;
 }
 
+void rpc_server_removed(struct rpc_server *s, uint64_t run)
+{
+	logcache_removed(s->logs, run);
+}
+
+void rpc_server_set_max_frame(struct rpc_server *s, uint32_t bytes)
+{
+	s->hub.max_frame = bytes;
+}
+
 void rpc_server_event(struct rpc_server *s, const struct event *e)
 {
 	if (s->freed)

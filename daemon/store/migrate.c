@@ -74,11 +74,24 @@ static const char schema_1[] =
 	"BLOB, after BLOB,"
 	" PRIMARY KEY(list, rev));";
 
+/*
+ * log_bytes: disk that the output of an ended run takes, 0 for none or dropped; dropped: enum
+ * run_dropped. gone: forgotten runs of which batch, ops or attempts are still to be deleted.
+ * env_names: "NAME\0" of each variable the run had.
+ */
+static const char schema_3[] = "ALTER TABLE run ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0;"
+			       "ALTER TABLE run ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;"
+			       "ALTER TABLE run ADD COLUMN dropped_at INTEGER NOT NULL DEFAULT 0;"
+			       "CREATE INDEX run_log ON run(state > 3, ended) WHERE log_bytes > 0;"
+			       "CREATE TABLE gone(run INTEGER PRIMARY KEY);"
+			       "ALTER TABLE batch ADD COLUMN env_names BLOB;";
+
 /* Append only. */
 const struct migration migrations[] = {
 	{ "the first schema", schema_1 },
 	{ "what a revision of a todo list brought back",
 	  "ALTER TABLE todo_event ADD COLUMN restored INTEGER NOT NULL DEFAULT -1;" },
+	{ "what is kept how long", schema_3 },
 };
 const int n_migrations = ARRAY_SIZE(migrations);
 

@@ -4,15 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fd.h"
 #include "common/text.h"
 
-static const char *const suffixes[] = { "env", "log", "idx" };
+static const char *const suffixes[RUNFILE_MAX] = {
+	[RUNFILE_ENV] = "env",
+	[RUNFILE_LOG] = "log",
+	[RUNFILE_IDX] = "idx",
+};
 
 struct name {
 	char text[32];
@@ -55,14 +59,31 @@ void runfiles_remove_env(int dir_fd, uint64_t run)
 	unlinkat(dir_fd, runfiles_name(run, "env").text, 0);
 }
 
-void runfiles_remove(int dir_fd, uint64_t run)
+/* The index last: whoever finds it without a log sees that something is missing. */
+void runfiles_remove_log(int dir_fd, uint64_t run)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++)
-		unlinkat(dir_fd, runfiles_name(run, suffixes[i]).text, 0);
+	unlinkat(dir_fd, runfiles_name(run, "log").text, 0);
+	unlinkat(dir_fd, runfiles_name(run, "idx").text, 0);
+}
+
+/* A file so small that it lies in its inode has no blocks; it counts as well, or it would never
+ * go. */
+static int64_t runfile_bytes(int dir_fd, uint64_t run, const char *suffix)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, runfiles_name(run, suffix).text, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return st.st_blocks > 0 ? (int64_t)st.st_blocks * 512 : MIN2((int64_t)st.st_size, 4096);
+}
+
+int64_t runfiles_log_bytes(int dir_fd, uint64_t run)
+{
+	return runfile_bytes(dir_fd, run, "log") + runfile_bytes(dir_fd, run, "idx");
 }
 
 /* "17.env" */
-static bool runfiles_parse(const char *name, uint64_t *ret_run, bool *ret_is_env)
+static bool runfiles_parse(const char *name, uint64_t *ret_run, enum runfile *ret_which)
 {
 	const char *dot = strchr(name, '.');
 	int64_t run;
@@ -72,7 +93,7 @@ static bool runfiles_parse(const char *name, uint64_t *ret_run, bool *ret_is_env
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
 		if (strcmp(dot + 1, suffixes[i]) == 0) {
 			*ret_run = (uint64_t)run;
-			*ret_is_env = i == 0;
+			*ret_which = (enum runfile)i;
 			return true;
 		}
 	}
@@ -85,7 +106,8 @@ static void runfiles_closedirp(DIR **d)
 		closedir(*d);
 }
 
-int runfiles_sweep(const char *dir, enum runfiles_keep (*keep)(void *arg, uint64_t run), void *arg)
+int runfiles_sweep(const char *dir, bool (*keep)(void *arg, uint64_t run, enum runfile which),
+		   void *arg)
 {
 	_cleanup_(runfiles_closedirp) DIR *d = opendir(dir);
 	const struct dirent *entry;
@@ -93,14 +115,10 @@ int runfiles_sweep(const char *dir, enum runfiles_keep (*keep)(void *arg, uint64
 	if (!d)
 		return -errno;
 	while ((entry = readdir(d))) {
-		enum runfiles_keep entitled;
+		enum runfile which;
 		uint64_t run;
-		bool is_env;
 
-		if (!runfiles_parse(entry->d_name, &run, &is_env))
-			continue;
-		entitled = keep(arg, run);
-		if (entitled == RUNFILES_KEEP_NONE || (is_env && entitled != RUNFILES_KEEP_ALL))
+		if (runfiles_parse(entry->d_name, &run, &which) && !keep(arg, run, which))
 			unlinkat(dirfd(d), entry->d_name, 0);
 	}
 	return 0;

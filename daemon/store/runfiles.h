@@ -6,6 +6,7 @@
 #ifndef DAEMON_STORE_RUNFILES_H
 #define DAEMON_STORE_RUNFILES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/cleanup.h"
@@ -16,15 +17,17 @@
 int runfiles_write_env(int dir_fd, uint64_t run, struct slice env) _must_check_;
 int runfiles_sync(int dir_fd) _must_check_;
 void runfiles_remove_env(int dir_fd, uint64_t run);
-/* All files of the run. */
-void runfiles_remove(int dir_fd, uint64_t run);
+/* Log and index. */
+void runfiles_remove_log(int dir_fd, uint64_t run);
+/* What log and index take on disk, holes not counted; 0: there are none. */
+int64_t runfiles_log_bytes(int dir_fd, uint64_t run);
 
-enum runfiles_keep { RUNFILES_KEEP_NONE, RUNFILES_KEEP_OUTPUT, RUNFILES_KEEP_ALL };
+enum runfile { RUNFILE_ENV, RUNFILE_LOG, RUNFILE_IDX, RUNFILE_MAX };
 /*
- * Removes what a crash between a commit and the removal left over; `keep` says for a run what it is
- * entitled to. At start-up. 0 or -errno when the folder cannot be read.
+ * Shows `keep` each file of a run and removes those it does not want: what a crash between a commit
+ * and the removal left over. At start-up. 0 or -errno when the folder cannot be read.
  */
-int runfiles_sweep(const char *dir, enum runfiles_keep (*keep)(void *arg, uint64_t run),
+int runfiles_sweep(const char *dir, bool (*keep)(void *arg, uint64_t run, enum runfile which),
 		   void *arg) _must_check_;
 
 #endif

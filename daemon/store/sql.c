@@ -95,6 +95,14 @@ int64_t sql_int(struct sql *s, const char *text, int64_t dflt)
 	return v;
 }
 
+int64_t sql_spare_pages(struct sql *s)
+{
+	int64_t spare = sql_int(s, "PRAGMA freelist_count", 0);
+	int64_t pages = sql_int(s, "PRAGMA page_count", 0);
+
+	return spare > SQL_SPARE_MIN_PAGES && spare > pages / 4 ? spare : 0;
+}
+
 int sql_code(struct sql *s)
 {
 	int r = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_CANTOPEN;

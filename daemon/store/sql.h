@@ -17,6 +17,7 @@
 
 #define SQL_BUSY_TIMEOUT_MS 200
 #define SQL_MAX_STATEMENTS 32
+#define SQL_SPARE_MIN_PAGES 256 /* 1 MiB */
 
 /* Columns in the order in which sql_bind_op / sql_column_op take them (attempt has the same). */
 #define SQL_OP_COLUMNS                                                                             \
@@ -28,7 +29,7 @@
 	"parent, parent_op, created, "                                                             \
 	"started, ended, priority, n_ops, n_messages, ops, succeeded, failed, skipped, "           \
 	"cancelled, interrupted, wall_ms, "                                                        \
-	"serial_ms, critical_ms, messages, meta, stopping"
+	"serial_ms, critical_ms, messages, meta, stopping, log_bytes, dropped, dropped_at"
 #define SQL_TODO_COLUMNS                                                                           \
 	"list, id, content, active_form, description, owner, parent, at, error, source, status, "  \
 	"priority, blocked_by, "                                                                   \
@@ -52,6 +53,9 @@ sqlite3_stmt *sql_stmt(struct sql *s, int i);
 int sql_run(sqlite3_stmt *stmt) _must_check_;
 /* The one integer that `text` gives; `dflt` when it gives no row or fails. */
 int64_t sql_int(struct sql *s, const char *text, int64_t dflt);
+/* Free pages of the file, if so many that it is worth while to give some back: a quarter of it may
+ * be free, since what comes next fills it. */
+int64_t sql_spare_pages(struct sql *s);
 int sql_code(struct sql *s);
 /* The connection is of no further use after this code: its cache and what is on disk may differ. */
 bool sql_code_is_fatal(int code);

@@ -117,9 +117,15 @@ static void op_row_own(struct op_row *row, struct buf *b)
 
 /* --- runs --- */
 
-static int no_run(uint64_t run, struct err *e)
+/* Ids are never reused: one below those still to be given has been somebody's. */
+static int no_run(struct sql_reader *r, uint64_t run, struct err *e)
 {
-	return err_set(e, E_NOT_FOUND, "no run %llu", (unsigned long long)run);
+	bool was =
+		(int64_t)run < sql_int(&r->sql, "SELECT value FROM meta WHERE key = 'next_run'", 0);
+
+	return err_set(e, E_NOT_FOUND, "no run %llu%s", (unsigned long long)run,
+		       was ? " any more: it was forgotten (run.forget, or keep_rows in batchd.conf)"
+			   : "");
 }
 
 int sql_run_get(struct sql_reader *r, uint64_t run, struct run_row *ret, struct buf *strings,
@@ -133,7 +139,7 @@ int sql_run_get(struct sql_reader *r, uint64_t run, struct run_row *ret, struct 
 		return 1;
 	sqlite3_bind_int64(stmt, 1, (int64_t)run);
 	if (!sql_reader_step(r, stmt, &failed, e))
-		return failed ? 1 : no_run(run, e);
+		return failed ? 1 : no_run(r, run, e);
 	sql_column_run(stmt, ret);
 	run_row_own(ret, strings);
 	return 0;
@@ -210,9 +216,24 @@ int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct er
 		return 1;
 	sqlite3_bind_int64(stmt, 1, (int64_t)run);
 	if (!sql_reader_step(r, stmt, &failed, e))
-		return failed ? 1 : no_run(run, e);
+		return failed ? 1 : no_run(r, run, e);
 	buf_addslice(ret, sql_get_blob(&c));
 	return 0;
+}
+
+int sql_run_env_names(struct sql_reader *r, uint64_t run, struct buf *ret, struct err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt =
+		sql_reader_prepare(r, "SELECT env_names FROM batch WHERE run = ?", e);
+	struct sql_column c = { stmt, 0 };
+	bool failed = false;
+
+	if (!stmt)
+		return 1;
+	sqlite3_bind_int64(stmt, 1, (int64_t)run);
+	if (sql_reader_step(r, stmt, &failed, e))
+		buf_addslice(ret, sql_get_blob(&c));
+	return failed;
 }
 
 /* --- ops --- */

@@ -58,6 +58,11 @@ int sql_attempts(struct sql_reader *r, uint64_t run, uint32_t op,
 /* Appends the batch as it was stored. */
 int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct err *e) _must_check_;
 
+/* Appends "NAME\0" of each variable that the run's environment had; nothing where that was not
+ * noted (a run of an early version). */
+int sql_run_env_names(struct sql_reader *r, uint64_t run, struct buf *ret,
+		      struct err *e) _must_check_;
+
 /* Events with rev > since, oldest first; limit 0: none. */
 int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint32_t limit,
 		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,

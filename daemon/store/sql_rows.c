@@ -111,6 +111,9 @@ void sql_bind_run(sqlite3_stmt *stmt, const struct run_row *row)
 	sql_put_blob(&b, row->messages);
 	sql_put_blob(&b, row->meta);
 	sql_put_int(&b, row->stopping);
+	sql_put_int(&b, row->log_bytes);
+	sql_put_int(&b, row->dropped);
+	sql_put_int(&b, row->dropped_at);
 }
 
 void sql_column_run(sqlite3_stmt *stmt, struct run_row *ret)
@@ -145,6 +148,9 @@ void sql_column_run(sqlite3_stmt *stmt, struct run_row *ret)
 	ret->messages = sql_get_blob(&c);
 	ret->meta = sql_get_blob(&c);
 	ret->stopping = (int)sql_get_int(&c);
+	ret->log_bytes = sql_get_int(&c);
+	ret->dropped = (enum run_dropped)sql_get_int(&c);
+	ret->dropped_at = sql_get_int(&c);
 }
 
 void sql_bind_todo(sqlite3_stmt *stmt, const struct todo_row *row)

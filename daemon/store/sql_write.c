@@ -7,33 +7,8 @@
 #include "common/log.h"
 #include "common/xalloc.h"
 #include "daemon/store/runfiles.h"
+#include "daemon/store/sql_write_impl.h"
 #include "proto/errors.h"
-
-enum statement {
-	W_BEGIN,
-	W_COMMIT,
-	W_SEQ,
-	W_BOOT,
-	W_REV,
-	W_GROUP,
-	W_NEXT_RUN,
-	W_KEY,
-	W_RUN_NEW,
-	W_BATCH,
-	W_RUN_UPDATE,
-	W_OP,
-	W_ATTEMPT,
-	W_CLAIM,
-	W_CLAIM_NONE,
-	W_TODO,
-	W_TODO_REV,
-	W_TODO_EVENT,
-	W_FORGET_RUN,
-	W_FORGET_BATCH,
-	W_FORGET_OPS,
-	W_FORGET_ATTEMPTS,
-	W_MAX
-};
 
 const char *const writer_statements[] = {
 	[W_BEGIN] = "BEGIN IMMEDIATE",
@@ -44,14 +19,16 @@ const char *const writer_statements[] = {
 	[W_REV] = "UPDATE meta SET value = max(value, ?) WHERE key = 'rev'",
 	[W_NEXT_RUN] = "UPDATE meta SET value = max(value, ?) WHERE key = 'next_run'",
 	[W_KEY] = "SELECT run, digest FROM run WHERE key = ?",
-	[W_RUN_NEW] = "INSERT INTO run(" SQL_RUN_COLUMNS ")"
-		      " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-	[W_BATCH] = "INSERT INTO batch(run, body) VALUES(?, ?)",
-	[W_RUN_UPDATE] = "UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, "
-			 "ops = ?6, succeeded = ?7,"
-			 " failed = ?8, skipped = ?9, cancelled = ?10, interrupted = ?11, wall_ms "
-			 "= ?12, serial_ms = ?13,"
-			 " critical_ms = ?14, messages = ?15, stopping = ?16 WHERE run = ?1",
+	[W_RUN_NEW] =
+		"INSERT INTO run(" SQL_RUN_COLUMNS ")"
+		" VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[W_BATCH] = "INSERT INTO batch(run, body, env_names) VALUES(?, ?, ?)",
+	[W_RUN_UPDATE] =
+		"UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, "
+		"ops = ?6, succeeded = ?7,"
+		" failed = ?8, skipped = ?9, cancelled = ?10, interrupted = ?11, wall_ms "
+		"= ?12, serial_ms = ?13,"
+		" critical_ms = ?14, messages = ?15, stopping = ?16, log_bytes = ?17 WHERE run = ?1",
 	[W_OP] = "INSERT OR REPLACE INTO op(" SQL_OP_COLUMNS
 		 ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_ATTEMPT] = "INSERT OR REPLACE INTO attempt(" SQL_OP_COLUMNS
@@ -63,20 +40,25 @@ const char *const writer_statements[] = {
 	[W_TODO_REV] = "SELECT max(rev) FROM todo_event WHERE list = ?",
 	[W_TODO_EVENT] = ("INSERT INTO todo_event(list, rev, time, run, source, restored, before, "
 			  "after) VALUES(?,?,?,?,?,?,?,?)"),
+	[W_LOG_BYTES] = "SELECT log_bytes FROM run WHERE run = ?",
+	[W_DROP] = "UPDATE run SET log_bytes = 0, dropped = ?2, dropped_at = ?3 WHERE run = ?1",
 	[W_FORGET_RUN] = "DELETE FROM run WHERE run = ?",
-	[W_FORGET_BATCH] = "DELETE FROM batch WHERE run = ?",
-	[W_FORGET_OPS] = "DELETE FROM op WHERE run = ?",
-	[W_FORGET_ATTEMPTS] = "DELETE FROM attempt WHERE run = ?",
+	[W_GONE] = "INSERT OR IGNORE INTO gone(run) VALUES(?)",
+	[W_GONE_FIRST] = "SELECT run FROM gone LIMIT 1",
+	[W_GONE_OPS] = "DELETE FROM op WHERE run = ?1 AND op IN"
+		       " (SELECT op FROM op WHERE run = ?1 LIMIT ?2)",
+	[W_GONE_ATTEMPTS] = "DELETE FROM attempt WHERE run = ?1 AND (op, attempts) IN"
+			    " (SELECT op, attempts FROM attempt WHERE run = ?1 LIMIT ?2)",
+	[W_GONE_BODY] = "SELECT length(body) FROM batch WHERE run = ?",
+	[W_GONE_BATCH] = "DELETE FROM batch WHERE run = ?",
+	[W_GONE_DONE] = "DELETE FROM gone WHERE run = ?",
 };
 static_assert(ARRAY_SIZE(writer_statements) == W_MAX && W_MAX <= SQL_MAX_STATEMENTS,
 	      "a text for each statement");
 
-/* Pages given back to the file system after a group that forgot runs. */
-#define VACUUM_AFTER_FORGET "PRAGMA incremental_vacuum(1000)"
-
 /* --- one record each: a SQLite result code --- */
 
-static int writer_ints(struct writer *w, enum statement which, int64_t v)
+int writer_ints(struct writer *w, enum statement which, int64_t v)
 {
 	sqlite3_stmt *stmt = sql_stmt(&w->sql, which);
 
@@ -86,8 +68,18 @@ static int writer_ints(struct writer *w, enum statement which, int64_t v)
 	return sql_run(stmt);
 }
 
+/* What stays of the environment: "NAME\0" of each "NAME=VALUE\0". */
+static void env_names(struct slice env, struct buf *ret)
+{
+	for (const char *p = env.p, *end = p + env.len; p && p < end; p += strlen(p) + 1) {
+		buf_add(ret, p, strcspn(p, "="));
+		buf_addc(ret, '\0');
+	}
+}
+
 static int writer_run_new(struct writer *w, const struct txn_record *r)
 {
+	_cleanup_buf_ struct buf names = BUF_INIT;
 	sqlite3_stmt *stmt = sql_stmt(&w->sql, W_RUN_NEW);
 	struct sql_bind b;
 	int code;
@@ -103,6 +95,8 @@ static int writer_run_new(struct writer *w, const struct txn_record *r)
 		return sql_code(&w->sql);
 	sql_put_int(&b, (int64_t)r->run_new.row.run);
 	sql_put_blob(&b, r->run_new.batch.p ? r->run_new.batch : slice_of("", 0));
+	env_names(r->run_new.env, &names);
+	sql_put_blob(&b, names.len ? buf_slice(&names) : slice_of("", 0));
 	code = sql_run(b.stmt);
 	return code == SQLITE_OK ? writer_ints(w, W_NEXT_RUN, (int64_t)r->run_new.row.run + 1)
 				 : code;
@@ -112,6 +106,7 @@ static int writer_run_update(struct writer *w, const struct txn_record *r)
 {
 	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_RUN_UPDATE) };
 	const struct run_summary *s = &r->run.summary;
+	int64_t log_bytes = 0;
 	int code;
 
 	if (!b.stmt)
@@ -132,6 +127,11 @@ static int writer_run_update(struct writer *w, const struct txn_record *r)
 	sql_put_int(&b, s->critical_ms);
 	sql_put_blob(&b, r->run.messages);
 	sql_put_int(&b, r->run.stopping);
+	/* Its log is whole: every op's end came after its pipes had been drained. */
+	if (run_state_ended(r->run.state))
+		log_bytes = runfiles_log_bytes(w->runs_fd, r->run.run);
+	sql_put_int(&b, log_bytes);
+	w->log_more += log_bytes;
 	code = sql_run(b.stmt);
 	/* Nothing of an ended run can start any more. */
 	if (code == SQLITE_OK && run_state_ended(r->run.state))
@@ -190,20 +190,6 @@ static int writer_todo_event(struct writer *w, const struct txn_record *r)
 	return sql_run(b.stmt);
 }
 
-static int writer_forget(struct writer *w, const struct txn_record *r)
-{
-	static const enum statement each[] = { W_FORGET_RUN, W_FORGET_BATCH, W_FORGET_OPS,
-					       W_FORGET_ATTEMPTS, W_CLAIM_NONE };
-
-	for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
-		int code = writer_ints(w, each[i], (int64_t)r->forget);
-
-		if (code != SQLITE_OK)
-			return code;
-	}
-	return SQLITE_OK;
-}
-
 static int writer_set_group(struct writer *w, const struct txn_record *r)
 {
 	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_GROUP) };
@@ -232,6 +218,8 @@ static int (*const writer_record[])(struct writer *w, const struct txn_record *r
 	[TXN_FORGET] = writer_forget,
 	[TXN_REV] = writer_rev,
 	[TXN_GROUP] = writer_set_group,
+	[TXN_DROP] = writer_drop,
+	[TXN_TIDY] = writer_tidy,
 };
 static_assert(ARRAY_SIZE(writer_record) == TXN_KIND_MAX, "a function for each kind of record");
 
@@ -459,6 +447,7 @@ static void group_fail(struct write_job *const *jobs, size_t n, const struct err
 static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n, struct err *e)
 {
 	bool committing = false;
+	w->log_more = 0;
 	int code = writer_step(w, W_BEGIN);
 
 	for (size_t i = 0; i < n && code == SQLITE_OK; i++) {
@@ -478,23 +467,17 @@ static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n,
 	return code;
 }
 
-/* Files that are of no use after this commit. */
+/* Files that are of no use after this commit, and room that is. */
 static void writer_after(struct writer *w, const struct write_job *job)
 {
-	bool forgot = false;
-
 	if (job->status != TXN_DONE)
 		return;
 	for (const struct txn_record *r = txn_first(job->txn); r; r = r->next) {
 		if (r->kind == TXN_RUN_UPDATE && run_state_ended(r->run.state))
 			runfiles_remove_env(w->runs_fd, r->run.run);
-		if (r->kind == TXN_FORGET) {
-			runfiles_remove(w->runs_fd, r->forget);
-			forgot = true;
-		}
+		if (r->kind == TXN_TIDY && w->sql.db)
+			writer_tidied(w, r->wipe);
 	}
-	if (forgot && w->sql.db && sql_exec(&w->sql, VACUUM_AFTER_FORGET) != SQLITE_OK)
-		log_debug("incremental vacuum failed: %s", sqlite3_errmsg(w->sql.db));
 }
 
 static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t n)
@@ -514,6 +497,7 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	buf_clear(&w->envs);
 	code = writer_try(w, jobs, n, &e);
 	if (code == SQLITE_OK) {
+		atomic_fetch_add(&w->log_bytes, w->log_more);
 		for (size_t i = 0; i < n; i++)
 			writer_after(w, jobs[i]);
 	} else if (n > 1 && !sql_code_is_fatal(code) && (code & 0xff) != SQLITE_BUSY) {

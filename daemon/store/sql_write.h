@@ -34,6 +34,8 @@ struct writer {
 	int64_t seq;	       /* of the last group handed to COMMIT, see writer_reopen() */
 	atomic_bool mark_boot; /* set on the loop thread */
 	char boot_id[40];
+	_Atomic int64_t log_bytes; /* of all ended runs, as committed */
+	int64_t log_more;	   /* what this group adds to it */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
 

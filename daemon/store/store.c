@@ -26,6 +26,7 @@ struct store {
 	struct writer writer;	  /* the write lane's once that exists */
 	struct sql_reader reader; /* the read lane's */
 	struct lane *write_lane, *read_lane;
+	struct lane *files_lane; /* removes files: of a large one that takes its time */
 	uint64_t id, next_run;
 	int64_t rev;
 	bool rebooted;
@@ -89,37 +90,87 @@ static int store_read_meta(struct store *s, struct err *e)
 	return 0;
 }
 
-static enum runfiles_keep store_keep(void *arg, uint64_t run)
-{
-	sqlite3_stmt *stmt = arg;
-	enum runfiles_keep keep = RUNFILES_KEEP_NONE;
+/* --- what a crash left over --- */
 
-	sqlite3_reset(stmt);
-	sqlite3_bind_int64(stmt, 1, (int64_t)run);
-	switch (sqlite3_step(stmt)) {
-	case SQLITE_ROW:
-		keep = run_state_ended((enum run_state)sqlite3_column_int(stmt, 0))
-			       ? RUNFILES_KEEP_OUTPUT
-			       : RUNFILES_KEEP_ALL;
-		break;
-	case SQLITE_DONE:
-		break;
-	default: /* when in doubt, nothing goes */
-		keep = RUNFILES_KEEP_ALL;
-	}
-	return keep;
+struct sweep {
+	struct store *s;
+	uint64_t next_run; /* as the database has it */
+	sqlite3_stmt *find, *measured;
+};
+
+/* Written by a batchd that did not measure yet. */
+static void sweep_measure(struct sweep *w, uint64_t run)
+{
+	sqlite3_bind_int64(w->measured, 1, (int64_t)run);
+	sqlite3_bind_int64(w->measured, 2, runfiles_log_bytes(w->s->runs_fd, run));
+	if (sql_run(w->measured) != SQLITE_OK)
+		log_debug("output of run %" PRIu64 " cannot be measured", run);
+}
+
+/*
+ * Output of a run that this database does not know yet: it was put back to what it was some time
+ * ago. Nobody may take that for theirs, so the number counts as given. (An environment under it is
+ * from a commit that never came about.)
+ */
+static bool sweep_newer(struct sweep *w, uint64_t run, enum runfile which)
+{
+	if (which == RUNFILE_ENV)
+		return false;
+	w->s->next_run = MAX2(w->s->next_run, run + 1);
+	return true;
+}
+
+static bool sweep_keep(void *arg, uint64_t run, enum runfile which)
+{
+	struct sweep *w = arg;
+	struct sql_column c = { w->find, 0 };
+	enum run_state state;
+	int64_t bytes;
+	int code;
+
+	if (run >= w->next_run)
+		return sweep_newer(w, run, which);
+	sqlite3_reset(w->find);
+	sqlite3_bind_int64(w->find, 1, (int64_t)run);
+	code = sqlite3_step(w->find);
+	if (code != SQLITE_ROW)
+		return code != SQLITE_DONE; /* when in doubt, nothing goes */
+	state = (enum run_state)sql_get_int(&c);
+	bytes = sql_get_int(&c);
+	if (!run_state_ended(state))
+		return true;
+	if (which == RUNFILE_ENV || sql_get_int(&c) != DROPPED_NOT)
+		return false;
+	if (which == RUNFILE_LOG && bytes == 0)
+		sweep_measure(w, run);
+	return true;
 }
 
 static int store_sweep(struct store *s, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-	int r;
+	_cleanup_stmt_ sqlite3_stmt *find = NULL, *measured = NULL;
+	struct sql *sql = &s->writer.sql;
+	struct sweep w = { .s = s, .next_run = s->next_run };
+	int r, code;
 
-	r = sqlite3_prepare_v2(s->writer.sql.db, "SELECT state FROM run WHERE run = ?", -1, &stmt,
-			       NULL);
-	if (r != SQLITE_OK)
-		return sql_error(&s->writer.sql, r, "read the database", s->path, e);
-	r = runfiles_sweep(s->runs_dir, store_keep, stmt);
+	code = sqlite3_prepare_v2(sql->db,
+				  "SELECT state, log_bytes, dropped FROM run WHERE run = ?", -1,
+				  &find, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_prepare_v2(sql->db, "UPDATE run SET log_bytes = ?2 WHERE run = ?1",
+					  -1, &measured, NULL);
+	if (code != SQLITE_OK)
+		return sql_error(sql, code, "read the database", s->path, e);
+	w.find = find;
+	w.measured = measured;
+	code = sql_exec(sql, "BEGIN");
+	r = runfiles_sweep(s->runs_dir, sweep_keep, &w);
+	sqlite3_reset(find);
+	if (code == SQLITE_OK && sql_exec(sql, "COMMIT") != SQLITE_OK &&
+	    sql_exec(sql, "ROLLBACK") != SQLITE_OK)
+		log_debug("output cannot be measured now");
+	s->writer.log_bytes =
+		sql_int(sql, "SELECT ifnull(sum(log_bytes), 0) FROM run WHERE log_bytes > 0", 0);
 	if (r < 0)
 		return err_set(e, E_STORAGE, "cannot read folder '%s': %s", s->runs_dir,
 			       strerror(-r));
@@ -171,12 +222,36 @@ static void store_read_jobs(void *arg, struct list *jobs)
 	}
 }
 
+/* Files of forgotten runs, or of output that was dropped. */
+struct remove_job {
+	struct lane_job job;
+	uint64_t *runs;
+	size_t n;
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void store_remove_jobs(void *arg, struct list *jobs)
+{
+	struct store *s = arg;
+
+	list_for (jobs, node) {
+		struct remove_job *job =
+			list_entry(list_entry(node, struct lane_job, node), struct remove_job, job);
+
+		for (size_t i = 0; i < job->n; i++)
+			runfiles_remove_log(s->runs_fd, job->runs[i]);
+	}
+}
+
 static int store_start_lanes(struct store *s, struct event_base *base, struct err *e)
 {
 	int r = lane_new(base, store_write, s, &s->write_lane);
 
 	if (r == 0)
 		r = lane_new(base, store_read_jobs, s, &s->read_lane);
+	if (r == 0)
+		r = lane_new(base, store_remove_jobs, s, &s->files_lane);
 	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r))
 		     : 0;
 }
@@ -230,6 +305,7 @@ struct store *store_close(struct store *s)
 		return NULL;
 	s->write_lane = lane_free(s->write_lane);
 	s->read_lane = lane_free(s->read_lane);
+	s->files_lane = lane_free(s->files_lane);
 	sql_reader_close(&s->reader);
 	writer_close(&s->writer);
 	if (s->runs_fd >= 0)
@@ -289,13 +365,40 @@ void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg),
 	lane_submit(s->read_lane, &job->job);
 }
 
-/* A completion of either lane may hand work to the other: until a round finds both idle. */
+static void store_remove_done(struct lane_job *lane_job)
+{
+	struct remove_job *job = list_entry(lane_job, struct remove_job, job);
+	void (*done)(void *arg) = job->done;
+	void *arg = job->arg;
+
+	free(job->runs);
+	free(job);
+	done(arg);
+}
+
+void store_remove_files(struct store *s, const uint64_t *runs, size_t n, void (*done)(void *arg),
+			void *arg)
+{
+	struct remove_job *job = xcalloc(1, sizeof(*job));
+
+	job->job.done = store_remove_done;
+	job->runs = xcalloc(n, sizeof(*runs));
+	if (n)
+		memcpy(job->runs, runs, n * sizeof(*runs));
+	job->n = n;
+	job->done = done;
+	job->arg = arg;
+	lane_submit(s->files_lane, &job->job);
+}
+
+/* A completion of one lane may hand work to another: until a round finds all idle. */
 void store_drain(struct store *s)
 {
 	do {
 		lane_drain(s->write_lane);
 		lane_drain(s->read_lane);
-	} while (!lane_idle(s->write_lane));
+		lane_drain(s->files_lane);
+	} while (!lane_idle(s->write_lane) || !lane_idle(s->read_lane));
 }
 
 /* --- what was there at the start --- */
@@ -318,6 +421,11 @@ uint64_t store_id(const struct store *s)
 uint64_t store_next_run(const struct store *s)
 {
 	return s->next_run;
+}
+
+int64_t store_log_bytes(const struct store *s)
+{
+	return atomic_load(&s->writer.log_bytes);
 }
 
 int64_t store_rev(const struct store *s)

@@ -14,7 +14,8 @@
  *
  * Files: the environment of a new run is durable before its COMMIT and unlinked after the COMMIT of
  * its end; the logs of ops with output are synced (config.sync_log) before the COMMIT of their
- * results; a forgotten run's files go after its COMMIT.
+ * results; the files of output that goes are for store_remove_files, after the COMMIT. What of all
+ * that a crash cut short is made good at the next store_open.
  *
  * All functions are for the loop thread and none is to be called from inside a completion but
  * store_commit and store_read.
@@ -69,6 +70,13 @@ void store_drain(struct store *s);
  * TXN_DONE before this call. */
 void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg),
 		void (*done)(void *arg), void *arg);
+
+/* Removes logs and indexes of these runs (copied) on a thread of their own, then calls done on the
+ * loop thread. What is not there is fine. */
+void store_remove_files(struct store *s, const uint64_t *runs, size_t n, void (*done)(void *arg),
+			void *arg);
+/* Disk that the output of all ended runs takes, as of the last commit. Never more than a load. */
+int64_t store_log_bytes(const struct store *s);
 
 const char *store_runs_dir(const struct store *s);
 /* As they were at store_open. next_run is above every id that was ever accepted, also forgotten

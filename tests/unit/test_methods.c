@@ -59,7 +59,7 @@ static const struct {
 	{ METHOD_RUN_OUTPUT, "[{'run': 1}]", "op: required" },
 	{ METHOD_RUN_OUTPUT, "[{'run': 1, 'op': 1, 'tail': 5, 'lines': 5}]",
 	  "give only one of 'offset', 'tail' and 'lines'" },
-	{ METHOD_RUN_FORGET, "[]", "give 'run', 'before' or 'state'" },
+	{ METHOD_RUN_FORGET, "[]", "give 'run', 'runs', 'before' or 'state'" },
 	{ METHOD_RUN_SUBSCRIBE, "[{'output': false, 'push': ['nvim_exec_lua', 'code', []]}]",
 	  NULL },
 	{ METHOD_RUN_SUBSCRIBE, "[{'output': 'data'}]", NULL },

@@ -118,6 +118,62 @@ START_TEST(the_real_history_ends_at_its_length)
 }
 END_TEST
 
+/* --- databases as earlier versions left them: tests/data/state-vN --- */
+
+static void copy_in(const char *version, const char *name)
+{
+	_cleanup_free_ char *from = xasprintf(TEST_DATA "/state-v%s/%s", version, name);
+	_cleanup_free_ char *to = xasprintf("%s/%s", dir, name);
+	_cleanup_buf_ struct buf b = BUF_INIT;
+
+	ck_assert_int_eq(fd_read_file(from, 1 << 22, &b), 0);
+	int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ck_assert_int_eq(fd_write_all(fd, b.p, b.len), 0);
+	close(fd);
+}
+
+static void old_runs(struct sql_reader *r, void *arg _unused_)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT, names = BUF_INIT;
+	struct run_row row;
+	struct err e = ERR_INIT;
+
+	ck_assert_msg(sql_run_get(r, 1, &row, &strings, &e) == 0, "%s", e.text);
+	ck_assert_str_eq(row.name, "old");
+	ck_assert_int_eq(row.state, RUN_FAILED);
+	ck_assert_int_gt(row.log_bytes, 0);
+	ck_assert_int_eq(row.dropped, DROPPED_NOT);
+	buf_clear(&strings);
+	ck_assert_int_eq(sql_run_get(r, 2, &row, &strings, &e), 0);
+	ck_assert_int_gt(row.log_bytes, 0);
+	ck_assert_int_eq(sql_run_env_names(r, 1, &names, &e), 0);
+	ck_assert_uint_eq(names.len, 0);
+}
+
+/* Also its output is measured, which that version did not do. */
+START_TEST(schema_1_becomes_today_s)
+{
+	static const char *const files[] = { "batchd.db", "runs/1.log", "runs/1.idx", "runs/2.log",
+					     "runs/2.idx" };
+	_cleanup_free_ char *runs = xasprintf("%s/runs", dir);
+	struct world w = { .store = NULL };
+
+	ck_assert_int_eq(mkdir(runs, 0700), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		copy_in("1", files[i]);
+	snprintf(w.dir, sizeof(w.dir), "%s", dir);
+	w.base = event_base_new();
+	world_open(&w);
+	world_read(&w, old_runs, NULL);
+	ck_assert_uint_eq(store_next_run(w.store), 4);
+	ck_assert_int_gt(store_log_bytes(w.store), 0);
+	ck_assert(file_exists(&w, "batchd.db.v1"));
+	ck_assert(world_has_run(&w, 3));
+	store_close(w.store);
+	event_base_free(w.base);
+}
+END_TEST
+
 static void fill(Suite *s)
 {
 	TCase *t = tcase_create("all");
@@ -128,6 +184,7 @@ static void fill(Suite *s)
 	tcase_add_test(t, a_migration_that_fails_changes_nothing);
 	tcase_add_test(t, a_newer_one_is_refused);
 	tcase_add_test(t, the_real_history_ends_at_its_length);
+	tcase_add_test(t, schema_1_becomes_today_s);
 	suite_add_tcase(s, t);
 }
 

@@ -367,6 +367,20 @@ static void touch_file(const char *name)
 	fclose(f);
 }
 
+static void removed(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void remove_files(uint64_t run)
+{
+	bool done = false;
+
+	store_remove_files(w.store, &run, 1, removed, &done);
+	store_drain(w.store);
+	ck_assert(done);
+}
+
 START_TEST(forgetting_leaves_nothing)
 {
 	struct answer a = { .n = 0 };
@@ -378,9 +392,12 @@ START_TEST(forgetting_leaves_nothing)
 	commit_now(&w, t, &a);
 	touch_file("runs/1.log");
 	touch_file("runs/1.idx");
+	end_run(1, RUN_FAILED);
 	t = txn_new(answer_fill, &a);
 	txn_forget(t, 1);
+	txn_tidy(t, true);
 	commit_now(&w, t, &a);
+	remove_files(1);
 	ck_assert(!world_has_run(&w, 1));
 	ck_assert(!file_exists(&w, "runs/1.log") && !file_exists(&w, "runs/1.idx") &&
 		  !file_exists(&w, "runs/1.env"));
@@ -395,18 +412,56 @@ START_TEST(what_a_crash_left_over_is_swept)
 {
 	ck_assert_int_eq(add_run(&w, 1, NULL, 1), TXN_DONE);
 	ck_assert_int_eq(add_run(&w, 2, NULL, 1), TXN_DONE);
+	ck_assert_int_eq(add_run(&w, 3, NULL, 1), TXN_DONE);
 	end_run(2, RUN_SUCCEEDED);
 	touch_file("runs/2.env");
 	touch_file("runs/2.log");
 	touch_file("runs/3.env");
-	touch_file("runs/3.log");
 	touch_file("runs/notes.txt");
+	sql("DELETE FROM run WHERE run = 3");
+	touch_file("runs/3.log");
+	touch_file("runs/3.idx");
 	world_reopen(&w);
 	ck_assert(file_exists(&w, "runs/1.env"));
 	ck_assert(!file_exists(&w, "runs/2.env"));
 	ck_assert(file_exists(&w, "runs/2.log"));
-	ck_assert(!file_exists(&w, "runs/3.env") && !file_exists(&w, "runs/3.log"));
+	ck_assert(!file_exists(&w, "runs/3.env") && !file_exists(&w, "runs/3.log") &&
+		  !file_exists(&w, "runs/3.idx"));
 	ck_assert(file_exists(&w, "runs/notes.txt"));
+	ck_assert_uint_eq(store_next_run(w.store), 4);
+}
+END_TEST
+
+/* A database that was put back to what it was: there is output that is not its own. */
+START_TEST(output_of_runs_to_come_is_kept_and_their_ids_are_given)
+{
+	ck_assert_int_eq(add_run(&w, 1, NULL, 1), TXN_DONE);
+	touch_file("runs/7.log");
+	touch_file("runs/7.idx");
+	touch_file("runs/9.env");
+	world_reopen(&w);
+	ck_assert(file_exists(&w, "runs/7.log") && file_exists(&w, "runs/7.idx"));
+	ck_assert(!file_exists(&w, "runs/9.env"));
+	ck_assert_uint_eq(store_next_run(w.store), 8);
+}
+END_TEST
+
+START_TEST(dropped_output_that_a_crash_left_is_swept)
+{
+	struct answer a = { .n = 0 };
+	ck_assert_int_eq(add_run(&w, 1, NULL, 1), TXN_DONE);
+	ck_assert_int_eq(add_run(&w, 2, NULL, 1), TXN_DONE);
+	end_run(1, RUN_FAILED);
+	end_run(2, RUN_SUCCEEDED);
+	touch_file("runs/1.log");
+	touch_file("runs/1.idx");
+	touch_file("runs/2.log");
+	struct txn *t = txn_new(answer_fill, &a);
+	txn_drop(t, 1, DROPPED_BY_AGE, 5);
+	commit_now(&w, t, &a);
+	world_reopen(&w);
+	ck_assert(!file_exists(&w, "runs/1.log") && !file_exists(&w, "runs/1.idx"));
+	ck_assert(file_exists(&w, "runs/2.log"));
 }
 END_TEST
 
@@ -507,6 +562,8 @@ static void fill(Suite *s)
 	tcase_add_test(t, one_bad_transaction_harms_no_other);
 	tcase_add_test(t, logs_are_synced_before_results_once_a_run);
 	tcase_add_test(t, forgetting_leaves_nothing);
+	tcase_add_test(t, output_of_runs_to_come_is_kept_and_their_ids_are_given);
+	tcase_add_test(t, dropped_output_that_a_crash_left_is_swept);
 	tcase_add_test(t, what_a_crash_left_over_is_swept);
 	tcase_add_test(t, acknowledged_survives_kill);
 	suite_add_tcase(s, t);

@@ -236,6 +236,8 @@ static void forget_read(struct sql_reader *r, void *arg)
 static void pack_stay(struct pk *pk, const struct buf *stay)
 {
 	const uint64_t *run = (const void *)stay->p;
+	if (stay->len == 0)
+		return;
 	pk_key(pk, "needed");
 	pk_array(pk);
 	for (size_t i = 0; i < stay->len / sizeof(*run); i++)

@@ -300,7 +300,7 @@ class Shapes(Methods):
                     {'message': 3, 'state': 'failed', 'cause': 'signal', 'exit': None, 'signal': 'SIGSEGV'},
                     {'message': 4, 'state': 'skipped', 'cause': 'dependency', 'exit': None, 'attempts': 0, 'pid': None, 'started': None, 'duration_ms': None}], r['ops'])
         listed = self.call(None, 'run.list')['runs'][0]
-        self.assertEqual({k: v for k, v in r.items() if k not in ('ops', 'ops_total', 'next')}, listed, 'run.list does not add `ops` and `ops_total`')
+        self.assertEqual({k: v for k, v in r.items() if k not in ('ops', 'ops_total', 'next', 'env_names')}, listed, 'run.list does not add `ops` and `ops_total`')
 
     @together(
         ('command', bash('echo  two  blanks'), 'echo  two  blanks'), ('path', {'kind': 'write', 'path': 'a b', 'content': ''}, 'a b'), ('argv as shown', exec_('printf', '%s', 'a b'), None),

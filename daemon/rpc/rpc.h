@@ -48,7 +48,7 @@ struct rpc_row {
 extern const struct rpc_row rpc_handlers[METHOD_MAX];
 
 #define RPC_READS_MAX 4
-#define RPC_PENDING_MAX 65536 /* calls of one connection without an answer */
+#define RPC_PENDING_MAX 16384 /* calls of one connection without an answer */
 
 struct rpc_server {
 	struct rpc_config config;

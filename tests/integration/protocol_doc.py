@@ -84,7 +84,8 @@ class Protocol:
             return [self.check(v, 'int', where) for v in value]
         if kind in self.shapes:
             return self.check_map(value, self.shapes[kind], where)
-        python = {'int': int, 'str': str, 'bin': bytes, 'bool': bool, 'float': float, 'map': dict, 'nil': type(None), 'bytes': (str, bytes)}[kind]
+        python = {'int': int, 'str': str, 'bin': bytes, 'bool': bool, 'float': float, 'map': dict, 'nil': type(None),
+                  'bytes': (str, bytes)}[kind]
         if not isinstance(value, python) or isinstance(value, bool) != (kind == 'bool'):
             raise Unlike('%s: %s, not %r' % (where, kind, value))
         if kind == 'bytes' and isinstance(value, bytes):

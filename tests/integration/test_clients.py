@@ -59,7 +59,8 @@ def works(*argv):
 
 class Clients(Case):
     def speak(self, *argv):
-        p = subprocess.run(argv, env=self.box.env(BATCHD_SOCKET=self.box.socket), cwd=self.box.work, capture_output=True, timeout=60 * SLOW)
+        p = subprocess.run(argv, env=self.box.env(BATCHD_SOCKET=self.box.socket), cwd=self.box.work, capture_output=True,
+                           timeout=60 * SLOW)
         self.assertEqual((p.returncode, p.stderr), (0, b''))
         return p.stdout.decode()
 
@@ -73,7 +74,8 @@ class Clients(Case):
 
     @unittest.skipUnless(works('/usr/bin/python3', '-c', 'import pynvim'), 'python3-pynvim is not installed')
     def test_pynvim(self):
-        self.assertRegex(self.speak('/usr/bin/python3', '-W', 'ignore', '-c', PYNVIM), r'\Asucceeded b.from pynvim.n.\nE_NOT_FOUND: .*99.*\nbatchd.event todo.changed\n\Z')
+        self.assertRegex(self.speak('/usr/bin/python3', '-W', 'ignore', '-c', PYNVIM),
+                         r'\Asucceeded b.from pynvim.n.\nE_NOT_FOUND: .*99.*\nbatchd.event todo.changed\n\Z')
 
     def code(self, path, after):
         """The first block of code after a line of a document."""

@@ -90,7 +90,8 @@ class Limits(Bounded):
         self.call('rpc.hello')
 
     def test_the_limits_that_hello_tells(self):
-        self.match({'frame_bytes': FRAME, 'nodes': NODES, 'depth_in': 32, 'depth_out': 16, 'reply_bytes': REPLY, 'queue_bytes': 1 << 20, 'ops': 1048576, 'meta_depth': 8},
+        self.match({'frame_bytes': FRAME, 'nodes': NODES, 'depth_in': 32, 'depth_out': 16, 'reply_bytes': REPLY,
+                    'queue_bytes': 1 << 20, 'ops': 1048576, 'meta_depth': 8},
                    self.call('rpc.hello')['limits'])
 
     def test_depth_at_most_16_out(self):
@@ -99,7 +100,8 @@ class Limits(Bounded):
         self.call('todo.write', list='l', todos=[{'id': 'a', 'content': 'x', 'meta': meta}])
         run = self.box.run(batch([bash('true')]), meta=meta)['run']
         for push in ([['got', []]], [['got']]):
-            for method, params in (('todo.history', {'list': 'l'}), ('todo.subscribe', {}), ('todo.list', {'list': 'l'}), ('run.list', {}), ('run.subscribe', {'run': run}),
+            for method, params in (('todo.history', {'list': 'l'}), ('todo.subscribe', {}), ('todo.list', {'list': 'l'}),
+                                   ('run.list', {}), ('run.subscribe', {'run': run}),
                                    ('run.get', {'run': run})):
                 r.notify('rpc.async', {'method': method, 'params': params, 'push': push[0]})
                 frame = [2, *r.wait_push()]
@@ -130,7 +132,8 @@ class Limits(Bounded):
 
     def test_one_run_pages(self):
         name = 'n' * 200
-        run = self.box.submit(batch(*[{'name': name, 'ops': [exec_('x' * 300, id='o%d' % i)]} for i in range(8000)]), held=True, meta={'m': 'x' * 1500000})
+        run = self.box.submit(batch(*[{'name': name, 'ops': [exec_('x' * 300, id='o%d' % i)]} for i in range(8000)]), held=True,
+                              meta={'m': 'x' * 1500000})
         got, offset = [], 1
         while offset:
             r = self.short('run.get', run=run, offset=offset)
@@ -142,7 +145,8 @@ class Limits(Bounded):
         self.assertEqual(r['next'], len(r['ops']) + 1)
         self.short('run.wait', run=run, timeout_ms=0, output=1 << 20)
         self.short('run.wait', runs=[run] * 100, timeout_ms=0)
-        check = self.short('batch.check', batch=batch(*[{'name': name, 'ops': [exec_('x' * 300)] * 2} for i in range(20000)], cwd='/'))
+        check = self.short('batch.check', batch=batch(*[{'name': name, 'ops': [exec_('x' * 300)] * 2} for i in range(20000)],
+                                                      cwd='/'))
         self.assertEqual(check['plan']['ops'], 40000)
 
     def test_output_pages(self):
@@ -179,7 +183,8 @@ class Limits(Bounded):
         self.assertEqual(sub['next'], len(sub['todos']))
         everything = self.short('todo.subscribe')['lists'][0]
         self.assertEqual(everything['next'], len(everything['todos']))
-        self.assertIsNone(self.short('todo.write', list='l', mode='merge', todos=[{'id': 'i0', 'content': text}] + [{'content': text}])['others'])
+        self.assertIsNone(self.short('todo.write', list='l', mode='merge',
+                                     todos=[{'id': 'i0', 'content': text}] + [{'content': text}])['others'])
         since, revs = 0, []
         while since is not None:
             r = self.short('todo.history', list='l', since=since, limit=1000)
@@ -187,10 +192,12 @@ class Limits(Bounded):
             since = r['next']
         self.assertEqual(revs, list(range(1, 102)))
         self.short('todo.write', list='l', todos=[])
-        self.match({'events': [{'rev': 102, 'before': None, 'after': None}], 'next': None}, self.short('todo.history', list='l', since=101))
+        self.match({'events': [{'rev': 102, 'before': None, 'after': None}], 'next': None},
+                   self.short('todo.history', list='l', since=101))
 
     def test_an_item_has_an_end(self):
-        self.refused('E_LIMIT', 'todo.write', {'list': 'l', 'todos': [{'id': 'a', 'content': 'a', 'meta': {'x': 'x' * (1 << 20)}}]}, "'a'")
+        self.refused('E_LIMIT', 'todo.write', {'list': 'l',
+                                               'todos': [{'id': 'a', 'content': 'a', 'meta': {'x': 'x' * (1 << 20)}}]}, "'a'")
         self.refused('E_LIMIT', 'todo.write', {'list': 'l', 'todos': [{'id': 'a', 'content': 'a' * (1 << 17)}]}, 'content')
 
 
@@ -210,7 +217,8 @@ class Waiting(Bounded):
         self.match({'timed_out': False, 'runs': [{'run': slow, 'state': 'running'}, {'run': quick, 'state': 'succeeded'}]}, first)
         self.match({'timed_out': True, 'runs': [{'run': slow}]}, self.call('run.wait', runs=[slow], any=True, timeout_ms=10))
         r = b.connect()
-        waits = [r.request('run.wait', p) for p in ({'run': slow}, {'runs': [slow, quick]}, {'runs': [slow, slow], 'any': True}, {'run': slow, 'timeout_ms': 60000})]
+        waits = [r.request('run.wait', p) for p in ({'run': slow}, {'runs': [slow, quick]}, {'runs': [slow, slow], 'any': True},
+                                                    {'run': slow, 'timeout_ms': 60000})]
         self.assertIn('version', r.call('rpc.hello'), 'the connection goes on')
         self.call('run.cancel', run=slow)
         for n in waits:
@@ -220,8 +228,10 @@ class Waiting(Bounded):
         self.match({'timed_out': False, 'state': 'cancelled'}, self.call('run.wait', run=slow, timeout_ms=0))
 
     @together(
-        ('neither', {}, 'E_PARAMS'), ('both', {'run': 1, 'runs': [1]}, 'E_PARAMS'), ('none', {'runs': []}, 'E_PARAMS'), ('not there', {'run': 9, 'timeout_ms': 10}, 'E_NOT_FOUND'),
-        ('one that is not there', {'runs': [1, 9], 'any': True}, 'E_NOT_FOUND'), ('no id', {'runs': ['a']}, 'E_PARAMS'), ('a negative time', {'run': 1, 'timeout_ms': -1}, 'E_PARAMS'),
+        ('neither', {}, 'E_PARAMS'), ('both', {'run': 1, 'runs': [1]}, 'E_PARAMS'), ('none', {'runs': []}, 'E_PARAMS'),
+        ('not there', {'run': 9, 'timeout_ms': 10}, 'E_NOT_FOUND'),
+        ('one that is not there', {'runs': [1, 9], 'any': True}, 'E_NOT_FOUND'), ('no id', {'runs': ['a']}, 'E_PARAMS'),
+        ('a negative time', {'run': 1, 'timeout_ms': -1}, 'E_PARAMS'),
     )
     def refuses(self, params, symbol):
         if not self.call('run.list')['runs']:

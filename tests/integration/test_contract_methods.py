@@ -54,7 +54,8 @@ class Results(Methods):
 
     def test_rpc_hello(self):
         """`rpc.hello` {client?, protocol?, cwd?, omit_nil?} → {server, version, protocol, limits, capabilities}"""
-        r = self.call('server version protocol limits capabilities', 'rpc.hello', client='c', protocol=1, cwd=self.box.work, omit_nil=False)
+        r = self.call('server version protocol limits capabilities', 'rpc.hello', client='c', protocol=1, cwd=self.box.work,
+                      omit_nil=False)
         self.match({'server': 'batchd', 'protocol': 1}, r)
         self.assertEqual(set(r['capabilities']) | {'daemon.reload'}, set(PROTOCOL.params))
         self.call(None, 'todo.write', todos=[{'id': 'a', 'content': 'A'}])
@@ -64,10 +65,12 @@ class Results(Methods):
     def test_batch_submit_and_check(self):
         """`batch.submit` {batch} → {run, existing} · `batch.check` {batch} → {plan, warnings}"""
         b = dict(batch([bash('true', id='x'), bash('true')], [todos({'content': 'T'})]), cwd=self.box.work, key='k', jobs=1000)
-        self.match({'plan': {'ops': 3, 'messages': [{'index': 1, 'count': 2, 'ops': [{'index': 1, 'id': 'x', 'kind': 'bash', 'text': 'true'}, {}]}, {}]},
+        self.match({'plan': {'ops': 3, 'messages': [{'index': 1, 'count': 2,
+                                                     'ops': [{'index': 1, 'id': 'x', 'kind': 'bash', 'text': 'true'}, {}]}, {}]},
                     'warnings': [lambda w: 'jobs' in w]}, self.call('plan warnings', 'batch.check', batch=b))
         self.assertEqual(self.call(None, 'run.list')['runs'], [], 'nothing was accepted')
-        self.match({'run': 1, 'existing': False, 'warnings': [lambda w: 'jobs' in w]}, self.call('run existing', 'batch.submit', batch=b))
+        self.match({'run': 1, 'existing': False, 'warnings': [lambda w: 'jobs' in w]},
+                   self.call('run existing', 'batch.submit', batch=b))
         self.match({'run': 1, 'existing': True}, self.call(None, 'batch.submit', batch=b))
         self.refused('E_KEY', 'batch.submit', {'batch': dict(b, jobs=1)}, 'run 1')
 
@@ -78,9 +81,12 @@ class Results(Methods):
         os.makedirs(other + '/.git')
         plain, failed = self.done(batch([exec_('true')])), self.done(batch([exec_('false')]), name='n', group='g')
         elsewhere, held = self.done(batch([exec_('true')]), cwd=other), b.submit(batch([exec_('true')]), held=True, name='n')
-        for params, expected in (({}, [held, elsewhere, failed, plain]), ({'state': 'failed'}, [failed]), ({'state': ['failed', 'paused']}, [held, failed]),
-                                 ({'state': 'interrupted'}, []), ({'name': 'n'}, [held, failed]), ({'group': 'g'}, [failed]), ({'project': other}, [elsewhere]),
-                                 ({'project': b.work, 'name': 'n', 'state': 'paused'}, [held]), ({'limit': 2}, [held, elsewhere]), ({'before': failed}, [plain]),
+        for params, expected in (({}, [held, elsewhere, failed, plain]), ({'state': 'failed'}, [failed]),
+                                 ({'state': ['failed', 'paused']}, [held, failed]),
+                                 ({'state': 'interrupted'}, []), ({'name': 'n'}, [held, failed]), ({'group': 'g'}, [failed]),
+                                 ({'project': other}, [elsewhere]),
+                                 ({'project': b.work, 'name': 'n', 'state': 'paused'}, [held]),
+                                 ({'limit': 2}, [held, elsewhere]), ({'before': failed}, [plain]),
                                  ({'before': held, 'limit': 1}, [elsewhere]), ({'before': 1}, [])):
             r = self.call('runs', 'run.list', params)
             self.assertEqual(ids(r['runs']), expected, params)
@@ -93,7 +99,8 @@ class Results(Methods):
     def test_run_get(self):
         """`run.get` {run, ops?: all|failed|none, offset?, limit?, output?: bytes} → run; as many ops as fit, `next` = index of the first not sent, or nil"""
         b = self.box
-        states = [exec_('true'), bash('exit 3'), bash('echo 0123456789; exit 1'), exec_('true', needs=['f']), bash('false', id='f'), exec_('true')]
+        states = [exec_('true'), bash('exit 3'), bash('echo 0123456789; exit 1'), exec_('true', needs=['f']),
+                  bash('false', id='f'), exec_('true')]
         live = b.submit(batch([exec_('true')], [bash('echo on; exec sleep 60')]))
         until(lambda: self.call(None, 'run.get', run=live, output=9)['ops'][1]['out']['head'] == b'on\n', 'its output')
         for run in (self.done(batch(states)), live):
@@ -106,12 +113,15 @@ class Results(Methods):
                     want = index[max(offset - 1, 0):]
                     self.assertEqual(([o['index'] for o in r['ops']], r['next']), (want[:limit], (want[limit:] + [None])[0]))
         run = live + 1
-        for limit, offset, expected, following in ((9, 1, [2, 3, 5], None), (1, 1, [2], 3), (2, 1, [2, 3], 5), (2, 3, [3, 5], None), (1, 4, [5], None), (0, 1, [], 2)):
+        for limit, offset, expected, following in ((9, 1, [2, 3, 5], None), (1, 1, [2], 3), (2, 1, [2, 3], 5),
+                                                   (2, 3, [3, 5], None), (1, 4, [5], None), (0, 1, [], 2)):
             r = self.call(None, 'run.get', run=run, ops='failed', limit=limit, offset=offset)
             self.assertEqual(([o['index'] for o in r['ops']], r['next']), (expected, following))
         self.assertNotIn('ops', self.call(None, 'run.get', run=run, ops='none'))
-        for n, out in ((0, (b'', b'', 11)), (3, (b'012', b'89\n', 5)), (6, (b'012345', b'6789\n', 0)), (100, (b'0123456789\n', b'', 0))):
-            self.match({'ops': [{'out': dict(zip(('head', 'tail', 'dropped'), out))}]}, self.call(None, 'run.get', run=run, output=n, offset=3, limit=1))
+        for n, out in ((0, (b'', b'', 11)), (3, (b'012', b'89\n', 5)), (6, (b'012345', b'6789\n', 0)),
+                       (100, (b'0123456789\n', b'', 0))):
+            self.match({'ops': [{'out': dict(zip(('head', 'tail', 'dropped'), out))}]},
+                       self.call(None, 'run.get', run=run, output=n, offset=3, limit=1))
         self.refused('E_NOT_FOUND', 'run.get', {'run': 99}, '99')
 
     def test_run_wait(self):
@@ -134,14 +144,16 @@ class Results(Methods):
         self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 'ghost'}, 'ghost')
         self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 7}, '7')
         self.call(RUN, 'run.cancel', run=run, op='it', grace='1s')
-        self.match({'state': 'failed', 'ops': [{'state': 'cancelled', 'cause': 'cancel', 'signal': 'SIGTERM'}]}, b.wait(run) and b.get(run))
+        self.match({'state': 'failed', 'ops': [{'state': 'cancelled', 'cause': 'cancel', 'signal': 'SIGTERM'}]},
+                   b.wait(run) and b.get(run))
         run = self.running("trap '' TERM", 'while :; do sleep .02; done')
         self.call(RUN, 'run.cancel', run=run, grace=0)
         self.match({'state': 'cancelled', 'ops': [{'signal': 'SIGKILL'}]}, b.wait(run) and b.get(run))
         for now in (False, True):
             run = b.submit(batch([bash('exec sleep 60')], message(exec_('true'), always=True)))
             self.call(RUN, 'run.cancel', run=run, now=now)
-            self.match({'state': 'cancelled', 'ops': [{}, {'state': 'cancelled' if now else 'succeeded'}]}, b.wait(run) and b.get(run))
+            self.match({'state': 'cancelled', 'ops': [{}, {'state': 'cancelled' if now else 'succeeded'}]},
+                       b.wait(run) and b.get(run))
         self.refused('E_STATE', 'run.cancel', {'run': run}, 'ended')
 
     def test_run_pause_and_resume(self):
@@ -159,7 +171,8 @@ class Results(Methods):
         with open(b.path('gate'), 'w') as f:
             f.write('\n')
         until(lambda: self.call(None, 'run.get', run=run)['ops'][0]['state'] == 'succeeded', 'what runs goes on')
-        self.match({'state': 'paused', 'ops': [{}, {'state': lambda s: s in ('waiting', 'ready')}]}, self.call(None, 'run.get', run=run))
+        self.match({'state': 'paused', 'ops': [{}, {'state': lambda s: s in ('waiting', 'ready')}]},
+                   self.call(None, 'run.get', run=run))
         self.call(RUN, 'run.resume', run=run)
         self.match({'state': 'succeeded'}, b.wait(run))
         for method in ('run.pause', 'run.resume'):
@@ -169,13 +182,17 @@ class Results(Methods):
     def test_run_restart(self):
         """`run.restart` {run, failed?, env_base?} → {run} (a new run with `origin`; `failed` takes over what succeeded, cause `reused`)"""
         b = self.box
-        run = self.done(batch([bash('echo once >> log'), bash('echo $V >> log; test -e ok')]), key='k', env_base=dict(b.env(), V='1'))
-        self.match({'run': run + 1, 'origin': run, 'reused': 0}, self.call('run', 'run.restart', run=run, env_base=dict(b.env(), V='2')))
+        run = self.done(batch([bash('echo once >> log'), bash('echo $V >> log; test -e ok')]), key='k',
+                        env_base=dict(b.env(), V='1'))
+        self.match({'run': run + 1, 'origin': run, 'reused': 0},
+                   self.call('run', 'run.restart', run=run, env_base=dict(b.env(), V='2')))
         b.wait(run + 1)
         b.put('ok')
-        self.match({'run': run + 2, 'reused': 1}, self.call('run', 'run.restart', run=run + 1, failed=True, env_base=dict(b.env(), V='3')))
+        self.match({'run': run + 2, 'reused': 1}, self.call('run', 'run.restart', run=run + 1, failed=True,
+                                                            env_base=dict(b.env(), V='3')))
         b.wait(run + 2)
-        self.match({'state': 'succeeded', 'origin': run + 1, 'key': None, 'ops': [{'state': 'succeeded', 'cause': 'reused', 'attempts': 0}, {'state': 'succeeded', 'cause': None}]},
+        self.match({'state': 'succeeded', 'origin': run + 1, 'key': None,
+                    'ops': [{'state': 'succeeded', 'cause': 'reused', 'attempts': 0}, {'state': 'succeeded', 'cause': None}]},
                    b.get(run + 2))
         self.assertEqual(sorted(b.text('log').split()), ['1', '2', '3', 'once', 'once'])
         self.refused('E_STATE', 'run.restart', {'run': run + 2, 'failed': True})
@@ -194,7 +211,8 @@ class Results(Methods):
         self.assertEqual(self.call('forgotten', 'run.forget', run=first), {'forgotten': 1})
         self.refused('E_NOT_FOUND', 'run.get', {'run': first})
         self.refused('E_NOT_FOUND', 'run.output', {'run': first, 'op': 1})
-        self.assertEqual([self.call(None, 'run.forget', before=when)['forgotten'], ids(self.call(None, 'run.list')['runs'])], [1, [held, third]])
+        self.assertEqual([self.call(None, 'run.forget', before=when)['forgotten'], ids(self.call(None, 'run.list')['runs'])],
+                         [1, [held, third]])
         self.assertEqual(self.call(None, 'run.forget', state=['paused', 'succeeded'])['forgotten'], 0)
         self.assertEqual(self.call(None, 'run.forget', state='failed')['forgotten'], 1)
         self.assertEqual(b.submit(batch([exec_('true')])), held + 1, 'ids are never reused')
@@ -203,56 +221,77 @@ class Results(Methods):
         """`todo.write` {list|cwd, todos, mode?, base_rev?, source?} → {rev, todos, others} · `todo.list` · `todo.update` · `todo.claim` · `todo.release` ·
         `todo.remove` · `todo.history` · `todo.restore` · `todo.lists`: the shapes of their results"""
         call = self.call
-        item = {'id': 'a', 'content': 'A', 'status': 'pending', 'priority': 'high', 'active_form': 'Aing', 'description': 'd', 'blocked_by': [], 'tags': ['t'], 'at': 'f:1',
+        item = {'id': 'a', 'content': 'A', 'status': 'pending', 'priority': 'high', 'active_form': 'Aing', 'description': 'd',
+                'blocked_by': [], 'tags': ['t'], 'at': 'f:1',
                 'meta': {'m': 1}, 'parent': None}
-        r = call('rev todos others', 'todo.write', list='l', todos=[item, {'content': 'B', 'blocked_by': ['a'], 'x': 1}], mode='replace', base_rev=0, source='s')
-        self.match({'list': 'l', 'rev': 1, 'others': [], 'todos': [dict(item, source='s'), {'content': 'B', 'meta': {'x': 1}}]}, r)
+        r = call('rev todos others', 'todo.write', list='l', todos=[item, {'content': 'B', 'blocked_by': ['a'], 'x': 1}],
+                 mode='replace', base_rev=0, source='s')
+        self.match({'list': 'l', 'rev': 1, 'others': [], 'todos': [dict(item, source='s'), {'content': 'B', 'meta': {'x': 1}}]},
+                   r)
         self.assertLessEqual(set(ITEM.split()), set(r['todos'][0]))
         self.match({'others': [{'id': 'a'}, {}]}, call(None, 'todo.write', list='l', todos=[{'id': 'c', 'content': 'C'}]))
-        for params, expected in (({}, 3), ({'status': 'pending'}, 3), ({'status': ['completed', 'cancelled']}, 0), ({'ready': True}, 2), ({'owner': 'o'}, 0), ({'rev': 1}, 2), ({'rev': 0}, 0),
+        for params, expected in (({}, 3), ({'status': 'pending'}, 3), ({'status': ['completed', 'cancelled']}, 0),
+                                 ({'ready': True}, 2), ({'owner': 'o'}, 0), ({'rev': 1}, 2), ({'rev': 0}, 0),
                                  ({'offset': 1}, 2), ({'offset': 1, 'limit': 1}, 1)):
             self.assertEqual(len(call('list rev todos', 'todo.list', params, list='l')['todos']), expected, params)
-        self.match({'rev': 3, 'todo': {'status': 'in_progress'}}, call('rev todo', 'todo.update', list='l', id='a', status='in_progress', owner='o', base_rev=2))
+        self.match({'rev': 3, 'todo': {'status': 'in_progress'}},
+                   call('rev todo', 'todo.update', list='l', id='a', status='in_progress', owner='o', base_rev=2))
         self.refused('E_CONFLICT', 'todo.update', {'list': 'l', 'id': 'a', 'content': 'x', 'base_rev': 2})
         self.refused('E_CONFLICT', 'todo.claim', {'list': 'l', 'id': 'a', 'owner': 'other'}, 'o')
-        self.match({'todo': {'id': 'a', 'status': 'pending', 'owner': None}}, call('rev todo', 'todo.release', list='l', id='a', owner='o'))
-        self.match({'todo': {'id': 'a', 'owner': 'o', 'lease_until': lambda t: t > time.time() * 1000}}, call('rev todo', 'todo.claim', list='l', owner='o', lease_ms=60000))
+        self.match({'todo': {'id': 'a', 'status': 'pending', 'owner': None}},
+                   call('rev todo', 'todo.release', list='l', id='a', owner='o'))
+        self.match({'todo': {'id': 'a', 'owner': 'o', 'lease_until': lambda t: t > time.time() * 1000}},
+                   call('rev todo', 'todo.claim', list='l', owner='o', lease_ms=60000))
         self.match({'todo': {'id': 'c'}}, call(None, 'todo.claim', list='l', owner='p', id='c'))
         self.match({'todo': None, 'rev': 6}, call(None, 'todo.claim', list='l', owner='q'), 'nothing ready: nil')
         self.match({'todo': {'id': 'c'}}, call('rev todo', 'todo.remove', list='l', id='c', base_rev=6))
         r = call('rev events', 'todo.history', list='l', since=1, limit=3)
         self.assertEqual(([e['rev'] for e in r['events']], r['next'], r['rev']), ([2, 3, 4], 4, 7))
-        self.match({'rev': 8, 'todos': [{'id': 'a', 'owner': None}, {'content': 'B'}]}, call('rev todos', 'todo.restore', list='l', rev=1, base_rev=7))
+        self.match({'rev': 8, 'todos': [{'id': 'a', 'owner': None}, {'content': 'B'}]},
+                   call('rev todos', 'todo.restore', list='l', rev=1, base_rev=7))
         folder = {'cwd': self.box.work}
         call(None, 'todo.write', folder, todos=[{'id': 'f', 'content': 'F'}], mode='merge')
-        for method, params in (('todo.list', {}), ('todo.update', {'id': 'f', 'status': 'in_progress'}), ('todo.release', {'id': 'f'}), ('todo.claim', {'owner': 'o'}), ('todo.remove', {'id': 'f'}),
+        for method, params in (('todo.list', {}), ('todo.update', {'id': 'f', 'status': 'in_progress'}),
+                               ('todo.release', {'id': 'f'}), ('todo.claim', {'owner': 'o'}), ('todo.remove', {'id': 'f'}),
                                ('todo.history', {}), ('todo.restore', {'rev': 1})):
             self.assertEqual(call(None, method, folder, **params)['list'], self.box.work)
-        self.match({'lists': [{'list': self.box.work, 'total': 1, 'pending': 1}, {'list': 'l', 'rev': 8, 'total': 2, 'pending': 2, 'in_progress': 0, 'completed': 0, 'cancelled': 0}]},
+        self.match({'lists': [{'list': self.box.work, 'total': 1, 'pending': 1},
+                              {'list': 'l', 'rev': 8, 'total': 2, 'pending': 2, 'in_progress': 0, 'completed': 0,
+                               'cancelled': 0}]},
                    call('lists', 'todo.lists'))
+        self.match({'lists': [{'list': 'l'}]}, call(None, 'todo.lists', list='l'))
+        self.match({'lists': [{'list': self.box.work}]}, call(None, 'todo.lists', folder))
+        self.match({'events': [{'rev': 8, 'restored': 1}]}, call(None, 'todo.history', list='l', since=7))
         for method in ('write', 'list', 'update', 'claim', 'release', 'remove', 'history', 'restore'):
-            self.refused('E_PARAMS', 'todo.' + method, {'write': {'todos': []}, 'list': {}, 'history': {}, 'claim': {'owner': 'o'}, 'restore': {'rev': 1}}.get(method, {'id': 'a'}), 'list')
+            self.refused('E_PARAMS', 'todo.' + method,
+                         {'write': {'todos': []}, 'list': {}, 'history': {}, 'claim': {'owner': 'o'},
+                          'restore': {'rev': 1}}.get(method, {'id': 'a'}), 'list')
 
     def test_groups(self):
         """`group.list` · `group.set` {group, slots?, paused?}"""
         b = self.box
-        self.match({'group': 'g', 'slots': 2, 'used': 0, 'runs': 0, 'paused': False}, self.call('group slots paused', 'group.set', group='g', slots=2))
+        self.match({'group': 'g', 'slots': 2, 'used': 0, 'runs': 0, 'paused': False},
+                   self.call('group slots paused', 'group.set', group='g', slots=2))
         self.match({'slots': 2, 'paused': True}, self.call(None, 'group.set', group='g', paused=True))
         run = b.submit(batch([bash('touch ran')]), group='g')
         self.match({'g': {'runs': 1, 'used': 0}}, {g['group']: g for g in self.call('groups', 'group.list')['groups']})
         self.assertFalse(b.exists('ran'))
         self.call(None, 'group.set', group='g', paused=False, slots=3)
         b.wait(run)
-        self.match({'default': {'slots': lambda n: n >= 8}, 'g': {'slots': 3, 'runs': 0}}, {g['group']: g for g in self.call(None, 'group.list')['groups']})
-        for params in ({'group': 'g'}, {'group': 'g', 'slots': 0}, {'group': 'last', 'slots': 1}, {'group': '7', 'slots': 1}, {'slots': 1}):
+        self.match({'default': {'slots': lambda n: n >= 8}, 'g': {'slots': 3, 'runs': 0}},
+                   {g['group']: g for g in self.call(None, 'group.list')['groups']})
+        for params in ({'group': 'g'}, {'group': 'g', 'slots': 0}, {'group': 'last', 'slots': 1}, {'group': '7', 'slots': 1},
+                       {'slots': 1}):
             self.refused('E_PARAMS', 'group.set', params)
 
     def test_subscriptions(self):
         """`todo.subscribe` {list|cwd, push?} · `run.subscribe` {run?, output?, push?, since?} · `rpc.unsubscribe` {sub}"""
         run = self.done(batch([bash('echo x')]))
         self.box.call('todo.write', list='l', todos=[{'content': 'x'}])
-        subs = [self.call('sub rev', 'run.subscribe'), self.call('sub rev', 'run.subscribe', run=run, output='sizes', push=['a'], since=0, form='run.subscribe of run'),
-                self.call('sub rev', 'todo.subscribe'), self.call('sub rev', 'todo.subscribe', list='l', push=['b'], form='todo.subscribe of list'),
+        subs = [self.call('sub rev', 'run.subscribe'),
+                self.call('sub rev', 'run.subscribe', run=run, output='sizes', push=['a'], since=0, form='run.subscribe of run'),
+                self.call('sub rev', 'todo.subscribe'),
+                self.call('sub rev', 'todo.subscribe', list='l', push=['b'], form='todo.subscribe of list'),
                 self.call('sub rev', 'todo.subscribe', cwd=self.box.work, form='todo.subscribe of list')]
         self.assertEqual(len({s['sub'] for s in subs}), 5)
         for s in subs:
@@ -262,8 +301,10 @@ class Results(Methods):
     def test_daemon(self):
         """`daemon.status` · `daemon.stop` {drain?}"""
         b = self.box
-        r = self.call('pid version socket state_dir started running_ops draining live_runs connections subscriptions', 'daemon.status')
-        self.match({'pid': b.daemon.pid, 'socket': b.socket, 'state_dir': b.state, 'running_ops': 0, 'live_runs': 0, 'connections': 1, 'subscriptions': 0}, r)
+        r = self.call('pid version socket state_dir started running_ops draining live_runs connections subscriptions',
+                      'daemon.status')
+        self.match({'pid': b.daemon.pid, 'socket': b.socket, 'state_dir': b.state, 'running_ops': 0, 'live_runs': 0,
+                    'connections': 1, 'subscriptions': 0}, r)
         self.running()
         self.match({'running_ops': 1, 'live_runs': 1}, self.call(None, 'daemon.status'))
         self.match({'stopping': True, 'draining': False}, self.call('stopping draining', 'daemon.stop', drain=False))
@@ -278,14 +319,17 @@ class Shapes(Methods):
 
     def test_a_run(self):
         b = self.box
-        spec = dict(batch(message(bash('echo out; echo err >&2', id='x'), exec_('true', todo='t'), name='first'), message(bash('exit 4', optional=True)), [bash('kill -SEGV $$')], [exec_('true')]),
+        spec = dict(batch(message(bash('echo out; echo err >&2', id='x'), exec_('true', todo='t'), name='first'),
+                          message(bash('exit 4', optional=True)), [bash('kill -SEGV $$')], [exec_('true')]),
                     name='n', key='k', group='g', order='serial', priority=3, list='l', meta={'a': [1, {'b': None}]})
         b.call('todo.write', list='l', todos=[{'id': 't', 'content': 'T'}])
         run = self.done(spec)
         r = self.call(RUN, 'run.get', run=run)
-        self.match({'run': run, 'name': 'n', 'key': 'k', 'state': 'failed', 'cwd': b.work, 'project': b.work, 'group': 'g', 'order': 'serial', 'order_used': 'serial', 'origin': None, 'parent': None,
+        self.match({'run': run, 'name': 'n', 'key': 'k', 'state': 'failed', 'cwd': b.work, 'project': b.work, 'group': 'g',
+                    'order': 'serial', 'order_used': 'serial', 'origin': None, 'parent': None,
                     'priority': 3, 'list': 'l', 'meta': {'a': [1, {'b': None}]},
-                    'messages': [{'index': 1, 'name': 'first', 'state': 'succeeded'}, {'index': 2, 'name': None, 'state': 'succeeded'}, {'state': 'failed'}, {'state': 'skipped'}],
+                    'messages': [{'index': 1, 'name': 'first', 'state': 'succeeded'},
+                                 {'index': 2, 'name': None, 'state': 'succeeded'}, {'state': 'failed'}, {'state': 'skipped'}],
                     'summary': {'ops': 5, 'succeeded': 2, 'failed': 2, 'skipped': 1, 'cancelled': 0, 'interrupted': 0}}, r)
         s = r['summary']
         self.assertEqual(s['serial_ms'], sum(o['duration_ms'] or 0 for o in r['ops']))
@@ -293,18 +337,24 @@ class Shapes(Methods):
         self.assertTrue(r['created'] <= r['started'] <= r['ended'])
         for op in r['ops']:
             self.assertLessEqual(set(OP.split()), set(op))
-        self.match([{'index': 1, 'id': 'x', 'message': 1, 'kind': 'bash', 'text': 'echo out; echo err >&2', 'state': 'succeeded', 'cause': None, 'exit': 0, 'signal': None, 'attempts': 1,
-                     'pid': lambda p: p > 1, 'stdout_bytes': 4, 'stderr_bytes': 4, 'dropped_bytes': 0, 'lingering': 0, 'todo': None, 'error': None},
+        self.match([{'index': 1, 'id': 'x', 'message': 1, 'kind': 'bash', 'text': 'echo out; echo err >&2', 'state': 'succeeded',
+                     'cause': None, 'exit': 0, 'signal': None, 'attempts': 1,
+                     'pid': lambda p: p > 1, 'stdout_bytes': 4, 'stderr_bytes': 4, 'dropped_bytes': 0, 'lingering': 0,
+                     'todo': None, 'error': None},
                     {'index': 2, 'id': None, 'message': 1, 'kind': 'exec', 'text': 'true', 'todo': 't'},
                     {'message': 2, 'state': 'failed', 'cause': 'exit', 'exit': 4},
                     {'message': 3, 'state': 'failed', 'cause': 'signal', 'exit': None, 'signal': 'SIGSEGV'},
-                    {'message': 4, 'state': 'skipped', 'cause': 'dependency', 'exit': None, 'attempts': 0, 'pid': None, 'started': None, 'duration_ms': None}], r['ops'])
+                    {'message': 4, 'state': 'skipped', 'cause': 'dependency', 'exit': None, 'attempts': 0, 'pid': None,
+                     'started': None, 'duration_ms': None}], r['ops'])
         listed = self.call(None, 'run.list')['runs'][0]
-        self.assertEqual({k: v for k, v in r.items() if k not in ('ops', 'ops_total', 'next', 'env_names')}, listed, 'run.list does not add `ops` and `ops_total`')
+        self.assertEqual({k: v for k, v in r.items() if k not in ('ops', 'ops_total', 'next', 'env_names')}, listed,
+                         'run.list does not add `ops` and `ops_total`')
 
     @together(
-        ('command', bash('echo  two  blanks'), 'echo  two  blanks'), ('path', {'kind': 'write', 'path': 'a b', 'content': ''}, 'a b'), ('argv as shown', exec_('printf', '%s', 'a b'), None),
-        ('≤ 200 characters', bash(': ' + 'ä' * 1000), lambda t: len(t) <= 200), ('bytes', bash(b': \xff\xfe'), lambda t: isinstance(t, str)), ('lines', bash('true\ntrue'), lambda t: isinstance(t, str)),
+        ('command', bash('echo  two  blanks'), 'echo  two  blanks'),
+        ('path', {'kind': 'write', 'path': 'a b', 'content': ''}, 'a b'), ('argv as shown', exec_('printf', '%s', 'a b'), None),
+        ('≤ 200 characters', bash(': ' + 'ä' * 1000), lambda t: len(t) <= 200),
+        ('bytes', bash(b': \xff\xfe'), lambda t: isinstance(t, str)), ('lines', bash('true\ntrue'), lambda t: isinstance(t, str)),
     )
     def text(self, op, expected):
         run = self.done(batch([op]))
@@ -316,9 +366,13 @@ class Shapes(Methods):
         ('a live run', lambda b: b.submit(batch([bash('exec sleep 60')], [exec_('true')]))),
         ('a held one', lambda b: b.submit(batch([exec_('true')]), held=True)),
         ('a waiting one', lambda b: b.submit(batch([exec_('true')]), needs_runs=[b.submit(batch([exec_('true')]), held=True)])),
-        ('one with every kind', lambda b: b.run(batch([bash('x'), exec_('/nonexistent'), {'kind': 'write', 'path': 'f', 'content': 'x'}, {'kind': 'read', 'path': 'f'},
-                                                    {'kind': 'edit', 'path': 'f2', 'old': 'x', 'new': 'y'}, todos({'content': 'x'})]))['run']),
-        ('a folder that is not UTF-8', lambda b: (os.mkdir(os.fsencode(b.work) + b'/\xff'), b.run(batch([exec_('true')]), cwd=os.fsencode(b.work) + b'/\xff'))[1]['run']),
+        ('one with every kind', lambda b: b.run(batch([bash('x'), exec_('/nonexistent'),
+                                                       {'kind': 'write', 'path': 'f', 'content': 'x'},
+                                                       {'kind': 'read', 'path': 'f'},
+                                                    {'kind': 'edit', 'path': 'f2', 'old': 'x', 'new': 'y'},
+                                                    todos({'content': 'x'})]))['run']),
+        ('a folder that is not UTF-8', lambda b: (os.mkdir(os.fsencode(b.work) + b'/\xff'),
+                                                  b.run(batch([exec_('true')]), cwd=os.fsencode(b.work) + b'/\xff'))[1]['run']),
         ('a restart', lambda b: b.call('run.restart', run=b.run(batch([exec_('true')]))['run'])['run']),
     )
     def of(self, make):
@@ -350,28 +404,39 @@ class Events(Methods):
         r.call('run.subscribe')
         r.call('todo.subscribe')
         b.call('todo.write', list='l', todos=[{'id': 't', 'content': 'T'}])
-        spec = batch([bash('test $BATCHD_ATTEMPT = 2', retries=1, retry_delay=0.05), exec_('/nonexistent', optional=True), bash('exec sleep 60', timeout=0.1, optional=True), exec_('true', todo='t')],
-                     message(bash('false'), bash('exec sleep 60', id='c'), on_failure='kill'), [exec_('true')], list='l', name='n')
+        spec = batch([bash('test $BATCHD_ATTEMPT = 2', retries=1, retry_delay=0.05), exec_('/nonexistent', optional=True),
+                      bash('exec sleep 60', timeout=0.1, optional=True), exec_('true', todo='t')],
+                     message(bash('false'), bash('exec sleep 60', id='c'), on_failure='kill'), [exec_('true')], list='l',
+                     name='n')
         run = b.submit(spec, held=True)
         b.call('run.resume', run=run)
         events = self.events(r, self.ended(run))
         seen = lambda key, **want: [e[key] for e in events if all(e.get(k) == v for k, v in want.items())]
-        self.assertEqual(seen('state', type='run.state', run=run), ['paused', 'queued', 'running', 'failed'] if 'queued' in seen('state', type='run.state') else ['paused', 'running', 'failed'])
-        for op, states in ((1, ['running', 'waiting', 'running', 'succeeded']), (2, ['failed']), (3, ['running', 'failed']), (4, ['running', 'succeeded']), (5, ['running', 'failed']),
+        self.assertEqual(seen('state', type='run.state', run=run),
+                         ['paused', 'queued', 'running',
+                          'failed'] if 'queued' in seen('state', type='run.state') else ['paused', 'running', 'failed'])
+        for op, states in ((1, ['running', 'waiting', 'running', 'succeeded']), (2, ['failed']), (3, ['running', 'failed']),
+                           (4, ['running', 'succeeded']), (5, ['running', 'failed']),
                            (6, ['running', 'cancelled']), (7, ['skipped'])):
-            self.assertEqual([s for s in seen('state', type='op.state', op=op) if s != 'running' or op != 2], states, 'op %d' % op)
-        self.assertEqual([seen('cause', type='op.state', op=op)[-1] for op in range(1, 8)], [None, 'start', 'timeout', None, 'exit', 'dependency', 'dependency'])
+            self.assertEqual([s for s in seen('state', type='op.state', op=op) if s != 'running' or op != 2], states,
+                             'op %d' % op)
+        self.assertEqual([seen('cause', type='op.state', op=op)[-1] for op in range(1, 8)],
+                         [None, 'start', 'timeout', None, 'exit', 'dependency', 'dependency'])
         self.assertEqual([seen('exit', type='op.state', op=op)[-1] for op in range(1, 8)], [0, None, None, 0, 1, None, None])
         changed = [e for e in events if e['type'] == 'todo.changed']
-        self.assertEqual([(e['todo_rev'], e['after'][0]['status']) for e in changed], [(1, 'pending'), (2, 'in_progress'), (3, 'completed')])
-        self.match([{'before': [], 'run': None}, {'before': [{'status': 'pending'}], 'run': run}, {'before': [{'status': 'in_progress'}]}], changed)
+        self.assertEqual([(e['todo_rev'], e['after'][0]['status']) for e in changed],
+                         [(1, 'pending'), (2, 'in_progress'), (3, 'completed')])
+        self.match([{'before': [], 'run': None}, {'before': [{'status': 'pending'}], 'run': run},
+                    {'before': [{'status': 'in_progress'}]}], changed)
         last = events[-1]
-        self.match({'name': 'n', 'summary': {'ops': 7}, 'messages': [{'state': 'succeeded'}, {'state': 'failed'}, {'state': 'skipped'}]}, last)
+        self.match({'name': 'n', 'summary': {'ops': 7},
+                    'messages': [{'state': 'succeeded'}, {'state': 'failed'}, {'state': 'skipped'}]}, last)
 
     def test_output_sizes_and_data(self):
         b = self.box
         gate = b.fifo('gate')
-        run = b.submit(batch([bash('echo first; read x < gate; echo second; echo third >&2; echo fourth')], [bash('echo more')]), held=True)
+        run = b.submit(batch([bash('echo first; read x < gate; echo second; echo third >&2; echo fourth')], [bash('echo more')]),
+                       held=True)
         readers = {}
         for output in ('sizes', 'data', False):
             readers[output] = b.connect()
@@ -393,7 +458,8 @@ class Events(Methods):
                 got[e['op']][e['stream']] += e['data']
             self.assertEqual(got, whole, name)
             order = [(e['type'], e.get('op')) for e in told[name] if e['type'] == 'op.output' or e.get('state') == 'succeeded']
-            self.assertLess(max(i for i, o in enumerate(order) if o == ('op.output', 1)), order.index(('op.state', 1)), 'the end of an op comes after its output')
+            self.assertLess(max(i for i, o in enumerate(order) if o == ('op.output', 1)), order.index(('op.state', 1)),
+                            'the end of an op comes after its output')
         at = {(1, 'stdout'): 0, (1, 'stderr'): 0, (2, 'stdout'): 0}
         for e in told['sizes']:
             if e['type'] == 'op.output':
@@ -412,10 +478,12 @@ class Events(Methods):
         with open(b.path('gate'), 'w') as f:
             f.write('\n')
         for r, expected in ((old, [(0, b'first\n'), (6, b'second\n')]), (new, [(6, b'second\n')])):
-            self.assertEqual([(e['offset'], e['data']) for e in self.events(r, self.ended(run)) if e['type'] == 'op.output'], expected)
+            self.assertEqual([(e['offset'], e['data']) for e in self.events(r, self.ended(run)) if e['type'] == 'op.output'],
+                             expected)
         again = b.connect()
         again.call('run.subscribe', run=run, output='data')
-        self.assertEqual(b''.join(e['data'] for e in self.events(again, self.ended(run)) if e['type'] == 'op.output'), b'first\nsecond\n', 'a run that has ended')
+        self.assertEqual(b''.join(e['data'] for e in self.events(again, self.ended(run)) if e['type'] == 'op.output'),
+                         b'first\nsecond\n', 'a run that has ended')
 
     def test_dropped_output_is_passed_over(self):
         b, r = self.box, self.box.connect()
@@ -476,7 +544,8 @@ class Output(Methods):
 
     def check_pages(self, run, whole, limits):
         op = self.call(None, 'run.get', run=run)['ops'][0]
-        self.assertEqual((op['stdout_bytes'], op['stderr_bytes']), (len(whole['stdout']), len(whole['stderr'])), 'as printed, before any dropping')
+        self.assertEqual((op['stdout_bytes'], op['stderr_bytes']), (len(whole['stdout']), len(whole['stderr'])),
+                         'as printed, before any dropping')
         for stream, printed in whole.items():
             gone = set()
             for limit in limits:
@@ -519,7 +588,8 @@ class Output(Methods):
             n = len(printed)
             for offset in (0, 1, n - 1, n, n + 100):
                 for limit in (0, 1, 10, n, 1 << 30):
-                    self.match({'data': printed[offset:offset + limit], 'size': n, 'dropped': 0, 'end': offset + limit >= n, 'offset': offset}, get(offset=offset, limit=limit))
+                    self.match({'data': printed[offset:offset + limit], 'size': n, 'dropped': 0, 'end': offset + limit >= n,
+                                'offset': offset}, get(offset=offset, limit=limit))
             for tail in (0, 1, 10, n - 1, n, n + 1, 1 << 40):
                 self.match({'data': printed[max(n - tail, 0):], 'offset': max(n - tail, 0), 'end': True}, get(tail=tail))
             self.match({'data': printed[-3:]}, get(tail=10, limit=3))
@@ -532,18 +602,21 @@ class Output(Methods):
     def test_attempt(self):
         run = self.done(batch([bash('echo try $BATCHD_ATTEMPT; test $BATCHD_ATTEMPT = 3', retries=2, retry_delay=0, id='me')]))
         for attempt in (1, 2, 3):
-            self.match({'data': b'try %d\n' % attempt, 'attempt': attempt, 'end': True}, self.call(None, 'run.output', run=run, op='me', attempt=attempt))
+            self.match({'data': b'try %d\n' % attempt, 'attempt': attempt, 'end': True},
+                       self.call(None, 'run.output', run=run, op='me', attempt=attempt))
         self.match({'data': b'try 3\n', 'attempt': 3}, self.call(None, 'run.output', run=run, op=1))
         self.refused('E_NOT_FOUND', 'run.output', {'run': run, 'op': 1, 'attempt': 4})
         for params in ({'op': 2}, {'op': 'ghost'}, {'op': 1, 'run': 99}):
             self.refused('E_NOT_FOUND', 'run.output', dict({'run': run}, **params))
-        for params in ({}, {'op': 1, 'stream': 'stdin'}, {'op': 1, 'offset': -1}, {'op': 1, 'offset': 1, 'tail': 1}, {'op': 1, 'tail': 1, 'lines': 1}, {'op': 0}):
+        for params in ({}, {'op': 1, 'stream': 'stdin'}, {'op': 1, 'offset': -1}, {'op': 1, 'offset': 1, 'tail': 1},
+                       {'op': 1, 'tail': 1, 'lines': 1}, {'op': 0}):
             self.refused('E_PARAMS', 'run.output', dict({'run': run}, **params))
 
     def test_while_it_runs(self):
         b = self.box
         b.put('talk.py', TALK.encode())
-        run = b.submit(batch([bash('/usr/bin/python3 talk.py 4 4000; echo first; read x < %s; echo over' % b.fifo('gate'))], output_cap=20000))
+        run = b.submit(batch([bash('/usr/bin/python3 talk.py 4 4000; echo first; read x < %s; echo over' % b.fifo('gate'))],
+                             output_cap=20000))
         at = 0
         until(lambda: self.call(None, 'run.output', run=run, op=1, tail=6)['data'] == b'first\n', 'its output')
         while True:

@@ -45,7 +45,8 @@ class Frames(Wire):
 
     @together(
         ('`[0, msgid, method, params]`', pack([0, 7, 'rpc.hello', []])),
-        ('heads of any width', b'\xdc\x00\x04\xcd\x00\x00\xd3' + struct.pack('>q', 7) + b'\xdb\x00\x00\x00\x09rpc.hello\xdd\x00\x00\x00\x00'),
+        ('heads of any width',
+         b'\xdc\x00\x04\xcd\x00\x00\xd3' + struct.pack('>q', 7) + b'\xdb\x00\x00\x00\x09rpc.hello\xdd\x00\x00\x00\x00'),
         ('a method as bin', pack([0, 7, b'rpc.hello', []])),
         ('integral floats count as integers', b'\x94\x00\xcb' + struct.pack('>d', 7) + pack('rpc.hello') + b'\x90'),
     )
@@ -151,7 +152,8 @@ class Params(Wire):
         ('also where their value is nil', 'rpc.hello', [{'cleint': None}], 'cleint'),
         ('in a batch', 'batch.submit', [{'batch': {'cwd': '/', 'mesages': []}}], 'mesages'),
         ('in a message', 'batch.check', [{'batch': {'cwd': '/', 'messages': [{'op': []}]}}], 'messages[0].op'),
-        ('in an op', 'batch.check', [{'batch': {'cwd': '/', 'messages': [{'ops': [{'kind': 'bash', 'cmd': 'x'}]}]}}], 'ops[0].cmd'),
+        ('in an op', 'batch.check', [{'batch': {'cwd': '/', 'messages': [{'ops': [{'kind': 'bash', 'cmd': 'x'}]}]}}],
+         'ops[0].cmd'),
         ('in stdin', 'batch.check', [{'batch': {'cwd': '/', 'messages': [{'ops': [bash('x', stdin={'path': 'x'})]}]}}], 'path'),
         ('a wrong type', 'run.get', [{'run': 1, 'ops': 7}], 'ops'),
         ('a required key', 'run.get', [{}], 'run'),
@@ -171,19 +173,29 @@ class Params(Wire):
     @together(
         ('params of a method', b'\x82\xa6client\xa1a\xa6client\xa1b', 'rpc.hello', 'client'),
         ('where both are nil', b'\x82\xa6client\xc0\xa6client\xc0', 'rpc.hello', 'client'),
-        ('env', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x')]}], 'env': {'k1': 'a', 'k2': 'b'}}).replace(b'k2', b'k1'),
+        ('env', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x')]}],
+                                         'env': {'k1': 'a', 'k2': 'b'}}).replace(b'k2', b'k1'),
          'batch.check', 'env'),
-        ('meta', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x')]}], 'meta': {'k1': 1, 'k2': 2}}).replace(b'k2', b'k1'),
+        ('meta', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x')]}],
+                                          'meta': {'k1': 1, 'k2': 2}}).replace(b'k2', b'k1'),
          'batch.check', 'meta'),
         ('within meta', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x')]}],
-                                                'meta': {'a': [{'k1': 1, 'k2': 2}]}}).replace(b'k2', b'k1'), 'batch.check', 'meta'),
-        ('an op', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [bash('x', cwd='a', env={})]}]}).replace(b'\xa3env\x80', b'\xa3cwd\xa1a'),
+                                                'meta': {'a': [{'k1': 1, 'k2': 2}]}}).replace(b'k2', b'k1'), 'batch.check',
+                                                'meta'),
+        ('an op', b'\x81\xa5batch' + pack({'cwd': '/',
+                                           'messages': [{'ops': [bash('x', cwd='a', env={})]}]}).replace(b'\xa3env\x80',
+                                                                                                         b'\xa3cwd\xa1a'),
          'batch.check', 'cwd'),
-        ('a todo item', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x', 'at': 'y', 'id': 'z'}]).replace(b'\xa2id', b'\xa2at'), 'todo.write', 'at'),
-        ('what goes to its meta', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x', 'k1': 'y', 'k2': 'z'}]).replace(b'k2', b'k1'), 'todo.write', 'k1'),
-        ('the meta of an item', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x', 'meta': {'k1': 'y', 'k2': 'z'}}]).replace(b'k2', b'k1'),
+        ('a todo item', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x', 'at': 'y',
+                                                               'id': 'z'}]).replace(b'\xa2id', b'\xa2at'), 'todo.write', 'at'),
+        ('what goes to its meta', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x', 'k1': 'y',
+                                                                         'k2': 'z'}]).replace(b'k2', b'k1'), 'todo.write', 'k1'),
+        ('the meta of an item', b'\x82\xa4list\xa1l\xa5todos' + pack([{'content': 'x',
+                                                                       'meta': {'k1': 'y', 'k2': 'z'}}]).replace(b'k2', b'k1'),
          'todo.write', 'k1'),
-        ('an item in an op', b'\x81\xa5batch' + pack({'cwd': '/', 'messages': [{'ops': [todos({'content': 'x', 'k1': 'y', 'k2': 'z'})]}]}).replace(b'k2', b'k1'),
+        ('an item in an op', b'\x81\xa5batch' + pack({'cwd': '/',
+                                                      'messages': [{'ops': [todos({'content': 'x', 'k1': 'y',
+                                                                                   'k2': 'z'})]}]}).replace(b'k2', b'k1'),
          'batch.check', 'k1'),
     )
     def duplicate_map_keys_are_refused(self, params, method, says):
@@ -194,14 +206,17 @@ class Params(Wire):
 
     def test_an_empty_array_counts_as_an_empty_map_everywhere(self):
         b = dict(EMPTY_MAPS, cwd=self.box.work, messages=[
-            {'ops': [bash('test -z "$HOME"', env=[], meta=[]), todos({'id': 'a', 'content': 'A', 'meta': []}), dict(exec_('true'), stdin=None)]}])
+            {'ops': [bash('test -z "$HOME"', env=[], meta=[]), todos({'id': 'a', 'content': 'A', 'meta': []}),
+                     dict(exec_('true'), stdin=None)]}])
         run = self.call('batch.submit', batch=b)['run']
         self.match({'state': 'succeeded'}, self.box.wait(run))
         self.assertIn('version', self.call('rpc.hello', []))
         self.call('run.restart', run=run, env_base=[])
-        self.call('todo.update', list='l', id=self.call('todo.write', list='l', todos=[{'content': 'x'}])['todos'][0]['id'], meta=[])
+        self.call('todo.update', list='l', id=self.call('todo.write', list='l', todos=[{'content': 'x'}])['todos'][0]['id'],
+                  meta=[])
         r = self.fresh()
-        r.send([2, 'rpc.async', [{'method': 'rpc.hello', 'params': [], 'push': ['got']}]], [2, 'rpc.async', [{'method': 'rpc.hello', 'params': [[]], 'push': ['got']}]])
+        r.send([2, 'rpc.async', [{'method': 'rpc.hello', 'params': [], 'push': ['got']}]],
+               [2, 'rpc.async', [{'method': 'rpc.hello', 'params': [[]], 'push': ['got']}]])
         for _ in range(2):
             self.assertIn('ok', r.wait_push()[1][0])
         self.refused('E_PARAMS', 'batch.submit', {'batch': []}, 'messages')
@@ -209,14 +224,19 @@ class Params(Wire):
         self.refused('E_PARAMS', 'batch.submit', {'batch': {'cwd': '/', 'messages': [{'ops': [[]]}]}}, 'messages[0].ops[0].kind')
 
     def test_a_nil_value_counts_as_absent_everywhere(self):
-        b = {'cwd': self.box.work, 'name': None, 'key': None, 'env': None, 'meta': None, 'timeout': None, 'needs_runs': None, 'held': None, 'umask': None,
-             'messages': [{'name': None, 'order': None, 'always': None, 'ops': [bash('true', id=None, cwd=None, env=None, needs=None, stdin=None, pty=None,
-                                                                                    retries=None, ok_exits=None, todo=None, meta=None, content=None)]}]}
+        b = {'cwd': self.box.work, 'name': None, 'key': None, 'env': None, 'meta': None, 'timeout': None, 'needs_runs': None,
+             'held': None, 'umask': None,
+             'messages': [{'name': None, 'order': None, 'always': None,
+                           'ops': [bash('true', id=None, cwd=None, env=None, needs=None, stdin=None, pty=None,
+                                                                                    retries=None, ok_exits=None, todo=None,
+                                                                                    meta=None, content=None)]}]}
         self.match({'state': 'succeeded', 'name': None}, self.box.wait(self.call('batch.submit', batch=b)['run']))
-        self.match({'runs': [{}]}, self.call('run.list', state=None, name=None, group=None, project=None, limit=None, before=None))
+        self.match({'runs': [{}]}, self.call('run.list', state=None, name=None, group=None, project=None, limit=None,
+                                             before=None))
 
     def test_unknown_keys_of_a_todo_item_go_to_its_meta(self):
-        self.match({'todos': [{'meta': {'verify': True, 'x': 1}}]}, self.call('todo.write', list='l', todos=[{'content': 'a', 'verify': True, 'meta': {'x': 1}}]))
+        self.match({'todos': [{'meta': {'verify': True, 'x': 1}}]},
+                   self.call('todo.write', list='l', todos=[{'content': 'a', 'verify': True, 'meta': {'x': 1}}]))
 
 
 @expand
@@ -227,7 +247,8 @@ class Calls(Wire):
         r = self.fresh()
         for name in ('no.such', '', 'rpc', 'RPC.HELLO', 'x' * 10000, 'a\nb'):
             self.refused('E_METHOD', name, {}, connection=r)
-        r.send([2, 'no.such', []], [2, 'nvim_error_event', [0, 'Invalid method: x']], [2, 'anything', 5], [2, 'run.get', [{'run': 'x'}]], [2, 'rpc.hello', None])
+        r.send([2, 'no.such', []], [2, 'nvim_error_event', [0, 'Invalid method: x']], [2, 'anything', 5],
+               [2, 'run.get', [{'run': 'x'}]], [2, 'rpc.hello', None])
         self.assertIn('version', r.call('rpc.hello'))
         self.assertEqual(r.pushes, [])
         self.assertTrue(all(m.count('.') == 1 for m in r.call('rpc.hello')['capabilities']), '`noun.verb`')
@@ -260,8 +281,10 @@ class Calls(Wire):
         r = self.fresh()
         run = self.box.submit(batch([bash('exec sleep 60')]))
         slow = r.request('run.wait', {'run': run, 'timeout_ms': 60000})
-        others = [r.request(m, p) for m, p in [('rpc.hello', {}), ('no.such', {}), ('run.get', {'run': run}), ('run.get', {'run': 99}), ('run.list', {}),
-                                               ('batch.submit', {'batch': 5}), ('todo.list', {}), ('todo.list', {'list': 'l'})] * 20]
+        others = [r.request(m, p) for m, p in [('rpc.hello', {}), ('no.such', {}), ('run.get', {'run': run}),
+                                               ('run.get', {'run': 99}), ('run.list', {}),
+                                               ('batch.submit', {'batch': 5}), ('todo.list', {}),
+                                               ('todo.list', {'list': 'l'})] * 20]
         until(lambda: self.drained(r, others), 'all but one reply')
         self.call('run.cancel', run=run)
         self.assertEqual(r.reply(slow)['state'], 'cancelled')
@@ -276,13 +299,15 @@ class Calls(Wire):
         write = lambda text: ('todo.write', {'list': 'l', 'todos': [{'id': 'a', 'content': text}]})
         calls = []
         for i in range(20):
-            calls += [write('one %d' % i), ('todo.history', {'list': 'l', 'since': i * 3, 'limit': 9}), write('two'), ('todo.list', {'list': 'l', 'rev': i * 3 + 1}),
+            calls += [write('one %d' % i), ('todo.history', {'list': 'l', 'since': i * 3, 'limit': 9}), write('two'),
+                      ('todo.list', {'list': 'l', 'rev': i * 3 + 1}),
                       ('todo.restore', {'list': 'l', 'rev': i * 3 + 1}), ('todo.list', {'list': 'l'})]
         ids = [r.request(*c) for c in calls]
         for i in range(20):
             w, h, w2, past, restored, now = [r.reply(n) for n in ids[6 * i:6 * i + 6]]
             self.assertEqual([e['rev'] for e in h['events']], [i * 3 + 1], 'no write that came later')
-            self.assertEqual([past['todos'][0]['content'], now['todos'][0]['content'], now['rev']], ['one %d' % i, 'one %d' % i, i * 3 + 3])
+            self.assertEqual([past['todos'][0]['content'], now['todos'][0]['content'], now['rev']],
+                             ['one %d' % i, 'one %d' % i, i * 3 + 3])
         ids = [r.request('batch.submit', {'batch': b}), r.request('run.list', {})]
         self.assertEqual(r.reply(ids[1])['runs'][0]['run'], r.reply(ids[0])['run'])
         self.box.wait(1)
@@ -291,7 +316,8 @@ class Calls(Wire):
         self.assertEqual([x['run'] for x in r.reply(ids[1])['runs']], [2, 1])
         self.match({'origin': 1}, r.reply(ids[2]))
         self.box.wait(2)
-        ids = [r.request('run.forget', {'run': 1}), r.request('run.get', {'run': 1}), r.request('group.set', {'group': 'g', 'slots': 7}),
+        ids = [r.request('run.forget', {'run': 1}), r.request('run.get', {'run': 1}),
+               r.request('group.set', {'group': 'g', 'slots': 7}),
                r.request('group.list')]
         self.match({'forgotten': 1}, r.reply(ids[0]))
         with self.assertRaises(RpcError):
@@ -360,7 +386,8 @@ class Push(Wire):
         event = got[1][-1][-1] if isinstance(got[1][-1], list) else got[1][-1]
         self.match({'type': 'todo.changed', 'list': 'l'}, event)
         self.assertEqual(got, expected(event))
-        r.notify('rpc.async', dict({'method': 'rpc.unsubscribe', 'params': {'sub': event['sub']}}, **({} if push is ABSENT else {'push': push})))
+        r.notify('rpc.async', dict({'method': 'rpc.unsubscribe', 'params': {'sub': event['sub']}},
+                                   **({} if push is ABSENT else {'push': push})))
         self.assertEqual(list(r.wait_push()), expected({'ok': {'sub': event['sub']}}))
 
     @together(
@@ -402,7 +429,8 @@ class Push(Wire):
         run = b.submit(batch([bash('read x < %s' % b.fifo('gate'))]))
         r.notify('rpc.async', {'method': 'run.wait', 'params': {'run': run}, 'push': ['ended']})
         for i in range(5):
-            r.notify('rpc.async', {'method': 'todo.write', 'params': {'list': 'l', 'todos': [{'id': 'a', 'content': str(i)}]}, 'push': ['wrote', i]})
+            r.notify('rpc.async', {'method': 'todo.write', 'params': {'list': 'l', 'todos': [{'id': 'a', 'content': str(i)}]},
+                                   'push': ['wrote', i]})
         self.assertEqual([r.wait_push()[1][0] for _ in range(5)], list(range(5)), 'in the order they came')
         self.match({'todos': [{'content': '4'}]}, r.call('todo.list', list='l'))
         with open(b.path('gate'), 'w'):
@@ -442,7 +470,8 @@ class Subscriptions(Wire):
         b, r = self.box, self.fresh()
         seen = {}
         runs = [b.submit(batch([exec_('true')] * 20, [exec_('true')] * 20)) for _ in range(5)]
-        ids = [r.request('run.subscribe', {'output': o}) for o in (False, 'sizes', 'data')] + [r.request('run.subscribe', {'run': x}) for x in runs]
+        ids = [r.request('run.subscribe', {'output': o}) for o in (False, 'sizes', 'data')] + [r.request('run.subscribe',
+                                                                                                         {'run': x}) for x in runs]
         runs += [b.submit(batch([bash('echo $BATCHD_OP')] * 20)) for _ in range(5)]
         for run in runs:
             b.wait(run)
@@ -556,7 +585,8 @@ class Values(Wire):
         b = self.box
         folder = os.fsencode(b.work) + b'/d\xff'
         os.mkdir(folder)
-        run = b.run(batch([bash(b'printf "\xfe$A"', env={'A': b'\xfd'}), exec_(b'printf', b'%s', b'\xfc'), {'kind': b'write', 'path': b'f\xfb', 'content': b'\xfa'},
+        run = b.run(batch([bash(b'printf "\xfe$A"', env={'A': b'\xfd'}), exec_(b'printf', b'%s', b'\xfc'),
+                           {'kind': b'write', 'path': b'f\xfb', 'content': b'\xfa'},
                            bash('cat', stdin=b'\xf9'), bash('printf %s "$A"', env={b'A': 'str'})]), cwd=folder)
         self.assertEqual([b.output(run['run'], i) for i in (1, 2, 4, 5)], [b'\xfe\xfd', b'\xfc', b'\xf9', b'str'])
         with open(folder + b'/f\xfb', 'rb') as f:
@@ -576,13 +606,18 @@ class Values(Wire):
         b.wait(run)
         got = b.ctl('rpc', 'run.output', json.dumps({'run': run, 'op': 1}), check=0).json
         self.assertEqual(got['data'], {'$bin': base64.b64encode(b'\xff\xfe').decode()})
-        self.assertEqual(b.ctl('rpc', 'run.get', json.dumps({'run': run, 'output': 9}), check=0).json['ops'][0]['out']['head'], got['data'])
+        self.assertEqual(b.ctl('rpc', 'run.get', json.dumps({'run': run, 'output': 9}), check=0).json['ops'][0]['out']['head'],
+                         got['data'])
 
     @together(
-        ('2^53', {'a': 1 << 53}, None), ('-2^53', {'a': -(1 << 53)}, None), ('2^53 + 1', {'a': (1 << 53) + 1}, 'E_PARAMS'), ('-2^53 - 1', {'a': -(1 << 53) - 1}, 'E_PARAMS'),
-        ('2^64 - 1', {'a': (1 << 64) - 1}, 'E_PARAMS'), ('-2^63', {'a': -(1 << 63)}, 'E_PARAMS'), ('a float', {'a': 1.5}, None), ('a large float', {'a': 1e300}, None),
-        ('infinity', {'a': float('inf')}, 'E_PARAMS'), ('no number', {'a': [float('nan')]}, 'E_PARAMS'), ('bin', {'a': b'\xff'}, None), ('bool and nil', {'a': [True, False, None]}, None),
-        ('an int as key', {'a': {1: 2}}, 'E_PARAMS'), ('8 deep', {'a': [[[[[[[]]]]]]]}, None), ('9 deep', {'a': [[[[[[[[]]]]]]]]}, 'E_LIMIT'), ('a long text', {'a': 'x' * 100000}, None),
+        ('2^53', {'a': 1 << 53}, None), ('-2^53', {'a': -(1 << 53)}, None), ('2^53 + 1', {'a': (1 << 53) + 1}, 'E_PARAMS'),
+        ('-2^53 - 1', {'a': -(1 << 53) - 1}, 'E_PARAMS'),
+        ('2^64 - 1', {'a': (1 << 64) - 1}, 'E_PARAMS'), ('-2^63', {'a': -(1 << 63)}, 'E_PARAMS'), ('a float', {'a': 1.5}, None),
+        ('a large float', {'a': 1e300}, None),
+        ('infinity', {'a': float('inf')}, 'E_PARAMS'), ('no number', {'a': [float('nan')]}, 'E_PARAMS'),
+        ('bin', {'a': b'\xff'}, None), ('bool and nil', {'a': [True, False, None]}, None),
+        ('an int as key', {'a': {1: 2}}, 'E_PARAMS'), ('8 deep', {'a': [[[[[[[]]]]]]]}, None),
+        ('9 deep', {'a': [[[[[[[[]]]]]]]]}, 'E_LIMIT'), ('a long text', {'a': 'x' * 100000}, None),
     )
     def meta(self, meta, symbol):
         try:
@@ -593,9 +628,12 @@ class Values(Wire):
             self.assertEqual(e.symbol, symbol, e.text)
 
     @together(
-        ('integral floats count as integers', {'run': 1.0, 'limit': 1.0}, None), ('a fraction does not', {'run': 1.5}, 'E_PARAMS'), ('a str does not', {'run': '1'}, 'E_PARAMS'),
-        ('nor a bool', {'run': True}, 'E_PARAMS'), ('beyond 2^53', {'run': (1 << 53) + 1}, 'E_PARAMS'), ('2^53 is one', {'run': 1 << 53}, 'E_NOT_FOUND'),
-        ('2.0^53 is one', {'run': 2.0 ** 53}, 'E_NOT_FOUND'), ('2.0^54 is not', {'run': 2.0 ** 54}, 'E_PARAMS'), ('infinity', {'run': float('inf')}, 'E_PARAMS'),
+        ('integral floats count as integers', {'run': 1.0, 'limit': 1.0}, None),
+        ('a fraction does not', {'run': 1.5}, 'E_PARAMS'), ('a str does not', {'run': '1'}, 'E_PARAMS'),
+        ('nor a bool', {'run': True}, 'E_PARAMS'), ('beyond 2^53', {'run': (1 << 53) + 1}, 'E_PARAMS'),
+        ('2^53 is one', {'run': 1 << 53}, 'E_NOT_FOUND'),
+        ('2.0^53 is one', {'run': 2.0 ** 53}, 'E_NOT_FOUND'), ('2.0^54 is not', {'run': 2.0 ** 54}, 'E_PARAMS'),
+        ('infinity', {'run': float('inf')}, 'E_PARAMS'),
         ('no number', {'run': float('nan')}, 'E_PARAMS'), ('negative', {'run': -1}, 'E_PARAMS'), ('zero', {'run': 0}, 'E_PARAMS'),
     )
     def integers(self, params, symbol):
@@ -623,9 +661,12 @@ class Values(Wire):
             return v is None or isinstance(v, dict) and any(map(nils, v.values())) or isinstance(v, list) and any(map(nils, v))
         r.call('run.subscribe')
         r.call('todo.subscribe')
-        for method, params in [('run.get', {'run': run}), ('run.list', {}), ('run.output', {'run': run, 'op': 1}), ('todo.write', {'list': 'l', 'todos': [{'content': 'a'}]}),
-                               ('todo.list', {'list': 'l'}), ('todo.history', {'list': 'l'}), ('todo.claim', {'list': 'l', 'owner': 'o'}), ('todo.claim', {'list': 'l', 'owner': 'o'}),
-                               ('todo.subscribe', {'list': 'l'}), ('batch.check', {'batch': batch([bash('true')], cwd='/')}), ('run.restart', {'run': run})]:
+        for method, params in [('run.get', {'run': run}), ('run.list', {}), ('run.output', {'run': run, 'op': 1}),
+                               ('todo.write', {'list': 'l', 'todos': [{'content': 'a'}]}),
+                               ('todo.list', {'list': 'l'}), ('todo.history', {'list': 'l'}),
+                               ('todo.claim', {'list': 'l', 'owner': 'o'}), ('todo.claim', {'list': 'l', 'owner': 'o'}),
+                               ('todo.subscribe', {'list': 'l'}), ('batch.check', {'batch': batch([bash('true')], cwd='/')}),
+                               ('run.restart', {'run': run})]:
             self.assertFalse(nils(r.call(method, params)), method)
         r.wait_event(lambda e: self.assertFalse(nils(e), e) or e.get('state') == 'succeeded')
         r.call('rpc.hello', omit_nil=False)

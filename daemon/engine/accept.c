@@ -78,7 +78,7 @@ static void needs_failed(struct live_run *r)
 	r->failed = r->stopping = r->now = true;
 }
 
-static int need_run(struct live_run *r, const char *field, int64_t id, bool any, struct err *err)
+static int need_run(struct live_run *r, int64_t id, bool any, struct err *err)
 {
 	struct engine *e = r->e;
 	struct live_run *other = live_find(e, (uint64_t)id);
@@ -88,7 +88,7 @@ static int need_run(struct live_run *r, const char *field, int64_t id, bool any,
 		return 0;
 	}
 	if (other == r || e->ports.run_state(e->ports.arg, (uint64_t)id, &state))
-		return err_set(err, E_NOT_FOUND, "%s: there is no run %" PRId64, field, id);
+		return err_set(err, E_NOT_FOUND, ": there is no run %" PRId64, id);
 	if (!any && state != RUN_SUCCEEDED)
 		needs_failed(r);
 	return 0;
@@ -103,8 +103,8 @@ static int each_need(struct live_run *r, struct slice ids, const char *field, bo
 	struct mp_value array = mp_next(&m);
 	for (uint32_t i = 0; i < array.count; i++) {
 		struct mp_value v = mp_next(&m);
-		if (need_run(r, field, v.type == MP_FLOAT ? (int64_t)v.f : v.i, any, err))
-			return 1;
+		if (need_run(r, v.type == MP_FLOAT ? (int64_t)v.f : v.i, any, err))
+			return err_prefix(err, "%s[%" PRIu32 "]", field, i);
 	}
 	return 0;
 }

@@ -365,7 +365,7 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	}
 	txn_free(t);
 	todo_change_done(&c);
-	x->result.cause = CAUSE_CONFLICT;
+	x->result.cause = x->result.error.sym == E_LIMIT ? CAUSE_LIMIT : CAUSE_CONFLICT;
 	r->e->ports.commit(r->e->ports.arg,
 			   txn_new(refused_done, x)); /* answered after start() has returned */
 }

@@ -155,6 +155,16 @@ static int run_write(const struct file_op *op, struct err *e)
 
 /* --- edit --- */
 
+static int edit_error(const struct file_op *op, int r, struct err *e)
+{
+	if (r != -EFBIG)
+		return file_io_error(op, r, e);
+	err_set(e, 0,
+		"'%.*s' is too large to edit: more than %d MiB, before or after: use a command",
+		SLICE_FMT(op->path), (int)(EDIT_MAX_BYTES >> 20));
+	return CAUSE_LIMIT;
+}
+
 /* The whole file; its size was looked at. 0 or -errno. */
 static int edit_load(const struct target *t, struct buf *b)
 {
@@ -225,7 +235,7 @@ static int edit_text(const struct file_op *op, struct slice now, struct buf *the
 		return CAUSE_CONFLICT;
 	}
 	int r = edit_apply(now, op->old_text, op->new_text, count, then);
-	return r < 0 ? file_io_error(op, r, e) : 0;
+	return r < 0 ? edit_error(op, r, e) : 0;
 }
 
 static int run_edit(const struct file_op *op, struct err *e)
@@ -244,7 +254,7 @@ static int run_edit(const struct file_op *op, struct err *e)
 		return cause;
 	int r = edit_load(&t, &now);
 	if (r < 0)
-		return file_io_error(op, r, e);
+		return edit_error(op, r, e);
 	cause = edit_text(op, buf_slice(&now), &then, e);
 	if (cause || slice_eq(buf_slice(&now), buf_slice(&then)))
 		return cause;

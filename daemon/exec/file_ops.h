@@ -34,7 +34,7 @@ struct file_op {
 	int pipe_fd; /* read: where the bytes go; -1: none */
 };
 
-/* 0, or CAUSE_CONFLICT or CAUSE_IO with e: "cannot write '/x': permission denied". */
+/* 0, or CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with e: "cannot write '/x': permission denied". */
 int file_op_run(const struct file_op *op, struct err *e);
 
 #endif

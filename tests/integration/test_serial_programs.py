@@ -268,7 +268,7 @@ class Programs(Case):
 
     def test_generated(self):
         first = int(os.environ.get('BATCHD_TEST_SEED', '1'))
-        for seed in range(first, first + 60):
+        for seed in range(first, first + 30):
             self.same('seed%d' % seed, generated(seed), ('serial', 'as-if-serial')[seed % 2])
 
     def test_there_are_enough(self):

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
@@ -373,6 +374,7 @@ END_TEST
 
 int main(void)
 {
+	log_init("test_engine", (enum log_level)0); /* the full disk is made up, and often */
 	Suite *s = suite_create("engine");
 	TCase *t = tcase_create("lives");
 	tcase_set_timeout(t, 60);

@@ -1,0 +1,646 @@
+"""
+Contract section 1 as a table: batch, message, op, kinds, order, states, processes, output. A row is a sentence of the contract, and a
+batch with what its run must look like, or a function for what takes more than one look. Rows of a table share a box, each in a
+folder of its own.
+"""
+import hashlib
+import os
+import re
+import time
+import unittest
+
+from harness import Case, Differs, alive, bash, batch, edit, exec_, match, message, read, todos, until, write
+
+OK = {'state': 'succeeded', 'cause': None}
+SKIPPED = {'state': 'skipped', 'cause': 'dependency', 'attempts': 0}
+CANCELLED = {'state': 'cancelled', 'cause': 'cancel'}
+
+
+def failed(cause, **keys):
+    return dict({'state': 'failed', 'cause': cause}, **keys)
+
+
+def ops(*expected, state='succeeded', **keys):
+    return dict({'state': state, 'ops': list(expected)}, **keys)
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Table(Case):
+    """What the functions of the rows work with: `t.here`, the row's folder, and short words for the box's."""
+
+    def go(self, *table):
+        sentences = [row[0] for row in table]
+        self.assertEqual(len(sentences), len(set(sentences)), 'a sentence twice')
+        for i, (sentence, case, *expected) in enumerate(table):
+            self.here = self.box.path('row%d' % i)
+            os.mkdir(self.here)
+            with self.subTest(sentence):
+                try:
+                    if callable(case):
+                        case(self)
+                    else:
+                        match(expected[0], self.run_(case))
+                except Differs as e:
+                    self.fail('%s: %s' % (sentence, e))
+
+    def submit(self, b, **keys):
+        return self.box.submit(b, **dict({'cwd': self.here}, **keys))
+
+    def run_(self, b, **keys):
+        run = self.submit(b, **keys)
+        self.box.wait(run)
+        return self.box.get(run)
+
+    def end(self, run, expected):
+        self.box.wait(run)
+        match(expected, self.box.get(run))
+
+    def out(self, b, op=1, **keys):
+        run = self.run_(b, **keys)
+        match({'state': 'succeeded'}, run)
+        return self.box.output(run['run'], op, 'stdout')
+
+    def says(self, op, expected, **keys):
+        self.assertEqual(self.out(batch([op]), **keys), expected)
+
+    def file(self, name, content=None):
+        path = os.path.join(self.here, name)
+        if content is not None:
+            with open(path, 'w') as f:
+                f.write(content)
+            return path
+        with open(path) as f:
+            return f.read()
+
+    def gate(self, name='gate'):
+        os.mkfifo(os.path.join(self.here, name))
+
+    def open(self, name='gate'):
+        with open(os.path.join(self.here, name), 'w') as f:
+            f.write('\n')
+
+    def began(self, name='began'):
+        until(lambda: os.path.exists(os.path.join(self.here, name)), name)
+
+    def refuses(self, symbol, b, *says):
+        before = self.box.call('run.list', limit=1)['runs']
+        self.refused_batch(symbol, dict({'cwd': self.here}, **b), says)
+        self.assertEqual(self.box.call('run.list', limit=1)['runs'], before, 'a refused batch changes nothing')
+
+
+WAITING = 'touch began; read x < gate'
+
+
+# --- Batch -----------------------------------------------------------------------------------------------------------
+
+def needs_runs(t):
+    t.gate()
+    first, bad = t.submit(batch([bash(WAITING)])), t.submit(batch([bash('false')]))
+    t.box.wait(bad)
+    after, after_bad = t.submit(batch([bash('true')]), needs_runs=[first]), t.submit(batch([bash('true')]), needs_runs=[bad])
+    match({'state': 'queued', 'started': None}, t.box.get(after))
+    t.open()
+    t.end(after, ops(OK))
+    t.end(after_bad, ops(SKIPPED, state='failed'))
+
+
+def after_any_runs(t):
+    t.gate()
+    first = t.submit(batch([bash(WAITING + '; false')]))
+    after = t.submit(batch([bash('true')]), after_any_runs=[first])
+    match({'state': 'queued'}, t.box.get(after))
+    t.open()
+    t.end(after, ops(OK))
+
+
+def paused_needs(t):
+    t.gate()
+    first = t.submit(batch([bash(WAITING)]))
+    after = t.submit(batch([bash('touch ran'), bash('true')]), needs_runs=[first])
+    t.box.call('run.pause', run=after)
+    t.box.call('run.resume', run=after)
+    t.box.call('run.cancel', run=after, op=2)
+    match({'state': 'queued'}, t.box.get(after))
+    t.open()
+    t.box.wait(first)
+    t.end(after, ops(OK, CANCELLED, state='failed'))
+    assert t.box.get(after)['started'] >= t.box.get(first)['ended'], 'not before the run it needs'
+
+
+def held(t):
+    run = t.submit(batch([bash('true'), bash('true')]), held=True)
+    match({'state': 'paused', 'started': None}, t.box.get(run))
+    t.box.call('run.cancel', run=run, op=1)
+    match({'state': 'paused', 'ops': [CANCELLED, {'state': 'waiting'}]}, t.box.get(run))
+    t.box.call('run.resume', run=run)
+    t.end(run, ops(CANCELLED, OK, state='failed'))
+
+
+def not_before(t):
+    when = int(time.time() * 1000) + 400
+    run = t.submit(batch([bash('true')]), not_before=when, held=True)
+    t.box.call('run.resume', run=run)
+    t.end(run, ops({'started': lambda s: s >= when}))
+
+
+def key(t):
+    b = dict(batch([bash('true')]), cwd=t.here, key='k')
+    first = t.box.call('batch.submit', batch=dict(b, env_base={'A': '1'}))
+    match({'run': first['run'], 'existing': True}, t.box.call('batch.submit', batch=dict(b, env_base={'A': '2'})))
+    match({'existing': False}, first)
+    t.refused('E_KEY', 'batch.submit', {'batch': dict(b, name='other')}, str(first['run']))
+
+
+def key_at_once(t):
+    b = dict(batch([bash('echo x >> f')]), cwd=t.here, key='at-once')
+    rs = [t.box.connect() for _ in range(8)]
+    ids = [r.request('batch.submit', {'batch': b}) for r in rs]
+    answers = [r.reply(i) for r, i in zip(rs, ids)]
+    assert len({a['run'] for a in answers}) == 1 and [a['existing'] for a in answers].count(False) == 1, answers
+
+
+def daemons_env(t):
+    b = dict(batch([bash('echo $HOME')]), cwd=t.here)
+    run = t.box.call('batch.submit', batch=b)['run']
+    t.end(run, ops(OK))
+    t.assertEqual(t.box.output(run, 1), t.box.env()['HOME'].encode() + b'\n')
+
+
+class Batch(Table):
+    def test_keys(self):
+        self.go(
+            ('`messages`: run in order', batch([bash('sleep .05; echo 1 >> f')], [bash('echo 2 >> f; test "$(cat f)" = $\'1\\n2\'')]),
+             ops(OK, OK, messages=[{'index': 1, 'state': 'succeeded'}, {'index': 2}])),
+            ('`messages`: required, 1 or more', lambda t: (t.refuses('E_PARAMS', {}, 'messages'),
+                                                           t.refuses('E_PARAMS', {'messages': []}, 'messages'))),
+            ('`messages`: each with 1 or more ops', lambda t: t.refuses('E_PARAMS', batch([bash('true')], []), 'messages[1].ops')),
+            ('`cwd`: required on the wire, absolute', lambda t: (
+                t.refused('E_PARAMS', 'batch.submit', {'batch': batch([bash('true')])}, 'cwd'),
+                t.refuses('E_PARAMS', batch([bash('true')], cwd='relative'), 'cwd'))),
+            ('`env_base`, `env`: added to it, nil removes', lambda t: t.says(
+                bash('echo $A $B ${C-none}'), b'1 2 none\n',
+                env_base={'A': '1', 'B': '1', 'C': '1', 'PATH': '/bin:/usr/bin'}, env={'B': '2', 'C': None})),
+            ("`env_base` absent: the daemon's", daemons_env),
+            ('`name`: label', batch([bash('true')], name='label'), {'name': 'label'}),
+            ('`name`: not a number, `last`, `all`', lambda t: [
+                t.refuses('E_PARAMS', batch([bash('true')], name=n), 'name') for n in ('7', 'last', 'all', 'a.b', 'a,b', 'a b')]),
+            ('`key`: same key and same batch, `env_base` aside, is the first run; another is refused naming it', key),
+            ('`key`: also when all come at once', key_at_once),
+            ('`on_failure` stop: no later message', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
+            ('`on_failure` continue: go on', batch([bash('false')], [bash('true')], on_failure='continue'),
+             ops(failed('exit'), OK, state='failed')),
+            ('`on_failure` kill: also stop the running siblings',
+             batch([bash('sleep .1; false'), bash('exec sleep 60')], [bash('true')], on_failure='kill'),
+             ops(failed('exit'), {'state': 'cancelled', 'cause': 'dependency'}, SKIPPED, state='failed')),
+            ('`order` serial: one after another as written', batch([bash('sleep .05; echo 1 > f'), bash('cat f')], order='serial'),
+             ops(OK, OK, order='serial', order_used='serial')),
+            ('`order` as-if-serial: runs serially, and `order_used` says so',
+             batch([bash('sleep .05; echo 1 > f'), bash('cat f')], order='as-if-serial'), ops(OK, OK, order_used='serial')),
+            ('`group`: a pool named for the first time has 1 slot',
+             batch([bash('mkdir l && sleep .02 && rmdir l')] * 4, group='narrow'), ops(*[OK] * 4, group='narrow')),
+            ('`priority`: -1000000 to 1000000', lambda t: t.refuses('E_PARAMS', batch([bash('true')], priority=1000001), 'priority')),
+            ("`jobs`: this run's own cap", batch([bash('mkdir l && sleep .02 && rmdir l')] * 4, jobs=1), ops(*[OK] * 4)),
+            ('`timeout`: for the whole run, what has not started is skipped, clean-up is done',
+             batch([bash('exec sleep 60')], [bash('true')], message(bash('true'), always=True), timeout=.3),
+             ops(failed('timeout', exit=None), {'state': 'skipped', 'cause': 'timeout'}, OK, state='failed')),
+            ('`needs_runs`: start when these succeeded', needs_runs),
+            ('`after_any_runs`: start when these ended', after_any_runs),
+            ('`needs_runs`: pause, resume and the cancel of an op begin nothing before its time', paused_needs),
+            ('`needs_runs`: the run that is not there is named', lambda t: t.refuses(
+                'E_NOT_FOUND', batch([bash('true')], needs_runs=[1, 7777]), 'needs_runs[1]', '7777')),
+            ('`held`: accepted but paused until `resume`', held),
+            ('`not_before`: not started before', not_before),
+            ('`list`: todo list for this batch', batch([bash('test $BATCHD_LIST = mine')], list='mine'), ops(OK)),
+            ('`output_cap`: per op, 0 = none', batch([bash('seq 30000', output_cap=0), bash('seq 30000')], output_cap=30000),
+             ops({'dropped_bytes': 0, 'stdout_bytes': 168894}, {'dropped_bytes': lambda n: n > 100000, 'stdout_bytes': 168894})),
+            ('`umask`: a str of octal digits', lambda t: (t.says(bash('umask'), b'0027\n', umask='027'),
+                                                        t.refuses('E_PARAMS', batch([bash('true')], umask='9'), 'umask'))),
+            ('`umask`: else 022', lambda t: t.says(bash('umask'), b'0022\n')),
+            ('`meta`: kept and returned', batch([bash('true')], meta={'a': [1, {'b': 'c'}]}), {'meta': {'a': [1, {'b': 'c'}]}}),
+            ('`meta`: nests at most 8 deep', lambda t: (
+                match({'state': 'succeeded'}, t.run_(batch([bash('true')], meta=nested(8)))),
+                t.refuses('E_LIMIT', batch([bash('true')], meta=nested(9)), 'meta'))),
+        )
+
+
+def nested(depth):
+    return {'x': nested(depth - 1)} if depth > 1 else {}
+
+
+# --- Message ---------------------------------------------------------------------------------------------------------
+
+def timeout_of_a_message(t):
+    run = t.run_(batch(message(bash('echo x >> tries; exec sleep 60', retries=5, retry_delay=0, id='a'),
+                               bash('true', after_any=['a']), timeout=.3)))
+    match(ops(failed('timeout', attempts=1), {'state': 'skipped', 'cause': 'timeout'}, state='failed'), run)
+    t.assertEqual(t.file('tries'), 'x\n', 'past it nothing is tried again')
+
+
+def timeout_of_a_message_opened_while_paused(t):
+    t.gate()
+    run = t.submit(batch([bash(WAITING)], message(bash('exec sleep 60'), timeout=.3)))
+    t.began()
+    t.box.call('run.pause', run=run)
+    t.open()
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'succeeded', 'the first message')
+    t.box.call('run.resume', run=run)
+    t.end(run, ops(OK, {'state': lambda s: s in ('failed', 'skipped'), 'cause': 'timeout'}, state='failed'))
+
+
+def timeout_of_a_message_over_kill_9(t):
+    run = t.submit(batch(message(bash('touch began; exec sleep 60'), timeout=1.5)))
+    t.began()
+    time.sleep(1)       # most of it goes by
+    begun = time.monotonic()
+    t.box.restart()
+    t.end(run, ops(failed('timeout'), state='failed'))
+    got = t.box.get(run)['ops'][0]
+    t.assertLess(got['ended'] - got['started'], 1500 + (time.monotonic() - begun) * 1000, 'counts from its start')
+
+
+def always_retries(t):
+    t.gate()
+    run = t.submit(batch([bash(WAITING)], message(bash('echo x >> n; test $(wc -l < n) = 2', retries=1, retry_delay=0), always=True)))
+    t.began()
+    t.box.call('run.cancel', run=run)
+    t.end(run, ops(CANCELLED, dict(OK, attempts=2), state='cancelled',
+                   messages=[{'state': 'cancelled'}, {'state': 'succeeded'}]))
+
+
+class Message(Table):
+    def test_keys(self):
+        self.go(
+            ('`name`: of a message', batch(message(bash('true'), name='Set up, first')), {'messages': [{'name': 'Set up, first'}]}),
+            ('`ops`: required', lambda t: t.refuses('E_PARAMS', {'messages': [{}]}, 'messages[0].ops')),
+            ('`ops`: run in parallel', lambda t: (t.gate('a'), t.gate('b'), match(ops(OK, OK), t.run_(
+                batch([bash('echo x > a; read w < b'), bash('read w < a; echo x > b')]))))),
+            ('`on_failure` of a message', batch(message(bash('false'), on_failure='continue'), [bash('false')], [bash('true')]),
+             ops(failed('exit'), failed('exit'), SKIPPED, state='failed')),
+            ('`order` of a message', batch(message(bash('sleep .05; echo 1 > f'), bash('cat f'), order='serial')), ops(OK, OK)),
+            ('`timeout` of a message: what it did not start is skipped', timeout_of_a_message),
+            ('`timeout` of a message that begins while its run is paused', timeout_of_a_message_opened_while_paused),
+            ('`timeout` of a message counts on over kill -9', timeout_of_a_message_over_kill_9),
+            ('`always`: also after a failure', batch([bash('false')], [bash('true')], message(bash('true'), always=True)),
+             ops(failed('exit'), SKIPPED, OK, state='failed')),
+            ('`always`: also after cancel, with its retries', always_retries),
+            ('`always`: unless cancelled with `now`', lambda t: cancelled_now(t)),
+        )
+
+
+def cancelled_now(t):
+    run = t.submit(batch([bash('touch began; exec sleep 60')], message(bash('touch no'), always=True)))
+    t.began()
+    t.box.call('run.cancel', run=run, now=True)
+    t.end(run, ops(CANCELLED, {'state': 'cancelled'}, state='cancelled'))
+    assert not os.path.exists(os.path.join(t.here, 'no'))
+
+
+# --- Op --------------------------------------------------------------------------------------------------------------
+
+def retry_delay(t):
+    run = t.run_(batch([bash('date +%s%3N >> at; false', retries=1)]))
+    match(ops(failed('exit', attempts=2), state='failed'), run)
+    first, second = map(int, t.file('at').split())
+    t.assertGreaterEqual(second - first, 1000, 'default 1 s')
+
+
+def detach(t):
+    run = t.run_(batch([bash("setsid sh -c 'echo $$ > pid; exec sleep 60' < /dev/null > /dev/null 2>&1 & until test -s pid; do sleep .01; done",
+                             detach=True)]))
+    match(ops(dict(OK, lingering=lambda n: n >= 1)), run)
+    pid = int(t.file('pid'))
+    assert alive(pid)
+    os.kill(pid, 9)
+
+
+def drives(t):
+    match(ops(OK, OK), t.run_(batch([todos({'id': 't', 'content': 'T'})], [bash('true', todo='t')]), list='of-op'))
+    match([{'status': 'completed'}], t.box.call('todo.list', list='of-op')['todos'])
+
+
+class Op(Table):
+    def test_keys(self):
+        many = [bash('true', id='x%d' % i) for i in range(3)]
+        self.go(
+            ('`id`: is shown', batch([bash('true', id='a-1_B')]), ops({'id': 'a-1_B', 'index': 1})),
+            ('`id`: `[A-Za-z_][A-Za-z0-9_-]*`', lambda t: [
+                t.refuses('E_PARAMS', batch(many + [bash('true', id=i)]), 'messages[0].ops[3].id')
+                for i in ('1a', '-a', 'a.b', 'ä', '12', 'last', 'all', 'a b')]),
+            ('`id`: unique in the batch', lambda t: t.refuses(
+                'E_PARAMS', batch([bash('true', id='a')], [bash('true'), bash('true', id='a')]), 'messages[1].ops[1].id')),
+            ('`needs`: start after these succeeded', batch([bash('cat f', needs=['w']), bash('sleep .05; echo > f', id='w')]), ops(OK, OK)),
+            ('`needs` of what failed: skipped', batch([bash('false', id='a'), bash('true', needs=['a'])]),
+             ops(failed('exit'), SKIPPED, state='failed')),
+            ('`needs`: ids that do not exist', lambda t: t.refuses(
+                'E_PARAMS', batch([bash('true', id='a'), bash('true', needs=['a', 'ghost'])]), 'messages[0].ops[1].needs[1]', 'ghost')),
+            ('`needs`: cycles', lambda t: t.refuses(
+                'E_PARAMS', batch([bash('true', id='a', needs=['b']), bash('true', id='b', needs=['a'])]), 'cycle', "'a'", "'b'")),
+            ('`needs` on a later message', lambda t: t.refuses(
+                'E_PARAMS', batch([bash('true', needs=['l'])], [bash('true', id='l')]), 'messages[0].ops[0].needs[0]')),
+            ('`after_any`: after these ended, however', batch([bash('sleep .05; touch f; false', id='a'), bash('cat f', after_any=['a'])]),
+             ops(failed('exit'), OK, state='failed')),
+            ("`cwd`: absolute, or relative to the batch's", batch([exec_('mkdir', 'd')], [bash('test $(basename $PWD) = d', cwd='./d'),
+                                                                                      bash('test $PWD = /', cwd='/')]), ops(OK, OK, OK)),
+            ("`env`: over the batch's", lambda t: t.says(bash('echo $A', env={'A': 'op'}), b'op\n', env={'A': 'batch'})),
+            ('`timeout`: 0 = none', batch([bash('sleep .05', timeout=0)]), ops(OK)),
+            ('`timeout`: fractions, units', batch([bash('exec sleep 60', timeout=.1), bash('exec sleep 60', timeout='150ms'),
+                                                   bash('exec sleep 60', timeout='0.1s'), bash('true', timeout='1h30m'),
+                                                   bash('true', timeout='2d'), bash('true', timeout=120000)]),
+             ops(*[failed('timeout', exit=None)] * 3, OK, OK, OK, state='failed')),
+            ('`timeout`: what is no duration', lambda t: [
+                t.refuses('E_PARAMS', batch([bash('true', timeout=d)]), 'messages[0].ops[0].timeout')
+                for d in (-1, '', '5 parsecs', '1m 5s', '-5s', 'm', '1h30', True, [], '1e3s')]),
+            ('`retries`: extra tries', batch([bash('echo x >> n; test $(wc -l < n) = 3', retries=5, retry_delay=0)]),
+             ops(dict(OK, attempts=3))),
+            ('`retry_delay`: default 1 s', retry_delay),
+            ('`ok_exits`: default `[0]`', batch([bash('exit 3', ok_exits=[3, 4]), bash('exit 0', ok_exits=[3])]),
+             ops(dict(OK, exit=3), failed('exit', exit=0), state='failed')),
+            ('`optional`: its failure does not fail the message', batch([bash('false', optional=True)], [bash('true')]), ops(failed('exit'), OK)),
+            ('`weight`: more than the pool has takes it whole', batch([bash('mkdir l && sleep .02 && rmdir l', weight=60000)] * 3),
+             ops(OK, OK, OK)),
+            ('`exclusive`: runs alone in its run', batch([bash('mkdir l && sleep .02 && rmdir l', exclusive=True)] * 3), ops(OK, OK, OK)),
+            ('`independent`, `external`, `reads`, `writes`: hints', batch([
+                bash('true', independent=True, external=True, reads=['a'], writes=['/b'])]), ops(OK)),
+            ('`detach`: leave children running', detach),
+            ('`output_cap` of an op', batch([bash('seq 30000', output_cap=20000)]), ops({'dropped_bytes': lambda n: n > 0})),
+            ('`todo`: id of the item it drives', drives),
+            ('`todo`: neither in the list nor set', lambda t: t.refuses('E_PARAMS', batch([bash('true', todo='ghost')]), 'todo', 'ghost')),
+            ('`description`, `meta`: kept', batch([bash('true', description='d', meta=nested(8))]), ops(OK)),
+            ('`meta` of an op nests at most 8 deep', lambda t: t.refuses(
+                'E_LIMIT', batch([bash('true', meta=nested(9))]), 'messages[0].ops[0].meta')),
+            ('unknown keys are refused, naming the key', lambda t: [
+                t.refuses('E_PARAMS', b, where) for b, where in (
+                    (batch([bash('true')], nmae=''), 'nmae'), (batch(message(bash('true'), alwyas=True)), 'messages[0].alwyas'),
+                    (batch([bash('true')], [bash('true'), bash('true', retry=1)]), 'messages[1].ops[1].retry'),
+                    (batch([bash('true', path='x')]), 'messages[0].ops[0].path'))]),
+            ('A nil value counts as absent everywhere', batch([bash('true', id=None, needs=None, timeout=None)], name=None, key=None), ops(OK)),
+            ('a wrong type names its path', lambda t: [
+                t.refuses('E_PARAMS', batch([bash('true')], [bash('true', **{k: v})]), 'messages[1].ops[0].' + k)
+                for k, v in (('cwd', 1), ('env', [1]), ('retries', 'x'), ('retries', True), ('ok_exits', [256]), ('weight', 0),
+                             ('weight', 1.5), ('optional', 'yes'), ('stdin', 5), ('pty', 1), ('reads', 'a'), ('todo', 1))]),
+        )
+
+    def test_at_most_1_048_576_ops(self):
+        # One array of ops over a few messages: 4 bytes an op is the least a frame can hold them in.
+        op = {'kind': 'bash', 'command': ''}
+        self.here = self.box.path()
+        b = {'cwd': self.here, 'messages': [{'ops': [op] * 1048576}, {'ops': [op]}]}
+        self.refused('E_LIMIT', 'batch.check', {'batch': b}, 'messages[1].ops')
+
+
+# --- Kinds -----------------------------------------------------------------------------------------------------------
+
+def limit(t):
+    path = os.path.join(t.here, 'huge')
+    with open(path, 'wb') as f:
+        f.truncate((256 << 20) + 1)
+    match(ops(failed('limit', error=lambda e: '256 MiB' in e), state='failed'), t.run_(batch([edit('huge', 'a', 'b')])))
+    os.unlink(path)
+
+
+class Kinds(Table):
+    def test_keys(self):
+        self.go(
+            ('`bash`, `command`: as bash -c command', lambda t: t.says(bash('echo {a,b} $0'), b'a b bash\n')),
+            ('`shell` names another', lambda t: t.says(bash('echo ${BASH_VERSION-none}', shell='/bin/dash'), b'none\n')),
+            ('`stdin`: bytes', lambda t: t.says(bash('cat', stdin=b'\0\xff'), b'\0\xff')),
+            ('`stdin`: `{file: path}`', lambda t: (t.file('in', 'abc'), t.says(exec_('cat', stdin={'file': 'in'}), b'abc'))),
+            ('`pty`: a terminal', batch([bash('test -t 0 -a -t 1 -a -t 2', pty=True), exec_('sh', '-c', 'tty', pty=True)]), ops(OK, OK)),
+            ('`exec`, `argv`: argv without a shell', lambda t: t.says(exec_('printf', '%s|', '$x', '*', ''), b'$x|*||')),
+            ('`write`, `path`, `content`: makes parent folders', lambda t: (
+                match(ops(OK), t.run_(batch([write('a/b/f', 'x')]))), t.assertEqual(t.file('a/b/f'), 'x'))),
+            ('`mode` is a str of octal digits', batch([write('f', '', mode='4751')], [bash('test $(stat -c %a f) = 4751')]), ops(OK, OK)),
+            ('`write` keeps the mode of the file it replaces', batch([bash('touch f; chmod 640 f')], [write('f', 'x')], [bash('test $(stat -c %a f) = 640')]),
+             ops(OK, OK, OK)),
+            ('`create_only`', batch([write('f', 'x', create_only=True)], [write('f', 'y', create_only=True)]), ops(OK, failed('conflict'), state='failed')),
+            ('`create_only`: done again, it sees its own content and is content', batch(
+                [write('f', 'x', create_only=True)], [write('f', 'x', create_only=True)]), ops(OK, OK)),
+            ('`expect` is the SHA-256 of what it replaces', batch(
+                [write('f', 'x')], [write('f', 'y', expect=sha('x'))], [write('f', 'z', expect=sha('x'))]), ops(OK, OK, failed('conflict'), state='failed')),
+            ('`expect` (absent: `conflict`), and nothing is made', lambda t: (
+                match(ops(failed('conflict'), state='failed'), t.run_(batch([write('d/f', 'y', expect=sha('x'))]))),
+                t.assertEqual(os.listdir(t.here), []))),
+            ('`append`', batch([write('f', 'a')], [write('f', 'b', append=True)], [bash('test $(cat f) = ab')]), ops(OK, OK, OK)),
+            ('`write`: only regular or absent files (else `io`)', batch([write('/dev/null', 'x')], [write('/', 'x')], on_failure='continue'),
+             ops(failed('io'), failed('io'), state='failed')),
+            ('`write`: follows a final symlink', batch([bash('ln -s to link')], [write('link', 'x')], [bash('test -L link && cat to')]), ops(OK, OK, OK)),
+            ('`edit`, `old`, `new`: replaces exactly one occurrence', batch(
+                [write('f', 'aXbX')], [edit('f', 'X', '')], [bash('true')], on_failure='continue'), ops(OK, failed('conflict'), OK, state='failed')),
+            ('`edit`: none: `conflict`', batch([write('f', '')], [edit('f', 'X', '')]), ops(OK, failed('conflict'), state='failed')),
+            ('`all`: every one', batch([write('f', 'aXbX')], [edit('f', 'X', 'Y', all=True)], [bash('test $(cat f) = aYbY')]), ops(OK, OK, OK)),
+            ('`limit`: a file too large for `edit`', limit),
+            ("`read`, `offset`, `limit`: the bytes become the op's stdout", lambda t: (
+                t.file('f', '0123456789'), t.says(read('f', offset=2, limit=3), b'234'))),
+            ('`todos`: `replace` or `merge`, `mode`, `list`', lambda t: (
+                match(ops(OK), t.run_(batch([todos({'id': 'a', 'content': 'A'}, list='kinds')]))),
+                match(ops(OK), t.run_(batch([todos({'id': 'b', 'content': 'B'}, list='kinds', mode='merge')]))),
+                match([{'id': 'a'}, {'id': 'b'}], t.box.call('todo.list', list='kinds')['todos']))),
+            ('`kind` is required and one of these', lambda t: (
+                t.refuses('E_PARAMS', batch([{'command': 'true'}]), 'messages[0].ops[0].kind'),
+                t.refuses('E_PARAMS', batch([{'kind': 'perl'}]), 'messages[0].ops[0].kind', 'perl'))),
+        )
+
+
+# --- Order -----------------------------------------------------------------------------------------------------------
+
+def serial_cancel(t):
+    t.gate()
+    run = t.submit(batch([bash(WAITING), bash('touch two'), bash('touch three'), bash('touch four')], order='serial'))
+    t.began()
+    t.box.call('run.cancel', run=run, op=3)
+    t.open()
+    t.end(run, ops(OK, OK, CANCELLED, SKIPPED, state='failed'))
+
+
+class Order(Table):
+    def test_sentences(self):
+        self.go(
+            ('todos, then files, then all others', batch([bash('cat new', todo='t'), write('new', 'x'), todos({'id': 't', 'content': 'T'})], list='order'),
+             ops(OK, OK, OK)),
+            ('an op with needs waits for those', batch([write('f', 'b', needs=['a']), bash('sleep .05', id='a'), bash('test ! -e f')]), ops(OK, OK, OK)),
+            ('two file-changing ops on one file: refused', lambda t: t.refuses(
+                'E_CONFLICT', batch([write('f', 'a'), read('f'), edit('./x/../f', 'a', 'b')]), 'messages[0].ops[2].path', 'messages[0].ops[0]')),
+            ('a file and a folder above it: refused', lambda t: (
+                t.refuses('E_CONFLICT', batch([write('d', 'a'), write('d//e/f', 'b')]), 'messages[0].ops[1].path'),
+                t.refuses('E_CONFLICT', batch([write('d/e/f', 'a'), write(t.here + '/d/', 'b')]), 'messages[0].ops[1].path'))),
+            ('unless one needs the other', batch([write('f', 'a', id='a'), edit('f', 'a', 'b', needs=['a'])]), ops(OK, OK)),
+            ('names that only begin alike are no conflict', batch([write('f', 'a'), write('f.x', 'a'), write('fx/y', 'a')]), ops(OK, OK, OK)),
+            ('serial: everything in the order written', batch([write('f', 'a'), bash('cp f g'), write('f', 'b'), bash('test $(cat g f | tr -d "\\n") = ab')], order='serial'),
+             ops(OK, OK, OK, OK)),
+            ('serial: after a failure nothing later does', batch([bash('false'), write('f', ''), bash('true')], order='serial'),
+             ops(failed('exit'), SKIPPED, SKIPPED, state='failed')),
+            ('serial: unless on_failure continue', batch([bash('false'), bash('true')], order='serial', on_failure='continue'),
+             ops(failed('exit'), OK, state='failed')),
+            ('serial: an op that is cancelled ahead of its turn ends what comes after it, not what comes before', serial_cancel),
+        )
+
+
+# --- States ----------------------------------------------------------------------------------------------------------
+
+def restart_failed(t):
+    run = t.run_(batch([bash('echo a >> f', id='a'), bash('test -e there')], [bash('true')], name='again'))
+    match(ops(OK, failed('exit'), SKIPPED, state='failed'), run)
+    t.file('there', '')
+    again = t.box.call('run.restart', run=run['run'], failed=True)['run']
+    t.end(again, ops({'state': 'succeeded', 'cause': 'reused'}, OK, OK, origin=run['run'], name='again'))
+    t.assertEqual(t.file('f'), 'a\n')
+    once_more = t.box.call('run.restart', run=run['run'])['run']
+    t.end(once_more, ops(OK, OK, OK, origin=run['run']))
+
+
+def states_of_an_op(t):
+    t.gate()
+    t.box.call('group.set', group='states', slots=1)
+    run = t.submit(batch([bash(WAITING, id='a'), bash('true'), bash('true', needs=['a'])]), group='states')
+    t.began()
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'running', 'running')
+    match({'state': 'running', 'ops': [{'state': 'running', 'pid': lambda p: p > 1}, {'state': 'ready'}, {'state': 'waiting'}]}, t.box.get(run))
+    t.open()
+    t.end(run, ops(OK, OK, OK))
+
+
+def lost(t):
+    run = t.submit(batch([bash('touch began; exec sleep 60')]))
+    t.began()
+    spawner = t.box.spawner_pid()
+    pid = t.box.get(run)['ops'][0]['pid']
+    t.box.kill_daemon()
+    os.kill(spawner, 9)
+    os.kill(pid, 9)
+    until(lambda: not alive(spawner) and not alive(pid), 'the end of all who could know')
+    t.box.start()
+    t.end(run, ops({'state': 'interrupted', 'cause': 'lost', 'exit': None}, state='interrupted'))
+
+
+class States(Table):
+    def test_sentences(self):
+        self.go(
+            ('op: `waiting`, `ready`, `running`', states_of_an_op),
+            ('run: `queued`, `running`, `paused`, `succeeded`', lambda t: (held(t), needs_runs_again(t))),
+            ('cause `exit`: not in `ok_exits`', batch([bash('exit 7')]), ops(failed('exit', exit=7), state='failed')),
+            ('cause `signal`', batch([bash('kill -SEGV $$')]), ops(failed('signal', exit=None, signal='SIGSEGV'), state='failed')),
+            ('cause `timeout`: exit is nil', batch([bash('trap "exit 3" TERM; sleep 60 & wait', timeout=.2)]), ops(failed('timeout', exit=None), state='failed')),
+            ("cause `start`: nothing was executed; bash's own 127 is an `exit`", batch(
+                [exec_('./no'), bash('true', cwd='no'), bash('true', shell='no'), bash('./no')]),
+             ops(failed('start', exit=None), failed('start'), failed('start'), failed('exit', exit=127), state='failed')),
+            ('cause `conflict`, `io`', batch([write('f', '')], [edit('f', 'x', 'y'), read('no')]), ops(OK, failed('conflict'), failed('io'), state='failed')),
+            ('cause `dependency`', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
+            ('cause `reused`: restart --failed takes over what succeeded; a new run with `origin`', restart_failed),
+            ('`cancelled` before `interrupted` before `failed`', lambda t: cancelled_after_failure(t)),
+            ('`failed` also under continue', batch([bash('false')], [bash('true')], on_failure='continue'), {'state': 'failed'}),
+            ('`failed` if an op was cancelled', lambda t: cancelled_op(t, {}, 'failed')),
+            ('`succeeded` if only an optional one was', lambda t: cancelled_op(t, {'optional': True}, 'succeeded')),
+            ('what its own `always` message failed is not forgotten', batch([bash('true')], message(bash('false'), always=True)), {'state': 'failed'}),
+            ('`interrupted`/`lost` only where nobody can know', lost),
+        )
+
+
+def needs_runs_again(t):
+    os.mkdir(t.here + '/again')
+    t.here += '/again'
+    needs_runs(t)
+
+
+def cancelled_after_failure(t):
+    run = t.submit(batch([bash('touch began; false'), bash('exec sleep 60')]))
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'failed', 'a failure')
+    t.box.call('run.cancel', run=run)
+    t.end(run, ops(failed('exit'), CANCELLED, state='cancelled'))
+
+
+def cancelled_op(t, keys, state):
+    run = t.submit(batch([bash('touch began; exec sleep 60', **keys)]))
+    t.began()
+    t.box.call('run.cancel', run=run, op=1)
+    t.end(run, ops(CANCELLED, state=state))
+
+
+# --- Processes and Output --------------------------------------------------------------------------------------------
+
+LEAVES = '(setsid sleep 60 > /dev/null 2>&1 & echo $! > pid%s)'
+
+
+def lingering_by_id(t):
+    # More than one op at a time, each with an id: what they leave is known as theirs.
+    run = t.run_(batch([bash((LEAVES % i) + '; sleep .2', id='op%d' % i) for i in range(4)]))
+    match(ops(*[dict(OK, lingering=1)] * 4), run)
+    assert not any(alive(int(t.file('pid%d' % i))) for i in range(4))
+
+
+def holds_the_pipe(t):
+    run = t.run_(batch([bash('sleep 60 & echo $! > pid; echo said', id='a'), bash('kill -0 $(cat pid)', after_any=['a'])]))
+    match({'ops': [dict(OK, lingering=1), failed('exit', exit=1)]}, run)
+    t.assertEqual(t.box.output(run['run'], 1), b'said\n')
+
+
+def environment(t):
+    run = t.run_(batch([bash('true'), bash('echo $BATCHD_SOCKET $BATCHD_RUN $BATCHD_OP $BATCHD_ATTEMPT $BATCHD_LIST $PWD', id='me',
+                                           env={'BATCHD_RUN': 'lie', 'PWD': '/'})], list='l'))
+    t.assertEqual(t.box.output(run['run'], 2).decode().split(), [t.box.socket, str(run['run']), '2', '1', 'l', t.here])
+
+
+def tree_is_ended(t):
+    run = t.submit(batch([bash('trap "" TERM; sleep 60 & echo $! > a; setsid sleep 60 & echo $! > b; touch began; while :; do sleep .05; done')]))
+    t.began()
+    t.box.call('run.cancel', run=run, grace='300ms')
+    t.end(run, ops(dict(CANCELLED), state='cancelled'))
+    got = t.box.get(run)['ops'][0]
+    assert got['duration_ms'] >= 300 and not alive(int(t.file('a'))) and not alive(int(t.file('b'))), got
+
+
+class Processes(Table):
+    def test_sentences(self):
+        self.go(
+            ('stdin is /dev/null unless given', lambda t: t.says(exec_('readlink', '/proc/self/fd/0'), b'/dev/null\n')),
+            ('each op is its own session and process group', lambda t: t.says(
+                bash('read -r p _ _ _ pg s _ < /proc/self/stat; test $p = $pg -a $p = $s && echo yes'), b'yes\n')),
+            ('it has descriptors 0 to 2 only', lambda t: t.says(bash('echo /proc/self/fd/*'), b'/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n')),
+            ('signals are blocked and ignored for none', lambda t: t.says(
+                exec_('grep', '-Ec', '^Sig(Blk|Ign):.0+$', '/proc/self/status'), b'2\n')),
+            ('stopping is TERM, a grace time, KILL, for the whole tree', tree_is_ended),
+            ('a child that holds its pipe does not keep the op open; only then what waits for it starts', holds_the_pipe),
+            ('what still lives is counted in `lingering` and ended', lingering_by_id),
+            ("a program without a slash is looked up in the op's PATH", lambda t: (
+                t.file('own', '#!/bin/sh\necho own\n'), os.chmod(t.here + '/own', 0o755), t.says(exec_('own', env={'PATH': t.here}), b'own\n'))),
+            ('`BATCHD_SOCKET`, `BATCHD_RUN`, `BATCHD_OP`, `BATCHD_ATTEMPT`, `BATCHD_LIST`, and `PWD` = cwd', environment),
+            ('a run submitted from inside an op has it as `parent`', lambda t: (
+                match(ops(OK), t.run_(batch([bash('batchctl submit -w -e true > id 2> /dev/null', id='x')]))),
+                match({'parent': lambda p: p and p < int(t.file('id'))}, t.box.get(int(t.file('id')))))),
+            ('stdout and stderr are kept apart, byte-exact', lambda t: match(ops(
+                {'stdout_bytes': 3, 'stderr_bytes': 2}), t.run_(batch([bash(r"printf '\0\377x'; printf ab >&2")])))),
+        )
+
+    def test_signals_that_batchd_itself_was_started_without(self):
+        # As under nohup(1) and by careless parents: what ops get is the default all the same.
+        import signal
+        self.box.stop_quietly()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+        hup, usr2 = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        try:
+            self.box.start()
+        finally:
+            signal.signal(signal.SIGHUP, hup), signal.signal(signal.SIGUSR2, usr2)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.here = self.box.work
+        self.says(exec_('grep', '-Ec', '^Sig(Blk|Ign):.0+$', '/proc/self/status'), b'2\n')
+
+
+class Whole(unittest.TestCase):
+    NAMES = '''messages cwd env_base env name key on_failure order group priority jobs timeout needs_runs after_any_runs held not_before
+        list output_cap umask meta ops always id needs after_any retries retry_delay ok_exits optional weight exclusive independent external
+        reads writes detach todo description bash command stdin shell pty exec argv write path content mode create_only expect append edit
+        old new all read offset limit todos kind queued running paused succeeded failed cancelled interrupted waiting ready exit signal
+        timeout start conflict io dependency reused lost lingering BATCHD_SOCKET BATCHD_RUN BATCHD_OP BATCHD_ATTEMPT BATCHD_LIST PWD
+        parent origin order_used'''.split()
+
+    def test_every_name_has_a_row(self):
+        with open(__file__) as f:
+            said = set(re.findall(r'`([A-Za-z_]+)`', f.read()))
+        self.assertEqual([n for n in self.NAMES if n not in said], [])
+
+
+if __name__ == '__main__':
+    unittest.main()

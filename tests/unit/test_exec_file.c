@@ -534,8 +534,8 @@ START_TEST(test_edit_missing)
 	memset(many, 'a', 4096);
 	memset(with, 'b', (1 << 20) - 1);
 	put("f", many, 0644);
-	ck_assert_int_eq(edit_text("f", "a", with, true), CAUSE_IO);
-	check_error("file too large");
+	ck_assert_int_eq(edit_text("f", "a", with, true), CAUSE_LIMIT);
+	check_error("too large to edit");
 	check_file("f", many);
 	free(many);
 	free(with);

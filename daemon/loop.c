@@ -419,9 +419,13 @@ static void make_reloader(struct batchd *b, const struct batchd_options *o)
 	b->reloader = reloader_new(&rc);
 }
 
+/* The programs may have been replaced as well as the file: the spawner, which outlives us, sees to its
+ * own. */
 static void on_reload(void *arg, rpc_reloaded_fn done, void *done_arg)
 {
-	reloader_ask(((struct batchd *)arg)->reloader, done, done_arg);
+	struct batchd *b = arg;
+	exec_local_renew(b->local);
+	reloader_ask(b->reloader, done, done_arg);
 }
 
 static void on_hangup(evutil_socket_t signal, short what, void *arg)
@@ -430,7 +434,7 @@ static void on_hangup(evutil_socket_t signal, short what, void *arg)
 	(void)signal;
 	(void)what;
 	if (b->reloader)
-		reloader_ask(b->reloader, NULL, NULL);
+		on_reload(b, NULL, NULL);
 }
 
 /* --- stopping --- */

@@ -338,9 +338,9 @@ class Box:
 
     # --- batchctl
 
-    def ctl(self, *args, input=None, cwd=None, env=None, timeout=PATIENCE, check=None, bare=False):
+    def ctl(self, *args, input=None, cwd=None, env=None, timeout=PATIENCE, check=None, bare=False, program=BATCHCTL):
         """Runs batchctl to its end. `check`: the status it must end with. `bare`: without --socket in the environment."""
-        argv = [BATCHCTL, *[a if isinstance(a, bytes) else str(a) for a in args]]
+        argv = [program, *[a if isinstance(a, bytes) else str(a) for a in args]]
         e = self.env()
         if not bare:
             e['BATCHD_SOCKET'] = self.socket

@@ -3,9 +3,9 @@ found again wherever its next batchd listens."""
 import os
 import shutil
 import signal
-import unittest
+import subprocess
 
-from harness import BATCHD, SPAWNER, Case, alive, bash, batch, process_name, until
+from harness import BATCHCTL, BATCHD, SPAWNER, Case, Rpc, alive, bash, batch, command_line, proc_stat, until
 
 
 class Moved(Case):
@@ -66,6 +66,88 @@ class Moved(Case):
         b.wait(run)
         self.match({'ops': [{'state': 'failed', 'exit': 9, 'attempts': 1}]}, b.get(run))
         self.assertEqual(b.output(run, 1), b'done\n')
+
+
+class Copied(Case):
+    """A copy of a state folder is another state folder."""
+
+    def test_it_leaves_the_ops_of_the_original_alone(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo ran >> ran; read x < gate; exit 3')]))
+        until(lambda: b.exists('ran'), 'the start of the op')
+        copy = os.path.join(b.dir, 'home', 'copy')
+        shutil.copytree(b.state, copy)
+        other = os.path.join(b.runtime, 'other', 'socket')
+        daemon = subprocess.Popen([BATCHD, '--foreground', '--socket', other, '--state-dir', copy], env=b.env(), cwd=b.dir,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: os.path.exists(other), 'the daemon of the copy')
+        with Rpc(other) as r:
+            self.match({'state': 'interrupted'}, r.call('run.wait', run=run, timeout_ms=20000))
+            r.call('daemon.stop')
+        self.assertEqual(daemon.wait(20), 0)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'failed', 'ops': [{'exit': 3, 'attempts': 1}]}, b.get(run))
+        self.assertEqual(b.text('ran'), 'ran\n')
+
+
+class Replaced(Case):
+    """New programs are installed over those that run, without systemd."""
+    daemon = False
+
+    def setUp(self):
+        super().setUp()
+        self.bin = os.path.join(self.box.dir, 'bin')
+        os.mkdir(self.bin)
+        for program in (BATCHD, BATCHCTL, SPAWNER):
+            shutil.copy2(program, self.bin)
+
+    def ctl(self, *args, **keys):
+        return self.box.ctl(*args, env={'PATH': self.bin + ':/usr/bin:/bin'}, program=os.path.join(self.bin, 'batchctl'), **keys)
+
+    def replace(self, name):
+        path = os.path.join(self.bin, name)
+        shutil.copy2(path, path + '.new')
+        os.rename(path + '.new', path)
+
+    def is_old(self, pid):
+        return os.readlink('/proc/%d/exe' % pid).endswith(' (deleted)')
+
+    def test_reload_and_stop_upgrade_both_under_a_running_op(self):
+        b = self.box
+        run = int(self.ctl('submit', '-e', 'i=0; while [ ! -e go ]; do i=$((i+1)); echo $i; sleep .005; done; echo $i > count; exit 3',
+                           check=0).text)
+        until(lambda: b.get(run)['ops'][0]['stdout_bytes'] > 0, 'output')
+        daemon, spawner, pid = b.call('daemon.status')['pid'], b.spawner_pid(), b.get(run)['ops'][0]['pid']
+        for _ in range(2):
+            for name in ('batchd', 'batchctl', 'batchd-spawner'):
+                self.replace(name)
+            self.assertTrue(self.is_old(spawner) and self.is_old(daemon))
+            self.ctl('daemon', 'reload', check=0)
+            until(lambda: not self.is_old(spawner), 'the new program of the spawner')
+            b.disconnect()
+            self.ctl('daemon', 'stop', check=0)
+            until(lambda: not alive(daemon), 'the end of the old batchd')
+            self.ctl('daemon', 'start', check=0)
+            daemon = b.call('daemon.status')['pid']
+            self.assertFalse(self.is_old(daemon))
+            self.assertEqual(b.call('daemon.status')['spawner_pid'], spawner)
+            size = b.get(run)['ops'][0]['stdout_bytes']
+            until(lambda: b.get(run)['ops'][0]['stdout_bytes'] > size, 'more output')
+        b.put('go')
+        b.wait(run)
+        self.match({'state': 'failed', 'ops': [{'state': 'failed', 'cause': 'exit', 'exit': 3, 'pid': pid, 'attempts': 1}]}, b.get(run))
+        self.assertEqual(b.output(run, 1), b''.join(b'%d\n' % (i + 1) for i in range(int(b.text('count')))))
+
+    def test_a_reload_with_nothing_new_leaves_the_spawner_as_it_is(self):
+        b = self.box
+        self.ctl('daemon', 'start', check=0)
+        begun = proc_stat(b.spawner_pid())
+        self.ctl('daemon', 'reload', check=0)
+        self.assertEqual(b.spawner_pid() and proc_stat(b.spawner_pid())[2], begun[2])
+        self.assertNotIn(b'--handover', command_line(b.spawner_pid()))
 
 
 class Swept(Case):

@@ -4,6 +4,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/lend.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/store/keep.h"
 #include "daemon/store/sql_read.h"
@@ -148,6 +149,9 @@ static void restart_go(void *arg)
 				   .reused = j->reused.len ? buf_slice(&j->reused) : SLICE_NONE,
 				   .done = restart_submitted,
 				   .arg = j };
+	struct rpc_conn *c = rpc_conn_of(j->call);
+	if (c)
+		conn_parent(c, &s.parent, &s.parent_op);
 	engine_submit(j->call->s->config.engine, &s, &j->warnings);
 }
 

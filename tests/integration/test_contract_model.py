@@ -609,6 +609,10 @@ class Processes(Table):
             ('a run submitted from inside an op has it as `parent`', lambda t: (
                 match(ops(OK), t.run_(batch([bash('batchctl submit -w -e true > id 2> /dev/null', id='x')]))),
                 match({'parent': lambda p: p and p < int(t.file('id'))}, t.box.get(int(t.file('id')))))),
+            ('a run restarted from inside an op has it as `parent` too', lambda t: (
+                match(ops(OK), t.run_(batch([bash('id=$(batchctl submit -e true) && batchctl wait $id 2> /dev/null && '
+                                                  'batchctl rpc run.restart "{\\"run\\": $id}" > again')]))),
+                match({'parent': lambda p: p}, t.box.call('run.list', limit=1)['runs'][0]))),
             ('stdout and stderr are kept apart, byte-exact', lambda t: match(ops(
                 {'stdout_bytes': 3, 'stderr_bytes': 2}), t.run_(batch([bash(r"printf '\0\377x'; printf ab >&2")])))),
         )

@@ -358,6 +358,10 @@ class Upgrade(Systemd):
             m.systemctl('restart', SERVICE)
             self.assertTrue(m.runs_program_of(m.pid(SERVICE), 'bin/batchd'))
             self.grows(run)
+        # batchd's own reload sees to both: the file, and a spawner that was replaced.
+        m.replace('libexec/batchd/batchd-spawner')
+        m.systemctl('reload', SERVICE)
+        until(lambda: m.runs_program_of(spawner, 'libexec/batchd/batchd-spawner'), 'the new program')
         # Cgroups are as they were: what is started now has one, and what ran before can be told from it.
         self.assertRegex(m.cgroup(pid), r'/op-\d+\.\d+$')
         self.assertEqual(m.ctl('run', '--', 'sh', '-c', 'exit 7', status=7).stdout, '')

@@ -170,6 +170,7 @@ void engine_lend_end(struct engine *e, uint64_t run, uint32_t op, const void *ar
 	struct comeback *b = comeback_find(&e->back, arg);
 	if (b) {
 		b->fn = NULL; /* it has them, and need not be told */
+		b->arg = NULL;
 		return;
 	}
 	if (!o || o->lent == 0)

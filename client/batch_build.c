@@ -7,6 +7,7 @@
 #include "client/ctx.h"
 #include "client/json.h"
 #include "client/selectors.h"
+#include "client/term.h"
 #include "common/timeutil.h"
 #include "proto/pack.h"
 
@@ -109,14 +110,31 @@ static int build_json(struct build *b, const char *key, const json_t *value)
 	return EXIT_OK;
 }
 
+/* A terminal of its own is as large as ours: environ(7). */
+static void build_window(struct build *b)
+{
+	char text[2][16];
+	int size[2];
+	static const char *const names[] = { "COLUMNS", "LINES" };
+	term_size(STDOUT_FILENO, &size[0], &size[1]);
+	for (size_t i = 0; isatty(STDOUT_FILENO) && i < ARRAY_SIZE(names); i++) {
+		if (build_env_named(b->o, 0, names[i], strlen(names[i])))
+			continue;
+		snprintf(text[i], sizeof(text[i]), "%d", size[i]);
+		pk_kstr(&b->pk, names[i], slice_str(text[i]));
+	}
+}
+
 static int build_env(struct build *b)
 {
 	json_t *file = b->from->file ? json_object_get(b->from->file, "env") : NULL, *value;
 	const char *key;
-	if (!b->o->env.n)
+	if (!b->o->env.n && !b->o->pty)
 		return EXIT_OK;
 	pk_key(&b->pk, "env");
 	pk_map(&b->pk);
+	if (b->o->pty)
+		build_window(b);
 	json_object_foreach(file, key, value)
 	{
 		if (build_env_named(b->o, 0, key, strlen(key)))

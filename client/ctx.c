@@ -24,13 +24,15 @@
 #define RESET_WAIT_MS 3000 /* for what follows a daemon that was stopping */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 2000
+#define SAY_MAX 8192
 
 /* One line on stderr in one write, so that lines of several programs do not mix. */
 static void say(const struct ctx *c, const char *fmt, va_list ap)
 {
-	_cleanup_buf_ struct buf line = BUF_INIT;
+	_cleanup_buf_ struct buf line = BUF_INIT, text = BUF_INIT;
 	buf_addf(&line, "%s: ", c->command ? c->command : "batchctl");
-	buf_vaddf(&line, fmt, ap);
+	buf_vaddf(&text, fmt, ap);
+	text_one_line(&line, buf_slice(&text), SAY_MAX); /* names in it may hold anything */
 	buf_addc(&line, '\n');
 	if (fd_write_all(STDERR_FILENO, line.p, line.len) < 0)
 		return; /* nobody left to tell */

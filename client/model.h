@@ -52,6 +52,7 @@ struct op_view {
 	uint32_t attempt;	/* the one `streams` is about; 0: none yet */
 	int64_t printed[2];	/* stdout_bytes, stderr_bytes of the last try, as last heard */
 	struct op_stream streams[2];
+	bool told; /* its end was shown, by who shows each once */
 };
 
 struct message_view {

@@ -155,13 +155,26 @@ static void plain_end(struct progress *p, struct run_view *v, struct op_view *o)
 	progress_write(p, &b);
 }
 
+/* What there is to say of an op as it is now, once. */
+static void plain_op(struct progress *p, struct run_view *v, struct op_view *o)
+{
+	bool ended = view_ended(o->state) && o->state != VIEW_SKIPPED;
+	if (o->state == VIEW_RUNNING || ended)
+		plain_message(p, v, o);
+	if (ended && !o->told)
+		plain_end(p, v, o);
+	o->told = o->told || ended;
+}
+
 /* ---- the sink ---- */
 
 static void progress_snapshot(void *arg, struct run_view *v)
 {
 	struct progress *p = arg;
-	(void)v;
 	p->dirty = true;
+	/* Of a run that has just been submitted, ops may have ended before we could look. */
+	for (uint32_t i = 1; p->plain && p->fresh && i <= v->n_ops; i++)
+		plain_op(p, v, &v->ops[i - 1]);
 }
 
 static void progress_op(void *arg, struct run_view *v, struct op_view *o, enum view_state before)
@@ -169,12 +182,8 @@ static void progress_op(void *arg, struct run_view *v, struct op_view *o, enum v
 	struct progress *p = arg;
 	(void)before;
 	p->dirty = true;
-	if (!p->plain)
-		return;
-	if (o->state == VIEW_RUNNING || (view_ended(o->state) && o->state != VIEW_SKIPPED))
-		plain_message(p, v, o);
-	if (view_ended(o->state) && o->state != VIEW_SKIPPED)
-		plain_end(p, v, o);
+	if (p->plain)
+		plain_op(p, v, o);
 }
 
 static int progress_output(void *arg, struct run_view *v, struct op_view *o, int stream,
@@ -231,6 +240,19 @@ static int64_t progress_tick(void *arg)
 	return next;
 }
 
+/* The runs that have not ended go on without us. */
+static void progress_left(struct progress *p)
+{
+	for (int i = 0; i < p->f->n; i++) {
+		int64_t run = p->f->views[i].run;
+		if (!p->f->views[i].final.len)
+			note(p->c,
+			     "run %" PRId64 " goes on: `batchctl follow %" PRId64
+			     "` comes back to it, `batchctl cancel %" PRId64 "` ends it",
+			     run, run, run);
+	}
+}
+
 static int progress_signal(void *arg, int signal)
 {
 	struct progress *p = arg;
@@ -242,14 +264,7 @@ static int progress_signal(void *arg, int signal)
 		return EXIT_OK;
 	}
 	progress_clear(p);
-	for (int i = 0; i < p->f->n; i++) {
-		int64_t run = p->f->views[i].run;
-		if (!p->f->views[i].final.len)
-			note(p->c,
-			     "run %" PRId64 " goes on: `batchctl follow %" PRId64
-			     "` comes back to it, `batchctl cancel %" PRId64 "` ends it",
-			     run, run, run);
-	}
+	progress_left(p);
 	return EXIT_SIGNAL + signal;
 }
 
@@ -290,7 +305,7 @@ static int progress_end(struct ctx *c, struct follow *f)
 	return status ? status : follow_status(f);
 }
 
-int progress_follow(struct ctx *c, const int64_t *runs, int n, bool output)
+int progress_follow(struct ctx *c, const int64_t *runs, int n, bool fresh, bool output)
 {
 	_cleanup_close_ int signal_fd = signals_watch(0);
 	struct follow f = { .c = c, .n = n, .signal_fd = signal_fd };
@@ -299,12 +314,15 @@ int progress_follow(struct ctx *c, const int64_t *runs, int n, bool output)
 	for (int i = 0; i < n; i++)
 		f.views[i].run = runs[i];
 	progress_init(&p, c, &f, output);
+	p.fresh = fresh;
 	f.sink = output ? &progress_output_sink : &progress_sink;
 	f.arg = &p;
 	int status = follow_runs(&f);
 	progress_clear(&p);
 	if (status == EXIT_OK)
 		status = progress_end(c, &f);
+	else if (status == EXIT_NO_DAEMON)
+		progress_left(&p);
 	for (int i = 0; i < n; i++)
 		run_view_done(&f.views[i]);
 	free(f.views);

@@ -12,11 +12,10 @@ struct progress {
 	struct ctx *c;
 	struct follow *f;
 	struct lines lines; /* the ops' output, where it is shown */
-	const char *leave; /* said at ^C: "run 12 goes on: `batchctl follow 12`" is printed for each
-			      run */
-	bool live;	   /* redraw in place */
-	bool plain;	   /* a line for each end */
+	bool live;	    /* redraw in place */
+	bool plain;	    /* a line for each end */
 	bool dirty;
+	bool fresh;	    /* the runs were just submitted: their first ends are news as well */
 	int64_t painted_ms; /* when, time_mono_ms; 0: nothing is on the screen */
 	int *widths;	    /* of the lines on the screen */
 	int n_lines, cap_lines;
@@ -33,8 +32,8 @@ void progress_clear(struct progress *p);
 
 /*
  * What submit -w and follow do: follow the runs, show progress, then the reports (or under --json
- * the ended runs on stdout). The exit status.
+ * the ended runs on stdout). `fresh`: they were just submitted. The exit status.
  */
-int progress_follow(struct ctx *c, const int64_t *runs, int n, bool output);
+int progress_follow(struct ctx *c, const int64_t *runs, int n, bool fresh, bool output);
 
 #endif

@@ -279,7 +279,7 @@ static int verb_restart(struct ctx *c, void *options)
 	status = act_all(c, &a, o, &sel, ids);
 	for (size_t i = 0; i < sel.n && !status; i++)
 		note(c, "run %" PRId64 " restarted as run %" PRId64, sel.v[i].run, ids[i]);
-	return status || !o->wait ? status : progress_follow(c, ids, (int)sel.n, o->output);
+	return status || !o->wait ? status : progress_follow(c, ids, (int)sel.n, true, o->output);
 }
 
 const struct verb cmd_restart = {

@@ -253,6 +253,7 @@ const struct verb cmd_daemon = {
 	.name = "daemon",
 	.usage = "start|stop|status|reload",
 	.help = "the daemon itself",
+	.more = "  batchctl daemon status\n  batchctl daemon stop --drain\n",
 	.options_size = sizeof(struct daemon_options),
 	.subs = daemon_verbs,
 };

@@ -99,6 +99,7 @@ static const struct verb cmd_group_list = {
 	.name = "list",
 	.run = verb_group_list,
 	.help = "the pools, their slots and what they do",
+	.more = "  batchctl group list --json\n",
 	.options_size = sizeof(struct group_options),
 };
 
@@ -119,6 +120,7 @@ static const struct verb cmd_group_pause = {
 	.run = verb_group_pause,
 	.usage = "NAME",
 	.help = "start nothing more in a pool",
+	.more = "  batchctl group pause gpu\n",
 	.options_size = sizeof(struct group_options),
 	.min_args = 1,
 	.max_args = 1,
@@ -129,6 +131,7 @@ static const struct verb cmd_group_resume = {
 	.run = verb_group_resume,
 	.usage = "NAME",
 	.help = "let a pool go on",
+	.more = "  batchctl group resume gpu\n",
 	.options_size = sizeof(struct group_options),
 	.min_args = 1,
 	.max_args = 1,
@@ -141,6 +144,7 @@ const struct verb cmd_group = {
 	.name = "group",
 	.usage = "[list|set NAME -j N|pause NAME|resume NAME]",
 	.help = "the pools of slots runs share",
+	.more = "  batchctl group set gpu -j 2\n  batchctl group\n",
 	.options_size = sizeof(struct group_options),
 	.subs = group_verbs,
 };

@@ -80,5 +80,6 @@ const struct verb cmd_help = {
 	.run = verb_help,
 	.usage = "[VERB [SUB]]",
 	.help = "tell what a verb does",
+	.more = "  batchctl help submit\n  batchctl help group set\n",
 	.max_args = 2,
 };

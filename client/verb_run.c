@@ -42,7 +42,7 @@ static int verb_add(struct ctx *c, void *options)
 		status = submit_tell(c, run, existing);
 	if (status || !o->wait)
 		return status;
-	return progress_follow(c, &run, 1, o->output);
+	return progress_follow(c, &run, 1, true, o->output);
 }
 
 const struct verb cmd_add = {

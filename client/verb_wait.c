@@ -58,12 +58,12 @@ static void wait_params(const struct waiting *w, struct buf *b)
 	pk_end(&pk);
 }
 
-static int wait_left(const struct waiting *w, int signal)
+static int wait_left(const struct waiting *w, int status)
 {
 	for (size_t i = 0; i < w->sel->n; i++)
 		note(w->c, "run %" PRId64 " goes on: `batchctl wait %" PRId64 "`", w->sel->v[i].run,
 		     w->sel->v[i].run);
-	return EXIT_SIGNAL + signal;
+	return status;
 }
 
 /* One run.wait over as many connections as it takes. */
@@ -79,7 +79,7 @@ static int wait_reply(struct waiting *w, struct buf *ret)
 		do {
 			got = conn_next(w->c->conn, -1, &in);
 			if (got == CONN_SIGNAL && signals_ends(in.signal))
-				return wait_left(w, in.signal);
+				return wait_left(w, EXIT_SIGNAL + in.signal);
 		} while (got != CONN_CLOSED && !(got == CONN_REPLY && in.msgid == id));
 		if (got == CONN_REPLY && in.failed)
 			return fail_err(w->c, &in.error);
@@ -88,10 +88,8 @@ static int wait_reply(struct waiting *w, struct buf *ret)
 			return EXIT_OK;
 		}
 		int status = ctx_reconnect(w->c, w->signal_fd);
-		if (status > EXIT_SIGNAL)
-			return wait_left(w, status - EXIT_SIGNAL);
 		if (status)
-			return status;
+			return wait_left(w, status);
 	}
 }
 
@@ -255,7 +253,7 @@ static int verb_follow(struct ctx *c, void *options)
 	_cleanup_free_ int64_t *runs = xcalloc(sel.n + 1, sizeof(*runs));
 	for (size_t i = 0; i < sel.n; i++)
 		runs[i] = sel.v[i].run;
-	return progress_follow(c, runs, (int)sel.n, o->output);
+	return progress_follow(c, runs, (int)sel.n, false, o->output);
 }
 
 const struct verb cmd_follow = {

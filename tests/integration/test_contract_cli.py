@@ -14,7 +14,7 @@ import termios
 import time
 import unittest
 
-from harness import (BATCHCTL, BATCHD, ENDED, SLOW, SPAWNER, Case, Rpc, alive, bash, batch, descendants, expand, message, process_name,
+from harness import (BATCHCTL, BATCHD, ENDED, ROOT, SLOW, SPAWNER, Case, Rpc, alive, bash, batch, descendants, expand, message, process_name,
                      rows, until)
 
 
@@ -146,6 +146,29 @@ def help_of_every_verb(t):
         if verb not in ('group', 'todo', 'daemon'):      # their subs have them
             t.assertRegex(text, r'(?m)^ +(batchctl|run=|build=|sort|[a-z]+ .*\| *batchctl)', verb + ' has an example')
         t.assertEqual(t.ctl('help', verb, check=0, bare=True).text, text)
+
+
+def helps(t, *verb):
+    """(command, its help) of each verb and sub-verb."""
+    text = t.ctl(*verb, '--help', check=0, bare=True).text
+    if verb:
+        yield ' '.join(verb), text
+    head, _, listed = text.partition('verbs:\n' if not verb else ' ...:\n')
+    for name in re.findall(r'(?m)^  ([a-z]+)', listed.split('\n\n')[0]):
+        yield from helps(t, *verb, name)
+
+
+def man_page(t):
+    with open(os.path.join(ROOT, 'client', 'man', 'batchctl.1.scd')) as f:
+        man = f.read()
+    missing = [option for option in re.findall(r'(?m)^ .*?(--[a-z-]+)', t.ctl('--help', bare=True).text.split('options, ')[1])
+               if not re.search(r'\*%s\b' % option, man)]
+    for command, text in helps(t):
+        if not re.search(r'\*(\[?%s)\b' % {'todo list': 'todo', 'group list': 'group'}.get(command, command), man):
+            missing.append(command)
+        missing += ['%s %s' % (command, option) for option in re.findall(r'(?m)^ +(?:-\w, +)?(--[a-z-]+)', text.partition('\noptions:\n')[2])
+                    if not re.search(r'\*%s\b' % option, man)]
+    t.assertEqual(missing, [])
 
 
 def default_socket(t):
@@ -318,6 +341,7 @@ class Program(Cli):
     @rows(
         ('`--version` tells the version', lambda t: t.assertRegex(t.ctl('--version', check=0, bare=True).text, r'^batchctl \d+\.\d+\.\d+\n$')),
         ('`--help`, `help VERB` and `VERB --help` tell each verb, with an example', help_of_every_verb),
+        ('batchctl(1) names each verb and each option', man_page),
         ('`--socket PATH`, before or after the verb, wins over `BATCHD_SOCKET`; a relative one is from here', the_option_wins_over_the_environment),
         ('`--color auto|always|never`: auto is a terminal without `NO_COLOR`', colors),
         ('`-q` says nothing but errors', lambda t: (
@@ -987,7 +1011,7 @@ def rpc_rows(t):
     t.assertEqual(t.ctl('rpc', 'rpc.hello', check=0).json['server'], 'batchd')
     r = t.ctl('rpc', 'todo.write', '{"list": "l", "todos": [{"id": "a", "content": "A"}]}', check=0)
     t.assertEqual([i['id'] for i in r.json['todos']], ['a'])
-    t.assertEqual(t.ctl('rpc', 'run.list', '-', input='{"limit": 1}', check=0).json, {'runs': []})
+    t.match({'runs': []}, t.ctl('rpc', 'run.list', '-', input='{"limit": 1}', check=0).json)
     t.one_line(t.ctl('rpc', 'run.get', '{"run": 99}', check=2), 'E_NOT_FOUND')
     t.one_line(t.ctl('rpc', 'run.gte', check=2), 'E_METHOD', 'run.get')
     t.one_line(t.ctl('rpc', 'run.get', '{"run": ', check=2), 'params:1:')
@@ -1289,7 +1313,7 @@ def json_shapes(t):
     t.assertEqual(get('clean', '3'), {'forgotten': 1})
     t.assertEqual(get('clean'), {'forgotten': 4})
     t.assertEqual(get('clean'), {'forgotten': 0})
-    t.assertEqual(get('status'), {'runs': []})
+    t.match({'runs': []}, get('status'))
     t.assertEqual(get('group'), call('group.list'))
     g = get('group', 'set', 'x', '-j', '2')
     t.assertIn(g, call('group.list')['groups'])

@@ -72,6 +72,15 @@ struct foreground {
 	bool stdout_gone, cancelled;
 };
 
+/* Batchd went away before it could pass that on: it is sent when batchd is back. */
+static void foreground_keep(struct foreground *g, int signal)
+{
+	g->pending = signal;
+	note(g->c,
+	     "batchd is away: it gets the %s when batchd is back; a second one leaves the run",
+	     signals_name(signal));
+}
+
 static int foreground_send(struct foreground *g, int signal)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
@@ -83,9 +92,10 @@ static int foreground_send(struct foreground *g, int signal)
 		pk_kstr(&pk, "signal", slice_str(signals_name(signal)));
 	pk_end(&pk);
 	/* An op that is just ending cannot be signalled any more: its end is on its way. */
-	if (ctx_try(g->c, "run.cancel", &params, NULL, &e) > 0 && g->c->verbose)
-		return fail_err(g->c, &e);
-	return EXIT_OK;
+	int r = ctx_try(g->c, "run.cancel", &params, NULL, &e);
+	if (r < 0)
+		foreground_keep(g, signal ? signal : SIGTERM);
+	return r > 0 && g->c->verbose ? fail_err(g->c, &e) : EXIT_OK;
 }
 
 static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream,
@@ -133,10 +143,7 @@ static int foreground_away(struct foreground *g, int signal)
 {
 	if (g->pending || signal == SIGHUP)
 		return EXIT_SIGNAL + signal;
-	g->pending = signal;
-	note(g->c,
-	     "batchd is away: it gets the %s when batchd is back; a second one leaves the run",
-	     signals_name(signal));
+	foreground_keep(g, signal);
 	return EXIT_OK;
 }
 

@@ -231,14 +231,23 @@ void engine_stop_starting(struct engine *e)
 
 /* --- what happened --- */
 
-static struct live_run *find_attempt(struct engine *e, uint64_t token, uint32_t *ret_op)
+static bool find_op(struct engine *e, uint64_t token, struct live_run **ret_run, uint32_t *ret_op)
 {
 	struct live_run *r = live_find(e, token_run(token));
 	uint32_t op = token_op(token);
-	if (!r || op > r->plan->n_ops || r->ops[op - 1].attempts != token_attempt(token))
-		return NULL;
+	if (!r || op == 0 || op > r->plan->n_ops)
+		return false;
+	*ret_run = r;
 	*ret_op = op - 1;
-	return r;
+	return true;
+}
+
+static struct live_run *find_attempt(struct engine *e, uint64_t token, uint32_t *ret_op)
+{
+	struct live_run *r;
+	return find_op(e, token, &r, ret_op) && r->ops[*ret_op].attempts == token_attempt(token)
+		       ? r
+		       : NULL;
 }
 
 void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms)
@@ -373,12 +382,36 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 		flow_input(r, op, bad_input(r, op, &spec), cause);
 }
 
+/* The end of a try that was not stored before the next had begun, and then batchd ended. */
+static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_result *x)
+{
+	struct live_op *o = &r->ops[op], now = *o;
+	struct batch_op spec;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	plan_op_decode(r->plan, op, &spec);
+	o->error = NULL;
+	o->attempts = (uint16_t)token_attempt(x->token);
+	take_facts(o, x);
+	o->cause = (uint8_t)(x->lost ? CAUSE_LOST : result_cause(r, o, &spec, x));
+	live_fill_op(r, op, &text, &row);
+	row.state = x->lost ? OP_INTERRUPTED : OP_FAILED;
+	txn_attempt(turn_txn(r->e), &row);
+	free(o->error);
+	*o = now;
+}
+
 void engine_op_ended(struct engine *e, const struct exec_result *x)
 {
 	uint32_t op;
 	struct live_run *r = find_attempt(e, x->token, &op);
 	e->now_ms = time_mono_ms();
 	e->busy = false;
+	if (!r && find_op(e, x->token, &r, &op) && token_attempt(x->token) < r->ops[op].attempts) {
+		earlier_ended(r, op, x);
+		turn_post(e, POST_ACK, x->token, 0);
+		return;
+	}
 	if (!r || op_phase_ended(r->ops[op].phase)) {
 		e->ports.ack(e->ports.arg, x->token);
 		return;

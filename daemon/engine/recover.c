@@ -92,6 +92,10 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	struct live_op *o = &r->ops[op];
 	if (token_attempt(token) <= o->attempts && o->attempts > 0)
 		return false; /* an earlier try whose end is stored */
+	if (o->attempt) {     /* the try after it has begun: its end is only to be stored */
+		sched_release(r, op);
+		free(o->attempt);
+	}
 	o->attempts = (uint16_t)token_attempt(token);
 	o->phase = o->stop_cause ? PHASE_STOPPING : PHASE_RUNNING;
 	o->pid = pid;

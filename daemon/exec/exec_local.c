@@ -313,10 +313,11 @@ static void local_note(struct exec_local *x, const struct sw_report *r, int fds[
 	struct attempt *a = attempt_find(x, r->head.token);
 	if (!a)
 		a = attempt_new(x, r->head.token);
-	cleanup_closep(&a->fds[0]);
-	cleanup_closep(&a->fds[1]);
-	a->fds[0] = TAKE_FD(fds[0]);
-	a->fds[1] = TAKE_FD(fds[1]);
+	bool pipes = fds[0] >= 0; /* they come once: an end that follows brings none */
+	for (int i = 0; i < 2 && pipes; i++) {
+		cleanup_closep(&a->fds[i]);
+		a->fds[i] = TAKE_FD(fds[i]);
+	}
 	a->report = *r;
 	a->detach = r->flags & SW_START_DETACH;
 }
@@ -474,6 +475,14 @@ static void local_recover_one(struct exec_local *x, struct attempt *a, int64_t c
 		attempt_exited_later(x, a);
 }
 
+static int token_order(const void *a, const void *b)
+{
+	uint64_t x, y;
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return x < y ? -1 : x > y;
+}
+
 void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
 			int64_t (*cap_of)(void *arg, uint64_t token), void *arg)
 {
@@ -483,6 +492,8 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 		log_error("the spawner does not say what it runs: %s", strerror(-r));
 	x->recovering = false;
 	idmap_for(&x->attempts, slot) buf_add(&tokens, &slot->key, sizeof(slot->key));
+	if (tokens.len) /* the tries of an op in their order */
+		qsort(tokens.p, tokens.len / sizeof(uint64_t), sizeof(uint64_t), token_order);
 	for (size_t at = 0; at < tokens.len; at += sizeof(uint64_t)) {
 		struct exec_known k;
 		memcpy(&k.token, tokens.p + at, sizeof(k.token));

@@ -93,6 +93,14 @@ def command_line(pid):
         return []
 
 
+def strace_works():
+    try:
+        return subprocess.run(['strace', '-qq', '-f', '-o', '/dev/null', '-e', 'trace=getppid', 'true'], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 def until(condition, what='the condition', timeout=PATIENCE):
     """Waits for a condition that comes with no event; returns its value."""
     deadline = time.monotonic() + timeout
@@ -228,13 +236,13 @@ class Box:
 
     # --- the daemon
 
-    def start(self, *args, **env):
-        """Starts batchd --foreground and waits until it answers."""
+    def start(self, *args, under=(), **env):
+        """Starts batchd --foreground (`under` another program) and waits until it answers."""
         assert self.daemon is None or self.daemon.poll() is not None
         os.makedirs(os.path.dirname(self.socket), 0o700, exist_ok=True)
         with open(self.log, 'ab') as log:
             self.daemon = subprocess.Popen(
-                [BATCHD, '--foreground', '--socket', self.socket, '--state-dir', self.state, *args],
+                [*under, BATCHD, '--foreground', '--socket', self.socket, '--state-dir', self.state, *args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env(**env), cwd=self.dir)
         until(self.answers, 'batchd at %s (see its log)' % self.socket)
         return self

@@ -5,7 +5,7 @@ import threading
 import time
 import unittest
 
-from harness import SLOW, Case, Closed, RpcError, alive, bash, batch, proc_stat, todos, until, write
+from harness import strace_works, SLOW, Case, Closed, RpcError, alive, bash, batch, proc_stat, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
@@ -187,6 +187,24 @@ class KilledDaemon(Case):
         b.restart()
         b.wait(run)
         self.assertEqual(b.output(run, 1, 'stdout'), b''.join(b'%d\n' % i for i in range(1, 40001)))
+
+    @unittest.skipUnless(strace_works(), 'strace is not installed, or may not trace here')
+    def test_ops_that_end_while_the_next_daemon_asks_what_runs(self):
+        # Slowed down there, it hears of ops in one breath that they run and that they have ended.
+        b = self.box
+        run = b.submit(batch([bash('touch began; sleep %.2f; echo out; test $BATCHD_ATTEMPT = 2' % (i * .05), retries=1, retry_delay=0)
+                              for i in range(40)]), group='wide')
+        b.call('group.set', group='wide', slots=40)
+        self.began()
+        b.kill_daemon()
+        b.start(under=['strace', '-qq', '-o', '/dev/null', '-e', 'trace=recvmsg', '-e', 'inject=recvmsg:delay_enter=300000:when=1..3'])
+        b.wait(run)
+        got = b.get(run)
+        self.match({'state': 'succeeded', 'ops': [{'attempts': 2}] * 40}, got)
+        for op in got['ops']:
+            for attempt in (1, 2):
+                self.assertEqual(b.output(run, op['index'], attempt=attempt), b'out\n', (op['index'], attempt))
+        self.assertEqual([g['used'] for g in b.call('group.list')['groups'] if g['group'] == 'wide'], [0])
 
     def test_what_waits_goes_on(self):
         b = self.box

@@ -1,0 +1,102 @@
+"""
+Killed at every step: SIGKILL lands on batchd or on batchd-spawner as it enters its Nth system call of a kind, for N = 1, 2, 3, ...
+until the workload comes through without being hit; strace delivers it. After each the daemon is started again, what was not answered
+is sent again under the same key, and the history is checked.
+
+The steps grow by a half each by default; BATCHD_TEST_LONG=1 takes every single one (an hour).
+"""
+import os
+import signal
+import subprocess
+import unittest
+
+from harness import BATCHD, SPAWNER, Case, Closed, RpcError, alive, expand, rows, strace_works, until
+from history import History
+
+LONG = os.environ.get('BATCHD_TEST_LONG') == '1'
+RUNS = 2            # batches of a round
+STEPS_MAX = 2000
+
+
+def next_step(n):
+    return n + 1 if LONG else n + max(1, n // 2)
+
+
+@unittest.skipUnless(strace_works(), 'strace is not installed, or may not trace here')
+@expand
+class Killed(Case):
+    daemon = False
+
+    def start_traced(self, program, syscall, n):
+        """The two programs by hand, one of them under strace: each is to be hit alone."""
+        b = self.box
+        os.makedirs(os.path.dirname(b.socket), 0o700, exist_ok=True)
+        trace = ['strace', '-qq', '-f', '-o', '/dev/null', '-e', 'trace=' + syscall, '-e', 'inject=%s:signal=KILL:when=%d' % (syscall, n)]
+        spawner = [SPAWNER, '--socket', b.socket + '.spawner']
+        daemon = [BATCHD, '--foreground', '--socket', b.socket, '--state-dir', b.state]
+        if program == 'spawner':        # its children are not followed: strace without -f
+            trace.remove('-f')
+        with open(b.log, 'ab') as log:
+            def go(argv):
+                return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=b.env(), cwd=b.dir)
+            self.spawner = go((trace if program == 'spawner' else []) + spawner)
+            until(lambda: os.path.exists(b.socket + '.spawner') or self.spawner.poll() is not None, 'the spawner')
+            self.daemon_process = go((trace if program == 'batchd' else []) + daemon)
+
+    def work(self, history, first):
+        """Submits and waits; False when a connection ended under it."""
+        b = self.box
+        try:
+            until(lambda: self.daemon_process.poll() is not None or b.answers(), 'batchd')
+            with b.connect() as r:
+                for n in range(first, first + RUNS):
+                    run = history.submit(n, r)
+                for run in sorted(history.acked):
+                    r.call('run.wait', {'run': run, 'timeout_ms': 20000}, timeout=30)
+            return True
+        except (OSError, Closed, RpcError, TimeoutError):
+            return False
+
+    def hit(self):
+        """Was the traced program hit?"""
+        return any(p.poll() is not None and p.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+                   for p in (self.daemon_process, self.spawner))
+
+    def end(self):
+        """What is left of the round's programs ends by its pid: batchd as at a crash, the spawner by itself."""
+        b = self.box
+        b.disconnect()
+        if self.daemon_process.poll() is None:
+            self.daemon_process.kill()
+        self.daemon_process.wait()
+
+    @rows(
+        *[('batchd, as it enters %s' % s, 'batchd', s) for s in
+          ('pwrite64', 'fdatasync', 'sendmsg', 'recvmsg', 'splice', 'ftruncate', 'rename', 'unlink', 'accept4', 'epoll_wait')],
+        *[('the spawner, as it enters %s' % s, 'spawner', s) for s in
+          ('sendmsg', 'recvmsg', 'vfork', 'clone', 'wait4', 'waitid', 'pipe2', 'close', 'epoll_wait', 'poll')],
+    )
+    def at_every(self, program, syscall):
+        history, n, first, rounds = History(self.box), 1, 0, 0
+        while n < STEPS_MAX:
+            self.start_traced(program, syscall, n)
+            through = self.work(history, first)
+            hit = self.hit()
+            self.end()
+            self.box.start()
+            for k in range(first, first + RUNS):
+                history.submit(k, self.box.rpc)
+            history.settle()
+            lost = history.check(lost=program == 'spawner')
+            self.box.stop_quietly()
+            rounds += 1
+            first += RUNS
+            if through and not hit:
+                break
+            n = next_step(n)
+        self.assertLess(n, STEPS_MAX, 'never came through')
+        print('%s at %s: %d rounds, %d steps, %r' % (program, syscall, rounds, n, lost))
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -295,14 +295,19 @@ START_TEST(many_at_once)
 {
 	enum { N = 300 };
 	unsigned wrong = 0;
+	char gate[128], lines[N];
+	snprintf(gate, sizeof(gate), "%s/gate", w.dir);
+	ck_assert_int_eq(mkfifo(gate, 0600), 0);
+	_cleanup_close_ int fd = open(gate, O_RDWR | O_CLOEXEC);
 	for (uint32_t op = 1; op <= N; op++)
 		world_sh(&w, op,
-			 "echo $BATCHD_OP; " WAIT_FOR(
-				 "go") "echo $BATCHD_OP; exit $((BATCHD_OP % 250))",
+			 "echo $BATCHD_OP; read go < $DIR/gate; echo $BATCHD_OP; "
+			 "exit $((BATCHD_OP % 250))",
 			 false);
 	world_until(&w, w.seen[N - 1].out.len > 0);
 	again();
-	touch("go");
+	memset(lines, '\n', sizeof(lines));
+	ck_assert_int_eq(fd_write_all(fd, lines, sizeof(lines)), 0); /* one for each */
 	again();
 	world_until(&w, w.n_ended == N);
 	for (unsigned i = 0; i < N; i++) {

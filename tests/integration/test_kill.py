@@ -5,12 +5,13 @@ is sent again under the same key, and the history is checked.
 
 The steps grow by a half each by default; BATCHD_TEST_LONG=1 takes every single one (an hour).
 """
+import contextlib
 import os
 import signal
 import subprocess
 import unittest
 
-from harness import BATCHD, SPAWNER, Case, Closed, RpcError, alive, expand, rows, strace_works, until
+from harness import BATCHD, SPAWNER, Case, Closed, RpcError, alive, descendants, expand, rows, strace_works, until
 from history import History
 
 LONG = os.environ.get('BATCHD_TEST_LONG') == '1'
@@ -52,7 +53,8 @@ class Killed(Case):
                 for n in range(first, first + RUNS):
                     run = history.submit(n, r)
                 for run in sorted(history.acked):
-                    r.call('run.wait', {'run': run, 'timeout_ms': 20000}, timeout=30)
+                    ended = r.call('run.wait', {'run': run, 'timeout_ms': 20000}, timeout=30)
+                    self.assertFalse(ended['timed_out'], self.box.get(run))
             return True
         except (OSError, Closed, RpcError, TimeoutError):
             return False
@@ -66,9 +68,14 @@ class Killed(Case):
         """What is left of the round's programs ends by its pid: batchd as at a crash, the spawner by itself."""
         b = self.box
         b.disconnect()
+        programs = [self.daemon_process.pid] + descendants(self.daemon_process.pid)     # strace, and who it follows
         if self.daemon_process.poll() is None:
-            self.daemon_process.kill()
+            for pid in programs:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.daemon_process.wait()
+        for pid in programs:
+            until(lambda: not alive(pid), 'the end of batchd')
 
     @rows(
         *[('batchd, as it enters %s' % s, 'batchd', s) for s in

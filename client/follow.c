@@ -162,10 +162,12 @@ static void follow_attempt(struct follow *f, struct run_view *v, struct op_view 
 	o->attempt = attempt;
 }
 
-int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o)
+int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o, bool goes_on)
 {
 	follow_attempt(f, v, o, o->attempts);
 	int status = follow_streams(f, v, o);
+	if (status == FOLLOW_LOST && goes_on)
+		return EXIT_OK;
 	return status == FOLLOW_LOST
 		       ? fail(f->c, EXIT_NO_DAEMON, "batchd went away while output was read")
 		       : status;

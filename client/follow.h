@@ -50,8 +50,10 @@ struct follow {
 int follow_runs(struct follow *f) _must_check_;
 /* The exit status of ended runs: EXIT_OK when all succeeded, else EXIT_RUN. */
 int follow_status(const struct follow *f);
-/* Delivers what the op printed so far through the sink, from where it stands. An exit status. */
-int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o) _must_check_;
+/* Delivers what the op printed so far through the sink, from where it stands. An exit status.
+ * `goes_on`: follow_runs comes next, and fetches what a lost connection left out. */
+int follow_catch_up(struct follow *f, struct run_view *v, struct op_view *o,
+		    bool goes_on) _must_check_;
 /* Fills the view of an ended run once more, over as many connections as it takes: events need not
  * carry all of an end. An exit status. */
 int follow_settle(struct follow *f, struct run_view *v) _must_check_;

@@ -158,7 +158,7 @@ static int log_now(struct logging *l, struct run_view *v, const char *op)
 		int status = log_seek(l, v, o);
 		if (status == EXIT_OK &&
 		    (o->printed[0] || o->printed[1] || o->state == VIEW_RUNNING))
-			status = follow_catch_up(l->f, v, o);
+			status = follow_catch_up(l->f, v, o, l->o->follow);
 		if (status)
 			return status;
 		if (!l->o->follow || view_ended(o->state))

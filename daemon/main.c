@@ -276,6 +276,35 @@ static int check_state(const struct options *o)
 	return 1;
 }
 
+/* What there is to do; the exit status. */
+static int options_do(const struct options *o, struct config *config)
+{
+	struct err e = ERR_INIT;
+	if (o->check_state && o->state_dir)
+		return check_state(o);
+	if (o->config && config_read(config, o->config, o->config_given, &e)) {
+		fprintf(stderr, "batchd: %s\n", e.text);
+		return EXIT_USAGE;
+	}
+	if (o->check_config)
+		return 0;
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until the loop takes it for a reload */
+	signal(SIGXFSZ, SIG_IGN);
+	umask(077);
+	fd_raise_limit(NULL);
+	int word = -1;
+	if (o->foreground) {
+		notify_take();
+	} else {
+		unsetenv("NOTIFY_SOCKET"); /* who waits for us does so in another way */
+		word = daemonise();
+		log_to_file(o->state_dir);
+	}
+	log_init("batchd", (enum log_level)config->log_level);
+	return run(o, config, word);
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = { 0 };
@@ -290,29 +319,9 @@ int main(int argc, char **argv)
 		o.state_dir = path_default_state(&e);
 	if (!o.config)
 		o.config = path_default_config();
-	if (o.check_state && o.state_dir)
-		return check_state(&o);
-	if (!o.state_dir || (o.config && config_read(&config, o.config, o.config_given, &e))) {
+	if (!o.state_dir)
 		fprintf(stderr, "batchd: %s\n", e.text);
-		return EXIT_USAGE;
-	}
-	if (o.check_config)
-		return 0;
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN); /* until the loop takes it for a reload */
-	signal(SIGXFSZ, SIG_IGN);
-	umask(077);
-	fd_raise_limit(NULL);
-	int word = -1;
-	if (o.foreground) {
-		notify_take();
-	} else {
-		unsetenv("NOTIFY_SOCKET"); /* who waits for us does so in another way */
-		word = daemonise();
-		log_to_file(o.state_dir);
-	}
-	log_init("batchd", (enum log_level)config.log_level);
-	int r = run(&o, &config, word);
+	int r = o.state_dir ? options_do(&o, &config) : EXIT_USAGE;
 	config_done(&config);
 	free(o.socket);
 	free(o.state_dir);

@@ -28,6 +28,9 @@ SPAWNER = os.path.abspath(os.environ.get('BATCHD_SPAWNER', os.path.join(BUILD, '
 # A machine under sanitizers or valgrind is slower by a factor.
 SLOW = float(os.environ.get('BATCHD_TEST_SLOW', '1'))
 
+# Under strace the sanitizers cannot look for leaks.
+NO_LEAKS = {'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'}
+
 ENDED = ('succeeded', 'failed', 'cancelled', 'interrupted')
 
 
@@ -240,6 +243,8 @@ class Box:
         """Starts batchd --foreground (`under` another program) and waits until it answers."""
         assert self.daemon is None or self.daemon.poll() is not None
         os.makedirs(os.path.dirname(self.socket), 0o700, exist_ok=True)
+        if under:
+            env.update(NO_LEAKS)
         with open(self.log, 'ab') as log:
             self.daemon = subprocess.Popen(
                 [*under, BATCHD, '--foreground', '--socket', self.socket, '--state-dir', self.state, *args],

@@ -259,7 +259,7 @@ class Box:
             with Rpc(self.socket) as r:
                 r.call('rpc.hello', {})
             return True
-        except (FileNotFoundError, ConnectionRefusedError, Closed):
+        except (FileNotFoundError, ConnectionRefusedError, BrokenPipeError, ConnectionResetError, Closed):
             return False
 
     def daemon_pid(self):

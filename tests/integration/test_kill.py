@@ -11,7 +11,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import BATCHD, NO_LEAKS, SPAWNER, Case, Closed, RpcError, alive, descendants, expand, rows, strace_works, until
+from harness import BATCHD, NO_LEAKS, SPAWNER, Case, Closed, RpcError, alive, descendants, expand, process_name, rows, strace_works, until
 from history import History
 
 LONG = os.environ.get('BATCHD_TEST_LONG') == '1'
@@ -68,11 +68,11 @@ class Killed(Case):
         """What is left of the round's programs ends by its pid: batchd as at a crash, the spawner by itself."""
         b = self.box
         b.disconnect()
-        programs = [self.daemon_process.pid] + descendants(self.daemon_process.pid)     # strace, and who it follows
-        if self.daemon_process.poll() is None:
-            for pid in programs:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        # strace may end before the last thread of the one it hit.
+        programs = [self.daemon_process.pid] + [p for p in descendants(os.getpid()) if process_name(p) == 'batchd']
+        for pid in programs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.daemon_process.wait()
         for pid in programs:
             until(lambda: not alive(pid), 'the end of batchd')

@@ -204,6 +204,6 @@ struct sw_report {
 };
 static_assert(sizeof(struct sw_report) == 72, "wire");
 
-#define SW_ALIGN(n) (((n) + 7u) & ~7u)
+#define SW_ALIGN(n) (((n) + UINT64_C(7)) & ~UINT64_C(7))
 
 #endif

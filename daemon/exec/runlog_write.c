@@ -271,6 +271,6 @@ void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len
 	 * reserve tries again. */
 	int r = runlog_writer_settle(w);
 	(void)r;
-	if (len > 0 && past_head)
+	if (len > 0 && past_head && a->cap > 0)
 		runlog_drop_note(w, a, stream, len);
 }

@@ -738,6 +738,34 @@ START_TEST(test_beside)
 }
 END_TEST
 
+/* An op that goes on without the cap it had: from here on all is kept. */
+START_TEST(test_cap_lifted)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt a;
+	struct runlog_reader *r;
+	ck_assert_int_eq(runlog_attempt_begin(w, &a, 1, 1, 2000), 0);
+	for (int i = 0; i < 100; i++)
+		emit_pattern(w, &a, 200, i * 300 + 1, 0);
+	runlog_attempt_forget(&a);
+	runlog_writer_free(w);
+	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+	int64_t dropped = runlog_size(r, 1, 1, STREAM_BOTH).dropped;
+	ck_assert_int_gt(dropped, 0);
+	w = runlog_writer_new(dir, RUN);
+	ck_assert_int_eq(runlog_attempt_begin(w, &a, 1, 1, 0), 0);
+	for (int i = 0; i < 100; i++)
+		emit_pattern(w, &a, 200, 90000 + i * 300, 0);
+	runlog_attempt_end(w, &a);
+	runlog_writer_free(w);
+	ck_assert_int_eq(runlog_refresh(r), 0);
+	ck_assert_int_eq(check_pattern(r, 1), a.pos);
+	ck_assert_int_eq(runlog_size(r, 1, 1, STREAM_BOTH).dropped, dropped);
+	check_whole(r, 1);
+	runlog_close(r);
+}
+END_TEST
+
 /* Damage leads nowhere: an index of noise is refused or read as something, never a crash or an
  * endless loop. */
 START_TEST(test_noise)
@@ -823,6 +851,7 @@ int main(void)
 	tcase_add_loop_test(t, test_early_view, 0, 4);
 	tcase_add_loop_test(t, test_kill, 0, 2);
 	tcase_add_loop_test(t, test_beside, 0, 6);
+	tcase_add_test(t, test_cap_lifted);
 	tcase_add_test(t, test_noise);
 	tcase_add_test(t, test_foreign);
 	suite_add_tcase(s, t);

@@ -350,6 +350,11 @@ static void load_group(void *arg, const struct group_row *row)
 	engine_load_group(((struct batchd *)arg)->engine, row);
 }
 
+static void recovered(void *arg)
+{
+	exec_local_recovered(((struct batchd *)arg)->local);
+}
+
 static int recover(struct batchd *b, struct err *e)
 {
 	if (store_load_groups(b->store, load_group, b, e) || load_todos(b, NULL, e) ||
@@ -357,6 +362,7 @@ static int recover(struct batchd *b, struct err *e)
 		return 1;
 	exec_local_recover(b->local, recover_attempt, recover_cap, b);
 	engine_recover_done(b->engine, store_rebooted(b->store) || exec_local_is_swept(b->local));
+	engine_after(b->engine, recovered, b);
 	store_mark_boot(b->store);
 	return 0;
 }

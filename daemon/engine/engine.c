@@ -412,7 +412,7 @@ void engine_op_ended(struct engine *e, const struct exec_result *x)
 		turn_post(e, POST_ACK, x->token, 0);
 		return;
 	}
-	if (!r || op_phase_ended(r->ops[op].phase)) {
+	if (!r || !op_busy(&r->ops[op])) { /* stored before: its acknowledgement got lost */
 		e->ports.ack(e->ports.arg, x->token);
 		return;
 	}

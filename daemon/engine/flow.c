@@ -12,12 +12,6 @@
 static void flow_settle_pending(struct live_run *r);
 static void message_next(struct live_run *r);
 
-static bool op_busy(const struct live_op *o)
-{
-	return o->phase == PHASE_STARTING || o->phase == PHASE_RUNNING ||
-	       o->phase == PHASE_STOPPING;
-}
-
 /* --- an op's input and its effect --- */
 
 static void run_mark_running(struct live_run *r)

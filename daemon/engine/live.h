@@ -294,6 +294,13 @@ void accept_run_ended(struct engine *e, uint64_t run, enum run_state state);
 /* --- outcome.c --- */
 void outcome_finish_run(struct live_run *r);
 void outcome_count(struct live_run *r, uint32_t op);
+/* Handed to the executor, and its end not heard. */
+static inline bool op_busy(const struct live_op *o)
+{
+	return o->phase == PHASE_STARTING || o->phase == PHASE_RUNNING ||
+	       o->phase == PHASE_STOPPING;
+}
+
 enum op_state live_op_state(const struct live_op *o);
 
 #endif

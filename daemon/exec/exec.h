@@ -64,6 +64,8 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 /* After recovery: was what the spawner knew swept away, so that ops it does not know may have run?
  */
 bool exec_local_is_swept(const struct exec_local *x);
+/* What recovery found lost is stored: the next batchd need not know of it again. */
+void exec_local_recovered(struct exec_local *x);
 
 /*
  * Starts an attempt: returns at once, `started` or `ended` follow. 0, or -EAGAIN: the spawner's

@@ -33,7 +33,8 @@ struct attempt {
 	bool attached; /* its pipes are output's */
 	bool drained;
 	bool detach;
-	bool seen; /* in this sync */
+	bool seen;  /* in this sync */
+	bool swept; /* went with the table that knew it */
 	int64_t cap;
 	int64_t stop_ms; /* grace of a stop asked for, -1: none; said again to a new spawner */
 	int fds[2];	 /* pipes heard of while recovering */
@@ -53,7 +54,9 @@ struct exec_local {
 	struct list later, children;
 	struct event *later_event, *sigchld;
 	int32_t spawner_pid;
-	bool recovering; /* between new and recover: reports are only noted */
+	bool recovering;  /* between new and recover: reports are only noted */
+	bool stored;	  /* what recovery found */
+	uint32_t n_swept; /* attempts */
 	bool can_start;
 };
 
@@ -74,8 +77,17 @@ static struct attempt *attempt_new(struct exec_local *x, uint64_t token)
 	return a;
 }
 
+static void local_settle(struct exec_local *x)
+{
+	if (x->stored && x->n_swept == 0 && spawner_link_is_up(x->link))
+		spawner_link_settle(x->link);
+}
+
 static void attempt_free(struct exec_local *x, struct attempt *a)
 {
+	x->n_swept -= a->swept;
+	if (a->swept)
+		local_settle(x);
 	idmap_del(&x->attempts, a->token);
 	list_del(&a->later);
 	list_del(&a->child);
@@ -373,6 +385,10 @@ static void local_on_synced(void *arg)
 	idmap_for(&x->attempts, slot)
 	{
 		struct attempt *a = (struct attempt *)slot->word;
+		if (!a->seen && !a->swept && spawner_link_is_swept(x->link)) {
+			a->swept = true; /* ended ones too: until that is stored */
+			x->n_swept++;
+		}
 		if (!a->seen && a->stage < ATTEMPT_EXITED)
 			buf_add(&gone, &a->token, sizeof(a->token));
 		else if (a->stop_ms >= 0 && a->stage < ATTEMPT_EXITED)
@@ -386,6 +402,7 @@ static void local_on_synced(void *arg)
 			local_forgotten(x, a);
 	}
 	buf_done(&gone);
+	local_settle(x);
 	local_reap(x);
 	if (spawner_link_pid(x->link) != x->spawner_pid && x->respawned)
 		x->respawned(x->events.arg);
@@ -444,7 +461,7 @@ struct exec_local *exec_local_free(struct exec_local *x)
 {
 	if (!x)
 		return NULL;
-	if (x->link && !x->recovering && x->attempts.n == 0)
+	if (x->link && !x->recovering && x->attempts.n == 0 && !spawner_link_is_swept(x->link))
 		spawner_link_forget(x->link);
 	spawner_link_free(x->link);
 	if (x->sigchld)
@@ -508,6 +525,12 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 	}
 	buf_done(&tokens);
 	event_active(x->later_event, EV_TIMEOUT, 0);
+}
+
+void exec_local_recovered(struct exec_local *x)
+{
+	x->stored = true;
+	local_settle(x);
 }
 
 bool exec_local_is_swept(const struct exec_local *x)

@@ -48,9 +48,9 @@ struct spawner_link {
 	struct spawner_link_config config;
 	char *program, *socket, *home;
 	char *at; /* the socket served at: that of the last batchd as long as its spawner lives */
-	uint64_t table_id; /* in use, or last in use */
+	uint64_t table_id; /* in use; another's as long as what went with that one is not stored */
+	uint64_t found_id; /* of the spawner served by */
 	bool bye;	   /* it said that it keeps nothing and ends */
-	bool swept;	   /* see spawner_link_is_swept */
 	int64_t down_ms;   /* since when there is none, 0: there is */
 	enum link_state state;
 	int fd;
@@ -184,9 +184,11 @@ static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 	l->pid = f->pid;
 	l->state = LINK_WELCOME;
 	l->down_ms = 0;
-	l->swept = l->table_id != 0 && l->table_id != f->table_id && !l->bye;
+	bool in_order = l->bye && l->table_id == l->found_id;
+	l->found_id = f->table_id;
+	if (l->table_id == 0 || in_order)
+		l->table_id = l->found_id;
 	l->bye = false;
-	l->table_id = f->table_id;
 	spawner_home_write(l->home, l->at, l->table_id);
 	if (strcmp(l->at, l->socket) != 0) {
 		log_info(
@@ -614,7 +616,15 @@ int spawner_link_sync(struct spawner_link *l)
 
 bool spawner_link_is_swept(const struct spawner_link *l)
 {
-	return l->swept;
+	return l->table_id != l->found_id;
+}
+
+void spawner_link_settle(struct spawner_link *l)
+{
+	if (!spawner_link_is_swept(l) || l->found_id == 0)
+		return;
+	l->table_id = l->found_id;
+	spawner_home_write(l->home, l->at, l->table_id);
 }
 
 void spawner_link_forget(struct spawner_link *l)

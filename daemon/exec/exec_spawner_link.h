@@ -48,6 +48,9 @@ int spawner_link_sync(struct spawner_link *l) _must_check_;
  * in this one may have been started all the same.
  */
 bool spawner_link_is_swept(const struct spawner_link *l);
+/* What went with it is stored: from here on the table is the one in use. Said earlier, the next
+ * batchd would take what was lost for what never started (tests/model, TABLE_ID_BEFORE_LOST). */
+void spawner_link_settle(struct spawner_link *l);
 /* Nothing of ours is with the spawner: the next batchd need not look for it. */
 void spawner_link_forget(struct spawner_link *l);
 /* Connected and synced. */

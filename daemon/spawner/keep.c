@@ -465,6 +465,11 @@ static void keep_inherit_one(uint32_t slot)
 	struct record *r = table_at(slot);
 	struct op *op = op_at(slot);
 	op_init(op, PHASE_DONE);
+	if (r->state == SW_STARTING && r->pid == 0) { /* never began: as if no START had come */
+		op_done(op);
+		table_remove(slot);
+		return;
+	}
 	switch ((enum sw_state)r->state) {
 	case SW_STARTING:
 	case SW_RUNNING:

@@ -48,7 +48,7 @@ struct output {
 
 struct world {
 	char dir[64];
-	char *socket, *env_file;
+	char *socket, *env_file, *home;
 	struct event_base *base;
 	struct output output;
 	struct exec_local *x;
@@ -194,6 +194,7 @@ static inline void world_connect(struct world *w)
 		.socket = w->socket,
 		.store_id = 7,
 		.can_start = !w->no_start,
+		.home = w->home,
 		.output = &w->output,
 		.events = { world_on_started, world_on_ended, world_on_busy, w },
 		.respawned = world_on_respawned,
@@ -220,6 +221,7 @@ static inline void world_begin(struct world *w)
 	ck_assert_ptr_nonnull(mkdtemp(w->dir));
 	w->socket = xasprintf("%s/spawner.sock", w->dir);
 	w->env_file = xasprintf("%s/env", w->dir);
+	w->home = xasprintf("%s/home", w->dir);
 	/* A spawner that a failed test leaves behind must not hold the test's own stderr open. */
 	char path[128];
 	snprintf(path, sizeof(path), "%s/stderr", w->dir);
@@ -264,6 +266,7 @@ static inline void world_end(struct world *w)
 	free(w->seen);
 	free(w->socket);
 	free(w->env_file);
+	free(w->home);
 	nftw(w->dir, world_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "common/paths.h"
+#include "daemon/spawner/table.h"
 #include "proto/spawn_wire.h"
 
 static struct world w;
@@ -165,6 +166,59 @@ START_TEST(what_nobody_can_know_is_lost)
 	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
 	world_run(&w, 2, "exit 1");
 	ck_assert_uint_eq(w.n_ended, 2);
+}
+END_TEST
+
+/* The table is swept away with what it knew, and so it is for every batchd until one has stored
+ * what that cost. */
+START_TEST(a_swept_table_is_known_as_such_until_its_losses_are_stored)
+{
+	struct seen *s = &w.seen[0];
+	int32_t spawner = exec_local_pid(w.x);
+	char table[128];
+	snprintf(table, sizeof(table), "%s/spawner.table", w.dir);
+	world_sh(&w, 1, "echo up; exec sleep 1000", false);
+	world_until(&w, s->out.len > 0);
+	int32_t pid = s->pid;
+	kill(spawner, SIGKILL);
+	w.x = exec_local_free(w.x);
+	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_int_eq(unlink(table), 0);
+	for (int i = 0; i < 3; i++) {
+		restart_client();
+		ck_assert(exec_local_is_swept(w.x) && !s->known);
+	}
+	exec_local_recovered(w.x);
+	ck_assert(!exec_local_is_swept(w.x));
+	world_sh(&w, 2, "echo up; exec sleep 1000", false);
+	world_until(&w, w.seen[1].out.len > 0);
+	restart_client();
+	ck_assert(!exec_local_is_swept(w.x) && w.seen[1].known);
+	exec_local_stop(w.x, token_make(1, 2, 1), 0);
+	world_until(&w, w.seen[1].ended);
+}
+END_TEST
+
+/* The spawner was killed between the record and the process: the next one knows of no START. */
+START_TEST(what_never_began_is_not_lost)
+{
+	const struct record begun = { .token = token_make(1, 5, 1), .state = SW_STARTING };
+	int32_t spawner = exec_local_pid(w.x);
+	char path[128];
+	world_run(&w, 1, "exit 0");
+	kill(spawner, SIGKILL);
+	w.x = exec_local_free(w.x);
+	ck_assert_int_eq(waitpid(spawner, NULL, 0), spawner);
+	snprintf(path, sizeof(path), "%s/spawner.table", w.dir);
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(fd_pwrite_all(fd, &begun, sizeof(begun), 4096 + sizeof(begun)), 0);
+	restart_client();
+	ck_assert(w.seen[0].known && !w.seen[4].known);
+	world_run(&w, 5, "exit 3");
+	world_until(&w, w.seen[4].ended);
+	ck_assert_int_eq(WEXITSTATUS(w.seen[4].result.wait_status), 3);
 }
 END_TEST
 
@@ -446,6 +500,8 @@ int main(void)
 	tcase_add_test(t, a_known_token_runs_once);
 	tcase_add_test(t, statuses_survive_the_spawner);
 	tcase_add_test(t, what_nobody_can_know_is_lost);
+	tcase_add_test(t, what_never_began_is_not_lost);
+	tcase_add_test(t, a_swept_table_is_known_as_such_until_its_losses_are_stored);
 	tcase_add_test(t, an_orphan_is_waited_for_and_then_lost);
 	tcase_add_test(t, starts_under_way_come_back_as_busy_or_run);
 	tcase_add_test(t, strangers_are_refused);

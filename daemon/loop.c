@@ -425,8 +425,8 @@ static void make_reloader(struct batchd *b, const struct batchd_options *o)
 	b->reloader = reloader_new(&rc);
 }
 
-/* The programs may have been replaced as well as the file: the spawner, which outlives us, sees to its
- * own. */
+/* The programs may have been replaced as well as the file: the spawner, which outlives us, sees to
+ * its own. */
 static void on_reload(void *arg, rpc_reloaded_fn done, void *done_arg)
 {
 	struct batchd *b = arg;

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -21,6 +20,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/runlog.h"
+#include "daemon/own_socket.h"
 #include "daemon/reload.h"
 #include "daemon/rpc/server.h"
 #include "daemon/store/keep.h"
@@ -29,7 +29,6 @@
 
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
-#define LISTEN_BACKLOG 4096
 
 /* A todo list whose last write was not stored: loaded anew before it is used again. */
 struct lost_list {
@@ -41,7 +40,7 @@ struct batchd {
 	struct config config;
 	struct engine_pool *pools; /* of the config, as the engine takes them */
 	char *socket, *state_dir, *config_path;
-	struct stat own_socket; /* as we bound it; st_ino 0: it is not of our making */
+	struct own_socket own_socket;
 	struct event_base *base;
 	struct event *deadline;
 	struct event *signals[3];
@@ -489,26 +488,10 @@ static void on_status(void *arg, struct pk *pk)
 	pk_kbool(pk, "draining", b->draining);
 }
 
-static int listen_self(struct batchd *b, int *ret, struct err *e)
-{
-	if (unix_is_bound(b->socket))
-		return err_set(e, 0,
-			       "somebody listens at '%s': systemd for batchd.service (`batchctl "
-			       "daemon start` starts that one), or the batchd of another state "
-			       "folder; name another --socket",
-			       b->socket);
-	int fd = unix_listen(b->socket, SOCK_STREAM, LISTEN_BACKLOG);
-	if (fd < 0 || lstat(b->socket, &b->own_socket) < 0)
-		return err_set(e, 0, "cannot listen at '%s': %s", b->socket,
-			       strerror(fd < 0 ? -fd : errno));
-	*ret = fd;
-	return 0;
-}
-
 static int listen_now(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
 	int fd = o->listen_fd;
-	if (fd < 0 && listen_self(b, &fd, e))
+	if (fd < 0 && own_socket_bind(&b->own_socket, b->socket, &fd, e))
 		return 1;
 	fd_set_nonblock(fd, true);
 	struct rpc_config rc = {
@@ -592,6 +575,8 @@ int batchd_open(const struct batchd_options *o, struct config *config, struct ba
 	if (!r)
 		make_reloader(b, o);
 	if (r) {
+		*config = b->config;
+		b->config = (struct config){ 0 };
 		batchd_close(b);
 		return r;
 	}
@@ -640,15 +625,6 @@ int batchd_run(struct batchd *b)
 	return b->failed;
 }
 
-/* The path is taken away only from our own socket: systemd may have put one of its own there. */
-static void unlink_socket(const struct batchd *b)
-{
-	struct stat st;
-	if (b->own_socket.st_ino != 0 && lstat(b->socket, &st) == 0 &&
-	    st.st_ino == b->own_socket.st_ino && st.st_dev == b->own_socket.st_dev)
-		unlink(b->socket);
-}
-
 /* What has happened is stored and acknowledged: the turn on its way, then the one that gathered
  * meanwhile. */
 static void settle_up(struct batchd *b)
@@ -667,7 +643,7 @@ struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
 		store_leave(b->store);
-		unlink_socket(b);
+		own_socket_unlink(&b->own_socket, b->socket);
 		rpc_server_quiet(b->rpc);
 	}
 	reloader_quiet(b->reloader);

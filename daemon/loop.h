@@ -28,7 +28,7 @@ struct batchd_options {
 #define BATCHD_RUNNING 2
 
 /* Opens the store, finds or starts the spawner, recovers, listens. 0, BATCHD_RUNNING, or 1 with e.
- * Takes what config holds. */
+ * Takes what config holds, unless it fails. */
 int batchd_open(const struct batchd_options *options, struct config *config, struct batchd **ret,
 		struct err *e) _must_check_;
 /* Runs until told to stop: 0, or 1 when it cannot go on. Ops are left to the spawner. */

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -127,37 +128,37 @@ static char *find_spawner(void)
 	return found ? found : xstrdup("batchd-spawner");
 }
 
-/* Does the batchd that has the state folder serve another socket than ours? */
-static bool listens_elsewhere(const struct options *o)
-{
-	struct lock_holder h;
-	bool elsewhere =
-		lock_look(o->state_dir, &h) && h.socket && strcmp(h.socket, o->socket) != 0;
-	lock_holder_done(&h);
-	return elsewhere;
-}
+enum already { ALREADY_SERVES, ALREADY_GONE, ALREADY_SILENT };
 
 /*
  * Another batchd has the state folder. It may be about to listen: unless it says that it does so
  * elsewhere, wait for its socket, so that of two that were started together both find one at work.
+ * Or it was killed and holds the lock with its last breath: then it is our turn.
  */
-static int already_running(const struct options *o)
+static enum already already_running(const struct options *o)
 {
-	const char *socket = o->socket;
-	_cleanup_close_ int watch = unix_watch(socket);
-	int64_t end = time_mono_ms() + (listens_elsewhere(o) ? 0 : ALREADY_WAIT_MS);
-	for (;;) {
-		int fd = unix_connect(socket, SOCK_STREAM);
+	_cleanup_(lock_holder_done) struct lock_holder h;
+	if (!lock_look(o->state_dir, &h))
+		return ALREADY_GONE;
+	bool elsewhere = h.socket && strcmp(h.socket, o->socket) != 0;
+	_cleanup_close_ int watch = unix_watch(o->socket);
+	_cleanup_close_ int holder = h.pid > 1 ? (int)syscall(SYS_pidfd_open, h.pid, 0) : -1;
+	for (int64_t end = time_mono_ms() + ALREADY_WAIT_MS;;) {
+		int fd = elsewhere ? -1 : unix_connect(o->socket, SOCK_STREAM);
 		if (fd >= 0) {
 			close(fd);
-			return 0;
+			return ALREADY_SERVES;
 		}
-		int64_t left = end - time_mono_ms();
-		struct pollfd p = { .fd = watch, .events = POLLIN };
+		int64_t left = elsewhere ? 0 : MAX2(end - time_mono_ms(), 0);
+		struct pollfd p[] = { { .fd = watch, .events = POLLIN },
+				      { .fd = holder, .events = POLLIN } };
 		char events[4096];
-		if (left <= 0 || poll(&p, 1, (int)left) <= 0 ||
-		    read(watch, events, sizeof(events)) < 0)
-			return 1;
+		if (poll(p, ARRAY_SIZE(p), (int)left) <= 0)
+			return ALREADY_SILENT;
+		if (p[1].revents)
+			return ALREADY_GONE;
+		if (read(watch, events, sizeof(events)) < 0)
+			return ALREADY_SILENT;
 	}
 }
 
@@ -237,8 +238,11 @@ static int run(const struct options *o, struct config *config, int word)
 		.systemd = listen_fd >= 0,
 	};
 	struct batchd *b;
-	int r = batchd_open(&bo, config, &b, &e);
-	if (r == BATCHD_RUNNING && already_running(o) == 0) {
+	enum already other = ALREADY_GONE;
+	int r;
+	while ((r = batchd_open(&bo, config, &b, &e)) == BATCHD_RUNNING && other == ALREADY_GONE)
+		other = already_running(o);
+	if (r == BATCHD_RUNNING && other == ALREADY_SERVES) {
 		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
 		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
 	}

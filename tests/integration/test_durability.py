@@ -1,6 +1,9 @@
 """Contract section 1: accepted means durable, an op runs at most once per attempt over any process crash."""
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import unittest
@@ -274,6 +277,33 @@ class KilledDaemon(Case):
         b.restart()
         self.assertEqual(b.submit(batch([bash('true')]), key='k'), run)
         b.run(batch([bash('true')]))
+
+
+class Starting(Case):
+    daemon = False
+
+    def test_the_lock_of_one_that_is_just_dying(self):
+        # Killed, a process holds its locks until its last thread is gone; whoever comes meanwhile waits for that.
+        b = self.box
+        os.makedirs(b.state, 0o700)
+        with subprocess.Popen([sys.executable, '-c', 'import fcntl, os, sys; f = open(sys.argv[1], "w"); fcntl.flock(f, fcntl.LOCK_EX); '
+                               'print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.read()', os.path.join(b.state, 'lock')],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dying:
+            dying.stdout.readline()
+
+            def waits():
+                fds = '/proc/%d/fd/' % b.daemon.pid
+                with contextlib.suppress(FileNotFoundError):
+                    return any('inotify' in os.readlink(fds + n) for n in os.listdir(fds))
+
+            def end():
+                until(lambda: b.daemon and waits(), 'a batchd that waits')
+                dying.stdin.close()
+            ends = threading.Thread(target=end)
+            ends.start()
+            b.start()
+            ends.join()
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
 
 
 class KilledSpawner(Case):

@@ -52,6 +52,8 @@ static void start_env(struct live_run *r, uint32_t op, const struct batch_op *sp
 	env_put_op(b, spec->env);
 	env_put(b, "PWD", slice_str(cwd));
 	env_put(b, "BATCHD_SOCKET", slice_str(r->e->config.socket));
+	/* Of whose runs the numbers are, whatever else BATCHD_SOCKET is set to in the op. */
+	env_put(b, "BATCHD_OWNER", slice_str(r->e->config.socket));
 	env_put_number(b, "BATCHD_RUN", r->id);
 	env_put_number(b, "BATCHD_OP", op + 1); /* not its id: the spawner knows no ids */
 	env_put_number(b, "BATCHD_ATTEMPT", r->ops[op].attempts);

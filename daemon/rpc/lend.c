@@ -26,7 +26,7 @@ static struct slice environ_find(const struct buf *env, const char *name)
 
 /*
  * The op that the peer's environment names. The environment is inherited by whatever an op leaves
- * behind, and may name another daemon's op: so the socket must be ours and the op must be running.
+ * behind, and may name another daemon's op: so its owner must be us and the op must be running.
  */
 static void conn_find_parent(struct rpc_conn *c)
 {
@@ -40,7 +40,7 @@ static void conn_find_parent(struct rpc_conn *c)
 	    fd_read_file(path, ENVIRON_MAX_BYTES, &env) < 0 || !env.len)
 		return;
 	struct slice op_name = environ_find(&env, "BATCHD_OP");
-	if (!slice_is(environ_find(&env, "BATCHD_SOCKET"), c->s->config.socket) || !op_name.p ||
+	if (!slice_is(environ_find(&env, "BATCHD_OWNER"), c->s->config.socket) || !op_name.p ||
 	    !parse_int(environ_find(&env, "BATCHD_RUN"), 1, INT64_MAX, &run))
 		return;
 	if (!parse_int(op_name, 1, UINT32_MAX, &op))

@@ -112,7 +112,7 @@ static void keep_fill(struct record *r, const struct sw_start *start)
 	r->flags = start->flags;
 	r->drain_ms = start->drain_ms;
 	r->linger_ms = start->linger_ms;
-	r->socket_hash = tree_socket_hash(extra.p, extra.len);
+	r->owner_hash = tree_owner_hash(extra.p, extra.len);
 	r->started_ms = time_wall_ms();
 	r->started_mono_ns = time_mono_ns();
 	r->started_boot_ns = keep_boot_ns();

@@ -35,7 +35,7 @@ struct record {
 	int64_t started_mono_ns, ended_mono_ns;
 	int64_t started_boot_ns; /* CLOCK_BOOTTIME before fork: with pid it tells the process from a
 				    later one of that number */
-	uint64_t socket_hash;	 /* of its BATCHD_SOCKET=..., 0: none; tells our ops from those of a
+	uint64_t owner_hash;	 /* of its BATCHD_OWNER=..., 0: none; tells our ops from those of a
 				    nested batchd */
 	uint64_t spare[4];
 };

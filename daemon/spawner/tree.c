@@ -68,9 +68,9 @@ static struct op *tree_of_session(int32_t id)
 	return NULL;
 }
 
-uint64_t tree_socket_hash(const char *strings, size_t len)
+uint64_t tree_owner_hash(const char *strings, size_t len)
 {
-	static const char name[] = "BATCHD_SOCKET=";
+	static const char name[] = "BATCHD_OWNER=";
 	for (size_t at = 0; at < len; at += strlen(strings + at) + 1) {
 		if (strncmp(strings + at, name, sizeof(name) - 1) != 0)
 			continue;
@@ -109,7 +109,7 @@ static bool tree_of_environ(int32_t pid, uint64_t *ret)
 	uint64_t token = run << 32 | ((op - 1) & 0xfffff) << 12 | (attempt & 0xfff);
 	uint32_t slot = table_find(token);
 	/* Of an op that is gone: ours or not no longer matters, it is no living op's. */
-	if (slot != TABLE_NONE && table_at(slot)->socket_hash != tree_socket_hash(p, len))
+	if (slot != TABLE_NONE && table_at(slot)->owner_hash != tree_owner_hash(p, len))
 		return false;
 	*ret = token;
 	return true;

@@ -5,7 +5,7 @@
  *
  * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is
  * in; else to the one its environment names (BATCHD_RUN, BATCHD_OP, BATCHD_ATTEMPT, with the
- * BATCHD_SOCKET the op was given); else, when it is first seen and only one op is alive, to that
+ * BATCHD_OWNER the op was given); else, when it is first seen and only one op is alive, to that
  * one. What stays unclear is logged once and left alone.
  */
 #ifndef DAEMON_SPAWNER_TREE_H
@@ -54,7 +54,7 @@ void tree_restore(const struct tree_kin *kin, uint32_t n);
 
 /* Is `pid` a live process begun within a moment of started_boot_ns? */
 bool tree_same_process(int32_t pid, int64_t started_boot_ns);
-/* FNV-1a over the value of BATCHD_SOCKET among "NAME=VALUE\0" strings; 0: not there. */
-uint64_t tree_socket_hash(const char *strings, size_t len);
+/* FNV-1a over the value of BATCHD_OWNER among "NAME=VALUE\0" strings; 0: not there. */
+uint64_t tree_owner_hash(const char *strings, size_t len);
 
 #endif

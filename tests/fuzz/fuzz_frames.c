@@ -83,7 +83,7 @@ bool mounts_any_remote(const char *search)
 	return search[0] == ':';
 }
 
-uint64_t tree_socket_hash(const char *strings, size_t len)
+uint64_t tree_owner_hash(const char *strings, size_t len)
 {
 	return len > 0 ? (uint64_t)strings[len - 1] : 0;
 }
@@ -102,7 +102,7 @@ bool keep_start(const struct sw_start *start, int stdin_fd)
 	struct slice extra = start_extra(start);
 	struct op *op = op_at(slot);
 	op_init(op, PHASE_DONE);
-	op_record(op)->socket_hash = tree_socket_hash(extra.p, extra.len);
+	op_record(op)->owner_hash = tree_owner_hash(extra.p, extra.len);
 	enum start_result r = start_op(op, start, stdin_fd, &e);
 	if (r == START_BUSY) {
 		op_done(op);

@@ -235,6 +235,15 @@ class Ended(Case):
         self.match([{'state': 'succeeded', 'lingering': lambda n: n >= 1}], run['ops'])
         self.assertFalse(alive(self.pids('pid')[0]))
 
+    def test_a_daemonising_child_that_speaks_to_another_batchd_is_ended(self):
+        b = self.box
+        other = b.submit(batch([bash('exec sleep 60')]))    # one of two ops that it may belong to
+        run = b.run(batch([bash("export BATCHD_SOCKET=/elsewhere; (setsid sh -c 'echo $$ > pid; exec sleep 60' "
+                                '< /dev/null > /dev/null 2>&1 &) ; until test -s pid; do sleep .01; done')]))
+        self.match([{'state': 'succeeded', 'lingering': lambda n: n >= 1}], run['ops'])
+        self.assertFalse(alive(self.pids('pid')[0]))
+        b.call('run.cancel', run=other)
+
     def test_detach_leaves_it(self):
         b = self.box
         run = b.run(batch([bash("setsid sh -c 'echo $$ > pid; exec sleep 60' < /dev/null > /dev/null 2>&1 & "

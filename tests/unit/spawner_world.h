@@ -321,7 +321,7 @@ static inline void world_sh(struct world *w, uint32_t op, const char *script, bo
 	struct buf argv = BUF_INIT, extra = BUF_INIT;
 	buf_add(&argv, "sh\0-c", 6);
 	buf_add(&argv, script, strlen(script) + 1);
-	buf_addf(&extra, "BATCHD_SOCKET=%s", w->socket);
+	buf_addf(&extra, "BATCHD_OWNER=%s", w->socket);
 	buf_addc(&extra, '\0');
 	buf_addf(&extra, "BATCHD_RUN=1%cBATCHD_OP=%u%cBATCHD_ATTEMPT=1%cDIR=%s%c", 0, op, 0, 0,
 		 w->dir, 0);

@@ -93,6 +93,33 @@ void cgroup_claim(void)
 			return;
 }
 
+/* Where the first "/op-N.M" begins in the path of a cgroup, or NULL. */
+static char *cgroup_find_op(char *base)
+{
+	unsigned slot, number;
+	int len = 0;
+	for (char *p = strstr(base, "/op-"); p; p = strstr(p + 1, "/op-"))
+		if (sscanf(p, "/op-%u.%u%n", &slot, &number, &len) == 2 &&
+		    (p[len] == '\0' || p[len] == '/'))
+			return p;
+	return NULL;
+}
+
+void cgroup_leave_op(void)
+{
+	char base[PATH_MAX];
+	cgroup_line("/proc/self/cgroup", "0::", base, sizeof(base));
+	char *op = cgroup_find_op(base);
+	if (!op)
+		return;
+	*op = '\0';
+	_cleanup_close_ int folder = cgroup_open(base);
+	_cleanup_close_ int fd =
+		folder < 0 ? -1 : openat(folder, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) < 0)
+		return;
+}
+
 int cgroup_open_given(pid_t pid, char *ret_base, size_t size)
 {
 	_cleanup_close_ int fd = cgroup_of_process(pid, ret_base, size);

@@ -21,4 +21,10 @@ int cgroup_open_given(pid_t pid, char *ret_base, size_t size);
  */
 void cgroup_claim(void);
 
+/*
+ * From the cgroup of an op, "op-N.M" as daemon/spawner/cgroup.h names them, into the one that its
+ * spawner runs in; from an op within an op, into that of the outer one's. Does nothing elsewhere.
+ */
+void cgroup_leave_op(void);
+
 #endif

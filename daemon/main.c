@@ -26,6 +26,7 @@
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/config.h"
+#include "daemon/leave_op.h"
 #include "daemon/loop.h"
 #include "daemon/store/check.h"
 #include "daemon/store/store.h"
@@ -281,7 +282,7 @@ static int check_state(const struct options *o)
 }
 
 /* What there is to do; the exit status. */
-static int options_do(const struct options *o, struct config *config)
+static int options_do(const struct options *o, struct config *config, char **argv)
 {
 	struct err e = ERR_INIT;
 	if (o->check_state && o->state_dir)
@@ -292,6 +293,8 @@ static int options_do(const struct options *o, struct config *config)
 	}
 	if (o->check_config)
 		return 0;
+	if (!o->foreground)
+		leave_op(argv);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* until the loop takes it for a reload */
 	signal(SIGXFSZ, SIG_IGN);
@@ -325,7 +328,7 @@ int main(int argc, char **argv)
 		o.config = path_default_config();
 	if (!o.state_dir)
 		fprintf(stderr, "batchd: %s\n", e.text);
-	int r = o.state_dir ? options_do(&o, &config) : EXIT_USAGE;
+	int r = o.state_dir ? options_do(&o, &config, argv) : EXIT_USAGE;
 	config_done(&config);
 	free(o.socket);
 	free(o.state_dir);

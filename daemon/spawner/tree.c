@@ -88,7 +88,8 @@ static uint64_t tree_number(const char *s, const char *name)
 	return strncmp(s, name, len) == 0 ? strtoull(s + len, NULL, 10) : 0;
 }
 
-/* The token that an environment names. False when it names none of ours; *ret is then unset. */
+/* The token that an environment names; 0 for that of a daemon which has left the op that started it
+ * (daemon/leave_op.h). False when it names none of ours; *ret is then unset. */
 static bool tree_of_environ(int32_t pid, uint64_t *ret)
 {
 	const char *p;
@@ -97,6 +98,10 @@ static bool tree_of_environ(int32_t pid, uint64_t *ret)
 	for (size_t at = 0; at < len; at += strlen(p + at) + 1) {
 		if (p[at] != 'B')
 			continue;
+		if (strcmp(p + at, "BATCHD_RUN=0") == 0) {
+			*ret = 0;
+			return true;
+		}
 		if ((v = tree_number(p + at, "BATCHD_RUN=")) != 0)
 			run = v;
 		if ((v = tree_number(p + at, "BATCHD_OP=")) != 0)

@@ -5,8 +5,8 @@
  *
  * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is
  * in; else to the one its environment names (BATCHD_RUN, BATCHD_OP, BATCHD_ATTEMPT, with the
- * BATCHD_OWNER the op was given); else, when it is first seen and only one op is alive, to that
- * one. What stays unclear is logged once and left alone.
+ * BATCHD_OWNER the op was given; BATCHD_RUN=0 names none: a daemon); else, when it is first seen
+ * and only one op is alive, to that one. What stays unclear is logged once and left alone.
  */
 #ifndef DAEMON_SPAWNER_TREE_H
 #define DAEMON_SPAWNER_TREE_H

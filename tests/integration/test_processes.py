@@ -4,7 +4,7 @@ import signal
 import time
 import unittest
 
-from harness import SLOW, Case, alive, bash, batch, exec_, expand, proc_stat, rows, todos, until
+from harness import PATIENCE, SLOW, Case, Rpc, alive, bash, batch, exec_, expand, proc_stat, rows, todos, until
 
 
 def failed(cause, **keys):
@@ -296,6 +296,74 @@ class Nested(Case):
         self.assertEqual(run['state'], 'succeeded', b.output(run['run'], 1))
         parent = b.get(int(b.text('id')))['parent']
         self.assertIn(str(run['run']), str(parent).split('.')[0])
+
+
+class Daemons(Case):
+    """A daemon that batchctl starts within an op is the user's: it does not end with the op."""
+
+    def test_a_daemon_started_where_the_op_stopped_the_last_one(self):
+        b = self.box
+        run = b.submit(batch([bash('batchctl daemon stop && batchctl add -- "echo in a new daemon" > id')]))
+        self.assertEqual(b.daemon.wait(PATIENCE), 0)
+        b.daemon = None
+        b.disconnect()
+        until(b.answers, 'a new daemon')
+        pid = b.daemon_pid()
+        b.wait(run)
+        self.match([{'state': 'succeeded', 'lingering': 0}], b.get(run)['ops'])
+        inner = int(b.text('id'))
+        b.wait(inner)
+        self.assertEqual(b.output(inner, 1), b'in a new daemon\n')
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
+        self.assertEqual(b.daemon_pid(), pid)
+
+    def test_a_daemon_elsewhere(self):
+        b = self.box
+        there = b.path('there', 'socket')
+        b.fifo('go')
+        elsewhere = 'export BATCHD_SOCKET=%s XDG_STATE_HOME=%s; ' % (there, b.path('state'))
+
+        def ends(command):
+            self.match({'state': 'succeeded', 'ops': [{'lingering': 0}]}, b.run(batch([bash(elsewhere + command)])))
+
+        ends('batchctl add -- "echo \\$\\$ > pid; read x < go" && batchctl add -- true')
+        with Rpc(there) as other:
+            pid = other.call('daemon.status')['pid']
+            self.assertNotEqual(pid, b.daemon_pid())
+            until(lambda: b.exists('pid') and b.text('pid'), 'the op over there')
+        ends('batchctl daemon stop')    # leaves its spawner to ours
+        self.assertTrue(alive(int(b.text('pid'))))
+        ends('batchctl status')
+        with Rpc(there) as other:
+            self.assertNotEqual(other.call('daemon.status')['pid'], pid)
+            b.put('go', 'go\n')
+            for run in (1, 2):
+                self.match({'state': 'succeeded', 'parent': None}, other.call('run.wait', run=run, timeout_ms=int(PATIENCE * 1000)))
+            other.call('daemon.stop')
+
+
+class DaemonsWithCgroups(Daemons):
+    """The same where each op has a cgroup of its own."""
+    daemon = False
+
+    def setUp(self):
+        tree = next((line.split()[1] for line in open('/proc/mounts') if line.split()[2] == 'cgroup2'), None)
+        super().setUp()
+        group = os.path.join(tree or '/nowhere', os.path.basename(self.box.dir))
+        try:
+            os.mkdir(group)
+            self._cleanups.insert(0, (self.remove, (group,), {}))   # after the box's own
+            os.setxattr(group, 'user.delegate', b'1')
+        except OSError as e:
+            self.skipTest('no cgroups to be had: %s' % e)
+        self.box.start(under=['sh', '-c', 'echo $$ > "$0/cgroup.procs"; exec "$@"', group])
+        run = self.box.run(batch([exec_('cat', '/proc/self/cgroup')]))
+        self.assertRegex(self.box.output(run['run'], 1).decode(), r'/op-\d+\.\d+\n')
+
+    @staticmethod
+    def remove(group):
+        for folder, _, _ in os.walk(group, topdown=False):
+            os.rmdir(folder)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,29 @@
+#include "daemon/leave_op.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cgroup.h"
+#include "common/cleanup.h"
+
+void leave_op(char **argv)
+{
+	char self[PATH_MAX];
+	const char *run = getenv("BATCHD_RUN");
+	if (!run || strcmp(run, "0") == 0)
+		return;
+	cgroup_leave_op();
+	unsetenv("BATCHD_OWNER");
+	unsetenv("BATCHD_OP");
+	unsetenv("BATCHD_ATTEMPT");
+	/* By its path: the process is named after it. */
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[MAX2(n, 0)] = '\0';
+	if (setenv("BATCHD_RUN", "0", 1) == 0)
+		execv(self, argv);
+	fprintf(stderr, "batchd: cannot leave the op it was started in: %s\n", strerror(errno));
+}

@@ -5,12 +5,14 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/xalloc.h"
 
 /* Appends the components of path to the normal form begun at `start`. */
@@ -45,6 +47,17 @@ void path_normal(struct buf *b, struct slice base, struct slice path)
 		buf_addc(b, '/');
 }
 
+/* The name of a new folder is durable when its parent is; where that cannot be, it is as it is. */
+static void path_sync_parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+	*slash = '\0';
+	_cleanup_close_ int fd = open(*path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*slash = '/';
+	if (fd >= 0 && fsync(fd) < 0)
+		return;
+}
+
 int path_mkdirs(const char *path, unsigned mode)
 {
 	_cleanup_free_ char *copy = xstrdup(path);
@@ -53,7 +66,9 @@ int path_mkdirs(const char *path, unsigned mode)
 			continue;
 		char end = *p;
 		*p = '\0';
-		if (mkdir(copy, end ? 0777 : mode) < 0 && errno != EEXIST && errno != EROFS)
+		if (mkdir(copy, end ? 0777 : mode) == 0)
+			path_sync_parent(copy);
+		else if (errno != EEXIST && errno != EROFS)
 			return -errno;
 		if (!end)
 			break;

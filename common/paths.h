@@ -18,7 +18,7 @@
  */
 void path_normal(struct buf *b, struct slice base, struct slice path);
 /* Makes every missing folder of an absolute path, mode 0777 less umask for parents and `mode` for
- * the last; 0 or -errno. */
+ * the last, each durable; 0 or -errno. */
 int path_mkdirs(const char *path, unsigned mode);
 
 /* The project of a folder: nearest parent that holds .batchd, .git, .jj or .hg; NULL where there is

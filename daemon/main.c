@@ -12,14 +12,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "common/lock.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/paths.h"
@@ -28,10 +24,9 @@
 #include "daemon/config.h"
 #include "daemon/leave_op.h"
 #include "daemon/loop.h"
+#include "daemon/other.h"
 #include "daemon/store/check.h"
 #include "daemon/store/store.h"
-
-#define ALREADY_WAIT_MS 15000
 
 enum { EXIT_USAGE = 2 };
 
@@ -129,40 +124,6 @@ static char *find_spawner(void)
 	return found ? found : xstrdup("batchd-spawner");
 }
 
-enum already { ALREADY_SERVES, ALREADY_GONE, ALREADY_SILENT };
-
-/*
- * Another batchd has the state folder. It may be about to listen: unless it says that it does so
- * elsewhere, wait for its socket, so that of two that were started together both find one at work.
- * Or it was killed and holds the lock with its last breath: then it is our turn.
- */
-static enum already already_running(const struct options *o)
-{
-	_cleanup_(lock_holder_done) struct lock_holder h;
-	if (!lock_look(o->state_dir, &h))
-		return ALREADY_GONE;
-	bool elsewhere = h.socket && strcmp(h.socket, o->socket) != 0;
-	_cleanup_close_ int watch = unix_watch(o->socket);
-	_cleanup_close_ int holder = h.pid > 1 ? (int)syscall(SYS_pidfd_open, h.pid, 0) : -1;
-	for (int64_t end = time_mono_ms() + ALREADY_WAIT_MS;;) {
-		int fd = elsewhere ? -1 : unix_connect(o->socket, SOCK_STREAM);
-		if (fd >= 0) {
-			close(fd);
-			return ALREADY_SERVES;
-		}
-		int64_t left = elsewhere ? 0 : MAX2(end - time_mono_ms(), 0);
-		struct pollfd p[] = { { .fd = watch, .events = POLLIN },
-				      { .fd = holder, .events = POLLIN } };
-		char events[4096];
-		if (poll(p, ARRAY_SIZE(p), (int)left) <= 0)
-			return ALREADY_SILENT;
-		if (p[1].revents)
-			return ALREADY_GONE;
-		if (read(watch, events, sizeof(events)) < 0)
-			return ALREADY_SILENT;
-	}
-}
-
 /* The child goes on; the parent waits for its word: "" for ready, else the error. Returns the pipe
  * for that word. */
 static int daemonise(void)
@@ -239,11 +200,11 @@ static int run(const struct options *o, struct config *config, int word)
 		.systemd = listen_fd >= 0,
 	};
 	struct batchd *b;
-	enum already other = ALREADY_GONE;
+	enum other other = OTHER_GONE;
 	int r;
-	while ((r = batchd_open(&bo, config, &b, &e)) == BATCHD_RUNNING && other == ALREADY_GONE)
-		other = already_running(o);
-	if (r == BATCHD_RUNNING && other == ALREADY_SERVES) {
+	while ((r = batchd_open(&bo, config, &b, &e)) == BATCHD_RUNNING && other == OTHER_GONE)
+		other = other_look(o->state_dir, o->socket);
+	if (r == BATCHD_RUNNING && other == OTHER_SERVES) {
 		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
 		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
 	}

@@ -5,11 +5,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/lock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/paths.h"
 #include "common/xalloc.h"
 #include "daemon/store/lane.h"
 #include "daemon/store/migrate.h"
@@ -47,9 +47,11 @@ static int store_touch(const char *path, struct err *e)
 
 static int store_open_runs(struct store *s, struct err *e)
 {
-	if (mkdir(s->runs_dir, 0700) < 0 && errno != EEXIST)
+	int r = path_mkdirs(s->runs_dir, 0700);
+
+	if (r < 0)
 		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", s->runs_dir,
-			       strerror(errno));
+			       strerror(-r));
 	s->runs_fd = open(s->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->runs_fd < 0)
 		return err_set(e, E_STORAGE, "cannot open folder '%s': %s", s->runs_dir,

@@ -28,6 +28,9 @@ SPAWNER = os.path.abspath(os.environ.get('BATCHD_SPAWNER', os.path.join(BUILD, '
 # A machine under sanitizers or valgrind is slower by a factor.
 SLOW = float(os.environ.get('BATCHD_TEST_SLOW', '1'))
 
+# Kill loops and the like take every step instead of some.
+LONG = os.environ.get('BATCHD_TEST_LONG') == '1'
+
 # Under strace the sanitizers cannot look for leaks.
 NO_LEAKS = {'ASAN_OPTIONS': os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'}
 

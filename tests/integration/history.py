@@ -100,10 +100,16 @@ class History:
         assert last in lines, (where, 'succeeded without its effect', lines, op)
         if not lost:
             assert len(lines) == op['attempts'], (where, lines, op)
-        part = LINES // 2
+        self.check_output(self.box, run['run'], op, tag)
+
+    @staticmethod
+    def check_output(box, run, op, tag):
+        """Output of an op that succeeded is complete and byte-exact."""
+        name, part = '%s-%d' % (tag, op['index'] - 2), LINES // 2
         head = tag * 300 if op['index'] == 6 else ''
         out = head + ''.join('%s %d\n' % (name, i) for i in range(1, part + 1))
         err = ''.join('%s %d\n' % (name, i) for i in range(part + 1, LINES + 1))
         for stream, expected in (('stdout', out), ('stderr', err)):
-            got = self.box.output(run['run'], op['index'], stream).decode()
-            assert got == expected, (where, stream, 'is %d bytes, should be %d' % (len(got), len(expected)), got[:80], got[-80:])
+            got = box.output(run, op['index'], stream).decode()
+            assert got == expected, ('run %d op %d' % (run, op['index']), stream, 'is %d bytes, should be %d' % (len(got), len(expected)),
+                                     got[:80], got[-80:])

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import strace_works, SLOW, Case, Closed, RpcError, alive, bash, batch, proc_stat, todos, until, write
+from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, proc_stat, rows, strace_works, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
@@ -279,15 +279,35 @@ class KilledDaemon(Case):
         b.run(batch([bash('true')]))
 
 
+DYING = """
+import fcntl, os, socket, sys
+lock, path = sys.argv[1:]
+f = open(lock, 'w')
+fcntl.flock(f, fcntl.LOCK_EX)
+print(os.getpid(), path, sep='\\n', file=f, flush=True)
+if path:
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@expand
 class Starting(Case):
     daemon = False
 
-    def test_the_lock_of_one_that_is_just_dying(self):
-        # Killed, a process holds its locks until its last thread is gone; whoever comes meanwhile waits for that.
+    @rows(
+        ('its lock is still held', False),
+        ('its lock is still held and its socket still takes connections', True),
+    )
+    def one_that_is_just_dying(self, listens):
+        # Killed, a process keeps its files until its last thread is gone; whoever comes meanwhile waits for that.
         b = self.box
         os.makedirs(b.state, 0o700)
-        with subprocess.Popen([sys.executable, '-c', 'import fcntl, os, sys; f = open(sys.argv[1], "w"); fcntl.flock(f, fcntl.LOCK_EX); '
-                               'print(os.getpid(), file=f, flush=True); print(flush=True); sys.stdin.read()', os.path.join(b.state, 'lock')],
+        os.makedirs(os.path.dirname(b.socket), 0o700)
+        with subprocess.Popen([sys.executable, '-c', DYING, os.path.join(b.state, 'lock'), b.socket if listens else ''],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dying:
             dying.stdout.readline()
 
@@ -301,8 +321,12 @@ class Starting(Case):
                 dying.stdin.close()
             ends = threading.Thread(target=end)
             ends.start()
-            b.start()
+            with open(b.log, 'ab') as log:
+                b.daemon = subprocess.Popen([BATCHD, '--foreground', '--socket', b.socket, '--state-dir', b.state], stdout=log, stderr=log,
+                                            env=b.env(), cwd=b.dir)
             ends.join()
+            dying.wait()
+        until(b.answers, 'batchd')
         self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
 
 

@@ -11,10 +11,9 @@ import signal
 import subprocess
 import unittest
 
-from harness import BATCHD, NO_LEAKS, SPAWNER, Case, Closed, RpcError, alive, descendants, expand, process_name, rows, strace_works, until
+from harness import BATCHD, LONG, NO_LEAKS, SPAWNER, Case, Closed, RpcError, alive, descendants, expand, process_name, rows, strace_works, until
 from history import History
 
-LONG = os.environ.get('BATCHD_TEST_LONG') == '1'
 RUNS = 2            # batches of a round
 STEPS_MAX = 2000
 

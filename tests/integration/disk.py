@@ -8,6 +8,7 @@ they were written has returned; a name is durable when its folder was synced; ea
 at a sector, whatever came before or after it; unsynced changes of one folder's names come in their order, of which any beginning may
 be there. `Disk.crash` writes one such state into a real folder.
 """
+import functools
 import os
 import re
 
@@ -77,7 +78,15 @@ def at_paths(arguments):
 
 def read_trace(path, root):
     """Events of what happened below `root` and what was sent on sockets: tuples whose first element says what they are."""
-    sent_files = {}
+    @functools.cache
+    def logs(path):
+        """What was spliced is not in the trace: a log only grows, so it is what is there at the end, if it still is."""
+        try:
+            with open(path, 'rb') as f:
+                return f.read()
+        except FileNotFoundError:
+            return b''
+
     for pid, name, arguments, result, entry in calls(path):
         if not entry and (result is None or result.startswith(('-1', '?'))):
             continue
@@ -103,11 +112,8 @@ def read_trace(path, root):
             m = re.search(r', \d+<([^>]*)>, \[(\d+)', arguments)
             if m and text(m[1]).startswith(root):
                 where = text(m[1])
-                if where not in sent_files:     # append-only: what is there at the end is what was written
-                    with open(where, 'rb') as f:
-                        sent_files[where] = f.read()
-                at = int(m[2])
-                yield 'write', where, at, sent_files[where][at:at + int(result)]
+                at, n = int(m[2]), int(result)
+                yield 'write', where, at, logs(where)[at:at + n].ljust(n, b'?')
         elif name in ('open', 'openat', 'creat', 'openat2'):
             where = at_paths(arguments)[0]
             assert 'O_TMPFILE' not in arguments, arguments

@@ -17,7 +17,7 @@ from collections import Counter
 import msgpack
 
 from disk import STRACE, Disk, read_trace
-from harness import BATCHD, LONG, NO_LEAKS, SPAWNER, Case, alive, bash, batch, descendants, process_name, strace_works, until
+from harness import BATCHD, LONG, NO_LEAKS, SPAWNER, Case, alive, bash, batch, descendants, edit, process_name, strace_works, until, write
 from history import ENDED, History
 
 CUTS = 2000 if LONG else 40
@@ -33,7 +33,8 @@ class Told:
         self.runs = set()       # accepted
         self.ops = {}           # (run, index): (state, exit)
         self.ended = {}         # run: state
-        self.todo_rev = 0
+        self.cancelled, self.forgotten = set(), set()
+        self.todo_rev, self.slots = 0, None
         self.started = set()    # 'RUN.OP.ATTEMPT' of each START sent
         self.unpackers, self.spawner = {}, None
 
@@ -62,6 +63,12 @@ class Told:
             self.runs.add(r['run'])
         elif 'others' in r:
             self.todo_rev = max(self.todo_rev, r['rev'])
+        elif 'slots' in r and r.get('group') == 'pool':
+            self.slots = r['slots']
+        elif 'forgotten' in r:
+            self.forgotten.add(max(self.runs))
+        elif 'run' in r and r.get('name') == 'cancelled':     # only run.cancel answers about that one
+            self.cancelled.add(r['run'])
         elif r.get('state') in ENDED:
             self.ended[r['run']] = r['state']
 
@@ -99,7 +106,13 @@ class PowerCut(Case):
         for n in range(RUNS):
             history.submit(n, b.rpc)
             b.call('todo.write', list='mine', mode='merge', todos=[{'id': 'item%d' % n, 'content': 'item %d' % n}])
+        b.call('group.set', group='pool', slots=7)
+        cancelled = b.submit(batch([bash('sleep 30'), bash('sleep 31')], [bash('true')], name='cancelled'))
+        b.call('run.cancel', run=cancelled)
+        b.submit(batch([write('lines', 'one\n'), write('edited', 'old')], [write('lines', 'two\n', append=True), edit('edited', 'old', 'new')],
+                       name='files'))
         history.settle()
+        b.call('run.forget', run=b.run(batch([bash('seq 1000')]))['run'])
         b.stop_quietly()
         tracer.wait()
         events = list(read_trace(trace, b.dir))
@@ -135,12 +148,22 @@ class PowerCut(Case):
         """All that was told holds, and nothing was done twice."""
         b = self.box
         runs = {}
-        for run in sorted(told.runs):
+        for run in sorted(told.runs - told.forgotten):
             b.wait(run)
             runs[run] = b.get(run)
+        for run in told.forgotten:
+            self.refused('E_NOT_FOUND', 'run.get', {'run': run})
+        for run in told.cancelled:
+            self.assertEqual(runs[run]['state'], 'cancelled')
+        if told.slots:
+            self.assertIn((told.slots, 'pool'), [(g['slots'], g['group']) for g in b.call('group.list')['groups']])
         for run, state in told.ended.items():
+            if run in told.forgotten:
+                continue
             self.assertEqual(runs[run]['state'], state, 'run %d was told to have ended so' % run)
         for (run, index), (state, code) in told.ops.items():
+            if run in told.forgotten:
+                continue
             op = runs[run]['ops'][index - 1]
             self.assertEqual((op['state'], op['exit']), (state, code), op)
         if told.todo_rev:
@@ -151,16 +174,31 @@ class PowerCut(Case):
             self.assertFalse(set(lines) & told.started, 'an attempt that had been started was started again')
         for run, r in runs.items():
             for op in r['ops']:
-                self.op_holds(r, op, history.acked[run], (run, op['index']) in told.ops)
+                self.op_holds(r, op, history.acked.get(run), (run, op['index']) in told.ops)
+            if r['name'] == 'files':
+                self.files_hold(r)
         new = b.submit(batch([bash('true')]))
         self.assertGreater(new, max(told.runs, default=0), 'a number was given twice')
         self.assertEqual(b.wait(new)['state'], 'succeeded')
         lost = ['%d.%d.%d' % (run, op['index'], op['attempts']) for run, r in runs.items() for op in r['ops'] if op['state'] == 'interrupted']
         return len(lost), len(set(lost) - told.started)
 
+    def files_hold(self, run):
+        """Its appends and edits have been done once where they succeeded, and not in part where they did not."""
+        done = [op['state'] == 'succeeded' for op in run['ops']]
+        for k, path, before, after in ((0, 'lines', b'one\n', b'one\ntwo\n'), (1, 'edited', b'old', b'new')):
+            if done[k + 2]:
+                self.assertEqual(self.box.bytes(path), after, run)
+            elif done[k]:
+                self.assertIn(self.box.bytes(path), (before, after), run)
+
     def op_holds(self, run, op, tag, was_told):
         where = 'run %d op %d: %r' % (run['run'], op['index'], op)
-        if op['state'] == 'succeeded' and op['kind'] == 'write':
+        if run['state'] == 'cancelled':
+            self.assertIn(op['state'], ('cancelled', 'interrupted'), where)
+        elif tag is None:
+            self.assertIn(op['state'], ('succeeded', 'skipped', 'interrupted'), where)
+        elif op['state'] == 'succeeded' and op['kind'] == 'write':
             self.assertEqual(self.box.text(tag, 'a'), tag * 300, where)
         elif op['state'] == 'succeeded' and op['kind'] == 'bash':
             History.check_output(self.box, run['run'], op, tag)

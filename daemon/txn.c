@@ -169,6 +169,15 @@ void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, s
 	txn_own_slice(t, &r->run_new.env);
 }
 
+void txn_key(struct txn *t, const char *key, const uint8_t digest[32])
+{
+	struct txn_record *r = txn_add(t, TXN_KEY);
+
+	r->key.key = key;
+	memcpy(r->key.digest, digest, sizeof(r->key.digest));
+	txn_own_str(t, &r->key.key);
+}
+
 void txn_run_update(struct txn *t, const struct run_row *row)
 {
 	struct txn_record *r = txn_add(t, TXN_RUN_UPDATE);

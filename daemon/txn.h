@@ -16,8 +16,8 @@ struct txn;
 /* How a transaction ended. */
 enum txn_status {
 	TXN_DONE,      /* durable */
-	TXN_KEY_SAME,  /* its new run's `key` exists with an equal digest: nothing was stored,
-			  `existing` is that run */
+	TXN_KEY_SAME,  /* its `key` exists with an equal digest: nothing was stored, `existing` is
+			  that run */
 	TXN_KEY_OTHER, /* ... with another digest: nothing was stored */
 	TXN_FAILED     /* nothing was stored; e says why (E_STORAGE) */
 };
@@ -41,6 +41,8 @@ bool txn_empty(const struct txn *t);
  * when the run's end is committed.
  */
 void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, struct slice env);
+/* Stores nothing, and compares the key as txn_run_new does: TXN_DONE where no run has it. */
+void txn_key(struct txn *t, const char *key, const uint8_t digest[32]);
 /* Replaces the run's changing columns (state, started, ended, summary, messages, order_used). */
 void txn_run_update(struct txn *t, const struct run_row *row);
 /* Inserts or replaces an op's row. Its run log is fdatasync'ed before the COMMIT when it has
@@ -85,6 +87,7 @@ enum txn_kind {
 	TXN_GROUP,
 	TXN_DROP,
 	TXN_TIDY,
+	TXN_KEY,
 	TXN_KIND_MAX
 };
 struct txn_record {
@@ -109,6 +112,10 @@ struct txn_record {
 		bool wipe; /* TXN_TIDY */
 		int64_t rev;
 		struct group_row group;
+		struct {
+			const char *key;
+			uint8_t digest[32];
+		} key;
 	};
 };
 const struct txn_record *txn_first(const struct txn *t);

@@ -12,11 +12,27 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
+/* What a key that was used before answers with. */
+static void answer_key(engine_submit_fn done, void *arg, const char *key, enum txn_status status,
+		       uint64_t existing)
+{
+	struct err err = ERR_INIT;
+	if (status == TXN_KEY_SAME) {
+		done(arg, existing, true, NULL);
+		return;
+	}
+	err_set(&err, E_KEY,
+		"key '%s' belongs to run %" PRIu64 ", which is another batch: use another key", key,
+		existing);
+	done(arg, 0, false, &err);
+}
+
 /* The answer to a submit that failed before anything was stored, given after engine_submit has
  * returned. */
 struct refusal {
 	engine_submit_fn done;
 	void *arg;
+	char *key; /* NULL: none to be compared */
 	struct err err;
 };
 
@@ -24,20 +40,33 @@ static void refusal_done(void *arg, enum txn_status status, uint64_t existing,
 			 const struct err *err)
 {
 	struct refusal *f = arg;
-	(void)status;
-	(void)existing;
-	(void)err;
-	f->done(f->arg, 0, false, &f->err);
+	if (status == TXN_KEY_SAME || status == TXN_KEY_OTHER)
+		answer_key(f->done, f->arg, f->key, status, existing);
+	else
+		f->done(f->arg, 0, false, f->key && status == TXN_FAILED ? err : &f->err);
+	free(f->key);
 	free(f);
 }
 
-/* An empty transaction keeps the order of answers: a refusal comes after what the same client was
- * accepted before. */
-static void refuse(struct engine *e, const struct engine_submit *s, const struct err *err)
+/*
+ * A transaction keeps the order of answers: a refusal comes after what the same client was accepted
+ * before. `key`: the batch is whole and only what it refers to is not there. It was there when the
+ * key's first run was accepted, so the key is compared before that counts.
+ */
+static void refuse(struct engine *e, const struct engine_submit *s, const char *key,
+		   const struct err *err)
 {
 	struct refusal *f = xmalloc(sizeof(*f));
-	*f = (struct refusal){ .done = s->done, .arg = s->arg, .err = *err };
-	e->ports.commit(e->ports.arg, txn_new(refusal_done, f));
+	struct txn *t = txn_new(refusal_done, f);
+	uint8_t digest[32];
+	*f = (struct refusal){
+		.done = s->done, .arg = s->arg, .key = key ? xstrdup(key) : NULL, .err = *err
+	};
+	if (key) {
+		batch_digest(s->batch, digest);
+		txn_key(t, key, digest);
+	}
+	e->ports.commit(e->ports.arg, t);
 }
 
 void accept_project(struct live_run *r)
@@ -198,16 +227,9 @@ void accept_begin(struct live_run *r)
 static void accept_existing(struct live_run *r, enum txn_status status, uint64_t existing)
 {
 	struct engine *e = r->e;
-	struct err err = ERR_INIT;
-	if (status == TXN_KEY_OTHER)
-		err_set(&err, E_KEY,
-			"key '%s' belongs to run %" PRIu64
-			", which is another batch: use another key",
-			r->key, existing);
 	if (e->next_run == r->id + 1)
 		e->next_run = r->id; /* nobody has heard of it */
-	r->done(r->done_arg, status == TXN_KEY_SAME ? existing : 0, status == TXN_KEY_SAME,
-		status == TXN_KEY_SAME ? NULL : &err);
+	answer_key(r->done, r->done_arg, r->key, status, existing);
 	live_free(r);
 }
 
@@ -331,10 +353,15 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 {
 	struct err err = ERR_INIT;
 	struct live_run *r = accept_build(e, e->next_run, s->batch, &err);
-	if (r && (accept_needs(r, &err) || drive_prepare(r, false, &err)))
-		r = live_free(r);
 	if (!r) {
-		refuse(e, s, &err);
+		refuse(e, s, NULL, &err);
+		return;
+	}
+	if (warnings)
+		warn(warnings, r);
+	if (accept_needs(r, &err) || drive_prepare(r, false, &err)) {
+		refuse(e, s, r->key, &err);
+		live_free(r);
 		return;
 	}
 	e->next_run++;
@@ -347,8 +374,6 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 	if (r->held)
 		r->state = RUN_PAUSED;
 	accept_reused(r, s->reused);
-	if (warnings)
-		warn(warnings, r);
 	accept_commit(r, s->batch);
 }
 

@@ -207,6 +207,14 @@ static int writer_rev(struct writer *w, const struct txn_record *r)
 	return writer_ints(w, W_REV, r->rev);
 }
 
+/* All there is to do was done when the transaction was prepared. */
+static int writer_nothing(struct writer *w, const struct txn_record *r)
+{
+	(void)w;
+	(void)r;
+	return SQLITE_OK;
+}
+
 static int (*const writer_record[])(struct writer *w, const struct txn_record *r) = {
 	[TXN_RUN_NEW] = writer_run_new,
 	[TXN_RUN_UPDATE] = writer_run_update,
@@ -220,6 +228,7 @@ static int (*const writer_record[])(struct writer *w, const struct txn_record *r
 	[TXN_GROUP] = writer_set_group,
 	[TXN_DROP] = writer_drop,
 	[TXN_TIDY] = writer_tidy,
+	[TXN_KEY] = writer_nothing,
 };
 static_assert(ARRAY_SIZE(writer_record) == TXN_KIND_MAX, "a function for each kind of record");
 
@@ -254,21 +263,22 @@ static bool ids_have(const struct buf *ids, uint64_t run)
 	return false;
 }
 
-/* The key of a new run, stored before? SQLITE_OK with job->status set if so. */
-static int writer_check_key(struct writer *w, struct write_job *job, const struct run_row *row)
+/* A key, stored before? SQLITE_OK with job->status set if so. */
+static int writer_check_key(struct writer *w, struct write_job *job, const char *key,
+			    const uint8_t digest[32])
 {
 	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_KEY) };
 	int code;
 
 	if (!b.stmt)
 		return sql_code(&w->sql);
-	sql_put_text(&b, row->key);
+	sql_put_text(&b, key);
 	code = sqlite3_step(b.stmt);
 	if (code == SQLITE_ROW) {
 		struct sql_column c = { b.stmt, 0 };
 
 		job->existing = (uint64_t)sql_get_int(&c);
-		job->status = slice_eq(sql_get_blob(&c), slice_of(row->digest, sizeof(row->digest)))
+		job->status = slice_eq(sql_get_blob(&c), slice_of(digest, 32))
 				      ? TXN_KEY_SAME
 				      : TXN_KEY_OTHER;
 	}
@@ -337,7 +347,9 @@ static int writer_prepare(struct writer *w, struct write_job *job)
 
 	for (const struct txn_record *r = txn_first(job->txn); r; r = r->next) {
 		if (r->kind == TXN_RUN_NEW && r->run_new.row.key)
-			code = writer_check_key(w, job, &r->run_new.row);
+			code = writer_check_key(w, job, r->run_new.row.key, r->run_new.row.digest);
+		else if (r->kind == TXN_KEY)
+			code = writer_check_key(w, job, r->key.key, r->key.digest);
 		else if (r->kind == TXN_TODO_EVENT)
 			code = writer_check_rev(w, job, &r->todo_event);
 		else if (r->kind == TXN_OP || r->kind == TXN_ATTEMPT)

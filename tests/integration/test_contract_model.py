@@ -162,6 +162,26 @@ def key_at_once(t):
     assert len({a['run'] for a in answers}) == 1 and [a['existing'] for a in answers].count(False) == 1, answers
 
 
+def key_outlives_references(t):
+    """What the batch refers to is for a run to come: the key's first run is answered with also when that is gone."""
+    other = t.submit(batch([bash('true')]))
+    t.box.wait(other)
+    t.box.call('todo.write', list='gone', todos=[{'id': 'x', 'content': 'X'}])
+    b = dict(batch([bash('true')]), cwd=t.here, list='gone')
+    table = (('E_NOT_FOUND', dict(b, key='needs', needs_runs=[other])),
+             ('E_NOT_FOUND', dict(b, key='after', after_any_runs=[other])),
+             ('E_PARAMS', dict(b, key='todo', messages=[message(bash('true', todo='x'))])))
+    firsts = [t.box.call('batch.submit', batch=wanted)['run'] for _, wanted in table]
+    for run in firsts:
+        t.box.wait(run)
+    t.box.call('run.forget', run=other)
+    t.box.call('todo.write', list='gone', todos=[], source='*')
+    for run, (symbol, wanted) in zip(firsts, table):
+        match({'run': run, 'existing': True, 'warnings': []}, t.box.call('batch.submit', batch=wanted))
+        t.refused('E_KEY', 'batch.submit', {'batch': dict(wanted, name='other')}, 'run %d' % run)
+        t.refuses(symbol, dict(wanted, key='anew'))
+
+
 def daemons_env(t):
     b = dict(batch([bash('echo $HOME')]), cwd=t.here)
     run = t.box.call('batch.submit', batch=b)['run']
@@ -189,6 +209,7 @@ class Batch(Table):
                 t.refuses('E_PARAMS', batch([bash('true')], name=n), 'name') for n in ('7', 'last', 'all', 'a.b', 'a,b', 'a b')]),
             ('`key`: same key and same batch, `env_base` aside, is the first run; another is refused naming it', key),
             ('`key`: also when all come at once', key_at_once),
+            ('`key`: also when what the batch refers to is gone', key_outlives_references),
             ('`on_failure` stop: no later message', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
             ('`on_failure` continue: go on', batch([bash('false')], [bash('true')], on_failure='continue'),
              ops(failed('exit'), OK, state='failed')),

@@ -495,6 +495,27 @@ void flow_run_timeout(struct live_run *r)
 
 /* --- recovery --- */
 
+void flow_restore_try(struct live_run *r, const struct op_row *row)
+{
+	if (row->op == 0 || row->op > r->plan->n_ops)
+		return;
+	struct live_op *o = &r->ops[row->op - 1];
+	o->cause = (uint8_t)row->cause;
+	o->exit = (int16_t)row->exit;
+	o->signal = (uint8_t)row->signal;
+	o->attempts = (uint16_t)row->attempts;
+	o->pid = row->pid;
+	o->started = row->started;
+	o->ended = row->ended;
+	o->duration_ms = row->duration_ms;
+	o->stdout_bytes = row->stdout_bytes;
+	o->stderr_bytes = row->stderr_bytes;
+	o->dropped_bytes = row->dropped_bytes;
+	o->lingering = row->lingering;
+	free(o->error);
+	o->error = row->error ? xstrdup(row->error) : NULL;
+}
+
 void flow_restore(struct live_run *r, const struct op_row *row)
 {
 	static const uint8_t phases[OP_STATE_MAX] = {
@@ -510,26 +531,13 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 			(uint8_t)row->cause; /* told to end, and not known to have */
 		return;
 	}
-	struct live_op *o = &r->ops[op];
-	o->phase = phases[row->state];
-	o->cause = (uint8_t)row->cause;
-	o->exit = (int16_t)row->exit;
-	o->signal = (uint8_t)row->signal;
-	o->attempts = (uint16_t)row->attempts;
-	o->pid = row->pid;
-	o->started = row->started;
-	o->ended = row->ended;
-	o->duration_ms = row->duration_ms;
-	o->stdout_bytes = row->stdout_bytes;
-	o->stderr_bytes = row->stderr_bytes;
-	o->dropped_bytes = row->dropped_bytes;
-	o->lingering = row->lingering;
-	o->error = row->error ? xstrdup(row->error) : NULL;
+	r->ops[op].phase = phases[row->state];
+	flow_restore_try(r, row);
 	settle_count(r, op);
 	if (r->ops[op].drive) {
 		struct drive *d = &r->drives[r->ops[op].drive - 1];
 		d->left--;
-		d->failed = d->failed || o->phase != PHASE_SUCCEEDED;
+		d->failed = d->failed || r->ops[op].phase != PHASE_SUCCEEDED;
 	}
 	tell_dependants(r, op);
 }

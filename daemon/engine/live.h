@@ -267,6 +267,8 @@ void flow_message_timeout(struct live_run *r);
 void flow_run_timeout(struct live_run *r);
 /* Takes the outcome of an op that an earlier batchd stored (recovery). */
 void flow_restore(struct live_run *r, const struct op_row *row);
+/* Takes what an earlier try of an op said: it stands where there is no other. */
+void flow_restore_try(struct live_run *r, const struct op_row *row);
 
 /* --- drive.c: todos moved by ops --- */
 /* recovered: items that are gone by now are no fault. */

@@ -70,9 +70,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 		return 1;
 	r->settling = true;
 	for (uint32_t i = 0; i < s->n_attempts; i++)
-		if (s->attempts[i].op >= 1 && s->attempts[i].op <= plan->n_ops)
-			r->ops[s->attempts[i].op - 1].attempts = (uint16_t)MAX2(
-				r->ops[s->attempts[i].op - 1].attempts, s->attempts[i].attempts);
+		flow_restore_try(r, &s->attempts[i]);
 	for (uint32_t i = 0; i < s->n_ops; i++)
 		flow_restore(r, &s->ops[i]);
 	for (uint32_t i = 0; i < plan->n_messages; i++)

@@ -236,6 +236,18 @@ class KilledDaemon(Case):
         self.match([{'state': 'failed', 'attempts': 3}], b.get(run)['ops'])
         self.assertEqual(b.text('tries'), 'x\n' * 3)
 
+    def test_what_the_last_try_said_is_known_after_it(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo no; exit 7', retries=1, retry_delay=60), bash('read x < gate; exit 1')]), on_failure='kill')
+        until(lambda: b.get(run)['ops'][0]['exit'] == 7, 'the end of the first try')
+        b.call('run.pause', run=run)
+        b.restart()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'failed', 'cause': 'exit', 'exit': 7, 'attempts': 1, 'stdout_bytes': 3}, b.get(run)['ops'][0])
+
     def test_a_write_that_was_done_is_content(self):
         b = self.box
         for i in range(5):

@@ -3,11 +3,11 @@ The black-box harness: real binaries in a private folder, spoken to as users spe
 
 A `Box` is one private world: HOME, XDG folders, a socket, a state folder and a project folder `work`. It starts batchd (or lets
 batchctl start it), hands out MessagePack-RPC connections, and at the end stops the daemon through daemon.stop and ends what is left:
-the test process is a subreaper, so everything a test started is a descendant of it and is ended by its pid.
+the test process is a subreaper, so everything a test started is a descendant of it and is ended by its pid. Where the test process
+itself is killed, guard.py does that.
 
 Nothing here sleeps and hopes: `Rpc.wait_event` waits on the socket, `until` for a condition the system has no event for.
 """
-import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +16,7 @@ import tempfile
 import time
 import unittest
 
+from guard import become_subreaper, descendants, proc_stat
 from rpc import PATIENCE, Closed, Rpc, RpcError  # noqa: F401
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,20 +40,6 @@ ENDED = ('succeeded', 'failed', 'cancelled', 'interrupted')
 
 # --- processes -------------------------------------------------------------------------------------------------------
 
-def become_subreaper():
-    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)    # PR_SET_CHILD_SUBREAPER
-
-
-def proc_stat(pid):
-    """(state, ppid, start time) of a process, or None."""
-    try:
-        with open('/proc/%d/stat' % pid, 'rb') as f:
-            fields = f.read().rpartition(b')')[2].split()
-        return fields[0].decode(), int(fields[1]), int(fields[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
 def reap(pid):
     try:
         os.waitpid(pid, os.WNOHANG)
@@ -65,22 +52,6 @@ def alive(pid):
     reap(pid)
     st = proc_stat(pid)
     return st is not None and st[0] not in 'ZX'
-
-
-def descendants(root):
-    """All living descendants of a process, children before their children."""
-    parent = {}
-    for name in os.listdir('/proc'):
-        if name.isdigit():
-            st = proc_stat(int(name))
-            if st:
-                parent.setdefault(st[1], []).append(int(name))
-    found, queue = [], [root]
-    while queue:
-        kids = parent.get(queue.pop(0), [])
-        found += kids
-        queue += kids
-    return found
 
 
 def process_name(pid):

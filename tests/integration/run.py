@@ -17,6 +17,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
+import guard  # noqa: E402
 import harness  # noqa: E402
 
 LIMIT = int(60 * harness.SLOW * (60 if harness.LONG else 1))
@@ -121,4 +122,6 @@ def main():
 
 
 if __name__ == '__main__':
+    if guard.GUARDED not in os.environ:
+        guard.main([sys.executable, *sys.argv])
     sys.exit(main())

@@ -110,31 +110,14 @@ static int build_json(struct build *b, const char *key, const json_t *value)
 	return EXIT_OK;
 }
 
-/* A terminal of its own is as large as ours: environ(7). */
-static void build_window(struct build *b)
-{
-	char text[2][16];
-	int size[2];
-	static const char *const names[] = { "COLUMNS", "LINES" };
-	term_size(STDOUT_FILENO, &size[0], &size[1]);
-	for (size_t i = 0; isatty(STDOUT_FILENO) && i < ARRAY_SIZE(names); i++) {
-		if (build_env_named(b->o, 0, names[i], strlen(names[i])))
-			continue;
-		snprintf(text[i], sizeof(text[i]), "%d", size[i]);
-		pk_kstr(&b->pk, names[i], slice_str(text[i]));
-	}
-}
-
 static int build_env(struct build *b)
 {
 	json_t *file = b->from->file ? json_object_get(b->from->file, "env") : NULL, *value;
 	const char *key;
-	if (!b->o->env.n && !b->o->pty)
+	if (!b->o->env.n)
 		return EXIT_OK;
 	pk_key(&b->pk, "env");
 	pk_map(&b->pk);
-	if (b->o->pty)
-		build_window(b);
 	json_object_foreach(file, key, value)
 	{
 		if (build_env_named(b->o, 0, key, strlen(key)))
@@ -158,6 +141,21 @@ static int build_env(struct build *b)
 	return EXIT_OK;
 }
 
+/* A terminal of its own is as large as ours (environ(7)). In the base environment, so that the
+ * batch is the same from a terminal of another size. */
+static void build_window(void)
+{
+	char text[16];
+	int cols, rows;
+	if (!isatty(STDOUT_FILENO))
+		return;
+	term_size(STDOUT_FILENO, &cols, &rows);
+	snprintf(text, sizeof(text), "%d", cols);
+	setenv("COLUMNS", text, 1);
+	snprintf(text, sizeof(text), "%d", rows);
+	setenv("LINES", text, 1);
+}
+
 static int build_surroundings(struct build *b)
 {
 	const char *cwd = ctx_cwd();
@@ -167,6 +165,8 @@ static int build_surroundings(struct build *b)
 				    "the current folder is gone: go to another, or give -C DIR");
 		pk_ktext(&b->pk, "cwd", slice_str(cwd));
 	}
+	if (b->o->pty)
+		build_window();
 	if (!build_file_has(b, "env_base"))
 		batch_pack_environ(&b->pk);
 	if (!build_file_has(b, "umask")) {

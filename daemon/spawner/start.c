@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/text.h"
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/mounts.h"
@@ -82,10 +84,19 @@ static char **start_argv(struct slice argv)
 	return args + 1;
 }
 
-/* A terminal: one master for both streams, the other end for the child. 0 or -errno. */
-static int start_terminal(struct op *op, int *ret_child)
+static unsigned short start_extent(char *const *env, const char *name, unsigned short dflt)
 {
-	static const struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	const char *text = env_value(env, name);
+	int64_t v;
+	return text && parse_int(slice_str(text), 1, USHRT_MAX, &v) ? (unsigned short)v : dflt;
+}
+
+/* A terminal: one master for both streams, the other end for the child; as large as the environment
+ * says. 0 or -errno. */
+static int start_terminal(struct op *op, char *const *env, int *ret_child)
+{
+	struct winsize size = { .ws_row = start_extent(env, "LINES", 24),
+				.ws_col = start_extent(env, "COLUMNS", 80) };
 	op->stdout_fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (op->stdout_fd < 0 || grantpt(op->stdout_fd) < 0 || unlockpt(op->stdout_fd) < 0)
 		return -errno;
@@ -182,7 +193,7 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 	int r = env_make(s->env_id, t.env_path, t.extra, &spec.env);
 	if (r < 0)
 		return start_failed(r, SW_STEP_ENV, ret);
-	r = spec.tty ? start_terminal(op, &out) : start_pipes(op, &out, &err);
+	r = spec.tty ? start_terminal(op, spec.env, &out) : start_pipes(op, &out, &err);
 	if (r < 0)
 		return start_failed(r, SW_STEP_PIPE, ret);
 	spec.stdout_fd = out;

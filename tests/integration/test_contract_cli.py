@@ -612,9 +612,15 @@ def run_tty(t):
     t.assertIn('no tty', t.ctl('run', '--', 'test -t 1 || echo no tty', check=0).text)
     for flag in ('-t', '--tty'):
         t.assertIn('tty\r\n', t.ctl('run', flag, '--', 'test -t 1 && echo tty', check=0).text)
-    term = Terminal(t.box, 'run', '-t', '--', 'echo cols=$COLUMNS lines=$LINES', cols=133)
+    term = Terminal(t.box, 'run', '-t', '--', 'echo cols=$COLUMNS lines=$LINES; stty size', cols=133)
     t.assertEqual(term.status(), 0)
     t.assertIn(b'cols=133 lines=24', term.text)
+    t.assertIn(b'24 133', term.text)
+    term = Terminal(t.box, 'run', '-t', '-E', 'COLUMNS=50', '--', 'stty size', cols=133)
+    t.assertEqual(term.status(), 0)
+    t.assertIn(b'24 50', term.text)
+    for cols in (133, 80):      # the same batch, whatever the terminal
+        t.assertEqual(Terminal(t.box, 'run', '-t', '--key', 'tty', '--', 'true', cols=cols).status(), 0)
 
 
 def run_as_it_comes(t):

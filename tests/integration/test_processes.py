@@ -109,6 +109,11 @@ class Started(Case):
         self.assertEqual(run['state'], 'succeeded', run['ops'])
         self.assertIn(b'tty', self.box.output(run['run'], 1))
 
+    def test_a_pty_is_as_large_as_the_environment_says(self):
+        sizes = (({}, b'24 80'), ({'COLUMNS': '132', 'LINES': '50'}, b'50 132'), ({'COLUMNS': 'wide', 'LINES': '0'}, b'24 80'))
+        run = self.box.run(batch([bash('stty size', pty=True, env=env) for env, _ in sizes]))
+        self.assertEqual([self.box.output(run['run'], i + 1).strip() for i in range(3)], [size for _, size in sizes])
+
     def test_what_the_daemon_has_open_does_not_leak(self):
         r, w = os.pipe()
         try:

@@ -125,7 +125,8 @@ struct op_row {
 	int64_t started, ended, duration_ms; /* duration_ms -1: none */
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
 	uint32_t lingering;
-	const char *todo, *error; /* NULL: none */
+	const char *todo, *error, *description; /* NULL: none */
+	struct slice meta;			/* packed map or SLICE_NONE */
 };
 
 /*

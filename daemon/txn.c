@@ -195,6 +195,8 @@ static void txn_add_op(struct txn *t, enum txn_kind kind, const struct op_row *r
 	txn_own_str(t, &r->op.text);
 	txn_own_str(t, &r->op.todo);
 	txn_own_str(t, &r->op.error);
+	txn_own_str(t, &r->op.description);
+	txn_own_slice(t, &r->op.meta);
 }
 
 void txn_op(struct txn *t, const struct op_row *row)
@@ -204,7 +206,11 @@ void txn_op(struct txn *t, const struct op_row *row)
 
 void txn_attempt(struct txn *t, const struct op_row *row)
 {
-	txn_add_op(t, TXN_ATTEMPT, row);
+	struct op_row try = *row;
+
+	try.description = NULL; /* of the op, whose row has them */
+	try.meta = SLICE_NONE;
+	txn_add_op(t, TXN_ATTEMPT, &try);
 }
 
 void txn_claim(struct txn *t, const struct claim_row *row)

@@ -228,6 +228,9 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 	buf_addc(text, '\0');
 	size_t todo_at = text->len;
 	buf_addslice(text, spec.todo);
+	buf_addc(text, '\0');
+	size_t description_at = text->len;
+	buf_addslice(text, spec.description);
 	const char *base = buf_str(text);
 	*ret = (struct op_row){
 		.run = r->id,
@@ -251,6 +254,8 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		.lingering = o->lingering,
 		.todo = spec.todo.p ? base + todo_at : NULL,
 		.error = o->error,
+		.description = spec.description.p ? base + description_at : NULL,
+		.meta = spec.meta,
 	};
 }
 

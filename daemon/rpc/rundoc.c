@@ -89,7 +89,8 @@ static void doc_out(struct rundoc *d, const struct op_row *row, int64_t room, st
  * what fits. -1: none. */
 static int64_t doc_room(const struct rundoc *d, const struct op_row *row)
 {
-	int64_t left = (int64_t)d->max_bytes - (int64_t)d->b.len - OP_BYTES;
+	size_t kept = row->meta.len + (row->description ? strlen(row->description) : 0);
+	int64_t left = (int64_t)d->max_bytes - (int64_t)d->b.len - OP_BYTES - (int64_t)kept;
 	if (left < 0)
 		return -1;
 	if (d->output <= 0)
@@ -103,9 +104,14 @@ static int64_t doc_room(const struct rundoc *d, const struct op_row *row)
 }
 
 /* False: it has no room; the next page begins with it. */
-static bool doc_op(struct rundoc *d, const struct op_row *row)
+static bool doc_op(struct rundoc *d, const struct op_row *shown)
 {
 	_cleanup_buf_ struct buf data = BUF_INIT;
+	struct op_row op = *shown, *row = &op;
+	/* What is as large as half a reply; and as deep as meta may be among several runs, it would
+	 * be deeper than LIMIT_DEPTH_OUT. */
+	if (row->meta.len > d->room / 2 || d->room != SHAPE_ROOM)
+		row->meta = SLICE_NONE;
 	struct shape_out out;
 	int64_t room = doc_room(d, row);
 	if (room < 0 || (d->limit >= 0 && d->sent >= (uint64_t)d->limit)) {

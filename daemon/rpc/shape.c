@@ -152,6 +152,8 @@ void shape_op(struct pk *pk, const struct op_row *row, const struct shape_out *o
 	pk_kstr(pk, "text", slice_str(row->text));
 	op_outcome(pk, row);
 	pk_kstr(pk, "todo", slice_str(row->todo));
+	pk_kstr(pk, "description", slice_str(row->description));
+	pk_kraw(pk, "meta", row->meta);
 	if (out)
 		op_out(pk, out);
 	pk_end(pk);

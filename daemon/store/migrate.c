@@ -86,12 +86,18 @@ static const char schema_3[] = "ALTER TABLE run ADD COLUMN log_bytes INTEGER NOT
 			       "CREATE TABLE gone(run INTEGER PRIMARY KEY);"
 			       "ALTER TABLE batch ADD COLUMN env_names BLOB;";
 
+static const char schema_4[] = "ALTER TABLE op ADD COLUMN description TEXT;"
+			       "ALTER TABLE op ADD COLUMN meta BLOB;"
+			       "ALTER TABLE attempt ADD COLUMN description TEXT;"
+			       "ALTER TABLE attempt ADD COLUMN meta BLOB;";
+
 /* Append only. */
 const struct migration migrations[] = {
 	{ "the first schema", schema_1 },
 	{ "what a revision of a todo list brought back",
 	  "ALTER TABLE todo_event ADD COLUMN restored INTEGER NOT NULL DEFAULT -1;" },
 	{ "what is kept how long", schema_3 },
+	{ "what an op was given to keep", schema_4 },
 };
 const int n_migrations = ARRAY_SIZE(migrations);
 

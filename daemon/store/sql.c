@@ -19,6 +19,11 @@ static int sql_open(struct sql *s, const char *path, const char *const *texts, i
 	return SQLITE_OK;
 }
 
+int sql_open_as_it_is(struct sql *s, const char *path, const char *const *texts)
+{
+	return sql_open(s, path, texts, SQLITE_OPEN_READWRITE);
+}
+
 /*
  * FULL: a commit that was answered survives a power cut (with NORMAL the WAL is not synced at a
  * commit). secure_delete: what a forgotten run held is overwritten. auto_vacuum takes effect only
@@ -26,9 +31,16 @@ static int sql_open(struct sql *s, const char *path, const char *const *texts, i
  */
 int sql_open_writer(struct sql *s, const char *path, const char *const *texts)
 {
-	int r = sql_open(s, path, texts, SQLITE_OPEN_READWRITE);
+	int r = sql_open_as_it_is(s, path, texts);
 
-	if (r == SQLITE_OK && sql_int(s, "PRAGMA page_count", 1) == 0)
+	return r == SQLITE_OK ? sql_make_writer(s) : r;
+}
+
+int sql_make_writer(struct sql *s)
+{
+	int r = SQLITE_OK;
+
+	if (sql_int(s, "PRAGMA page_count", 1) == 0)
 		r = sql_exec(s, "PRAGMA auto_vacuum = INCREMENTAL");
 	if (r == SQLITE_OK)
 		r = sql_exec(s, "PRAGMA journal_mode = WAL;"

@@ -23,7 +23,8 @@
 #define SQL_OP_COLUMNS                                                                             \
 	"run, op, message, id, kind, text, state, cause, exit, signal, attempts, pid, started, "   \
 	"ended, duration_ms, "                                                                     \
-	"stdout_bytes, stderr_bytes, dropped_bytes, lingering, todo, error"
+	"stdout_bytes, stderr_bytes, dropped_bytes, lingering, todo, error, description, "         \
+	"meta"
 #define SQL_RUN_COLUMNS                                                                            \
 	"run, state, name, key, digest, cwd, project, grp, list, ord, order_used, origin, "        \
 	"parent, parent_op, created, "                                                             \
@@ -43,6 +44,9 @@ struct sql {
 
 /* The writer: FULL, WAL, secure_delete. Any SQLite result code. */
 int sql_open_writer(struct sql *s, const char *path, const char *const *texts) _must_check_;
+/* The same in two steps: the first changes nothing of a database that may be another's. */
+int sql_open_as_it_is(struct sql *s, const char *path, const char *const *texts) _must_check_;
+int sql_make_writer(struct sql *s) _must_check_;
 int sql_open_reader(struct sql *s, const char *path, const char *const *texts) _must_check_;
 void sql_close(struct sql *s);
 int sql_exec(struct sql *s, const char *text) _must_check_;

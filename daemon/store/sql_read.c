@@ -104,8 +104,9 @@ static void run_row_own(struct run_row *row, struct buf *b)
 
 static void op_row_own(struct op_row *row, struct buf *b)
 {
-	const char **texts[] = { &row->id, &row->text, &row->todo, &row->error };
-	size_t need = 1;
+	const char **texts[] = { &row->id, &row->text, &row->todo, &row->error,
+				 &row->description };
+	size_t need = row->meta.len + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		need += text_size(*texts[i]);
@@ -113,6 +114,7 @@ static void op_row_own(struct op_row *row, struct buf *b)
 	buf_reserve(b, need);
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		own_text(b, texts[i]);
+	own_slice(b, &row->meta);
 }
 
 /* --- runs --- */

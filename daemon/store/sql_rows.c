@@ -28,6 +28,8 @@ void sql_bind_op(sqlite3_stmt *stmt, const struct op_row *row)
 	sql_put_int(&b, row->lingering);
 	sql_put_text(&b, row->todo);
 	sql_put_text(&b, row->error);
+	sql_put_text(&b, row->description);
+	sql_put_blob(&b, row->meta);
 }
 
 void sql_column_op(sqlite3_stmt *stmt, struct op_row *ret)
@@ -55,6 +57,8 @@ void sql_column_op(sqlite3_stmt *stmt, struct op_row *ret)
 	ret->lingering = (uint32_t)sql_get_int(&c);
 	ret->todo = sql_get_text(&c);
 	ret->error = sql_get_text(&c);
+	ret->description = sql_get_text(&c);
+	ret->meta = sql_get_blob(&c);
 }
 
 static void sql_bind_summary(struct sql_bind *b, const struct run_summary *s)

@@ -181,11 +181,16 @@ static int store_sweep(struct store *s, struct err *e)
 
 static int store_open_database(struct store *s, struct err *e)
 {
-	int code;
+	int code, version;
 
 	if (store_touch(s->path, e))
 		return 1;
-	code = sql_open_writer(&s->writer.sql, s->path, writer_statements);
+	code = sql_open_as_it_is(&s->writer.sql, s->path, writer_statements);
+	if (code == SQLITE_OK) {
+		if (migrate_check(&s->writer.sql, s->path, n_migrations, &version, e))
+			return 1;
+		code = sql_make_writer(&s->writer.sql);
+	}
 	if (code != SQLITE_OK)
 		return sql_error(&s->writer.sql, code, "open the database", s->path, e);
 	if (migrate(&s->writer.sql, s->path, migrations, n_migrations, e) || store_read_meta(s, e))

@@ -8,9 +8,11 @@ itself is killed, guard.py does that.
 
 Nothing here sleeps and hopes: `Rpc.wait_event` waits on the socket, `until` for a condition the system has no event for.
 """
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -210,6 +212,13 @@ class Box:
                 env[name] = os.environ[name]
         env.update({k: v for k, v in more.items() if v is not None})
         return env
+
+    def put_store(self, name):
+        """A database that an earlier batchd left, from tests/data."""
+        os.makedirs(self.state, 0o700)
+        with open(os.path.join(ROOT, 'tests', 'data', name)) as f, \
+                contextlib.closing(sqlite3.connect(os.path.join(self.state, 'batchd.db'))) as db:
+            db.executescript(f.read())
 
     # --- the daemon
 

@@ -319,7 +319,7 @@ class Shapes(Methods):
 
     def test_a_run(self):
         b = self.box
-        spec = dict(batch(message(bash('echo out; echo err >&2', id='x'), exec_('true', todo='t'), name='first'),
+        spec = dict(batch(message(bash('echo out; echo err >&2', id='x'), exec_('true', todo='t', description='does nothing', meta={'id': 'tool-1', 'deep': [{'a': []}]}), name='first'),
                           message(bash('exit 4', optional=True)), [bash('kill -SEGV $$')], [exec_('true')]),
                     name='n', key='k', group='g', order='serial', priority=3, list='l', meta={'a': [1, {'b': None}]})
         b.call('todo.write', list='l', todos=[{'id': 't', 'content': 'T'}])
@@ -341,7 +341,7 @@ class Shapes(Methods):
                      'cause': None, 'exit': 0, 'signal': None, 'attempts': 1,
                      'pid': lambda p: p > 1, 'stdout_bytes': 4, 'stderr_bytes': 4, 'dropped_bytes': 0, 'lingering': 0,
                      'todo': None, 'error': None},
-                    {'index': 2, 'id': None, 'message': 1, 'kind': 'exec', 'text': 'true', 'todo': 't'},
+                    {'index': 2, 'id': None, 'message': 1, 'kind': 'exec', 'text': 'true', 'todo': 't', 'description': 'does nothing', 'meta': {'id': 'tool-1', 'deep': [{'a': []}]}},
                     {'message': 2, 'state': 'failed', 'cause': 'exit', 'exit': 4},
                     {'message': 3, 'state': 'failed', 'cause': 'signal', 'exit': None, 'signal': 'SIGSEGV'},
                     {'message': 4, 'state': 'skipped', 'cause': 'dependency', 'exit': None, 'attempts': 0, 'pid': None,

@@ -5,7 +5,6 @@ section 4, sentence by sentence. Each row has a list of its own (t.l), so rows s
 import json
 import os
 import resource
-import sqlite3
 import threading
 import time
 import unittest
@@ -483,11 +482,7 @@ class OldStore(Todos):
 
     def test_lists_of_a_store_of_the_first_schema(self):
         """A store as it was before a revision knew what it brought back."""
-        os.makedirs(self.box.state, 0o700)
-        with open(os.path.join(ROOT, 'tests', 'data', 'schema-1.sql')) as f:
-            db = sqlite3.connect(os.path.join(self.box.state, 'batchd.db'))
-            db.executescript(f.read())
-            db.close()
+        self.box.put_store('schema-1.sql')
         self.box.start()
         self.l = 'l'
         self.match([{'id': 'a', 'status': 'completed'}, {'id': 'b'}], self.list())

@@ -1,11 +1,47 @@
 """Contract section 1 over a change of programs or places: the spawner is upgraded under running ops, and the ops of a state folder are
 found again wherever its next batchd listens."""
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 
 from harness import BATCHCTL, BATCHD, SPAWNER, Case, Rpc, alive, bash, batch, command_line, proc_stat, until
+
+
+class OldStore(Case):
+    """Databases of earlier schemas, one a released schema (the first one's todo lists: test_contract_todos.py)."""
+    daemon = False
+
+    def test_schema_3(self):
+        """Before ops kept their description and meta."""
+        b = self.box
+        b.put_store('schema-3.sql')
+        b.start()
+        self.match({'name': 'first', 'key': 'k1', 'state': 'succeeded', 'ops': [
+            {'kind': 'todos', 'state': 'succeeded'}, {'text': 'echo one', 'todo': 'a', 'meta': None, 'description': None},
+            {'id': 'bad', 'state': 'failed', 'exit': 3, 'attempts': 2}, {'kind': 'read', 'state': 'succeeded', 'stdout_bytes': 3}]}, b.get(1))
+        self.match([{'id': 'a', 'status': 'completed'}, {'id': 'b', 'blocked_by': ['a']}, {'content': 'more'}],
+                   b.call('todo.list', list='l')['todos'])
+        self.assertIn(('pool', 3), [(g['group'], g['slots']) for g in b.call('group.list')['groups']])
+        again = b.call('run.restart', run=1)['run']
+        b.wait(again)
+        self.match({'origin': 1, 'ops': [{}, {'description': 'says one', 'meta': {'x': 1}}, {}, {}]}, b.get(again))
+        self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v3')))
+
+    def test_a_store_of_a_newer_batchd_is_refused_and_left_alone(self):
+        b = self.box
+        b.put_store('schema-3.sql')
+        path = os.path.join(b.state, 'batchd.db')
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute('PRAGMA user_version = 999')
+        with open(path, 'rb') as f:
+            before = f.read()
+        done = b.ctl('status', check=125, bare=True)
+        self.assertIn('schema 999', done.errors)
+        with open(path, 'rb') as f:
+            self.assertEqual(f.read(), before)
 
 
 class Moved(Case):

@@ -7,8 +7,6 @@
 #include "common/text.h"
 #include "proto/limits.h"
 
-#define HEAD_LABEL_MIN                                                                             \
-	2 /* without a colon: "[x]" at the beginning of a line is a box that was ticked */
 #define HEAD_LABEL_MAX 90 /* characters */
 #define HEAD_TITLE_MAX 90 /* bytes */
 
@@ -159,6 +157,13 @@ static bool head_skip_bullet(struct src *s)
 	return true;
 }
 
+/* "[x]", "[-]": at the beginning of a line a box of a list of what is done, unless a colon follows.
+ */
+static bool head_is_box(struct slice label)
+{
+	return label.len == 1 && (label.p[0] == 'x' || !char_is_ident(label.p[0]));
+}
+
 bool head_scan(struct src *s, struct head *ret)
 {
 	const char *start = s->p;
@@ -169,7 +174,7 @@ bool head_scan(struct src *s, struct head *ret)
 	bool bracket = head_label(s, &h);
 	if (bracket)
 		head_tail(s, &h);
-	if (bracket && h.label.len < HEAD_LABEL_MIN && !h.colon) {
+	if (bracket && head_is_box(h.label) && !h.colon) {
 		s->p = start;
 		return false;
 	}

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 
 /* Appends the components of path to the normal form begun at `start`. */
@@ -95,6 +96,23 @@ char *path_project(const char *cwd)
 			return NULL;
 		*slash = '\0';
 	}
+}
+
+char *path_todo_list(const char *cwd)
+{
+	struct buf name = BUF_INIT;
+	_cleanup_free_ char *project = path_project(cwd);
+	if (!project)
+		return xstrdup("default");
+	bool plain = utf8_valid(slice_str(project));
+	for (const char *p = project; *p; p++) {
+		unsigned char c = (unsigned char)*p;
+		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !plain))
+			buf_addf(&name, "\\x%02x", c);
+		else
+			buf_addc(&name, *p);
+	}
+	return buf_steal(&name);
 }
 
 /* The value of an environment variable that must be an absolute path to count (XDG base directory

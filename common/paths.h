@@ -24,6 +24,9 @@ int path_mkdirs(const char *path, unsigned mode);
 /* The project of a folder: nearest parent that holds .batchd, .git, .jj or .hg; NULL where there is
  * none. Malloced. */
 char *path_project(const char *cwd);
+/* The todo list of a folder: its project's path, "default" where it has none. What a list's name
+ * cannot hold (control characters, a path that is not UTF-8) is \xNN in it. Malloced. */
+char *path_todo_list(const char *cwd);
 
 /* $BATCHD_SOCKET, else $XDG_RUNTIME_DIR/batchd/socket, else /tmp/batchd-UID/socket. Malloced. */
 char *path_default_socket(void);

@@ -74,10 +74,7 @@ void accept_project(struct live_run *r)
 	_cleanup_free_ char *marked = path_project(r->cwd);
 	const struct batch_head *h = &r->plan->head;
 	r->project = marked ? xstrdup(marked) : xstrdup(r->cwd);
-	if (h->list.p)
-		r->list = xslicedup(h->list);
-	else
-		r->list = xstrdup(marked ? marked : "default");
+	r->list = h->list.p ? xslicedup(h->list) : path_todo_list(r->cwd);
 }
 
 static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch,

@@ -21,8 +21,7 @@ char *rpc_todo_list_of_cwd(struct slice cwd)
 {
 	_cleanup_buf_ struct buf path = BUF_INIT;
 	path_normal(&path, slice_str("/"), cwd);
-	char *project = path_project(buf_str(&path));
-	return project ? project : xstrdup("default");
+	return path_todo_list(buf_str(&path));
 }
 
 char *rpc_todo_list_name(struct rpc_call *call, struct slice list, struct slice cwd)

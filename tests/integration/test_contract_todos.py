@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import ROOT, Case, RpcError, Rpc, bash, batch, expand, message, rows, todos, together, until
+from harness import BATCHCTL, Case, RpcError, Rpc, bash, batch, expand, message, rows, todos, together, until
 
 
 def item(id, content=None, **keys):
@@ -701,6 +701,20 @@ def project_of(marker):
     return case
 
 
+def odd_project(folder, listed):
+    """A path that no list's name can be, as it is."""
+    def check(t):
+        path = os.path.join(t.box.work.encode(), folder)
+        os.makedirs(os.path.join(path, b'.git'))
+        name = t.box.work + '/' + listed
+        run = t.box.run(dict(batch([bash('"%s" todo add mine && printf %%s "$BATCHD_LIST" >&2' % BATCHCTL)]), cwd=path))
+        t.match([{'state': 'succeeded'}], run['ops'])
+        t.assertEqual(t.box.output(run['run'], 1, 'stderr').decode(), name)
+        t.assertEqual(t.call('todo.list', cwd=path)['list'], name)
+        t.match([{'content': 'mine'}], t.call('todo.list', list=name)['todos'])
+    return check
+
+
 def no_project(t):
     t.assertEqual(t.call('todo.list', cwd='/usr')['list'], 'default')
 
@@ -749,6 +763,8 @@ class Lists(Todos):
 
     @together(
         ('`.batchd`', project_of('.batchd')), ('`.git`', project_of('.git')), ('`.jj`', project_of('.jj')), ('`.hg`', project_of('.hg')),
+        ('whose path holds a control character', odd_project(b'a\nb', 'a\\x0ab')),
+        ('whose path is not UTF-8', odd_project('ü'.encode() + b'\xff', '\\xc3\\xbc\\xff')),
         ('else the list `default`', no_project),
         ('`todo.lists`', lists_of_all),
         ('a list is named by its path, however long', long_path),

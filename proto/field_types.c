@@ -95,7 +95,8 @@ static int field_duration(const struct field *f, struct slice raw, void *at, str
 	} else if (v.type == MP_INT || v.type == MP_FLOAT || v.type == MP_UINT64) {
 		double s = v.type == MP_INT ? (double)v.i : v.type == MP_FLOAT ? v.f : (double)v.u;
 		if (isnan(s) || s < 0)
-			return err_set(e, E_PARAMS, ": must not be negative");
+			return err_set(e, E_PARAMS, ": must %s",
+				       isnan(s) ? "be a number" : "not be negative");
 		if (s > (double)(LIMIT_DURATION_MS / 1000))
 			return err_set(e, E_PARAMS, ": must be at most 10000 days");
 		ms = field_ms(s);
@@ -314,7 +315,7 @@ static int field_map(const struct field *f _unused_, struct slice raw, void *at,
 	uint32_t n;
 	if (value_open_map(raw, &m, &n, e))
 		return 1;
-	*(struct slice *)at = raw;
+	*(struct slice *)at = n ? raw : slice_of("\x80", 1); /* [] is {} */
 	return 0;
 }
 

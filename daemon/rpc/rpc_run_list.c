@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "common/paths.h"
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/rpc.h"
@@ -164,7 +165,11 @@ void rpc_run_list(struct rpc_call *call, const void *params)
 	j->states = p->states;
 	j->name = xslicedup(p->name);
 	j->group = xslicedup(p->group);
-	j->project = xslicedup(p->project);
+	if (p->project.p) { /* as projects are kept: lexically normal */
+		struct buf path = BUF_INIT;
+		path_normal(&path, slice_str("/"), p->project);
+		j->project = buf_steal(&path);
+	}
 	j->filter = (struct sql_run_filter){
 		.states = p->states ? p->states & SQL_STATES_ENDED : SQL_STATES_ENDED,
 		.name = j->name,

@@ -84,7 +84,7 @@ class Results(Methods):
         for params, expected in (({}, [held, elsewhere, failed, plain]), ({'state': 'failed'}, [failed]),
                                  ({'state': ['failed', 'paused']}, [held, failed]),
                                  ({'state': 'interrupted'}, []), ({'name': 'n'}, [held, failed]), ({'group': 'g'}, [failed]),
-                                 ({'project': other}, [elsewhere]),
+                                 ({'project': other}, [elsewhere]), ({'project': other + '/../' + os.path.basename(other) + '/'}, [elsewhere]),
                                  ({'project': b.work, 'name': 'n', 'state': 'paused'}, [held]),
                                  ({'limit': 2}, [held, elsewhere]), ({'before': failed}, [plain]),
                                  ({'before': held, 'limit': 1}, [elsewhere]), ({'before': 1}, [])):

@@ -617,13 +617,14 @@ class Values(Wire):
         ('infinity', {'a': float('inf')}, 'E_PARAMS'), ('no number', {'a': [float('nan')]}, 'E_PARAMS'),
         ('bin', {'a': b'\xff'}, None), ('bool and nil', {'a': [True, False, None]}, None),
         ('an int as key', {'a': {1: 2}}, 'E_PARAMS'), ('8 deep', {'a': [[[[[[[]]]]]]]}, None),
+        ('an empty array, which counts as an empty map', [], None),
         ('9 deep', {'a': [[[[[[[[]]]]]]]]}, 'E_LIMIT'), ('a long text', {'a': 'x' * 100000}, None),
     )
     def meta(self, meta, symbol):
         try:
             run = self.call('batch.submit', batch=batch([bash('true')], cwd='/', meta=meta))['run']
             self.assertIsNone(symbol)
-            self.assertEqual(self.call('run.get', run=run)['meta'], meta)
+            self.assertEqual(self.call('run.get', run=run)['meta'], meta or {})
         except RpcError as e:
             self.assertEqual(e.symbol, symbol, e.text)
 

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "client/ctx.h"
+#include "client/pages.h"
 #include "client/term.h"
 #include "common/text.h"
 #include "proto/mp.h"
@@ -18,31 +19,28 @@ static const struct opt set_opts[] = {
 
 static void group_line(struct buf *b, struct slice g)
 {
-	struct slice name = mp_get_str(g, "group");
-	if (!name.p)
-		name = mp_get_str(g, "name");
-	term_fit_bytes(b, name, 24, true);
-	buf_addf(b, "  %5" PRId64 "  %7" PRId64 "  %6" PRId64 "%s\n", mp_get_int(g, "slots", 0),
-		 mp_get_int(g, "running", mp_get_int(g, "used", 0)),
-		 mp_get_int(g, "waiting", mp_get_int(g, "queued", 0)),
+	term_fit_bytes(b, mp_get_str(g, "group"), 24, true);
+	buf_addf(b, "  %5" PRId64 "  %5" PRId64 "  %5" PRId64 "%s\n", mp_get_int(g, "slots", 0),
+		 mp_get_int(g, "used", 0), mp_get_int(g, "runs", 0),
 		 mp_get_bool(g, "paused") ? "  paused" : "");
 }
 
 static int verb_group_list(struct ctx *c, void *options)
 {
-	_cleanup_buf_ struct buf reply = BUF_INIT, b = BUF_INIT;
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	_cleanup_pages_ struct pages pages = PAGES_INIT;
 	(void)options;
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
-		status = ctx_call(c, "group.list", NULL, &reply);
+		status = pages_call(c, "group.list", "groups", &pages);
 	if (status)
 		return status;
 	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
-	struct slice groups = mp_find(buf_slice(&reply), "groups");
+		return ctx_print_json(c, buf_slice(&pages.all));
+	struct slice groups = mp_find(buf_slice(&pages.all), "groups");
 	struct mp m = mp_of(groups);
 	struct mp_value list = mp_next(&m);
-	buf_addf(&b, "%-24s  %5s  %7s  %6s\n", "GROUP", "SLOTS", "RUNNING", "QUEUED");
+	buf_addf(&b, "%-24s  %5s  %5s  %5s\n", "GROUP", "SLOTS", "USED", "RUNS");
 	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++)
 		group_line(&b, mp_skip(&m));
 	return ctx_print(c, &b);

@@ -3,63 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "client/pages.h"
 #include "client/signals.h"
 #include "client/term.h"
 #include "client/todo_cli.h"
 #include "common/text.h"
 #include "proto/mp.h"
-
-/* ---- answers that came in pages, as one ---- */
-
-struct pages {
-	struct buf items; /* packed, one after the other */
-	uint32_t n;
-	struct buf all;
-};
-#define PAGES_INIT                                                                                 \
-	{                                                                                          \
-		BUF_INIT, 0, BUF_INIT                                                              \
-	}
-
-static void pages_done(struct pages *p)
-{
-	buf_done(&p->items);
-	buf_done(&p->all);
-}
-#define _cleanup_pages_ _cleanup_(pages_done)
-
-/* Takes the array `key` of a page; the page's `next`, -1 where it is nil. */
-static int64_t pages_add(struct pages *p, struct slice page, const char *key)
-{
-	struct mp m = mp_of(mp_find(page, key));
-	struct mp_value array = mp_next(&m);
-	for (uint32_t i = 0; array.type == MP_ARRAY && i < array.count; i++) {
-		buf_addslice(&p->items, mp_skip(&m));
-		p->n++;
-	}
-	return mp_get_int(page, "next", -1);
-}
-
-/* The last page with the items of all of them. */
-static void pages_end(struct pages *p, struct slice page, const char *key)
-{
-	struct pk pk = PK_INIT(&p->all);
-	struct mp m = mp_of(page), items = mp_of(buf_slice(&p->items));
-	pk_map(&pk);
-	for (uint32_t pairs = mp_next(&m).count; pairs > 0; pairs--) {
-		struct slice name = mp_next(&m).bytes, value = mp_skip(&m);
-		pk_keyslice(&pk, name);
-		if (!slice_is(name, key)) {
-			pk_raw(&pk, value);
-			continue;
-		}
-		pk_array(&pk);
-		for (uint32_t i = 0; i < p->n; i++)
-			pk_raw(&pk, mp_skip(&items));
-		pk_end(&pk);
-	}
-	pk_end(&pk);
-}
 
 /* ---- list, ready ---- */
 

@@ -316,8 +316,13 @@ DEFAULTS(todo_subscribe) = { 0 };
 
 /* --- group, daemon --- */
 
-TABLE(group_list) = { FIELD_END };
-DEFAULTS(group_list) = { 0 };
+TABLE(group_list) = {
+	{ "after", FIELD_NAME, AT(group_list, after), .doc = "only those whose names come after" },
+	{ "limit", FIELD_INT, AT(group_list, limit), .min = 1, .max = LIMIT_INT,
+	  .doc = "at most so many; all that fit" },
+	FIELD_END,
+};
+DEFAULTS(group_list) = { .limit = LIMIT_INT };
 
 TABLE(group_set) = {
 	{ "group", FIELD_LABEL, AT(group_set, group), .required = true, .doc = "the pool" },

@@ -207,7 +207,8 @@ struct params_todo_subscribe {
 /* --- group, daemon --- */
 
 struct params_group_list {
-	bool unused;
+	struct slice after; /* names after this one; SLICE_NONE: all */
+	int64_t limit;	    /* LIMIT_INT: not given */
 };
 struct params_group_set {
 	struct slice group;

@@ -236,7 +236,7 @@ static void accept_done(void *arg, enum txn_status status, uint64_t existing, co
 	struct engine *e = r->e;
 	switch (status) {
 	case TXN_DONE:
-		r->accepted = true;
+		live_accept(r);
 		for (uint32_t i = 0; i < r->n_claimed; i++)
 			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
 		r->done(r->done_arg, r->id, false, NULL);

@@ -164,12 +164,13 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots, const 
 
 struct engine_group {
 	const char *group;
-	uint32_t slots, used, runs; /* runs: with ops that could start */
+	uint32_t slots, used, runs; /* runs: that have not ended */
 	bool by_hand;		    /* the slots were set by group.set */
 	bool paused;
 };
-void engine_each_group(struct engine *e, void (*fn)(void *arg, const struct engine_group *g),
-		       void *arg);
+/* By name, those after `after` (NULL: all), until fn returns false. */
+void engine_each_group(struct engine *e, const char *after,
+		       bool (*fn)(void *arg, const struct engine_group *g), void *arg);
 /* One by name; false: there is none. */
 bool engine_get_group(struct engine *e, const char *name, struct engine_group *ret);
 

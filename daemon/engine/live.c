@@ -94,9 +94,15 @@ struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct pla
 	live_init_ops(r);
 	live_link_dependants(r);
 	r->summary.ops = plan->n_ops;
-	r->pool = pool_get(e, r->group);
+	r->pool = pool_hold(e, r->group);
 	HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
 	return r;
+}
+
+void live_accept(struct live_run *r)
+{
+	r->accepted = true;
+	r->pool->runs++;
 }
 
 static void live_free_ops(struct live_run *r)
@@ -120,6 +126,8 @@ struct live_run *live_free(struct live_run *r)
 	timer_disarm(t, &r->claims_timer);
 	r->n_ready = 0;
 	sched_update(r);
+	r->pool->runs -= r->accepted;
+	pool_release(r->e, r->pool);
 	list_del(&r->dirty);
 	HASH_DEL(r->e->runs, r);
 	live_free_ops(r);

@@ -80,6 +80,8 @@ struct pool {
 	char *name;
 	uint32_t slots, used;
 	uint32_t by_hand; /* slots as set by group.set; 0: not */
+	uint32_t holders; /* live runs that go by it, accepted or not, and whoever changes it */
+	uint32_t runs;	  /* of these, accepted ones */
 	bool paused;
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;
@@ -193,6 +195,8 @@ struct engine {
 /* --- live.c: making, freeing, rows --- */
 struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan);
 struct live_run *live_free(struct live_run *r);
+/* Its row is durable, and its pool has a run more. */
+void live_accept(struct live_run *r);
 struct live_run *live_find(struct engine *e, uint64_t id);
 void live_fill_row(struct live_run *r, struct run_row *ret);
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
@@ -214,9 +218,13 @@ void turn_retry(struct engine *e);
 /* Has turn_retry called in a while. */
 void turn_retry_later(struct engine *e);
 
-/* --- sched.c: pools, slots, ready queues --- */
-struct pool *pool_get(struct engine *e, const char *name);
+/* --- pool.c: which pools there are --- */
+/* Makes it where there is none. Who holds one gives it back, and then it may be gone. */
+struct pool *pool_hold(struct engine *e, const char *name);
+void pool_release(struct engine *e, struct pool *p);
 void pools_free(struct engine *e);
+
+/* --- sched.c: slots, ready queues --- */
 void sched_push(struct live_run *r, uint32_t op); /* to the end of the run's ready queue */
 void sched_push_front(struct live_run *r, uint32_t op);
 void sched_remove(struct live_run *r, uint32_t op);

@@ -76,7 +76,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	for (uint32_t i = 0; i < plan->n_messages; i++)
 		r->messages[i].begun = r->messages[i].left == 0;
 	recover_claims(r, s->claims);
-	r->accepted = true; /* for the runs that need it */
+	live_accept(r); /* for the runs that need it */
 	r->settling = false;
 	return 0;
 }

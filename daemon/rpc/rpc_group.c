@@ -17,22 +17,42 @@ static void group_pack(struct pk *pk, const struct engine_group *g)
 	pk_end(pk);
 }
 
-static void group_each(void *arg, const struct engine_group *g)
+#define LIST_MAX_BYTES (LIMIT_REPLY_BYTES - 4096) /* room for one more, and for `next` */
+
+struct page {
+	struct pk *pk;
+	int64_t left;
+	char *last; /* name sent */
+	bool more;
+};
+
+static bool page_group(void *arg, const struct engine_group *g)
 {
-	group_pack(arg, g);
+	struct page *page = arg;
+	page->more = page->left-- == 0 || page->pk->b->len > LIST_MAX_BYTES;
+	if (page->more)
+		return false;
+	group_pack(page->pk, g);
+	free(page->last);
+	page->last = xstrdup(g->group);
+	return true;
 }
 
 void rpc_group_list(struct rpc_call *call, const void *params)
 {
+	const struct params_group_list *p = params;
+	_cleanup_free_ char *after = xslicedup(p->after);
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
-	(void)params;
+	struct page page = { .pk = &pk, .left = p->limit };
 	pk_map(&pk);
 	pk_key(&pk, "groups");
 	pk_array(&pk);
-	engine_each_group(call->s->config.engine, group_each, &pk);
+	engine_each_group(call->s->config.engine, after, page_group, &page);
 	pk_end(&pk);
+	pk_kstr(&pk, "next", slice_str(page.more ? page.last : NULL));
 	pk_end(&pk);
+	free(page.last);
 	rpc_reply(call, &b);
 }
 

@@ -278,9 +278,8 @@ static int writer_check_key(struct writer *w, struct write_job *job, const char 
 		struct sql_column c = { b.stmt, 0 };
 
 		job->existing = (uint64_t)sql_get_int(&c);
-		job->status = slice_eq(sql_get_blob(&c), slice_of(digest, 32))
-				      ? TXN_KEY_SAME
-				      : TXN_KEY_OTHER;
+		job->status = slice_eq(sql_get_blob(&c), slice_of(digest, 32)) ? TXN_KEY_SAME
+									       : TXN_KEY_OTHER;
 	}
 	sqlite3_reset(b.stmt);
 	sqlite3_clear_bindings(b.stmt);

@@ -960,6 +960,7 @@ def groups(t):
     t.ctl('group', 'pause', 'g', check=0)
     run = t.new('submit', '-g', 'g', '-e', 'true')
     t.ctl('wait', run, '--timeout', '200ms', check=124)
+    t.assertRegex(t.ctl('group', check=0).text, r'(?m)^GROUP +SLOTS +USED +RUNS\n(.*\n)*g +3 +0 +1  paused$')
     t.ctl('group', 'resume', 'g', check=0)
     t.ctl('wait', run, check=0)
 

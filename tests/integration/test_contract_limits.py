@@ -1,7 +1,9 @@
 """Contract section 3, rules 9 to 12: what is bounded, what never waits, and who may connect."""
+import contextlib
 import os
 import shutil
 import socket
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -194,6 +196,28 @@ class Limits(Bounded):
         self.short('todo.write', list='l', todos=[])
         self.match({'events': [{'rev': 102, 'before': None, 'after': None}], 'next': None},
                    self.short('todo.history', list='l', since=101))
+
+    def named(self, method, key, name, **keys):
+        """The names of what such a method lists, fetched page by page."""
+        names, pages, after = [], 0, {}
+        while True:
+            page = self.short(method, dict(keys, **after))
+            names, pages = names + [e[name] for e in page[key]], pages + 1
+            if page['next'] is None:
+                return names, pages
+            self.assertEqual(page['next'], names[-1])
+            after = {'after': page['next']}
+
+    def test_groups_page(self):
+        wanted = ['g%05d' % i + 'x' * 190 for i in range(20000)]
+        self.box.stop_quietly()
+        with contextlib.closing(sqlite3.connect(self.box.state + '/batchd.db')) as db, db:      # as if set by hand, one by one
+            db.executemany('INSERT INTO grp(name, slots, paused) VALUES(?, 1, 0)', [(name,) for name in wanted])
+        self.box.start()
+        names, pages = self.named('group.list', 'groups', 'group')
+        self.assertEqual(names, ['default'] + wanted)
+        self.assertGreater(pages, 1)
+        self.assertEqual(len(self.box.ctl('group', check=0).text.splitlines()), 20002)
 
     def test_an_item_has_an_end(self):
         self.refused('E_LIMIT', 'todo.write', {'list': 'l',

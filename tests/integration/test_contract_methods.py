@@ -284,6 +284,48 @@ class Results(Methods):
                        {'slots': 1}):
             self.refused('E_PARAMS', 'group.set', params)
 
+    def groups(self):
+        """By name, fetched page by page."""
+        groups, after = {}, {}
+        while True:
+            page = self.call('groups', 'group.list', dict(after, limit=2))
+            self.assertLessEqual(len(page['groups']), 2)
+            groups.update((g['group'], g) for g in page['groups'])
+            self.assertEqual(sorted(groups), list(groups))
+            if page['next'] is None:
+                return groups
+            self.assertEqual(page['next'], list(groups)[-1])
+            after = {'after': page['next']}
+
+    def test_groups_come_and_go(self):
+        """A group is there while a run that has not ended goes by it, and when it was set by hand or in batchd.conf. `runs`: that have not ended"""
+        b = self.box
+        refused = dict(batch([bash('true')]), cwd=b.work, group='refused', needs_runs=[99])
+        self.refused('E_NOT_FOUND', 'batch.submit', {'batch': refused})
+        self.call(None, 'batch.check', batch=dict(batch([bash('true')]), cwd=b.work, group='checked'))
+        key = dict(batch([bash('true')]), key='k')
+        self.done(key)
+        self.refused('E_KEY', 'batch.submit', {'batch': dict(key, cwd=b.work, group='other-key')}, 'run 1')
+        self.assertEqual(list(self.groups()), ['default'])
+        held = b.submit(batch([bash('true')]), group='a', held=True)
+        waits = b.submit(batch([bash('true')]), group='a', needs_runs=[held])
+        running = self.running(group='b')
+        self.call(None, 'group.set', group='by-hand', slots=2)
+        self.call(None, 'group.set', group='stopped', paused=True)
+        self.match({'slots': 1, 'paused': False}, self.call(None, 'group.set', group='nothing-set', paused=False))
+        expected = {'a': {'runs': 2, 'used': 0}, 'b': {'runs': 1, 'used': 1}, 'by-hand': {'runs': 0}, 'default': {'runs': 0},
+                    'stopped': {'runs': 0}}
+        for _ in range(2):
+            self.match(expected, self.groups())
+            self.assertEqual(list(self.groups()), list(expected))
+            b.restart()
+        self.call(None, 'run.resume', run=held)
+        b.wait(waits)
+        self.call(None, 'run.cancel', run=running)
+        b.wait(running)
+        self.call(None, 'group.set', group='stopped', paused=False)
+        self.assertEqual(list(self.groups()), ['by-hand', 'default'])
+
     def test_subscriptions(self):
         """`todo.subscribe` {list|cwd, push?} · `run.subscribe` {run?, output?, push?, since?} · `rpc.unsubscribe` {sub}"""
         run = self.done(batch([bash('echo x')]))

@@ -171,6 +171,13 @@ static void keep_fork_event(struct op *op)
 
 /* --- ending --- */
 
+/* What there is to say of an op that is over: how a predecessor's ended we know only where that one
+ * had reaped it. */
+static enum sw_state keep_end_state(const struct op *op)
+{
+	return op->foreign && op_record(op)->state != SW_REAPED ? SW_LOST : SW_EXITED;
+}
+
 static void keep_kill_round(struct op *op)
 {
 	uint32_t alive = tree_signal(op, SIGKILL);
@@ -181,14 +188,15 @@ static void keep_kill_round(struct op *op)
 			op_record(op)->lingering = alive;
 	}
 	check = true;
-	if (op->foreign ? alive == 0 : op->reaped && op->rounds >= KEEP_ROUNDS_MAX) {
+	if ((op->foreign && alive == 0) || (op->reaped && op->rounds >= KEEP_ROUNDS_MAX)) {
 		if (alive > 0)
 			log_warn("%u processes of an op cannot be ended", alive);
 		keep_arm(op, 0);
-		if (op->foreign)
+		if (op->foreign && !op->reaped)
 			return; /* its pidfd tells when it is over */
-		op_record(op)->lingering = alive;
-		keep_finish(op, SW_EXITED);
+		if (!op->foreign)
+			op_record(op)->lingering = alive;
+		keep_finish(op, keep_end_state(op));
 		return;
 	}
 	int64_t pause_ms = (int64_t)KEEP_ROUND_MS << MIN2(op->rounds, 10u);
@@ -206,6 +214,21 @@ static void keep_term(struct op *op, int64_t kill_in_ms)
 	if (op->phase != PHASE_FORKING)
 		op->phase = PHASE_TERM;
 	keep_arm(op, time_mono_ms() + kill_in_ms);
+}
+
+/* The own process of a predecessor's op has ended: what it left behind is to end before that is
+ * told. False when there is nothing. */
+static bool keep_end_left(struct op *op)
+{
+	struct record *r = op_record(op);
+	bool stay = (r->flags & SW_START_DETACH) && !op->stopping;
+	uint32_t left = stay ? 0 : tree_count(op);
+	if (left == 0)
+		return false;
+	r->lingering = MAX2(r->lingering, left);
+	if (op->phase != PHASE_TERM && op->phase != PHASE_KILL)
+		keep_term(op, r->linger_ms);
+	return true;
 }
 
 /* The children had their time. */
@@ -362,9 +385,11 @@ void keep_fd_event(uint32_t slot)
 	}
 	close(op->error_fd);
 	op->error_fd = -1;
+	op->reaped = true;
 	op_record(op)->ended_ms = time_wall_ms();
 	op_record(op)->ended_mono_ns = time_mono_ns();
-	keep_finish(op, SW_LOST);
+	if (!keep_end_left(op))
+		keep_finish(op, SW_LOST);
 }
 
 /* --- the turn --- */
@@ -460,6 +485,23 @@ static bool keep_adopt(struct op *op)
 	return true;
 }
 
+/* It has ended; what it left behind may be there still. */
+static void keep_inherit_left(struct op *op, enum sw_state end)
+{
+	struct record *r = op_record(op);
+	op->foreign = op->reaped = true;
+	op->phase = PHASE_DRAIN;
+	keep_count(op, 1);
+	if (keep_end_left(op)) {
+		cgroup_again(op_slot(op), r->cgroup);
+		return;
+	}
+	keep_count(op, -1);
+	op->phase = PHASE_DONE;
+	op->foreign = end == SW_LOST;
+	table_set_state(r, end);
+}
+
 static void keep_inherit_one(uint32_t slot)
 {
 	struct record *r = table_at(slot);
@@ -476,11 +518,11 @@ static void keep_inherit_one(uint32_t slot)
 	case SW_ORPHAN:
 		if (keep_adopt(op))
 			return;
-		op->foreign = true;
-		table_set_state(r, SW_LOST);
+		table_set_state(r, SW_ORPHAN);
+		keep_inherit_left(op, SW_LOST);
 		return;
 	case SW_REAPED:
-		table_set_state(r, SW_EXITED);
+		keep_inherit_left(op, SW_EXITED);
 		return;
 	case SW_FREE:
 	case SW_EXITED:

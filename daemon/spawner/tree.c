@@ -263,12 +263,15 @@ void tree_restore(const struct tree_kin *kin, uint32_t n)
  * serves every op of a turn. */
 static const struct proc *all;
 static uint64_t owners[PROC_MAX];
+/* The token that the environment of each names which is not below us; looked for when first asked.
+ */
+static uint64_t named[PROC_MAX];
 static size_t n_all;
-static bool all_fresh;
+static bool all_fresh, named_fresh;
 
 void tree_turn(void)
 {
-	all_fresh = false;
+	all_fresh = named_fresh = false;
 }
 
 /*
@@ -303,13 +306,30 @@ static void tree_refresh(void)
 		owners[i] = tree_owner(i);
 }
 
-/* A foreign op's orphans are somebody else's children: only their session tells. */
+static void tree_read_names(void)
+{
+	if (named_fresh)
+		return;
+	named_fresh = true;
+	for (size_t i = 0; i < n_all; i++) {
+		uint64_t token;
+		named[i] = owners[i] == 0 && tree_of_environ(all[i].pid, &token) ? token : 0;
+	}
+}
+
+/* A foreign op's orphans are somebody else's children: their session tells, or their environment.
+ */
 static bool tree_owns(const struct op *op, size_t i)
 {
 	const struct record *r = op_record(op);
 	if (proc_is_dead(&all[i]))
 		return false;
-	return op->foreign ? all[i].pid == r->pid || all[i].sid == r->pid : owners[i] == r->token;
+	if (!op->foreign)
+		return owners[i] == r->token;
+	if (all[i].pid == r->pid || all[i].sid == r->pid)
+		return true;
+	tree_read_names();
+	return named[i] == r->token;
 }
 
 uint32_t tree_count(const struct op *op)

@@ -7,6 +7,9 @@
  * in; else to the one its environment names (BATCHD_RUN, BATCHD_OP, BATCHD_ATTEMPT, with the
  * BATCHD_OWNER the op was given; BATCHD_RUN=0 names none: a daemon); else, when it is first seen
  * and only one op is alive, to that one. What stays unclear is logged once and left alone.
+ *
+ * Of a spawner that was killed the orphans went elsewhere: those of its ops are found among all
+ * processes, by session and environment.
  */
 #ifndef DAEMON_SPAWNER_TREE_H
 #define DAEMON_SPAWNER_TREE_H

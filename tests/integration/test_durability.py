@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, proc_stat, rows, strace_works, todos, until, write
+from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, proc_stat, process_name, rows, strace_works, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
@@ -342,7 +342,41 @@ class Starting(Case):
         self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
 
 
+@expand
 class KilledSpawner(Case):
+    LEAVING = ("setsid bash -c 'trap \"\" TERM; exec sleep 300' </dev/null >/dev/null 2>&1 & echo $! > child; touch began; "
+               "read x < gate; echo out")
+
+    @rows(
+        ('the op has ended and they do not heed TERM', 'ended', 'succeeded'),
+        ('the op goes on', 'running', 'succeeded'),
+        ('the op goes on and nobody will know how it ends', 'stranger', 'interrupted'),
+    )
+    def what_an_op_left_behind_is_ended_all_the_same(self, when, state):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash(self.LEAVING)]))
+        until(lambda: b.exists('began'), 'the op')
+        child, pid = int(b.text('child')), b.get(run)['ops'][0]['pid']
+        until(lambda: process_name(child) == 'sleep', 'its child')
+        if when == 'stranger':      # batchd is no longer the spawner's parent
+            b.restart()
+
+        def end():
+            with open(gate, 'w') as f:
+                f.write('\n')
+            until(lambda: not alive(pid), 'the end of the op')
+
+        def kill():
+            spawner = b.spawner_pid()
+            os.kill(spawner, signal.SIGKILL)
+            until(lambda: b.call('daemon.status')['spawner_pid'] not in (0, spawner), 'another spawner')
+        for step in (end, kill) if when == 'ended' else (kill, end):
+            step()
+        b.wait(run)
+        self.match({'state': state}, b.get(run)['ops'][0])
+        until(lambda: not alive(child), 'the end of what it left behind')
+
     def test_the_daemon_goes_on_and_says_what_it_cannot_know(self):
         b = self.box
         run = b.submit(batch([bash('touch began; sleep .3; exit 5')]))

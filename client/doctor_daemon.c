@@ -66,6 +66,21 @@ static bool daemon_is_replaced(int64_t pid)
 	return n > (ssize_t)len && memcmp(exe + n - len, mark, len) == 0;
 }
 
+/* What it says holds it up; each line says what to do about it. */
+static void daemon_troubles(struct doctor *d)
+{
+	struct slice said = mp_find(buf_slice(&d->status), "troubles");
+	if (!said.p)
+		return; /* an older one */
+	struct mp m = mp_of(said);
+	struct mp_value troubles = mp_next(&m);
+	for (uint32_t i = 0; troubles.type == MP_ARRAY && i < troubles.count; i++) {
+		struct slice text = mp_next(&m).bytes;
+		doctor_say(d, DOCTOR_PROBLEM, "as it says; all goes on by itself when that is over",
+			   "%.*s", SLICE_FMT(text));
+	}
+}
+
 void doctor_daemon(struct doctor *d)
 {
 	d->locked = d->state && lock_look(d->state, &d->holder);
@@ -86,6 +101,7 @@ void doctor_daemon(struct doctor *d)
 		  "batchd %.*s runs (pid %" PRId64 "), %" PRId64 " runs, %" PRId64 " ops at work",
 		  SLICE_FMT(version), pid, mp_get_int(s, "live_runs", 0),
 		  mp_get_int(s, "running_ops", 0));
+	daemon_troubles(d);
 	if (!slice_is(version, BATCHD_VERSION))
 		doctor_say(d, DOCTOR_NOTE, "batchctl daemon stop; batchctl daemon start",
 			   "it is version %.*s, this batchctl is " BATCHD_VERSION,

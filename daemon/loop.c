@@ -216,18 +216,18 @@ static int load_todos(struct batchd *b, const char *list, struct err *e)
 	return store_load_todos(b->store, list, &sink, e);
 }
 
-static void port_todos_reload(void *arg)
+static int port_todos_reload(void *arg, struct err *e)
 {
 	struct batchd *b = arg;
-	struct err e;
 	while (b->lost) {
 		struct lost_list *l = b->lost;
-		b->lost = l->next;
 		todos_list_reset(engine_todos(b->engine), l->name);
-		if (load_todos(b, l->name, &e))
-			log_error("list '%s': %s", l->name, e.text);
+		if (load_todos(b, l->name, e))
+			return err_prefix(e, "list '%s': ", l->name);
+		b->lost = l->next;
 		free(l);
 	}
+	return 0;
 }
 
 static int recover_run(void *arg, const struct store_run *run, struct err *e)

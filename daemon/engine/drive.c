@@ -114,7 +114,7 @@ static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, b
 int drive_prepare(struct live_run *r, bool recovered, struct err *err)
 {
 	struct todo_name *names = NULL;
-	int bad = 0;
+	int bad = recovered ? 0 : engine_todos_check(r->e, err);
 	names_of_batch(r, &names);
 	for (uint32_t op = 0; op < r->plan->n_ops && !bad; op++)
 		if (r->plan->ops[op].has_todo)
@@ -128,6 +128,7 @@ int drive_prepare(struct live_run *r, bool recovered, struct err *err)
 /* One move of an item. It outlives its run: what could not be stored is tried again until it can.
  */
 struct move {
+	struct list open; /* in engine.moves.open */
 	struct list node; /* in engine.moves.waiting */
 	struct engine *e;
 	uint64_t nth, run;
@@ -137,6 +138,7 @@ struct move {
 
 static void move_free(struct move *m)
 {
+	list_del(&m->open);
 	free(m->list);
 	free(m->id);
 	free(m->error);
@@ -157,7 +159,9 @@ static void move_done(void *arg, const struct err *err)
 {
 	struct move *m = arg;
 	if (!err) {
+		struct engine *e = m->e;
 		move_free(m);
+		turn_unhold(e);
 		return;
 	}
 	if (list_empty(&m->e->moves.waiting))
@@ -171,6 +175,12 @@ static void move_make(struct move *m)
 		.list = m->list, .source = TODOS_OP_SOURCE, .run = m->run, .now_ms = time_wall_ms()
 	};
 	struct todo_change c = TODO_CHANGE_INIT;
+	struct err err;
+	/* What is not loaded would have no such item. */
+	if (engine_todos_check(m->e, &err)) {
+		move_wait(m);
+		return;
+	}
 	struct txn *t = txn_new(NULL, NULL);
 	bool moved = m->ended ? todos_op_ended(engine_todos(m->e), &by, slice_str(m->id), m->error,
 					       t, &c)
@@ -182,6 +192,12 @@ static void move_make(struct move *m)
 	txn_free(t);
 	todo_change_done(&c);
 	move_free(m);
+}
+
+bool drive_is_open(const struct engine *e, uint64_t made)
+{
+	return !list_empty(&e->moves.open) &&
+	       list_entry(e->moves.open.next, struct move, open)->nth < made;
 }
 
 /* error NULL with `ended`: all is done. */
@@ -196,6 +212,8 @@ static void drive_move(struct live_run *r, const struct drive *d, bool ended, co
 			    .id = xstrdup(d->id),
 			    .error = error ? xstrdup(error) : NULL,
 			    .ended = ended };
+	list_init(&m->node);
+	list_add_tail(&e->moves.open, &m->open);
 	if (list_empty(&e->moves.waiting))
 		move_make(m);
 	else
@@ -218,10 +236,8 @@ void drive_retry(struct engine *e)
 
 void drive_free(struct engine *e)
 {
-	list_for_safe (&e->moves.waiting, node) {
-		list_del(node);
-		move_free(list_entry(node, struct move, node));
-	}
+	list_for_safe (&e->moves.open, node)
+		move_free(list_entry(node, struct move, open));
 }
 
 void drive_started(struct live_run *r, uint32_t op)

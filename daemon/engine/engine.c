@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "common/log.h"
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
@@ -32,6 +33,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->lease_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->lease_at = INT64_MAX;
 	list_init(&e->moves.waiting);
+	list_init(&e->moves.open);
 	list_init(&e->dirty);
 	list_init(&e->back);
 	engine_reconfigure(e, config);
@@ -47,6 +49,7 @@ struct engine *engine_free(struct engine *e)
 	live_free(r);
 	pools_free(e);
 	drive_free(e);
+	turn_drop(e);
 	lend_list_free(&e->back);
 	todos_free(e->todos);
 	timers_done(&e->timers);
@@ -117,12 +120,20 @@ int64_t engine_rev(struct engine *e)
 	return e->rev;
 }
 
+int engine_todos_check(struct engine *e, struct err *err)
+{
+	if (!e->todos_lost)
+		return 0;
+	e->todos_lost = false; /* loading calls engine_todos */
+	e->todos_lost = e->ports.todos_reload(e->ports.arg, err) != 0;
+	return e->todos_lost;
+}
+
 struct todos *engine_todos(struct engine *e)
 {
-	if (e->todos_lost) {
-		e->todos_lost = false;
-		e->ports.todos_reload(e->ports.arg);
-	}
+	struct err err;
+	if (engine_todos_check(e, &err))
+		log_debug("todo lists cannot be loaded: %s", err.text);
 	return e->todos;
 }
 

@@ -58,9 +58,9 @@ struct engine_ports {
 	/* What the attempt has printed as far as is known: stdout, stderr, dropped bytes. */
 	void (*printed)(void *arg, uint64_t token, int64_t ret[3]);
 	/* A write was not stored: before the lists are looked at again, todos_reload is called,
-	 * which is to load this one anew. */
+	 * which is to load this one anew; 1 with err: it cannot, and is asked again. */
 	void (*todos_lost)(void *arg, const char *list);
-	void (*todos_reload)(void *arg);
+	int (*todos_reload)(void *arg, struct err *err);
 	void *arg;
 };
 
@@ -132,6 +132,8 @@ void engine_live_runs(struct engine *e, struct buf *ids /* uint64_t each */);
 void engine_needed_runs(struct engine *e, struct buf *ret);
 uint32_t engine_running_ops(struct engine *e);
 int64_t engine_rev(struct engine *e);
+/* 1 with err (E_STORAGE): the lists are not what is stored, and that cannot be read now. */
+int engine_todos_check(struct engine *e, struct err *err) _must_check_;
 struct todos *engine_todos(struct engine *e);
 
 /* --- acting on live runs; 0, or 1 with err (E_NOT_FOUND, E_STATE) --- */

@@ -63,9 +63,10 @@ struct live_message {
 				 has */
 };
 
-/* Moves of todos that could not be stored and are tried again; drive.c. */
+/* Moves of todos that are not stored yet; drive.c. */
 struct moves {
-	struct list waiting; /* struct move, in the order in which they were made */
+	struct list open;    /* struct move, in the order in which they were made */
+	struct list waiting; /* of these, the ones that could not be stored and are tried again */
 	uint64_t made;
 };
 
@@ -164,6 +165,7 @@ struct turn {
 	struct txn *txn;
 	struct post *posts;
 	size_t n_posts, cap_posts;
+	uint64_t moves; /* made before it was handed over: it is stored after these */
 };
 
 struct engine {
@@ -179,6 +181,7 @@ struct engine {
 	struct moves moves;
 	struct turn *turn;   /* being gathered; NULL: nothing yet */
 	struct turn *failed; /* to be committed again */
+	struct turn *held;   /* to be committed when moves before it are stored */
 	struct list dirty;   /* runs whose claims changed */
 	struct list back;    /* lenders that have their slots again and are to be told (lend.c) */
 	uint64_t next_run;
@@ -215,6 +218,10 @@ void turn_emit_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
 void turn_store_run(struct live_run *r);
 void turn_retry(struct engine *e);
+/* What was never stored: the spawner, or the next batchd, knows. */
+void turn_drop(struct engine *e);
+/* A move is stored, or has come to nothing. */
+void turn_unhold(struct engine *e);
 /* Has turn_retry called in a while. */
 void turn_retry_later(struct engine *e);
 
@@ -286,6 +293,8 @@ void drive_settled(struct live_run *r, uint32_t op);
 void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec);
 /* Makes the moves that wait. */
 void drive_retry(struct engine *e);
+/* Is one of the first `made` moves not stored yet? */
+bool drive_is_open(const struct engine *e, uint64_t made);
 void drive_free(struct engine *e);
 /* lease_timer to the next lease that ends; and what it does. */
 void drive_arm_leases(struct engine *e);

@@ -2,10 +2,29 @@
 
 #include "common/log.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
 
 #define REV_RESERVE 10000
+
+/* A result is stored after what it made of a todo: with the result stored nobody would make that
+ * move again. */
+static void turn_commit(struct engine *e, struct turn *t)
+{
+	if (drive_is_open(e, t->moves))
+		e->held = t;
+	else
+		e->ports.commit(e->ports.arg, t->txn);
+}
+
+void turn_unhold(struct engine *e)
+{
+	struct turn *t = e->held;
+	e->held = NULL;
+	if (t)
+		turn_commit(e, t);
+}
 
 /* Storing failed: running ops go on, results are kept here and offered again until they are taken.
  */
@@ -13,9 +32,11 @@ void turn_retry(struct engine *e)
 {
 	struct turn *t = e->failed;
 	e->failed = NULL;
-	drive_retry(e); /* first: a result is stored after what it made of a todo */
+	drive_retry(e);
 	if (t)
-		e->ports.commit(e->ports.arg, t->txn);
+		turn_commit(e, t);
+	else
+		turn_unhold(e); /* a move may have come to nothing */
 }
 
 static void todo_change_drop(struct todo_change *c)
@@ -32,9 +53,22 @@ static void turn_free(struct turn *t)
 	free(t);
 }
 
+void turn_drop(struct engine *e)
+{
+	struct turn *turns[] = { e->turn, e->failed, e->held };
+	for (size_t i = 0; i < ARRAY_SIZE(turns); i++) {
+		if (!turns[i])
+			continue;
+		txn_free(turns[i]->txn);
+		turn_free(turns[i]);
+	}
+}
+
 static void turn_keep(struct turn *t, const struct err *err)
 {
 	struct engine *e = t->e;
+	trouble_say(TROUBLE_STORE, 3 * STORE_RETRY_MS,
+		    "results are kept in memory until they can be stored: %s", err->text);
 	if (!e->in_trouble)
 		log_error("results are kept in memory until they can be stored: %s", err->text);
 	e->in_trouble = true;
@@ -140,8 +174,10 @@ static void turn_done(void *arg, enum txn_status status, uint64_t existing, cons
 		return;
 	}
 	struct engine *e = t->e;
-	if (e->in_trouble)
+	if (e->in_trouble) {
+		trouble_over(TROUBLE_STORE);
 		log_info("results can be stored again");
+	}
 	e->in_trouble = e->committing = false;
 	for (size_t i = 0; i < t->n_posts; i++)
 		turn_deliver(e, &t->posts[i]);
@@ -222,7 +258,8 @@ void engine_flush(struct engine *e)
 	}
 	e->turn = NULL;
 	e->committing = true;
-	e->ports.commit(e->ports.arg, t->txn);
+	t->moves = e->moves.made;
+	turn_commit(e, t);
 }
 
 /* --- a client's own write of todos: a transaction of its own, so that its failure is its answer

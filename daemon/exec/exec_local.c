@@ -14,11 +14,14 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/exec_spawner_link.h"
 #include "daemon/exec/exec_spawner_start.h"
 #include "daemon/exec/idmap.h"
 #include "proto/limits.h"
+
+#define HINDERED_MS 3000 /* a start that was refused is tried again sooner */
 
 enum attempt_stage {
 	ATTEMPT_SENT,	 /* START sent or queued, nothing heard */
@@ -187,6 +190,8 @@ static void attempt_started(struct exec_local *x, struct attempt *a, const struc
 		return;
 	a->stage = ATTEMPT_RUNNING;
 	a->report = *r;
+	if (trouble_over(TROUBLE_START))
+		log_info("ops can be started again");
 	x->events.started(x->events.arg, a->token, r->pid, r->started_ms);
 }
 
@@ -291,6 +296,19 @@ static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_
 	attempt_exited(x, a);
 }
 
+/* Trouble of the machine, not of the op: said while starts are tried again, once a second. */
+static void local_hindered(const struct sw_report *r)
+{
+	if (r->start_errno == 0)
+		return; /* the table is full: ops are at work */
+	if (trouble_say(TROUBLE_START, HINDERED_MS, "ops cannot be started now: %s: %s: %s",
+			sw_step_name(r->step), strerror(r->start_errno),
+			trouble_mend(r->start_errno)))
+		log_warn("ops cannot be started now, and are tried again: %s: %s: %s",
+			 sw_step_name(r->step), strerror(r->start_errno),
+			 trouble_mend(r->start_errno));
+}
+
 static void local_busy(struct exec_local *x, struct attempt *a)
 {
 	uint64_t token = a->token;
@@ -347,9 +365,10 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 		local_say(x, SW_ACK, r->head.token); /* acknowledged before; that got lost */
 	else if (r->head.type == SW_STARTED)
 		attempt_started(x, a, r, fds);
-	else if (r->head.type == SW_BUSY)
+	else if (r->head.type == SW_BUSY) {
+		local_hindered(r);
 		local_busy(x, a);
-	else if (r->head.type == SW_KNOWN)
+	} else if (r->head.type == SW_KNOWN)
 		local_known(x, a, r, fds);
 	else
 		local_exit(x, a, r);

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/paths.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/spawner_home.h"
 
@@ -237,6 +238,7 @@ static bool link_frame(struct spawner_link *l, const struct sw_head *head, struc
 	case SW_KNOWN_END:
 		if (l->state == LINK_QUERIED) {
 			l->state = LINK_UP;
+			trouble_over(TROUBLE_SPAWNER);
 			l->retry_ms = LINK_RETRY_MIN_MS;
 			l->config.synced(l->config.arg);
 		}
@@ -433,6 +435,16 @@ static int link_begin(struct spawner_link *l)
 	return 0;
 }
 
+/* Each time it is tried. */
+static void link_complain(const struct spawner_link *l, const char *why, const char *mend)
+{
+	if (trouble_say(TROUBLE_SPAWNER, 3 * LINK_RETRY_MAX_MS,
+			"the spawner '%s' cannot be reached or started at '%s': %s: %s", l->program,
+			l->at, why, mend))
+		log_error("cannot reach or start the spawner '%s' at '%s': %s", l->program, l->at,
+			  why);
+}
+
 static void link_try_later(struct spawner_link *l)
 {
 	struct timeval tv = { l->retry_ms / 1000, l->retry_ms % 1000 * 1000 };
@@ -451,7 +463,7 @@ static void link_lost(struct spawner_link *l)
 {
 	bool was_up = l->state == LINK_UP;
 	if (l->refused[0])
-		log_error("the spawner at '%s' refuses: %s", l->at, l->refused);
+		link_complain(l, l->refused, "until then ops do not start");
 	link_close(l);
 	if (l->bye)
 		link_go(l, l->socket);
@@ -470,8 +482,7 @@ static void link_on_retry(evutil_socket_t fd, short what, void *arg)
 	int r = l->fd >= 0 ? 0 : link_begin(l);
 	if (r < 0) {
 		if (r != -EBUSY)
-			log_error("cannot reach or start the spawner '%s': %s", l->program,
-				  strerror(-r));
+			link_complain(l, strerror(-r), trouble_mend(-r));
 		link_try_later(l);
 	}
 }

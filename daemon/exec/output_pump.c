@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/executor.h"
 
@@ -91,10 +92,14 @@ static void pump_unwait(struct pump *p, struct output_fd *f)
 
 static void run_stall(struct pump *p, struct output_run *run, int error)
 {
+	trouble_say(TROUBLE_OUTPUT, 3 * PUMP_RETRY_MS,
+		    "cannot write output of run %" PRIu64
+		    " in '%s': %s: %s; its ops wait until that is mended",
+		    run->id, p->dir, errno_text(-error), trouble_mend(-error));
 	if (!run->complained)
 		log_warn("cannot write output of run %" PRIu64
-			 " in '%s': %s; its ops wait until that is mended",
-			 run->id, p->dir, errno_text(-error));
+			 " in '%s': %s: %s; its ops wait until that is mended",
+			 run->id, p->dir, errno_text(-error), trouble_mend(-error));
 	run->complained = true;
 	if (run->stalled)
 		return;

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/rpc.h"
@@ -95,6 +96,18 @@ void rpc_rpc_unsubscribe(struct rpc_call *call, const void *params)
 
 /* --- daemon --- */
 
+static void pack_troubles(struct pk *pk)
+{
+	pk_key(pk, "troubles");
+	pk_array(pk);
+	for (int i = 0; i < TROUBLE_MAX; i++) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+		if (trouble_get((enum trouble)i, &text))
+			pk_text(pk, buf_slice(&text));
+	}
+	pk_end(pk);
+}
+
 void rpc_daemon_status(struct rpc_call *call, const void *params)
 {
 	_cleanup_buf_ struct buf runs = BUF_INIT;
@@ -110,6 +123,7 @@ void rpc_daemon_status(struct rpc_call *call, const void *params)
 	pk_kint(&pk, "connections", s->n_conns);
 	pk_kint(&pk, "subscriptions", (int64_t)subs_count(s->subs));
 	pk_kint(&pk, "rev", engine_rev(s->config.engine));
+	pack_troubles(&pk);
 	pk_end(&pk);
 	rpc_reply(call, &b);
 }

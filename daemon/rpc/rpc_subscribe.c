@@ -228,6 +228,8 @@ static void pack_lists(struct pk *pk, const struct todos *t)
 void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 {
 	const struct params_todo_subscribe *p = params;
+	if (!rpc_todos_ready(call))
+		return;
 	const struct todos *t = engine_todos(call->s->config.engine);
 	_cleanup_free_ char *list = p->list.p  ? xslicedup(p->list)
 				    : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd)

@@ -24,9 +24,20 @@ char *rpc_todo_list_of_cwd(struct slice cwd)
 	return path_todo_list(buf_str(&path));
 }
 
+bool rpc_todos_ready(struct rpc_call *call)
+{
+	struct err err = ERR_INIT;
+	if (!engine_todos_check(call->s->config.engine, &err))
+		return true;
+	rpc_fail(call, &err);
+	return false;
+}
+
 char *rpc_todo_list_name(struct rpc_call *call, struct slice list, struct slice cwd)
 {
 	const struct rpc_conn *c = rpc_conn_of(call);
+	if (!rpc_todos_ready(call))
+		return NULL;
 	if (list.p)
 		return xslicedup(list);
 	if (!cwd.p)

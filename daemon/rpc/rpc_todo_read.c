@@ -233,6 +233,8 @@ static void pack_list(void *arg, const struct todo_list_info *info)
 
 void rpc_todo_lists(struct rpc_call *call, const void *params)
 {
+	if (!rpc_todos_ready(call))
+		return;
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
 	const struct todos *t = engine_todos(call->s->config.engine);

@@ -16,6 +16,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/logcache.h"
 #include "daemon/rpc/rpc.h"
@@ -65,6 +66,9 @@ static bool server_accept_one(struct rpc_server *s)
 {
 	struct ucred cred = { 0 };
 	if (s->n_conns >= s->max_conns) {
+		trouble_say(TROUBLE_CONNECTIONS, 3000 * ACCEPT_AGAIN_S,
+			    "%u connections are all there is room for, and others wait: %s",
+			    s->n_conns, trouble_mend(EMFILE));
 		server_pause_accept(s);
 		return false;
 	}
@@ -73,8 +77,11 @@ static bool server_accept_one(struct rpc_server *s)
 		if (errno == ECONNABORTED || errno == EINTR)
 			return true;
 		if (errno != EAGAIN) {
-			log_warn("cannot accept a connection: %s; trying again in %d s",
-				 strerror(errno), ACCEPT_AGAIN_S);
+			if (trouble_say(TROUBLE_CONNECTIONS, 3000 * ACCEPT_AGAIN_S,
+					"connections cannot be accepted: %s: %s", strerror(errno),
+					trouble_mend(errno)))
+				log_warn("cannot accept a connection: %s; trying again every %d s",
+					 strerror(errno), ACCEPT_AGAIN_S);
 			server_pause_accept(s);
 		}
 		return false;

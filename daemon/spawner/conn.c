@@ -149,13 +149,18 @@ static int conn_take_fd(struct conn_fds *fds)
 	return fds->used < fds->n ? fds->fd[fds->used++] : -1;
 }
 
-static bool conn_refuse(struct conn *c, const char *why)
+void conn_say_refused(int fd, const char *why)
 {
 	struct sw_refused f = { .head = { sizeof(f), SW_REFUSED, SW_VERSION, 0 } };
 	snprintf(f.why, sizeof(f.why), "%s", why);
-	log_warn("refused a connection: %s", f.why);
-	if (send(c->fd, &f, sizeof(f), MSG_NOSIGNAL) < 0)
+	if (send(fd, &f, sizeof(f), MSG_NOSIGNAL) < 0)
 		log_debug("nobody heard it: %s", strerror(errno));
+}
+
+static bool conn_refuse(struct conn *c, const char *why)
+{
+	log_warn("refused a connection: %s", why);
+	conn_say_refused(c->fd, why);
 	return false;
 }
 
@@ -217,9 +222,12 @@ static bool conn_start(struct conn *c, const struct sw_head *head, struct conn_f
 		return false;
 	bool wants_fd = start->flags & SW_START_STDIN_FD;
 	int fd = wants_fd ? conn_take_fd(fds) : -1;
+	struct child_error why = { 0 };
 	/* No fd: we had no room for it (MSG_CTRUNC). */
-	if ((wants_fd && fd < 0) || !keep_start(start, fd))
-		report_busy(head->token);
+	if (wants_fd && fd < 0)
+		report_busy(head->token, (struct child_error){ EMFILE, SW_STEP_STDIN });
+	else if (!keep_start(start, fd, &why))
+		report_busy(head->token, why);
 	if (fd >= 0)
 		close(fd);
 	return true;

@@ -31,6 +31,8 @@ void conn_serve(int fd);
 bool conn_has_said_all(void);
 /* We end, and keep nothing. */
 void conn_bye(void);
+/* Tells whoever is at the other end of fd why we end without serving it. */
+void conn_say_refused(int fd, const char *why);
 /* Is anybody connected? Was anybody ever? */
 bool conn_any(void);
 bool conn_ever(void);

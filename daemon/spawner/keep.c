@@ -119,7 +119,7 @@ static void keep_fill(struct record *r, const struct sw_start *start)
 	table_set_state(r, SW_STARTING);
 }
 
-bool keep_start(const struct sw_start *start, int stdin_fd)
+bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *ret_why)
 {
 	uint32_t slot = table_find(start->head.token);
 	if (slot != TABLE_NONE) {
@@ -139,6 +139,7 @@ bool keep_start(const struct sw_start *start, int stdin_fd)
 		log_debug("cannot start an op now: %s: %s", sw_step_name(e.step), strerror(e.err));
 		op_done(op);
 		table_remove(slot);
+		*ret_why = e;
 		return false;
 	}
 	keep_count(op, 1);

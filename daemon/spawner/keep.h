@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/spawner/child.h"
 #include "daemon/spawner/op.h"
 
 struct keep_config {
@@ -25,8 +26,9 @@ void keep_inherit(void);
 void keep_resume(uint32_t slot);
 
 /* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to
- * be answered BUSY. */
-bool keep_start(const struct sw_start *start, int stdin_fd) _must_check_;
+ * be answered BUSY; *ret_why says why, err 0: there is no room. */
+bool keep_start(const struct sw_start *start, int stdin_fd,
+		struct child_error *ret_why) _must_check_;
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);
 void keep_ack(uint64_t token);

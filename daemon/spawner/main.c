@@ -33,6 +33,7 @@
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
@@ -165,9 +166,13 @@ static char *main_beside(const char *socket, const char *suffix)
 	return xasprintf("%.*s%s", (int)len, socket, suffix);
 }
 
+/* Said again to who started us, where he waits at the other end of client_fd. */
+static char failed[512];
+
 static int main_fail(const char *what, int r)
 {
-	log_error("cannot %s: %s", what, strerror(-r));
+	snprintf(failed, sizeof(failed), "cannot %s: %s: %s", what, strerror(-r), trouble_mend(-r));
+	log_error("%s", failed);
 	return 1;
 }
 
@@ -481,6 +486,8 @@ int main(int argc, char **argv)
 	s.service = notify_wanted();
 	main_systemd_socket(&s);
 	int r = main_setup(&s);
+	if (r != 0 && failed[0] && s.client_fd >= 0)
+		conn_say_refused(s.client_fd, failed);
 	if (r != 0)
 		return r;
 	r = main_loop(&s);

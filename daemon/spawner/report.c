@@ -17,7 +17,10 @@ struct report_position {
 #define QUERY_NONE UINT32_MAX
 
 static struct list out;
-static uint64_t busy[REPORT_BUSY_MAX];
+static struct {
+	uint64_t token;
+	struct child_error why;
+} busy[REPORT_BUSY_MAX];
 static uint32_t busy_to;
 static struct report_position now = { 0, QUERY_NONE }, before;
 static struct report_packet packet;
@@ -60,9 +63,10 @@ bool report_is_empty(void)
 	return list_empty(&out) && now.busy_from == busy_to && now.query_slot == QUERY_NONE;
 }
 
-void report_busy(uint64_t token)
+void report_busy(uint64_t token, struct child_error why)
 {
-	busy[busy_to++ % REPORT_BUSY_MAX] = token;
+	busy[busy_to % REPORT_BUSY_MAX].token = token;
+	busy[busy_to++ % REPORT_BUSY_MAX].why = why;
 }
 
 void report_query(void)
@@ -132,7 +136,9 @@ static void report_fill_busy(void)
 {
 	struct sw_report f = { .head = { sizeof(f), SW_BUSY, SW_VERSION, 0 } };
 	while (now.busy_from != busy_to && report_fits(sizeof(f), 0)) {
-		f.head.token = busy[now.busy_from++ % REPORT_BUSY_MAX];
+		f.head.token = busy[now.busy_from % REPORT_BUSY_MAX].token;
+		f.start_errno = busy[now.busy_from % REPORT_BUSY_MAX].why.err;
+		f.step = busy[now.busy_from++ % REPORT_BUSY_MAX].why.step;
 		report_put(&f, sizeof(f));
 	}
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/spawner/child.h"
 #include "daemon/spawner/op.h"
 
 struct report_packet {
@@ -23,8 +24,9 @@ void report_init(void);
 /* Forgets all that waits: the next connection asks. */
 void report_clear(void);
 void report_add(struct op *op, unsigned reports);
-/* START not taken. Only while report_has_room() was true before its packet was read. */
-void report_busy(uint64_t token);
+/* START not taken, and why (err 0: there is no room). Only while report_has_room() was true before
+ * its packet was read. */
+void report_busy(uint64_t token, struct child_error why);
 bool report_has_room(void);
 /* Is everything said? */
 bool report_is_empty(void);

@@ -1,8 +1,10 @@
 #include "daemon/store/sql.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
+#include "common/trouble.h"
 #include "proto/errors.h"
 
 static int sql_open(struct sql *s, const char *path, const char *const *texts, int flags)
@@ -154,9 +156,31 @@ static const char *sql_advice(int code)
 	case SQLITE_CANTOPEN:
 	case SQLITE_PERM:
 		return "look at its owner, mode and file system";
+	case SQLITE_NOMEM:
+		return trouble_mend(ENOMEM);
 	default:
 		return "see the system's log";
 	}
+}
+
+/* The errno of the system call that has failed SQLite, which keeps it with the file where it is not
+ * about opening one (https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html); 0: none is known.
+ */
+static int sql_system_errno(const struct sql *s, int code)
+{
+	sqlite3_file *wal = NULL;
+	int err = 0;
+
+	if ((code & 0xff) == SQLITE_CANTOPEN)
+		return sqlite3_system_errno(s->db);
+	if ((code & 0xff) != SQLITE_IOERR)
+		return 0;
+	if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK &&
+	    wal && wal->pMethods)
+		wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &err);
+	if (err == 0)
+		sqlite3_file_control(s->db, "main", SQLITE_FCNTL_LAST_ERRNO, &err);
+	return err;
 }
 
 void sql_error_fill(const struct sql *s, int code, const char *verb, const char *path,
@@ -165,8 +189,10 @@ void sql_error_fill(const struct sql *s, int code, const char *verb, const char 
 	/* The connection's own text knows more, where it is about this failure. */
 	bool own = s && s->db && (sqlite3_errcode(s->db) & 0xff) == (code & 0xff);
 	const char *text = own ? sqlite3_errmsg(s->db) : sqlite3_errstr(code);
+	int err = own ? sql_system_errno(s, code) : 0;
 
-	err_set(e, E_STORAGE, "cannot %s: %s ('%s': %s)", verb, text, path, sql_advice(code));
+	err_set(e, E_STORAGE, "cannot %s: %s%s%s ('%s': %s)", verb, text, err ? ": " : "",
+		err ? strerror(err) : "", path, err ? trouble_mend(err) : sql_advice(code));
 }
 
 void sql_put_int(struct sql_bind *b, int64_t v)

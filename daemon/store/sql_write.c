@@ -3,8 +3,10 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/log.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/runfiles.h"
 #include "daemon/store/sql_write_impl.h"
@@ -247,8 +249,8 @@ static void job_fail_errno(struct write_job *job, int r, const char *what, uint6
 {
 	struct err e = ERR_INIT;
 
-	err_set(&e, E_STORAGE, "cannot store: %s of run %llu in '%s': %s", what,
-		(unsigned long long)run, dir, strerror(-r));
+	err_set(&e, E_STORAGE, "cannot store: %s of run %llu in '%s': %s: %s", what,
+		(unsigned long long)run, dir, strerror(-r), trouble_mend(-r));
 	job_fail(job, &e);
 }
 
@@ -447,6 +449,31 @@ static bool writer_reopen(struct writer *w)
 	return false;
 }
 
+/* The file at path, or none. */
+static struct file_id file_at(const char *path, const char *suffix)
+{
+	_cleanup_free_ char *name = xasprintf("%s%s", path, suffix);
+	struct stat st;
+
+	return stat(name, &st) < 0 ? (struct file_id){ 0 }
+				   : (struct file_id){ st.st_dev, st.st_ino };
+}
+
+static bool file_is(struct file_id a, struct file_id b)
+{
+	return a.dev == b.dev && a.ino == b.ino;
+}
+
+/*
+ * Whoever removes, moves or replaces the files of a database in use leaves us with files that
+ * nobody will find again: what is written there is lost, and no SQLite says so.
+ */
+static bool writer_is_there(const struct writer *w)
+{
+	return file_is(file_at(w->path, ""), w->database) &&
+	       file_is(file_at(w->path, "-wal"), w->wal);
+}
+
 static void group_fail(struct write_job *const *jobs, size_t n, const struct err *e)
 {
 	for (size_t i = 0; i < n; i++)
@@ -505,6 +532,14 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 		group_fail(jobs, n, &e);
 		return;
 	}
+	if (!writer_is_there(w)) {
+		err_set(&e, E_STORAGE,
+			"cannot store: '%s' or its -wal was removed, moved or replaced while in "
+			"use: put it back as it was, or stop batchd and start it again",
+			w->path);
+		group_fail(jobs, n, &e);
+		return;
+	}
 	buf_clear(&w->envs);
 	code = writer_try(w, jobs, n, &e);
 	if (code == SQLITE_OK) {
@@ -526,9 +561,11 @@ int writer_guard(struct writer *w)
 	int code = sql_open_reader(&w->guard, w->path, NULL);
 
 	/* It joins the others only when it reads. */
-	return code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0
-		       ? sql_code(&w->guard)
-		       : code;
+	if (code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0)
+		code = sql_code(&w->guard);
+	w->database = file_at(w->path, "");
+	w->wal = file_at(w->path, "-wal");
+	return code;
 }
 
 /* The writer last: the last to close brings the WAL into the database. */

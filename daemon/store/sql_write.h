@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/buf.h"
 #include "common/err.h"
@@ -24,6 +25,11 @@ struct write_job {
 	struct err *e; /* malloced; only with TXN_FAILED */
 };
 
+struct file_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 struct writer {
 	struct sql sql;	  /* sql.db is NULL after an I/O error until it can be opened again */
 	struct sql guard; /* see writer_guard() */
@@ -34,8 +40,9 @@ struct writer {
 	int64_t seq;	       /* of the last group handed to COMMIT, see writer_reopen() */
 	atomic_bool mark_boot; /* set on the loop thread */
 	char boot_id[40];
-	_Atomic int64_t log_bytes; /* of all ended runs, as committed */
-	int64_t log_more;	   /* what this group adds to it */
+	struct file_id database, wal; /* as opened; see writer_is_there() */
+	_Atomic int64_t log_bytes;    /* of all ended runs, as committed */
+	int64_t log_more;	      /* what this group adds to it */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
 

@@ -88,7 +88,7 @@ uint64_t tree_owner_hash(const char *strings, size_t len)
 	return len > 0 ? (uint64_t)strings[len - 1] : 0;
 }
 
-bool keep_start(const struct sw_start *start, int stdin_fd)
+bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *ret_why)
 {
 	struct child_error e = { 0 };
 	uint32_t slot = table_find(start->head.token);
@@ -107,6 +107,7 @@ bool keep_start(const struct sw_start *start, int stdin_fd)
 	if (r == START_BUSY) {
 		op_done(op);
 		table_remove(slot);
+		*ret_why = e;
 		return false;
 	}
 	table_set_state(op_record(op), r == START_FAILED ? SW_FAILED : SW_RUNNING);

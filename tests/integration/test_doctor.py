@@ -96,6 +96,20 @@ def orphaned_spawner(t):
     t.ctl('daemon', 'stop', check=0)
 
 
+def locked_database(t):
+    """Results that cannot be stored, for as long as the test goes."""
+    started(t)
+    os.mkfifo(t.box.path('gate'))
+    t.ctl('submit', '-e', 'touch began; read x < gate', check=0)
+    until(lambda: t.box.exists('began'), 'the op')
+    db = sqlite3.connect(t.box.state + '/batchd.db', isolation_level=None)
+    t.addCleanup(db.close)
+    db.execute('BEGIN IMMEDIATE')
+    with open(t.box.path('gate'), 'w') as f:
+        f.write('\n')
+    until(lambda: t.ctl('--json', 'daemon', 'status', check=0).json['troubles'], 'a word about it')
+
+
 def hanging_daemon(t):
     pid = started(t)
     os.kill(pid, signal.SIGSTOP)
@@ -141,6 +155,7 @@ class Doctor(Case):
         ('the lock is held by a daemon at another socket', two_daemons_worth_of_sockets, 1, 'daemon', 'problem', 'serves',
          'BATCHD_SOCKET='),
         ('a daemon that does not answer', hanging_daemon, 1, 'daemon', 'problem', 'does not answer', 'kill -9'),
+        ('a daemon that cannot store results', locked_database, 1, 'daemon', 'problem', 'another program holds it', 'goes on by itself'),
         ('a daemon whose program was replaced', replaced_program, 0, 'daemon', 'note', 'replaced', 'daemon stop'),
         ('a socket folder that is open to others', lambda t: folder(t, os.path.dirname(t.box.socket), 0o755), 1, 'socket', 'problem',
          'open to others (mode 0755)', 'chmod 700'),

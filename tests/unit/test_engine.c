@@ -151,9 +151,11 @@ static void w_lost(void *arg, const char *list)
 	(void)list;
 }
 
-static void w_reload(void *arg)
+static int w_reload(void *arg, struct err *err)
 {
 	(void)arg;
+	(void)err;
+	return 0;
 }
 
 static void w_answer(void *arg, uint64_t run, bool existing, const struct err *err)
@@ -221,11 +223,9 @@ static void w_init(struct world *w, unsigned seed, int commit_fails)
 	};
 	static char *no_env[] = { NULL };
 	config.environ_dflt = no_env;
-	struct engine_ports ports = { w_commit, w_start,     w_start_file, w_token,
-				      w_stop,	w_signal,    w_token,	   w_run_done,
-				      w_event,	w_run_state, w_printed,	   w_lost,
-				      w_reload,
-				      w };
+	struct engine_ports ports = { w_commit,	 w_start, w_start_file, w_token, w_stop,
+				      w_signal,	 w_token, w_run_done,	w_event, w_run_state,
+				      w_printed, w_lost,  w_reload,	w };
 	w->e = engine_new(&config, &ports, 1, 0);
 }
 

@@ -74,11 +74,18 @@ static int64_t field_ms(double seconds)
 static int field_duration_str(struct slice s, int64_t *ret, struct err *e)
 {
 	char text[VALUE_QUOTE_MAX];
+	value_quote(s, text);
 	if (!duration_parse(s, ret))
 		return err_set(e, E_PARAMS,
 			       ": '%s' is no duration: write \"500ms\", \"90s\", \"10m\", "
 			       "\"1h30m\" or \"2d\"",
-			       value_quote(s, text));
+			       text);
+	/* Elsewhere digits alone are seconds. Here they may be milliseconds that somebody quoted.
+	 */
+	if (!(s.p[s.len - 1] >= 'a' && s.p[s.len - 1] <= 'z'))
+		return err_set(e, E_PARAMS,
+			       ": '%.20s' has no unit: write \"%.20sms\" or \"%.20ss\"", text, text,
+			       text);
 	for (size_t i = 0; i < s.len && *ret == 0; i++)
 		if (s.p[i] >= '1' && s.p[i] <= '9')
 			*ret = 1;

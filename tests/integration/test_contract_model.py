@@ -374,6 +374,8 @@ class Op(Table):
             ('`timeout`: what is no duration', lambda t: [
                 t.refuses('E_PARAMS', batch([bash('true', timeout=d)]), 'messages[0].ops[0].timeout')
                 for d in (-1, '', '5 parsecs', '1m 5s', '-5s', 'm', '1h30', True, [], '1e3s')]),
+            ('`timeout`: a str has units', lambda t: [t.refuses('E_PARAMS', batch([bash('true', timeout=d)]), 'has no unit', d + 's')
+                                                      for d in ('1000', '0', '1.5', '7.')]),
             ('`retries`: extra tries', batch([bash('echo x >> n; test $(wc -l < n) = 3', retries=5, retry_delay=0)]),
              ops(dict(OK, attempts=3))),
             ('`retry_delay`: default 1 s', retry_delay),

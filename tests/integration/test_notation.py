@@ -189,6 +189,7 @@ class Refused(Notation):
         ('every unbound name at once', HEAD + 'Write("f", first)\nWrite("g", second)\nWrite("h", a.b)', ['first', 'second', 'a.b']),
         ('a template', HEAD + 'Bash(`echo ${x}`)', [':2:', 'x', '\\${', '--allow-template']),
         ('a timeout in milliseconds', HEAD + 'Bash("x", { timeout: 120000 })', ['120000', '120s', '33h']),
+        ('a timeout in milliseconds between quotes', HEAD + 'Bash("x", { timeout: "120000" })', [':2:', '120000', '"120000ms"', '"120000s"']),
         ('a string that does not end', HEAD + 'Bash("x', [':2:']),
         ('a call that does not end', HEAD + 'Bash("x"', []),
         ('an unknown key', HEAD + 'Bash("x", { retrys: 1 })', ['retrys']),

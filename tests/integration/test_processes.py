@@ -4,7 +4,7 @@ import signal
 import time
 import unittest
 
-from harness import PATIENCE, SLOW, Case, Rpc, alive, bash, batch, exec_, expand, proc_stat, rows, todos, until
+from harness import PATIENCE, SLOW, Case, Rpc, alive, bash, batch, descendants, exec_, expand, proc_stat, rows, todos, until
 
 
 def failed(cause, **keys):
@@ -285,6 +285,27 @@ class Ended(Case):
     def test_a_failed_op_with_sigpipe(self):
         run = self.box.run(batch([bash('yes | head -1'), bash('set -o pipefail; yes | head -1')]))
         self.match([{'state': 'succeeded'}, failed('exit', exit=141)], run['ops'])
+
+
+@expand
+class Bombs(Case):
+    """A fork bomb op can be cancelled: the whole of it."""
+
+    @rows(
+        ('one that starts a session after the other', 'while :; do setsid sleep 100 & done', 100),
+        ('one that doubles', 'f() { test $1 = 0 && exec sleep 100; f $(($1 - 1)) & f $(($1 - 1)) & wait; }; f 8', 256),
+        ('whose members replace themselves', 'f() { for i in $(seq 30); do (while :; do (:); done) & done; wait; }; f', 30),
+    )
+    def a_bomb(self, command, n):
+        b = self.box
+        run = b.submit(batch([bash(command)]))
+        spawner = b.spawner_pid()
+        until(lambda: len(descendants(spawner)) >= n, 'the bomb')
+        b.call('run.cancel', run=run, grace=0)
+        b.wait(run)
+        self.match({'state': 'cancelled', 'ops': [{'state': 'cancelled', 'cause': 'cancel'}]}, b.get(run))
+        until(lambda: not [p for p in descendants(spawner) if alive(p)], 'the end of all of it')
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
 
 
 class Nested(Case):

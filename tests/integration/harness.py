@@ -226,6 +226,7 @@ class Box:
         """Starts batchd --foreground (`under` another program) and waits until it answers."""
         assert self.daemon is None or self.daemon.poll() is not None
         os.makedirs(os.path.dirname(self.socket), 0o700, exist_ok=True)
+        under = [*os.environ.get('BATCHD_TEST_UNDER', '').split(), *under]
         if under:
             env.update(NO_LEAKS)
         with open(self.log, 'ab') as log:
@@ -410,7 +411,7 @@ class Box:
         shutil.rmtree(self.dir, ignore_errors=True)
         if status not in (None, 0):
             raise AssertionError('batchd ended with status %d when asked to stop\n%s' % (status, report))
-        if any(mark in report for mark in ('AddressSanitizer', 'LeakSanitizer', 'runtime error: ', 'assertion', 'Assertion')):
+        if any(mark in report for mark in ('AddressSanitizer', 'ThreadSanitizer', '== at 0x', 'LeakSanitizer', 'runtime error: ', 'assertion', 'Assertion')):
             raise AssertionError('a program complained\n' + report)
 
     def report(self):

@@ -288,6 +288,16 @@ static bool exit_is_good(struct slice ok_exits, int code)
 	return false;
 }
 
+/* Whoever made the error: what was given by outsiders may be in it. */
+static char *one_line(const struct err *err)
+{
+	struct buf b = BUF_INIT;
+	if (!err->text[0])
+		return NULL;
+	text_one_line(&b, slice_str(err->text), 4 * sizeof(err->text));
+	return buf_steal(&b);
+}
+
 static void take_facts(struct live_op *o, const struct exec_result *x)
 {
 	if (x->pid)
@@ -303,7 +313,7 @@ static void take_facts(struct live_op *o, const struct exec_result *x)
 	o->exit = -1;
 	o->signal = 0;
 	free(o->error);
-	o->error = x->error.text[0] ? xstrdup(x->error.text) : NULL;
+	o->error = one_line(&x->error);
 }
 
 /* "cannot enter '/data': permission denied": which step of starting failed, on what, and why. */

@@ -55,12 +55,12 @@ static int write_unexpected(const struct file_op *op, const char *hex, struct er
 {
 	if (*hex)
 		err_set(e, 0,
-			"'%.*s' is not what was expected: its SHA-256 is %.12s..., not %.12s...: "
+			"'%s' is not what was expected: its SHA-256 is %.12s..., not %.12s...: "
 			"read it again",
-			SLICE_FMT(op->path), hex, op->expect.p);
+			file_shown(op), hex, op->expect.p);
 	else
-		err_set(e, 0, "'%.*s' is not there, but a file with SHA-256 %.12s... was expected",
-			SLICE_FMT(op->path), op->expect.p);
+		err_set(e, 0, "'%s' is not there, but a file with SHA-256 %.12s... was expected",
+			file_shown(op), op->expect.p);
 	return CAUSE_CONFLICT;
 }
 
@@ -82,8 +82,8 @@ static int write_allowed(const struct file_op *op, const struct target *t, bool 
 			return 0;
 	}
 	if (op->create_only && t->exists) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
+			file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	if (op->expect.p &&
@@ -115,8 +115,8 @@ static int append_to(const struct file_op *op, const struct target *t, struct er
 		flags |= O_EXCL;
 	_cleanup_close_ int fd = openat(t->folder_fd, t->name, flags, target_birth_mode(op, t));
 	if (fd < 0 && errno == EEXIST) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
+			file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	if (fd < 0)
@@ -159,9 +159,8 @@ static int edit_error(const struct file_op *op, int r, struct err *e)
 {
 	if (r != -EFBIG)
 		return file_io_error(op, r, e);
-	err_set(e, 0,
-		"'%.*s' is too large to edit: more than %d MiB, before or after: use a command",
-		SLICE_FMT(op->path), (int)(EDIT_MAX_BYTES >> 20));
+	err_set(e, 0, "'%s' is too large to edit: more than %d MiB, before or after: use a command",
+		file_shown(op), (int)(EDIT_MAX_BYTES >> 20));
 	return CAUSE_LIMIT;
 }
 
@@ -224,14 +223,13 @@ static int edit_text(const struct file_op *op, struct slice now, struct buf *the
 {
 	size_t count = edit_count(now, op->old_text);
 	if (count == 0) {
-		err_set(e, 0, "the text to replace is not in '%.*s': read it again",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "the text to replace is not in '%s': read it again", file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	if (count > 1 && !op->all) {
 		err_set(e, 0,
-			"the text to replace is %zu times in '%.*s': give more of it, or all: true",
-			count, SLICE_FMT(op->path));
+			"the text to replace is %zu times in '%s': give more of it, or all: true",
+			count, file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	int r = edit_apply(now, op->old_text, op->new_text, count, then);
@@ -243,8 +241,7 @@ static int run_edit(const struct file_op *op, struct err *e)
 	_cleanup_(target_done) struct target t = TARGET_INIT;
 	_cleanup_buf_ struct buf now = BUF_INIT, then = BUF_INIT;
 	if (op->old_text.len == 0) {
-		err_set(e, 0, "the text to replace in '%.*s' is empty: use write",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "the text to replace in '%s' is empty: use write", file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	int cause = target_open(op, false, &t, e);
@@ -295,8 +292,8 @@ static int run_read(const struct file_op *op, struct err *e)
 	if (S_ISDIR(st.st_mode))
 		return file_io_error(op, EISDIR, e);
 	if (!S_ISREG(st.st_mode)) {
-		err_set(e, 0, "'%.*s' is not a regular file: only such files are read",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "'%s' is not a regular file: only such files are read",
+			file_shown(op));
 		return CAUSE_IO;
 	}
 	int64_t offset = MAX2(op->offset, 0), left = op->limit;

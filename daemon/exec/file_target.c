@@ -16,7 +16,7 @@
 #include "daemon/record.h"
 #include "proto/batch.h"
 
-enum { LINKS_MAX = 40 };
+enum { LINKS_MAX = 40, SHOWN_MAX_BYTES = 200 };
 
 /* Whether this thread has a umask of its own. Where it may not (a strict seccomp filter), modes are
  * set after making. */
@@ -37,12 +37,21 @@ void target_done(struct target *t)
 	free(t->name);
 }
 
+const char *file_shown(const struct file_op *op)
+{
+	static _Thread_local char text[SHOWN_MAX_BYTES + 8];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	text_one_line(&b, op->path, SHOWN_MAX_BYTES);
+	snprintf(text, sizeof(text), "%s", buf_str(&b));
+	return text;
+}
+
 int file_io_error(const struct file_op *op, int error, struct err *e)
 {
 	const char *verb = op->kind == KIND_EDIT   ? "edit"
 			   : op->kind == KIND_READ ? "read"
 						   : "write";
-	err_set(e, 0, "cannot %s '%.*s': %s", verb, SLICE_FMT(op->path),
+	err_set(e, 0, "cannot %s '%s': %s", verb, file_shown(op),
 		errno_text(error < 0 ? -error : error));
 	return CAUSE_IO;
 }
@@ -169,7 +178,7 @@ int target_open(const struct file_op *op, bool make, struct target *t, struct er
 		return file_io_error(op, r, e);
 	if (!t->exists || S_ISREG(t->st.st_mode))
 		return 0;
-	err_set(e, 0, "'%.*s' is not a regular file: only such files are %s", SLICE_FMT(op->path),
+	err_set(e, 0, "'%s' is not a regular file: only such files are %s", file_shown(op),
 		op->kind == KIND_EDIT ? "edited" : "written");
 	return CAUSE_IO;
 }
@@ -283,13 +292,13 @@ int target_replace(const struct file_op *op, const struct target *t, enum replac
 	else
 		r = target_sync(t);
 	if (r == MOVE_EXISTS) {
-		err_set(e, 0, "'%.*s' exists already: leave out create_only to replace it",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
+			file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	if (r == MOVE_CHANGED) {
-		err_set(e, 0, "'%.*s' was changed by another meanwhile: read it again",
-			SLICE_FMT(op->path));
+		err_set(e, 0, "'%s' was changed by another meanwhile: read it again",
+			file_shown(op));
 		return CAUSE_CONFLICT;
 	}
 	return r < 0 ? file_io_error(op, r, e) : 0;

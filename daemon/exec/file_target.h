@@ -23,6 +23,9 @@ struct target {
 
 void target_done(struct target *t);
 
+/* The path as errors show it: on one line, and not so long that no room is left for the reason.
+ * Valid until the thread's next call. */
+const char *file_shown(const struct file_op *op);
 /* "cannot write '/x': ..." with errno's text; returns CAUSE_IO. */
 int file_io_error(const struct file_op *op, int error, struct err *e);
 

@@ -404,6 +404,37 @@ class Shapes(Methods):
         if expected:
             self.match(expected, text)
 
+    # How a path that holds everything is shown in an error, wherever it is.
+    ODD, SHOWN = b'a\nb\x1b[31m\xff/', 'a\\nb\\x1b[31m\\xff/'
+
+    @together(
+        ('read', {'kind': 'read', 'path': ODD + b'x'}, "cannot read '{here}/%sx': no such file or directory" % SHOWN),
+        ('edit', dict(kind='edit', path=ODD + b'x', old='a', new='b'), "cannot edit '{here}/%sx': no such file or directory" % SHOWN),
+        ('no occurrence', dict(kind='edit', path=ODD + b'f', old='a', new='b'),
+         "the text to replace is not in '{here}/%sf': read it again" % SHOWN),
+        ('write into a file', dict(kind='write', path=ODD + b'f/x', content=''), "cannot write '{here}/%sf/x': not a directory" % SHOWN),
+        ('create_only', dict(kind='write', path=ODD + b'f', content='', create_only=True),
+         "'{here}/%sf' exists already: leave out create_only to replace it" % SHOWN),
+        ('expect', dict(kind='write', path=ODD + b'f', content='x', expect='e' * 64),
+         lambda here: lambda e: e.startswith("'%s/%sf' is not what was expected" % (here, Shapes.SHOWN))),
+        ('cwd', dict(kind='bash', command='true', cwd=ODD + b'f'), "cannot enter '%sf': not a directory" % SHOWN),
+        ('argv', dict(kind='exec', argv=[ODD + b'x']), "cannot run '%sx': no such file or directory" % SHOWN),
+        ('stdin', dict(kind='exec', argv=['true'], stdin={'file': ODD + b'x'}),
+         "cannot open stdin '%sx': no such file or directory" % SHOWN),
+        ('a long path', {'kind': 'read', 'path': '/a' * 2000}, lambda here: lambda e: e.endswith(': no such file or directory')),
+    )
+    def errors(self, op, expected):
+        """op: `error` (one line, or nil), which the todo item has too"""
+        here, run = self.box.work, None
+        os.makedirs(os.fsencode(here) + b'/' + self.ODD, exist_ok=True)
+        with open(os.fsencode(here) + b'/' + self.ODD + b'f', 'w') as f:
+            f.write('text')
+        error = expected(here) if callable(expected) else expected.format(here=here)
+        run = self.done(batch([todos(dict(id='t', content='T')), dict(op, todo='t')]))
+        self.match({'ops': [{}, {'state': 'failed', 'error': error}]}, self.call(None, 'run.get', run=run))
+        item = self.call(None, 'todo.list', cwd=here)['todos'][0]
+        self.match({'id': 't', 'error': lambda e: e.isprintable()}, item)
+
     @rows(
         ('a live run', lambda b: b.submit(batch([bash('exec sleep 60')], [exec_('true')]))),
         ('a held one', lambda b: b.submit(batch([exec_('true')]), held=True)),

@@ -46,6 +46,26 @@ static int verb_group_list(struct ctx *c, void *options)
 	return ctx_print(c, &b);
 }
 
+/* Only a batch or `group set` makes a pool: a name that was mistyped pauses none. */
+static int group_check(struct ctx *c)
+{
+	_cleanup_pages_ struct pages pages = PAGES_INIT;
+	int status = ctx_connect(c, CTX_MAY_START);
+	if (status == EXIT_OK)
+		status = pages_call(c, "group.list", "groups", &pages);
+	if (status)
+		return status;
+	struct mp m = mp_of(mp_find(buf_slice(&pages.all), "groups"));
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++)
+		if (slice_is(mp_get_str(mp_skip(&m), "group"), c->argv[0]))
+			return EXIT_OK;
+	return fail(c, EXIT_USAGE,
+		    "there is no pool '%s': see `batchctl group`; `batchctl group set '%s' -j N` "
+		    "makes it",
+		    c->argv[0], c->argv[0]);
+}
+
 /* paused: 1 pause, 0 resume, -1 leave. */
 static int group_set(struct ctx *c, const struct opt_int *slots, int paused)
 {
@@ -83,14 +103,16 @@ static int verb_group_set(struct ctx *c, void *options)
 
 static int verb_group_pause(struct ctx *c, void *options)
 {
+	int status = group_check(c);
 	(void)options;
-	return group_set(c, NULL, 1);
+	return status ? status : group_set(c, NULL, 1);
 }
 
 static int verb_group_resume(struct ctx *c, void *options)
 {
+	int status = group_check(c);
 	(void)options;
-	return group_set(c, NULL, 0);
+	return status ? status : group_set(c, NULL, 0);
 }
 
 static const struct verb cmd_group_list = {

@@ -965,6 +965,18 @@ def groups(t):
     t.ctl('wait', run, check=0)
 
 
+def groups_unknown(t):
+    for verb in ('pause', 'resume'):
+        t.one_line(t.ctl('group', verb, 'typo', check=2), 'typo', 'batchctl group set')
+    t.assertEqual([g['group'] for g in t.ctl('--json', 'group').json['groups']], ['default'])
+    t.ctl('group', 'pause', 'default', check=0)
+    run = t.new('submit', '-g', 'named', '-e', 'true')
+    t.box.wait(run)
+    held = t.new('submit', '-g', 'named', '--hold', '-e', 'true')
+    t.ctl('group', 'pause', 'named', check=0)
+    t.ctl('cancel', held, check=0)
+
+
 @expand
 class Steering(Cli):
     @rows(
@@ -975,6 +987,7 @@ class Steering(Cli):
         ('`restart`, `--failed`', restart_failed),
         ('`clean`, `--failed`', clean),
         ('`group [list|set NAME -j N|pause|resume]`', groups),
+        ('`group pause` of a pool that is not there: refused, and makes none', groups_unknown),
     )
     def contract(self, case):
         case(self)
@@ -1307,6 +1320,7 @@ def json_shapes(t):
     t.box.wait(3)
     for n, (verb, state) in enumerate((('pause', 'paused'), ('resume', 'queued'), ('pause', 'paused'), ('cancel', 'cancelled'))):
         if n == 0:
+            t.ctl('group', 'set', 'p', '-j', '1', check=0)
             t.ctl('group', 'pause', 'p', check=0)
             run = get('submit', '-g', 'p', '-e', 'true')['run']
         t.match({'run': run, 'summary': {'ops': 1}}, get(verb, str(run)))

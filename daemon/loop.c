@@ -73,9 +73,9 @@ static int port_start(void *arg, const struct exec_spec *spec)
 }
 
 static void port_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path,
-			    uint32_t mask, int64_t output_cap)
+			    uint32_t mask, int64_t output_cap, bool again)
 {
-	exec_file_start(((struct batchd *)arg)->files, token, op, path, mask, output_cap);
+	exec_file_start(((struct batchd *)arg)->files, token, op, path, mask, output_cap, again);
 }
 
 static void port_cancel_file(void *arg, uint64_t token)

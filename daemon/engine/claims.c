@@ -20,9 +20,9 @@ bool claims_needed(const struct live_run *r, uint32_t op)
 	case KIND_TODOS: /* commits together with its result */
 	case KIND_READ:
 		return false;
-	case KIND_WRITE:
+	case KIND_WRITE: /* one that looks at what is there must know whether that is its own */
 		plan_op_decode(r->plan, op, &spec);
-		return spec.append;
+		return spec.append || spec.create_only || spec.expect.p;
 	case KIND_BASH:
 	case KIND_EXEC:
 	case KIND_EDIT:
@@ -164,7 +164,8 @@ void claims_withdraw(struct live_run *r)
 	r->window = 0;
 	for (uint32_t i = r->n_claimed; i-- > 0;) {
 		uint32_t op = r->claimed[i];
-		if (r->ops[op].attempts == 0 && r->ops[op].claim == CLAIM_DURABLE)
+		if (r->ops[op].attempts == 0 && r->ops[op].claim == CLAIM_DURABLE &&
+		    !r->ops[op].recovered)
 			claims_drop(r, op);
 	}
 	sched_update(r);

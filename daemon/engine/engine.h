@@ -44,8 +44,9 @@ struct event {
 struct engine_ports {
 	void (*commit)(void *arg, struct txn *t);	       /* takes t */
 	int (*start)(void *arg, const struct exec_spec *spec); /* 0 or -EAGAIN */
+	/* `again`: it may have been done before a crash. */
 	void (*start_file)(void *arg, uint64_t token, const struct batch_op *op, const char *path,
-			   uint32_t umask, int64_t output_cap);
+			   uint32_t umask, int64_t output_cap, bool again);
 	void (*cancel_file)(void *arg, uint64_t token);
 	void (*stop)(void *arg, uint64_t token, int64_t grace_ms);
 	void (*signal)(void *arg, uint64_t token, int signal);

@@ -46,7 +46,7 @@ struct live_op {
 	uint16_t taken; /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause, claim;
 	uint8_t opened : 1;    /* its message and stage have begun */
-	uint8_t recovered : 1; /* claimed before this batchd; its attempt may be anywhere */
+	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
 	uint8_t reused : 1;
 };
 

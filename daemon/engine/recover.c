@@ -128,19 +128,32 @@ static void recover_timeouts(struct live_run *r)
 }
 
 /*
- * A claimed op that the executor does not know never started (commands), or may have been done
- * (edits and appends, which would not be the same done again).
+ * A claimed op that the executor does not know never started (commands), or may have been done:
+ * edits and appends, which would not be the same done again, and writes that know their own
+ * content.
  */
 static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 {
-	uint8_t kind = r->plan->ops[op].kind;
-	return r->ops[op].recovered && (rebooted || (kind != KIND_BASH && kind != KIND_EXEC));
+	struct batch_op spec;
+	switch ((enum op_kind)r->plan->ops[op].kind) {
+	case KIND_BASH:
+	case KIND_EXEC:
+		return rebooted;
+	case KIND_WRITE:
+		plan_op_decode(r->plan, op, &spec);
+		return spec.append;
+	case KIND_EDIT:
+	case KIND_READ:
+	case KIND_TODOS:
+	case KIND_MAX:
+		break;
+	}
+	return true;
 }
 
 static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
-	o->recovered = 0;
 	o->attempts = MAX2(o->attempts, 1);
 	o->phase = PHASE_RUNNING;
 	sched_adopt(r, op);
@@ -149,10 +162,14 @@ static void recover_lose(struct live_run *r, uint32_t op)
 
 static void recover_lost(struct live_run *r, bool rebooted)
 {
-	for (uint32_t op = 0; op < r->plan->n_ops; op++)
-		if (!op_phase_ended(r->ops[op].phase) && !r->ops[op].attempt &&
-		    op_lost(r, op, rebooted))
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		struct live_op *o = &r->ops[op];
+		if (op_phase_ended(o->phase) || o->attempt || !o->recovered)
+			continue;
+		o->recovered = r->plan->ops[op].kind == KIND_WRITE; /* of commands all is known */
+		if (op_lost(r, op, rebooted))
 			recover_lose(r, op);
+	}
 }
 
 /* Ops that were told to end: those that run are told again, those that never began do not begin. */

@@ -148,7 +148,8 @@ static void start_file(struct live_run *r, uint32_t op, const struct batch_op *s
 	_cleanup_buf_ struct buf path = BUF_INIT;
 	path_normal(&path, slice_str(cwd), spec->path);
 	r->e->ports.start_file(r->e->ports.arg, token_make(r->id, op + 1, r->ops[op].attempts),
-			       spec, buf_str(&path), run_umask(r), run_output_cap(r, spec));
+			       spec, buf_str(&path), run_umask(r), run_output_cap(r, spec),
+			       r->ops[op].recovered);
 }
 
 static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op *spec)

@@ -159,7 +159,7 @@ static int job_pipe(struct file_job *j, int64_t output_cap)
 }
 
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
-		     const char *path, uint32_t mask, int64_t output_cap)
+		     const char *path, uint32_t mask, int64_t output_cap, bool again)
 {
 	struct file_job *j = xcalloc(1, sizeof(*j));
 	j->x = x;
@@ -177,6 +177,7 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 		.create_only = op->create_only,
 		.append = op->append,
 		.all = op->all,
+		.again = again,
 		.pipe_fd = -1,
 	};
 	j->unable = job_own(j, op, path);

@@ -77,7 +77,7 @@ static int write_allowed(const struct file_op *op, const struct target *t, bool 
 		int r = write_look(t, op->content, &same, hex);
 		if (r < 0)
 			return file_io_error(op, r, e);
-		*ret_same = same && !op->append;
+		*ret_same = same && op->again && !op->append;
 		if (*ret_same)
 			return 0;
 	}

@@ -5,7 +5,7 @@
  * write and edit never leave half a file: the content goes to a temporary beside the target, which
  * is synced, renamed over it, and the folder synced. A final symbolic link is followed and stays. A
  * temporary has its name from the attempt, so that the same op done again after a crash sweeps up.
- * What a plain write, or one with create_only or expect, finds done already it is content with.
+ * A write with create_only or expect that is done again is content with what it finds done already.
  *
  * append adds to the file in place, since others may have it open: in one go for those who append
  * too, taken back when the disk is full; a crash in the middle of it may leave a part. Neither
@@ -31,6 +31,7 @@ struct file_op {
 	int64_t mode, offset, limit; /* -1: not given */
 	uint32_t umask;
 	bool create_only, append, all;
+	bool again;  /* it may have been done before a crash */
 	int pipe_fd; /* read: where the bytes go; -1: none */
 };
 

@@ -36,7 +36,8 @@ class History:
             message(write('%s/a' % tag, tag * 300), todos({'id': tag, 'content': tag}, mode='merge'),
                     bash(effect(tag + '-1'), id='one', todo=tag), bash(effect(tag + '-2', 'sleep .02; ')),
                     bash(effect(tag + '-3', again), retries=2, retry_delay=0)),
-            message(bash('cat %s/a; ' % tag + effect(tag + '-4'), needs=['one']), bash(effect(tag + '-5'))),
+            message(bash('cat %s/a; ' % tag + effect(tag + '-4'), needs=['one']), bash(effect(tag + '-5')),
+                    write('%s/b' % tag, tag * 300, create_only=True)),
             key=tag, list='history', cwd=self.box.work)
 
     def submit(self, n, rpc):
@@ -85,8 +86,9 @@ class History:
         for op in run['ops']:
             if op['kind'] == 'bash':
                 self.check_op(run, op, '%s op %d' % (where, op['index']), tag, lost)
-        if run['ops'][0]['state'] == 'succeeded':
-            assert self.box.text(tag, 'a') == tag * 300, where
+        for op, name in ((run['ops'][0], 'a'), (run['ops'][7], 'b')):
+            if op['state'] == 'succeeded':
+                assert self.box.text(tag, name) == tag * 300, (where, name)
 
     def check_op(self, run, op, where, tag, lost):
         name = '%s-%d' % (tag, op['index'] - 2)

@@ -3,9 +3,11 @@ Contract section 1 as a table: batch, message, op, kinds, order, states, process
 batch with what its run must look like, or a function for what takes more than one look. Rows of a table share a box, each in a
 folder of its own.
 """
+import contextlib
 import hashlib
 import os
 import re
+import sqlite3
 import time
 import unittest
 
@@ -424,6 +426,21 @@ def limit(t):
     os.unlink(path)
 
 
+def done_again(t):
+    # They may start when the database takes no writes: so what they did is there, and not stored when batchd is killed.
+    t.file('old', 'was')
+    t.box.call('group.set', group='again', slots=2, paused=True)
+    run = t.submit(batch([write('new', 'x', create_only=True), write('old', 'y', expect=sha('was'))]), group='again')
+    with contextlib.closing(sqlite3.connect(os.path.join(t.box.state, 'batchd.db'), isolation_level=None)) as db:
+        db.execute('BEGIN IMMEDIATE')
+        t.box.rpc.request('group.set', {'group': 'again', 'paused': False})
+        until(lambda: os.path.exists(t.here + '/new') and t.file('old') == 'y', 'what they do')
+        t.box.kill_daemon()
+    t.box.start()
+    t.box.call('group.set', group='again', paused=False)
+    t.end(run, ops(OK, OK))
+
+
 class Kinds(Table):
     def test_keys(self):
         self.go(
@@ -439,10 +456,14 @@ class Kinds(Table):
             ('`write` keeps the mode of the file it replaces', batch([bash('touch f; chmod 640 f')], [write('f', 'x')], [bash('test $(stat -c %a f) = 640')]),
              ops(OK, OK, OK)),
             ('`create_only`', batch([write('f', 'x', create_only=True)], [write('f', 'y', create_only=True)]), ops(OK, failed('conflict'), state='failed')),
-            ('`create_only`: done again, it sees its own content and is content', batch(
-                [write('f', 'x', create_only=True)], [write('f', 'x', create_only=True)]), ops(OK, OK)),
+            ('`create_only`: a file of the same content that somebody else wrote is a conflict', lambda t: (
+                match(ops(OK), t.run_(batch([write('f', 'x', create_only=True)]))),
+                match(ops(failed('conflict'), state='failed'), t.run_(batch([write('f', 'x', create_only=True)]))))),
+            ('`create_only`, `expect`: done again after a crash, it sees its own content and is content', done_again),
             ('`expect` is the SHA-256 of what it replaces', batch(
                 [write('f', 'x')], [write('f', 'y', expect=sha('x'))], [write('f', 'z', expect=sha('x'))]), ops(OK, OK, failed('conflict'), state='failed')),
+            ('`expect` of something else: `conflict`, also where the content is there already', batch(
+                [write('f', 'y')], [write('f', 'y', expect=sha('x'))]), ops(OK, failed('conflict'), state='failed')),
             ('`expect` (absent: `conflict`), and nothing is made', lambda t: (
                 match(ops(failed('conflict'), state='failed'), t.run_(batch([write('d/f', 'y', expect=sha('x'))]))),
                 t.assertEqual(os.listdir(t.here), []))),

@@ -39,7 +39,7 @@ struct lost_list {
 struct batchd {
 	struct config config;
 	struct engine_pool *pools; /* of the config, as the engine takes them */
-	char *socket, *state_dir, *config_path;
+	char *socket, *batchctl, *state_dir, *config_path;
 	struct own_socket own_socket;
 	struct event_base *base;
 	struct event *deadline;
@@ -289,6 +289,7 @@ static struct engine_config engine_config_now(struct batchd *b)
 		.output_cap = c->output_cap,
 		.grace_ms = c->grace_ms,
 		.shell = c->shell,
+		.batchctl = b->batchctl,
 		.socket = b->socket,
 		.runs_dir = store_runs_dir(b->store),
 		.environ_dflt = environ,
@@ -554,6 +555,7 @@ int batchd_open(const struct batchd_options *o, struct config *config, struct ba
 	*config = (struct config){ 0 };
 	b->config_path = o->config ? xstrdup(o->config) : NULL;
 	b->socket = xstrdup(o->socket);
+	b->batchctl = o->batchctl ? xstrdup(o->batchctl) : NULL;
 	b->state_dir = xstrdup(o->state_dir);
 	b->started = time_wall_ms();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -668,6 +670,7 @@ struct batchd *batchd_close(struct batchd *b)
 	config_done(&b->config);
 	free(b->pools);
 	free(b->socket);
+	free(b->batchctl);
 	free(b->state_dir);
 	free(b->config_path);
 	free(b);

@@ -13,12 +13,13 @@
 struct batchd;
 
 struct batchd_options {
-	const char *socket;	     /* absolute; clients connect there */
-	const char *spawner_socket;  /* absolute */
-	const char *state_dir;	     /* absolute */
-	const char *config;	     /* absolute; NULL: there is no place for one */
+	const char *socket;	    /* absolute; clients connect there */
+	const char *spawner_socket; /* absolute */
+	const char *state_dir;	    /* absolute */
+	const char *config;	    /* absolute; NULL: there is no place for one */
 	bool config_must_exist;
 	const char *spawner_program; /* absolute, or a name for PATH */
+	const char *batchctl;	     /* absolute, or NULL: nowhere */
 	int listen_fd;		     /* by socket activation, else -1 */
 	bool systemd; /* activated by it: the spawner is a service of its own, and a batchd that was
 			 started by hand makes room */

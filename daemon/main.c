@@ -124,6 +124,13 @@ static char *find_spawner(void)
 	return found ? found : xstrdup("batchd-spawner");
 }
 
+/* For ops that read the todo list; NULL: it is nowhere. */
+static char *find_batchctl(void)
+{
+	static const char *const places[] = { "batchctl", "../client/batchctl", NULL };
+	return path_find_program(NULL, places, NULL);
+}
+
 /* The child goes on; the parent waits for its word: "" for ready, else the error. Returns the pipe
  * for that word. */
 static int daemonise(void)
@@ -185,7 +192,7 @@ static int starting_failed(int word, const struct err *e)
 static int run(const struct options *o, struct config *config, int word)
 {
 	struct err e = ERR_INIT;
-	_cleanup_free_ char *spawner = find_spawner();
+	_cleanup_free_ char *spawner = find_spawner(), *batchctl = find_batchctl();
 	_cleanup_free_ char *spawner_socket = xasprintf("%s.spawner", o->socket);
 	int listen_fd = notify_listen_fd();
 	_cleanup_free_ char *bound = listen_fd < 0 ? NULL : unix_bound_path(listen_fd);
@@ -196,6 +203,7 @@ static int run(const struct options *o, struct config *config, int word)
 		.config = o->config,
 		.config_must_exist = o->config_given,
 		.spawner_program = spawner,
+		.batchctl = batchctl,
 		.listen_fd = listen_fd,
 		.systemd = listen_fd >= 0,
 	};

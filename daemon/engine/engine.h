@@ -78,6 +78,7 @@ struct engine_config {
 	int64_t output_cap; /* where the batch gives none */
 	int64_t grace_ms;
 	const char *shell;	   /* for bash ops without `shell` */
+	const char *batchctl;	   /* what TodoRead runs; NULL: the one in the op's PATH */
 	const char *socket;	   /* BATCHD_SOCKET of the ops */
 	const char *runs_dir;	   /* RUN.env files are here */
 	char *const *environ_dflt; /* base environment where the batch brings none */

@@ -76,6 +76,17 @@ struct slice start_program(const struct live_run *r, const struct batch_op *spec
 	return mp_next(&m).bytes;
 }
 
+/* The op that TodoRead of the notation is. It runs our own companion, which need not be in PATH. */
+static bool start_is_todo_read(struct slice argv)
+{
+	static const char *const words[] = { "batchctl", "todo", "list", "--json" };
+	struct mp m = mp_of(argv);
+	bool is = mp_next(&m).count == ARRAY_SIZE(words);
+	for (size_t i = 0; is && i < ARRAY_SIZE(words); i++)
+		is = slice_is(mp_next(&m).bytes, words[i]);
+	return is;
+}
+
 static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec, struct buf *b)
 {
 	uint32_t argc = 0;
@@ -85,9 +96,14 @@ static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec
 		argv_put(b, &argc, spec->command);
 		return argc;
 	}
+	const char *ours = start_is_todo_read(spec->argv) ? r->e->config.batchctl : NULL;
 	struct mp m = mp_of(spec->argv);
 	struct mp_value array = mp_next(&m);
-	for (uint32_t i = 0; i < array.count; i++)
+	if (ours) {
+		argv_put(b, &argc, slice_str(ours));
+		mp_next(&m);
+	}
+	while (argc < array.count)
 		argv_put(b, &argc, mp_next(&m).bytes);
 	return argc;
 }

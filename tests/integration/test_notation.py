@@ -389,6 +389,16 @@ class Running(Case):
         run = int(b.ctl('submit', '-w', 'b', check=0).out)
         self.assertEqual(json.loads(b.output(run, 2, 'stdout'))['todos'][0]['id'], 'x')
 
+    def test_todo_read_needs_no_path(self):
+        b = self.box
+        b.put('b', 'Batch { env_base: {} }\n[Write]:\nTodoWrite([{id: "x", content: "X"}])\n[Read]:\nTodoRead()\n'
+                   'TodoRead { env: { PATH: "/nowhere" } }\nTodoRead { env: { PATH: "bin" } }\n')
+        b.put('bin/batchctl', '#!/bin/sh\necho another\n', 0o755)
+        run = int(b.ctl('submit', '-w', 'b', check=0).out)
+        self.match([{}] + [{'text': 'batchctl todo list --json'}] * 3, b.get(run)['ops'])
+        for op in (2, 3, 4):
+            self.assertEqual(json.loads(b.output(run, op, 'stdout'))['todos'][0]['id'], 'x')
+
     def test_bytes_are_written_as_they_are(self):
         b = self.box
         b.put('blob', bytes(range(256)))

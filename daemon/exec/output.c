@@ -59,7 +59,7 @@ static void run_settle(struct output *o, struct output_run *run)
 		return;
 	if (forget)
 		idmap_del(&o->runs, run->id);
-	if (!run->opened) {
+	if (!run->met) {
 		free(run);
 		return;
 	}
@@ -109,7 +109,7 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
 	a->run = run_get(o, token_run(token));
 	a->run->attempts++;
-	a->run->used = a->run->opened = true;
+	a->run->used = a->run->opened = a->run->met = true;
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
 	output_post(a->run->pump, &a->attach, MSG_ATTACH);

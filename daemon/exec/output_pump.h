@@ -58,6 +58,7 @@ struct output_run {
 	int watch;
 	bool used;   /* attached to since the last output_run_done */
 	bool opened; /* the pump may have files open */
+	bool met;    /* the pump has heard of it, and may be about to: it frees it */
 	/* shared */
 	atomic_int watched;
 	/* the pump's */

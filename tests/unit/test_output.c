@@ -371,6 +371,21 @@ START_TEST(test_watch)
 }
 END_TEST
 
+/* The last watcher of a run goes while the pump has yet to close its files. */
+START_TEST(test_watch_ends_meanwhile)
+{
+	for (int i = 0; i < 500; i++) {
+		uint64_t run = 5 + (uint64_t)i;
+		output_watch(out, run, 1);
+		struct pipes p = attach(token_make(run, 1, 1), 0);
+		close(p.out), close(p.err);
+		loop_until(&n_drained, i + 1);
+		output_run_done(out, run);
+		output_watch(out, run, -1);
+	}
+}
+END_TEST
+
 static int pty_pair(int *ret_slave)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -595,6 +610,7 @@ int main(void)
 	tcase_add_test(t, test_cap);
 	tcase_add_test(t, test_restart);
 	tcase_add_test(t, test_watch);
+	tcase_add_test(t, test_watch_ends_meanwhile);
 	tcase_add_loop_test(t, test_pty, 0, 2);
 	tcase_add_test(t, test_full);
 	tcase_add_test(t, test_no_folder);

@@ -298,7 +298,17 @@ static char *one_line(const struct err *err)
 	return buf_steal(&b);
 }
 
-static void take_facts(struct live_op *o, const struct exec_result *x)
+/* Who knows how it ended does not know what it printed; what the log has is told, and that it may
+ * not be all. */
+static void take_unread(struct engine *e, struct live_op *o, uint64_t token)
+{
+	live_take_printed(e, o, token);
+	free(o->error);
+	o->error = xstrdup("output may be missing: batchd and its spawner were killed "
+			   "while it ran");
+}
+
+static void take_facts(struct engine *e, struct live_op *o, const struct exec_result *x)
 {
 	if (x->pid)
 		o->pid = x->pid;
@@ -314,6 +324,8 @@ static void take_facts(struct live_op *o, const struct exec_result *x)
 	o->signal = 0;
 	free(o->error);
 	o->error = one_line(&x->error);
+	if (x->unread)
+		take_unread(e, o, x->token);
 }
 
 /* "cannot enter '/data': permission denied": which step of starting failed, on what, and why. */
@@ -384,7 +396,7 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 	struct batch_op spec;
 	enum op_cause stop = (enum op_cause)o->stop_cause;
 	plan_op_decode(r->plan, op, &spec);
-	take_facts(o, x);
+	take_facts(r->e, o, x);
 	if (x->lost) {
 		flow_input(r, op, INPUT_LOST, CAUSE_LOST);
 		return;
@@ -413,7 +425,7 @@ static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_res
 	plan_op_decode(r->plan, op, &spec);
 	o->error = NULL;
 	o->attempts = (uint16_t)token_attempt(x->token);
-	take_facts(o, x);
+	take_facts(r->e, o, x);
 	o->cause = (uint8_t)(x->lost ? CAUSE_LOST : result_cause(r, o, &spec, x));
 	live_fill_op(r, op, &text, &row);
 	row.state = x->lost ? OP_INTERRUPTED : OP_FAILED;

@@ -61,14 +61,8 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 		o->exit = -1; /* an earlier try's */
 		o->signal = cause == CAUSE_TIMEOUT ? 0 : o->signal;
 	}
-	if (o->phase == PHASE_INTERRUPTED) {
-		int64_t printed[3] = { 0 };
-		r->e->ports.printed(r->e->ports.arg, token_make(r->id, op + 1, o->attempts),
-				    printed);
-		o->stdout_bytes = printed[0];
-		o->stderr_bytes = printed[1];
-		o->dropped_bytes = printed[2];
-	}
+	if (o->phase == PHASE_INTERRUPTED)
+		live_take_printed(r->e, o, token_make(r->id, op + 1, o->attempts));
 	attempt_drop(r, o);
 	settled_push(r, op);
 }

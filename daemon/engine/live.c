@@ -222,6 +222,15 @@ void live_fill_row(struct live_run *r, struct run_row *ret)
 	live_fill_summary(r, &ret->summary);
 }
 
+void live_take_printed(struct engine *e, struct live_op *o, uint64_t token)
+{
+	int64_t printed[3] = { 0 };
+	e->ports.printed(e->ports.arg, token, printed);
+	o->stdout_bytes = printed[0];
+	o->stderr_bytes = printed[1];
+	o->dropped_bytes = printed[2];
+}
+
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
 {
 	const struct live_op *o = &r->ops[op];

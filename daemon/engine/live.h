@@ -203,6 +203,8 @@ void live_accept(struct live_run *r);
 struct live_run *live_find(struct engine *e, uint64_t id);
 void live_fill_row(struct live_run *r, struct run_row *ret);
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
+/* Sizes as the run's log has them: where nobody else knows what the attempt printed. */
+void live_take_printed(struct engine *e, struct live_op *o, uint64_t token);
 void live_pack_messages(struct live_run *r, struct buf *b);
 void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text);
 uint8_t live_stage(const struct plan_op *op);

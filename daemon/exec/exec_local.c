@@ -127,6 +127,7 @@ static void attempt_end(struct exec_local *x, struct attempt *a)
 		.start_errno = r->state == SW_FAILED ? r->start_errno : 0,
 		.start_step = r->state == SW_FAILED ? sw_step_name(r->step) : NULL,
 		.lost = r->state == SW_LOST,
+		.unread = r->state == SW_EXITED && !a->attached,
 		.pid = r->pid,
 		.lingering = r->lingering,
 		.started = r->started_ms,

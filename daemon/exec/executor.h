@@ -57,6 +57,8 @@ struct exec_result {
 	const char *start_step; /* "chdir", "exec", "stdin", "setsid", "pipe", "fork",
 				   "environment", ...: what failed with start_errno */
 	bool lost;		/* nobody can know how it ended */
+	bool unread;		/* its pipes went with the processes that held them: what it printed
+				   last may be missing, and the sizes are not known */
 	int32_t pid;
 	uint32_t lingering;	/* children that outlived it */
 	int64_t started, ended; /* wall ms */

@@ -388,6 +388,26 @@ class KilledSpawner(Case):
         self.assertIn((op['state'], op['cause'], op['exit']), (('failed', 'exit', 5), ('interrupted', 'lost', None)))
         self.assertEqual(b.run(batch([bash('echo again')]))['state'], 'succeeded')
 
+    def test_both_killed_and_what_was_printed_last_is_not_known_to_be_all(self):
+        # It has ended and a child holds its pipe, so that both are there with its status in hand when they are killed.
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('sleep 300 & echo $! > child; echo out; touch began; read x < gate', detach=True)]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        until(lambda: b.output(run, 1) == b'out\n', 'what it printed')
+        pid, spawner = b.get(run)['ops'][0]['pid'], b.spawner_pid()
+        os.kill(b.daemon_pid(), signal.SIGSTOP)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not proc_stat(pid), 'the end of the op, and that the spawner knows it')
+        b.kill_daemon()
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: not alive(spawner), 'the end of the spawner')
+        b.start()
+        b.wait(run)
+        self.match({'state': 'succeeded', 'exit': 0, 'stdout_bytes': 4, 'error': lambda e: e and e.startswith('output may be missing')},
+                   b.get(run)['ops'][0])
+
     def test_both_killed(self):
         b = self.box
         run = b.submit(batch([bash('echo x >> ran; touch began; sleep .2')], [bash('true')]))

@@ -87,13 +87,35 @@ static bool start_is_todo_read(struct slice argv)
 	return is;
 }
 
+/* Of these only we know that -- ends their options; python -c would take it for its program. */
+static bool start_is_posix_shell(struct slice program)
+{
+	static const char *const names[] = { "bash", "sh", "dash", "ash", "ksh", "mksh", "zsh" };
+	const char *slash = memrchr(program.p, '/', program.len);
+	if (slash)
+		program = slice_of(slash + 1, (size_t)(program.p + program.len - slash - 1));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (slice_is(program, names[i]))
+			return true;
+	return false;
+}
+
+static void argv_put_shell(struct buf *b, uint32_t *argc, struct slice program,
+			   struct slice command)
+{
+	bool like_option = command.len && (command.p[0] == '-' || command.p[0] == '+');
+	argv_put(b, argc, program);
+	argv_put(b, argc, slice_str("-c"));
+	if (like_option && start_is_posix_shell(program))
+		argv_put(b, argc, slice_str("--"));
+	argv_put(b, argc, command);
+}
+
 static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec, struct buf *b)
 {
 	uint32_t argc = 0;
 	if (spec->kind == KIND_BASH) {
-		argv_put(b, &argc, start_program(r, spec));
-		argv_put(b, &argc, slice_str("-c"));
-		argv_put(b, &argc, spec->command);
+		argv_put_shell(b, &argc, start_program(r, spec), spec->command);
 		return argc;
 	}
 	const char *ours = start_is_todo_read(spec->argv) ? r->e->config.batchctl : NULL;

@@ -1405,7 +1405,7 @@ def report_retries_just_that(t):
 def exit_statuses(t):
     for status, args in ((0, ['submit', '-w', '-e', 'true']), (1, ['submit', '-w', '-e', 'false']), (1, ['wait', '2']), (0, ['wait', '1']),
                          (2, ['wait', '77']), (2, ['submit', '--no-such-flag']), (2, ['submit', '-', '--define', 'x']),
-                         (7, ['run', '--', 'exit 7']), (143, ['run', '--', 'kill $$']), (124, ['run', '--timeout', '100ms', '--', 'exec sleep 60'])):
+                         (7, ['run', '--', 'exit 7']), (127, ['run', '--', '-x']), (143, ['run', '--', 'kill $$']), (124, ['run', '--timeout', '100ms', '--', 'exec sleep 60'])):
         t.ctl(*args, check=status)
     run = t.new('submit', '--hold', '-e', 'true')
     t.ctl('wait', run, '--timeout', '10ms', check=124)

@@ -445,6 +445,9 @@ class Kinds(Table):
     def test_keys(self):
         self.go(
             ('`bash`, `command`: as bash -c command', lambda t: t.says(bash('echo {a,b} $0'), b'a b bash\n')),
+            ('`bash`: also what begins with - or +', batch([bash('-x'), bash('+x'), bash('--'), bash('-c "exit 0"', shell='/bin/dash'),
+                                                            bash('print(+1, "--")', shell='python3'), bash('-1', shell='python3')]),
+             ops(*[failed('exit', exit=127)] * 4, OK, OK, state='failed')),
             ('`shell` names another', lambda t: t.says(bash('echo ${BASH_VERSION-none}', shell='/bin/dash'), b'none\n')),
             ('`stdin`: bytes', lambda t: t.says(bash('cat', stdin=b'\0\xff'), b'\0\xff')),
             ('`stdin`: `{file: path}`', lambda t: (t.file('in', 'abc'), t.says(exec_('cat', stdin={'file': 'in'}), b'abc'))),

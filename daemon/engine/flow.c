@@ -297,7 +297,7 @@ static void message_close(struct live_run *r)
 		m->state = OP_INTERRUPTED;
 	else if (m->failed || m->timed_out)
 		m->state = OP_FAILED;
-	else if (m->begun)
+	else if (m->begun || !m->skipped) /* or all of it was taken over */
 		m->state = OP_SUCCEEDED;
 	else
 		m->state = r->cancelled ? OP_CANCELLED : OP_SKIPPED;
@@ -399,6 +399,8 @@ static void settle_count(struct live_run *r, uint32_t op)
 	m->failed = m->failed || spoils;
 	m->interrupted = m->interrupted || interrupted;
 	m->cancelled = m->cancelled || (r->cancelled && o->phase == PHASE_CANCELLED);
+	m->skipped = m->skipped || o->phase == PHASE_SKIPPED;
+	m->tried = m->tried || o->attempts > 0;
 	r->failed = r->failed || spoils;
 	r->interrupted = r->interrupted || interrupted;
 	if (spoils || (interrupted && !po->optional))

@@ -74,7 +74,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	for (uint32_t i = 0; i < s->n_ops; i++)
 		flow_restore(r, &s->ops[i]);
 	for (uint32_t i = 0; i < plan->n_messages; i++)
-		r->messages[i].begun = r->messages[i].left == 0;
+		r->messages[i].begun = r->messages[i].left == 0 && r->messages[i].tried;
 	recover_claims(r, s->claims);
 	live_accept(r); /* for the runs that need it */
 	r->settling = false;

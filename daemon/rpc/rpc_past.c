@@ -20,6 +20,8 @@ struct restart_job {
 	enum run_dropped dropped; /* that run's output */
 	struct buf env_base;	  /* empty: not given */
 	struct buf batch, reused, warnings;
+	struct buf always; /* a byte a message: it cleans up */
+	uint32_t succeeded;
 	struct err err;
 };
 
@@ -29,13 +31,25 @@ static void restart_free(struct restart_job *j)
 	buf_done(&j->batch);
 	buf_done(&j->reused);
 	buf_done(&j->warnings);
+	buf_done(&j->always);
 	free(j);
 }
 
+static void restart_note_always(struct restart_job *j)
+{
+	struct mp m = mp_of(mp_find(buf_slice(&j->batch), "messages"));
+	for (uint32_t n = mp_next(&m).count; n > 0; n--)
+		buf_addc(&j->always, mp_get_bool(mp_skip(&m), "always"));
+}
+
+/* What cleans up does so after the new work, too. */
 static bool restart_op(void *arg, const struct op_row *row)
 {
 	struct restart_job *j = arg;
-	if (row->state == OP_SUCCEEDED)
+	if (row->state != OP_SUCCEEDED)
+		return true;
+	j->succeeded++;
+	if (!j->always.p[row->message - 1])
 		buf_add(&j->reused, &row->op, sizeof(row->op));
 	return true;
 }
@@ -50,9 +64,10 @@ static int restart_load(struct restart_job *j, struct sql_reader *r)
 	j->dropped = row.dropped;
 	if (!j->only_failed)
 		return 0;
+	restart_note_always(j);
 	if (sql_ops_list(r, j->run, SQL_OPS_ALL, 0, 0, restart_op, j, &j->err))
 		return 1;
-	if (j->reused.len / sizeof(uint32_t) == row.n_ops)
+	if (j->succeeded == row.n_ops)
 		return err_set(&j->err, E_STATE,
 			       "all %u ops of run %" PRIu64
 			       " succeeded: there is nothing failed to restart",

@@ -562,6 +562,25 @@ def lost(t):
     t.end(run, ops({'state': 'interrupted', 'cause': 'lost', 'exit': None}, state='interrupted'))
 
 
+def restart_cleans_up_again(t):
+    # What cleans up comes after the new work, whatever came of it the first time; a message says what its ops say.
+    run = t.run_(batch([bash('echo work >> log; test -e there')], [bash('true')], message(bash('echo clean >> log'), always=True)))
+    match(ops(failed('exit'), SKIPPED, OK, state='failed'), run)
+    t.file('there', '')
+    again = t.box.call('run.restart', run=run['run'], failed=True)
+    match({'reused': 0}, again)
+    t.end(again['run'], ops(OK, OK, OK, messages=[{'state': 'succeeded'}] * 3))
+    t.assertEqual(t.file('log'), 'work\nclean\n' * 2)
+
+
+def restart_of_a_message_that_succeeded(t):
+    run = t.run_(batch([bash('test -e there')], [bash('true'), bash('true')], on_failure='continue'))
+    match(ops(failed('exit'), OK, OK, state='failed'), run)
+    t.file('there', '')
+    again = t.box.call('run.restart', run=run['run'], failed=True)['run']
+    t.end(again, ops(OK, *[{'state': 'succeeded', 'cause': 'reused'}] * 2, messages=[{'state': 'succeeded'}] * 2))
+
+
 class States(Table):
     def test_sentences(self):
         self.go(
@@ -576,6 +595,8 @@ class States(Table):
             ('cause `conflict`, `io`', batch([write('f', '')], [edit('f', 'x', 'y'), read('no')]), ops(OK, failed('conflict'), failed('io'), state='failed')),
             ('cause `dependency`', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
             ('cause `reused`: restart --failed takes over what succeeded; a new run with `origin`', restart_failed),
+            ('restart --failed: what cleans up does so again', restart_cleans_up_again),
+            ('a message that is taken over whole has succeeded', restart_of_a_message_that_succeeded),
             ('`cancelled` before `interrupted` before `failed`', lambda t: cancelled_after_failure(t)),
             ('`failed` also under continue', batch([bash('false')], [bash('true')], on_failure='continue'), {'state': 'failed'}),
             ('`failed` if an op was cancelled', lambda t: cancelled_op(t, {}, 'failed')),

@@ -13,6 +13,7 @@
 #define REPORT_FAILURES 10 /* told in full; the rest is counted */
 #define REPORT_LINES 10
 #define REPORT_LINE_BYTES 400
+#define REPORT_SKIPPED 100 /* looked at for a skipped one, of a run of very many */
 
 /* What a cause alone says; those with a number or a name are told by report_cause. */
 static const struct {
@@ -22,7 +23,7 @@ static const struct {
 	{ "start", "could not start" },
 	{ "conflict", "conflict" },
 	{ "io", "could not read or write" },
-	{ "dependency", "something it needs did not succeed" },
+	{ "dependency", "what it needs did not succeed" },
 	{ "limit", "over a limit" },
 	{ "cancel", "cancelled" },
 	{ "lost", "nobody can know how it ended" },
@@ -71,7 +72,38 @@ static void report_count(struct report *r, const char *key, const char *word, bo
 	*first = false;
 }
 
-static void report_head(struct report *r)
+/* Why ops were skipped, where it is not for those that failed: the first of them tells. */
+static void report_skipped(struct report *r, const struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	uint32_t first = 1;
+	while (v && first < v->n_ops && v->ops[first - 1].state != VIEW_SKIPPED)
+		first++;
+	pk_map(&pk);
+	pk_kint(&pk, "run", r->id);
+	pk_kint(&pk, "offset", first);
+	pk_kint(&pk, "limit", v ? 1 : REPORT_SKIPPED);
+	pk_end(&pk);
+	if (report_int(r, "skipped") == 0 || ctx_try(r->c, "run.get", &params, &reply, &e) != 0)
+		return;
+	struct mp m = mp_of(mp_find(buf_slice(&reply), "ops"));
+	struct mp_value list = mp_next(&m);
+	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
+		struct slice op = mp_skip(&m), state = mp_get_str(op, "state"),
+			     cause = mp_get_str(op, "cause"), error = mp_get_str(op, "error");
+		if (!slice_is(state, "skipped"))
+			continue;
+		if (error.len || !(slice_is(cause, "dependency") || slice_is(cause, "cancel"))) {
+			buf_adds(&r->b, ": ");
+			report_cause(&r->b, state, cause, -1, SLICE_NONE, error);
+		}
+		return;
+	}
+}
+
+static void report_head(struct report *r, const struct run_view *v)
 {
 	struct slice state = mp_get_str(r->run, "state"), name = mp_get_str(r->run, "name");
 	bool on = r->c->color_err, first = true;
@@ -89,6 +121,7 @@ static void report_head(struct report *r)
 	report_count(r, "interrupted", "interrupted", &first);
 	report_count(r, "cancelled", "cancelled", &first);
 	report_count(r, "skipped", "skipped", &first);
+	report_skipped(r, v);
 	buf_addc(&r->b, '\n');
 }
 
@@ -205,7 +238,9 @@ static void report_failures(struct report *r)
 	int64_t more = report_int(r, "failed") + report_int(r, "interrupted") - REPORT_FAILURES;
 	if (more > 0)
 		buf_addf(&r->b, "\n%" PRId64 " more: batchctl status %" PRId64 "\n", more, r->id);
-	if (report_int(r, "failed") + report_int(r, "interrupted") + report_int(r, "cancelled") > 0)
+	if (report_int(r, "failed") + report_int(r, "interrupted") + report_int(r, "cancelled") +
+		    report_int(r, "skipped") >
+	    0)
 		buf_addf(&r->b, "\nretry just that: batchctl restart --failed %" PRId64 "\n",
 			 r->id);
 }
@@ -217,7 +252,7 @@ void report_run(struct ctx *c, struct slice run, struct run_view *v)
 		return;
 	bool well = slice_is(mp_get_str(run, "state"), "succeeded");
 	if (!well)
-		report_head(&r);
+		report_head(&r, v);
 	report_times(&r);
 	report_longest(&r, v);
 	if (!well)

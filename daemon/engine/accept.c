@@ -99,8 +99,10 @@ static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice
 }
 
 /* The run it needed did not succeed: nothing of it runs, not even what would clean up. */
-static void needs_failed(struct live_run *r)
+static void needs_failed(struct live_run *r, uint64_t run, enum run_state state)
 {
+	if (!r->unmet)
+		r->unmet = xasprintf("run %" PRIu64 " %s", run, run_state_names[state]);
 	r->failed = r->stopping = r->now = true;
 }
 
@@ -116,7 +118,7 @@ static int need_run(struct live_run *r, int64_t id, bool any, struct err *err)
 	if (other == r || e->ports.run_state(e->ports.arg, (uint64_t)id, &state))
 		return err_set(err, E_NOT_FOUND, ": there is no run %" PRId64, id);
 	if (!any && state != RUN_SUCCEEDED)
-		needs_failed(r);
+		needs_failed(r, (uint64_t)id, state);
 	return 0;
 }
 
@@ -194,7 +196,7 @@ void accept_run_ended(struct engine *e, uint64_t run, enum run_state state)
 		if (n == 0)
 			continue;
 		if (needs && state != RUN_SUCCEEDED)
-			needs_failed(r);
+			needs_failed(r, run, state);
 		r->run_waits -= MIN2(n, r->run_waits);
 		if (r->run_waits == 0 && r->accepted)
 			accept_begin(r);

@@ -147,6 +147,7 @@ struct live_run *live_free(struct live_run *r)
 	free(r->project);
 	free(r->group);
 	free(r->list);
+	free(r->unmet);
 	free(r);
 	return NULL;
 }
@@ -231,6 +232,12 @@ void live_take_printed(struct engine *e, struct live_op *o, uint64_t token)
 	o->dropped_bytes = printed[2];
 }
 
+/* Of an op that is skipped since its run cannot begin, the run that is to blame. */
+static const char *live_op_error(const struct live_run *r, const struct live_op *o)
+{
+	return o->error || o->cause != CAUSE_DEPENDENCY ? o->error : r->unmet;
+}
+
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
 {
 	const struct live_op *o = &r->ops[op];
@@ -270,7 +277,7 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		.dropped_bytes = o->dropped_bytes,
 		.lingering = o->lingering,
 		.todo = spec.todo.p ? base + todo_at : NULL,
-		.error = o->error,
+		.error = live_op_error(r, o),
 		.description = spec.description.p ? base + description_at : NULL,
 		.meta = spec.meta,
 	};

@@ -142,6 +142,7 @@ struct live_run {
 	bool accepted;	    /* its row is durable */
 	bool begun;	    /* nothing stands before its first message any more */
 	uint32_t run_waits; /* runs it needs that have not ended */
+	char *unmet;	    /* "run 7 failed": one it needed, NULL: none */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
 	bool end_sent; /* its end is on its way to the store */

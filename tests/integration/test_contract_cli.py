@@ -1395,6 +1395,23 @@ def report(t):
     t.assertNotIn('restart', text)
 
 
+def report_skipped(t):
+    t.box.fifo('gate')
+    run = t.new('submit', '-j1', '--timeout', '300ms', '-e', 'read x < gate', '-e', 'echo second')
+    t.assertRegex(t.ctl('wait', run, check=1).errors, r'(?m)^run %d failed: 1 failed, 1 skipped: timed out$' % run)
+    held = t.new('submit', '--hold', '--timeout', '1h', '-e', 'true')
+    after = t.new('submit', '--after', held, '-e', 'true')
+    t.ctl('cancel', held, check=0)
+    for args in (['wait', after], ['follow', after]):
+        text = t.ctl(*args, check=1).errors
+        t.assertRegex(text, r'(?m)^run %d failed: 1 skipped: what it needs did not succeed: run %d cancelled$' % (after, held))
+    t.assertIn('what it needs did not succeed: run %d cancelled' % held, t.ctl('status', after, check=0).text)
+    late = t.ctl('submit', '-w', '--after', run, '-e', 'true', '-e', 'true', check=1).errors
+    t.assertRegex(late, r'(?m)^run \d+ failed: 2 skipped: what it needs did not succeed: run %d failed$' % run)
+    stopped = t.ctl('submit', '-w', '-', input='[A] Bash("exit 3")\n[B] Bash("true")', check=1).errors
+    t.assertRegex(stopped, r'(?m)^run \d+ failed: 1 failed, 1 skipped$')
+
+
 def report_retries_just_that(t):
     t.ctl('submit', '-w', '-e', 'echo x >> good', '-e', 'test -e there', check=1)
     t.box.put('there')
@@ -1422,6 +1439,7 @@ class Ended(Cli):
          'daemon · `run` its own, 128+N for a signal', exit_statuses),
         ('After a waited run: `12 ops in 3.1 s; one after another: 18.4 s (5.9x)`, which op the time was spent on, and for each failure its last '
          'lines, its cause, the todo it held up, and the command that retries just that', report),
+        ('for what was skipped too: why, and the run it needed', report_skipped),
         ('the command retries just that', report_retries_just_that),
     )
     def contract(self, case):

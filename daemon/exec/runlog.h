@@ -79,8 +79,8 @@ int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum str
 int64_t runlog_tail_lines(struct runlog_reader *r, uint32_t op, uint32_t attempt,
 			  enum stream stream, int64_t n);
 
-/* How many bytes of `stream` were printed before position `pos` over both; where `pos` lies in what
- * is gone, what is gone counts. */
+/* How many bytes of `stream` were printed before position `pos` over both: those of the two streams
+ * add up to `pos`. Where that lies in what is gone, stdout's bytes of it count as the first. */
 int64_t runlog_stream_at(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
 			 enum stream stream, int64_t pos);
 

@@ -20,14 +20,30 @@ struct runlog_gap runlog_gap(const struct runlog_reader *r, uint32_t op, uint32_
 	return c ? chain_gap(c, stream) : (struct runlog_gap){ 0, 0 };
 }
 
+/* Within what was dropped nobody knows which byte was whose: stdout's count as the first. */
+static int64_t gap_stream_at(const struct chain *c, enum stream stream, int64_t pos)
+{
+	struct runlog_gap out = chain_gap(c, STREAM_STDOUT), own = chain_gap(c, stream);
+	int64_t out_at = MIN2(out.from + (pos - c->drop_from), out.to);
+	int64_t at = stream == STREAM_STDOUT ? out_at : pos - out_at;
+	return MIN2(MAX2(at, own.from), own.to); /* whatever a damaged index says */
+}
+
 int64_t runlog_stream_at(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
 			 enum stream stream, int64_t pos)
 {
 	const struct chain *c = runlog_chain(r, op, attempt);
 	if (!c)
 		return 0;
+	bool dropped = c->drop_to > c->drop_from;
+	if (dropped && pos > c->drop_from && pos < c->drop_to)
+		return gap_stream_at(c, stream, pos);
 	const struct extents *row = &c->rows[stream == STREAM_STDERR];
 	uint32_t i = extents_find(row, pos, false);
+	/* The next bytes of this stream may lie behind what was dropped: not theirs, but the end of
+	 * those before. */
+	if (dropped && pos <= c->drop_from && (i == row->n || row->v[i].pos > pos))
+		return i > 0 ? row->v[i - 1].stream_pos + row->v[i - 1].len : 0;
 	if (i == row->n)
 		return chain_size(c, stream).size;
 	return row->v[i].stream_pos + MAX2(pos - row->v[i].pos, 0);

@@ -30,7 +30,8 @@ struct output_job {
 	struct buf data, chunks;
 	int64_t offset, next, size; /* where it begins as asked, where the next page does */
 	int64_t gap;		    /* where within it the dropped bytes would stand; -1: nowhere */
-	int64_t starts[2]; /* of stdout and stderr, where `offset` is over both */
+	/* Of stdout and stderr, where `offset` is over both; and of the dropped bytes. */
+	int64_t starts[2], dropped[2];
 	struct err err;
 };
 
@@ -66,12 +67,12 @@ static void pack_chunks(struct pk *pk, const struct buf *chunks)
 	pk_end(pk);
 }
 
-static void pack_starts(struct pk *pk, const int64_t *starts)
+static void pack_pair(struct pk *pk, const char *key, const int64_t pair[2])
 {
-	pk_key(pk, "starts");
+	pk_key(pk, key);
 	pk_array(pk);
-	pk_int(pk, starts[0]);
-	pk_int(pk, starts[1]);
+	pk_int(pk, pair[0]);
+	pk_int(pk, pair[1]);
 	pk_end(pk);
 }
 
@@ -106,7 +107,8 @@ static void output_done_job(void *arg)
 	pk_kint_or_nil(&pk, "gap", j->gap, j->gap >= 0);
 	pk_kint(&pk, "attempt", j->attempt);
 	if (j->p.stream == STREAM_BOTH) {
-		pack_starts(&pk, j->starts);
+		pack_pair(&pk, "starts", j->starts);
+		pack_pair(&pk, "dropped_each", j->dropped);
 		pack_chunks(&pk, &j->chunks);
 	}
 	pk_end(&pk);
@@ -166,6 +168,20 @@ static void output_cut(struct output_job *j)
 		err_set(&j->err, E_STORAGE, "cannot read the output again");
 }
 
+/* Where the page begins in each stream, and what of each is not in it. */
+static void output_streams(struct output_job *j)
+{
+	const struct logread_chunk *c = (const void *)j->chunks.p;
+	for (int i = 0; i < 2; i++) {
+		int stream = STREAM_STDOUT + i;
+		j->starts[i] = logread_stream_at(j->log, j->op, j->attempt, stream, j->offset);
+		j->dropped[i] = logread_stream_at(j->log, j->op, j->attempt, stream, j->next) -
+				j->starts[i];
+	}
+	for (size_t i = 0; i < j->chunks.len / sizeof(*c); i++)
+		j->dropped[c[i].stream == STREAM_STDERR] -= c[i].bytes;
+}
+
 static void output_read(void *arg)
 {
 	struct output_job *j = arg;
@@ -194,10 +210,9 @@ static void output_read(void *arg)
 	}
 	if (p->stream == STREAM_BOTH)
 		output_cut(j);
-	for (int i = 0; i < 2; i++)
-		j->starts[i] =
-			logread_stream_at(j->log, j->op, j->attempt, STREAM_STDOUT + i, j->offset);
 	output_gap(j);
+	if (p->stream == STREAM_BOTH)
+		output_streams(j);
 }
 
 /* The op is known: which try, and whether it has ended. */

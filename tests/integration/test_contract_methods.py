@@ -634,6 +634,48 @@ class Output(Methods):
             self.assertEqual((size, dropped), (op['stdout_bytes'] + op['stderr_bytes'], op['dropped_bytes']))
             self.assertEqual(sum(len(d) for _, d in pieces), size - dropped)
 
+    def stream_positions(self, run, whole, offset, limit):
+        """A page over both streams, whose `starts`, `chunks`, `gap` and `dropped_each` say of each byte where it stands in its own stream."""
+        r = self.call('starts chunks dropped_each', 'run.output', run=run, op=1, offset=offset, limit=limit)
+        at, data, place = list(r['starts']), r['data'], r['offset']
+        self.assertEqual((sum(at), sum(r['dropped_each'])), (offset, r['dropped']))
+        for _, stream, n in r['chunks'] + [[0, 0, 0]]:
+            while n or (place == r['gap'] and r['dropped']):
+                if place == r['gap']:
+                    at = [a + d for a, d in zip(at, r['dropped_each'])]
+                    place += r['dropped']
+                    continue
+                now = min(n, r['gap'] - place) if r['gap'] is not None and place < r['gap'] else n
+                name = ('stdout', 'stderr')[stream - 1]
+                self.assertEqual(data[:now], whole[name][at[stream - 1]:at[stream - 1] + now])
+                at[stream - 1], data, n, place = at[stream - 1] + now, data[now:], n - now, place + now
+        self.assertEqual(data, b'')
+        return at, r['end']
+
+    def check_stream_positions(self, run, whole, limits):
+        op = self.call(None, 'run.get', run=run)['ops'][0]
+        for limit in limits:
+            offset, end = 0, False
+            while not end:
+                at, end = self.stream_positions(run, whole, offset, limit)
+                if not end:
+                    self.assertEqual(self.call(None, 'run.output', run=run, op=1, offset=sum(at), limit=0)['starts'], at)
+                offset = sum(at)
+            self.assertEqual(at, [op['stdout_bytes'], op['stderr_bytes']])
+
+    def test_stream_positions(self):
+        """`starts`: the positions in stdout and in stderr of `offset`; `dropped_each`: what the missing bytes are of each"""
+        run, whole = self.talk(4, 3000, 9000)
+        self.check_stream_positions(run, whole, (97, 1000, 1 << 20))
+        r = self.call(None, 'run.output', run=run, op=1)
+        gap = range(r['gap'], r['gap'] + r['dropped'])
+        for offset in [gap[0] - 300 + i for i in range(301)] + [gap[0] + 1, gap[len(gap) // 2], gap[-1], gap[-1] + 1, gap[-1] + 2]:
+            self.stream_positions(run, whole, offset, 100)
+        one_sided = self.done(batch([bash('echo begin >&2; seq 1 9999; echo end >&2')], output_cap=1000))
+        numbers = b''.join(b'%d\n' % i for i in range(1, 10000))
+        self.check_stream_positions(one_sided, {'stdout': numbers, 'stderr': b'begin\nend\n'}, (1, 50, 700, 1 << 20))
+        self.check_stream_positions(*self.talk(5, 300, 0), (77, 1 << 20))
+
     def test_pages_of_what_is_all_there(self):
         run, whole = self.talk(1, 300, 0)
         self.check_pages(run, whole, (64, 77, 1000, 5000, 1 << 20))

@@ -290,18 +290,18 @@ bool flow_message_wanted(const struct live_run *r, uint32_t message)
 static void message_close(struct live_run *r)
 {
 	struct live_message *m = &r->messages[r->message];
+	bool bad = m->failed || m->interrupted || m->timed_out || (m->late && m->begun);
 	timer_disarm(&r->e->timers, &r->message_timer);
 	if (m->cancelled)
 		m->state = OP_CANCELLED;
 	else if (m->interrupted)
 		m->state = OP_INTERRUPTED;
-	else if (m->failed || m->timed_out)
+	else if (bad)
 		m->state = OP_FAILED;
 	else if (m->begun || !m->skipped) /* or all of it was taken over */
 		m->state = OP_SUCCEEDED;
 	else
 		m->state = r->cancelled ? OP_CANCELLED : OP_SKIPPED;
-	bool bad = m->failed || m->interrupted || m->timed_out;
 	if (bad && r->plan->messages[r->message].m.on_failure != FAIL_CONTINUE)
 		r->stopping = true;
 	r->message++;
@@ -396,12 +396,14 @@ static void settle_count(struct live_run *r, uint32_t op)
 	m->left--;
 	m->stage_left[live_stage(po)]--;
 	bool spoils = op_spoils(r, op), interrupted = o->phase == PHASE_INTERRUPTED;
+	bool late = o->phase == PHASE_SKIPPED && o->cause == CAUSE_TIMEOUT;
 	m->failed = m->failed || spoils;
 	m->interrupted = m->interrupted || interrupted;
 	m->cancelled = m->cancelled || (r->cancelled && o->phase == PHASE_CANCELLED);
 	m->skipped = m->skipped || o->phase == PHASE_SKIPPED;
 	m->tried = m->tried || o->attempts > 0;
-	r->failed = r->failed || spoils;
+	m->late = m->late || late;
+	r->failed = r->failed || spoils || late;
 	r->interrupted = r->interrupted || interrupted;
 	if (spoils || (interrupted && !po->optional))
 		serial_ends(r, m, op);

@@ -58,7 +58,7 @@ struct live_message {
 	uint8_t stage; /* opened up to this one */
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
-	uint8_t tried : 1, skipped : 1; /* an op of it was */
+	uint8_t tried : 1, skipped : 1, late : 1; /* an op of it was; late: not begun in time */
 	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
 	uint32_t serial_end;  /* serial: no op from here on is done, one before has failed; 0: none
 				 has */

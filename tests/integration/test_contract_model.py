@@ -284,6 +284,39 @@ def timeout_of_a_message_over_kill_9(t):
     t.assertLess(got['ended'] - got['started'], 1500 + (time.monotonic() - begun) * 1000, 'counts from its start')
 
 
+def timeout_of_a_run_in_a_message(t):
+    # One of its ops succeeded, the other could not begin in time.
+    t.gate()
+    run = t.submit(batch([bash(WAITING), bash('true')], [bash('true')], message(bash('true'), always=True)), jobs=1, timeout=1)
+    t.began()
+    t.box.call('run.pause', run=run)
+    t.open()
+    until(lambda: t.box.get(run)['ops'][1]['state'] == 'skipped', 'the timeout')
+    t.box.call('run.resume', run=run)
+    late = {'state': 'skipped', 'cause': 'timeout'}
+    t.end(run, ops(OK, late, late, OK, state='failed', messages=[{'state': s} for s in ('failed', 'skipped', 'succeeded')]))
+
+
+def states_of_messages_over_kill_9(t):
+    t.gate()
+    run = t.submit(batch([bash('false')], [bash('true')], message(bash(WAITING), always=True)))
+    t.began()
+    t.box.restart()
+    t.open()
+    t.end(run, ops(failed('exit'), SKIPPED, OK, state='failed', messages=[{'state': s} for s in ('failed', 'skipped', 'succeeded')]))
+
+
+def late_message_over_kill_9(t):
+    t.gate()
+    late = {'state': 'skipped', 'cause': 'timeout'}
+    run = t.submit(batch(message(bash('true'), bash('exec sleep 60', id='a', optional=True), bash('true', after_any=['a']), timeout=.5),
+                         message(bash(WAITING), always=True)))
+    t.began()
+    t.box.restart()
+    t.open()
+    t.end(run, ops(OK, failed('timeout'), late, OK, state='failed', messages=[{'state': 'failed'}, {'state': 'succeeded'}]))
+
+
 def always_retries(t):
     t.gate()
     run = t.submit(batch([bash(WAITING)], message(bash('echo x >> n; test $(wc -l < n) = 2', retries=1, retry_delay=0), always=True)))
@@ -306,6 +339,9 @@ class Message(Table):
             ('`timeout` of a message: what it did not start is skipped', timeout_of_a_message),
             ('`timeout` of a message that begins while its run is paused', timeout_of_a_message_opened_while_paused),
             ('`timeout` of a message counts on over kill -9', timeout_of_a_message_over_kill_9),
+            ("a message's state: failed where the run's timeout left an op of it out", timeout_of_a_run_in_a_message),
+            ("a message's state over kill -9: what was skipped has not succeeded", states_of_messages_over_kill_9),
+            ('a message that was late has failed, and its run, also over kill -9', late_message_over_kill_9),
             ('`always`: also after a failure', batch([bash('false')], [bash('true')], message(bash('true'), always=True)),
              ops(failed('exit'), SKIPPED, OK, state='failed')),
             ('`always`: also after cancel, with its retries', always_retries),

@@ -134,6 +134,14 @@ static bool must_be_live(struct rpc_call *call, uint64_t run)
 	return false;
 }
 
+/* "there is no signal 'NOPE'": what was given as it may stand in an answer. */
+static int cancel_unknown(int sym, const char *what, struct slice given, struct err *err)
+{
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	text_one_line(&shown, given, LIMIT_NAME_BYTES);
+	return err_set(err, sym, "%s '%s'", what, buf_str(&shown));
+}
+
 static int cancel_params(struct engine *e, const struct params_run_cancel *p,
 			 struct engine_cancel *c, struct err *err)
 {
@@ -143,17 +151,16 @@ static int cancel_params(struct engine *e, const struct params_run_cancel *p,
 		.grace_ms = p->has_grace ? p->grace_ms : -1,
 		.now = p->now,
 	};
-	_cleanup_buf_ struct buf shown = BUF_INIT;
-	text_one_line(&shown, p->signal.p ? p->signal : p->op.id, LIMIT_NAME_BYTES);
 	if (p->signal.p)
 		c->signal = shape_signal_parse(p->signal);
 	if (p->signal.p && !c->signal)
-		return err_set(err, E_PARAMS, "signal: there is no signal '%s'", buf_str(&shown));
+		return cancel_unknown(E_PARAMS, "signal: there is no signal", p->signal, err);
 	if (p->op.id.p)
 		c->op = engine_op_find(e, c->run, p->op.id);
-	if (p->op.id.p && !c->op)
-		return err_set(err, E_NOT_FOUND, "run %" PRIu64 " has no op '%s'", c->run,
-			       buf_str(&shown));
+	if (p->op.id.p && !c->op) {
+		cancel_unknown(E_NOT_FOUND, "has no op", p->op.id, err);
+		return err_prefix(err, "run %" PRIu64 " ", c->run);
+	}
 	return 0;
 }
 

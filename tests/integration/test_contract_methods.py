@@ -142,6 +142,8 @@ class Results(Methods):
         until(lambda: b.output(run, 1).count(b'usr1') >= 1, 'the signal')
         self.refused('E_PARAMS', 'run.cancel', {'run': run, 'signal': 'NOPE'}, 'NOPE')
         self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 'ghost'}, 'ghost')
+        self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 'ghost', 'signal': 'USR1'}, "no op 'ghost'")
+        self.refused('E_PARAMS', 'run.cancel', {'run': run, 'op': 'ghost', 'signal': 'NOPE'}, "no signal 'NOPE'")
         self.refused('E_NOT_FOUND', 'run.cancel', {'run': run, 'op': 7}, '7')
         self.call(RUN, 'run.cancel', run=run, op='it', grace='1s')
         self.match({'state': 'failed', 'ops': [{'state': 'cancelled', 'cause': 'cancel', 'signal': 'SIGTERM'}]},

@@ -99,12 +99,16 @@ int verb_todo_add(struct ctx *c, void *options)
 
 typedef void (*todo_fields_fn)(struct pk *pk, const struct todo_options *o);
 
-/* The results of several under --json: {"results": [...]}; of one: as it came. */
+/*
+ * One that fails is reported and the others still done; what was done is told. The results of
+ * several under --json: {"results": [...]}; of one: as it came.
+ */
 static int each_item(struct ctx *c, const struct todo_options *o, const char *method,
 		     const char *done, todo_fields_fn fields)
 {
 	_cleanup_buf_ struct buf lines = BUF_INIT, all = BUF_INIT;
 	struct pk results = PK_INIT(&all);
+	int status = EXIT_OK;
 	pk_map(&results);
 	pk_key(&results, "results");
 	pk_array(&results);
@@ -115,9 +119,12 @@ static int each_item(struct ctx *c, const struct todo_options *o, const char *me
 		pk_ktext(&pk, "id", slice_str(c->argv[i]));
 		if (fields)
 			fields(&pk, o);
-		int status = todo_call(c, method, &pk, &params, &reply);
-		if (status)
-			return status;
+		int one = todo_call(c, method, &pk, &params, &reply);
+		if (one && (one == EXIT_NO_DAEMON || c->argc == 1))
+			return one;
+		status = status ? status : one;
+		if (one)
+			continue;
 		if (c->json && c->argc == 1)
 			return ctx_print_json(c, buf_slice(&reply));
 		pk_raw(&results, buf_slice(&reply));
@@ -127,7 +134,8 @@ static int each_item(struct ctx *c, const struct todo_options *o, const char *me
 	}
 	pk_end(&results);
 	pk_end(&results);
-	return tell(c, &all, &lines);
+	int told = tell(c, &all, &lines);
+	return status ? status : told;
 }
 
 static void start_fields(struct pk *pk, const struct todo_options *o)

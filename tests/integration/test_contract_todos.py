@@ -1075,6 +1075,17 @@ def ctl_moves(t):
     t.assertIn("no item 'cc'", d.errors)
 
 
+def ctl_moves_some(t):
+    for verb, done in (('rm', 'removed'), ('done', 'done'), ('start', 'in progress'), ('release', 'released')):
+        t.write(item('a'), item('b'))
+        r = t.todo(verb, 'a', 'ghost', 'b', check=2)
+        t.assertEqual(r.text, '%s: a\n%s: b\n' % (done, done))
+        t.assertIn("no item 'ghost'", r.errors)
+        t.assertEqual(r.errors.count('\n'), 1, r)
+    t.match({'results': [{'todo': {'id': 'a'}}, {'todo': {'id': 'b'}}]}, t.todo('done', 'a', 'ghost', 'b', '--json', check=2).json)
+    t.assertEqual(t.todo('done', 'ghost', '--json', check=2).out, b'')
+
+
 def ctl_set(t):
     t.write(item('a'), item('b'))
     t.todo('set', 'a', 'priority=low', 'owner=me', 'tags=x,y', 'blocked_by=b', 'meta.k=v', 'description=long text')
@@ -1203,6 +1214,7 @@ class Verbs(Ctl):
         ('`todo list` shows all of a long one', ctl_long_list),
         ('`todo add`', ctl_add),
         ('`todo start`, `todo done`, `todo rm`', ctl_moves),
+        ('of several items the others are done and told when one is not there', ctl_moves_some),
         ('`todo set`', ctl_set),
         ('`todo write`', ctl_write),
         ('`todo claim`, `todo release`', ctl_claim),

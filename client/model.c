@@ -202,3 +202,9 @@ const char *op_view_label(const struct op_view *o, char number[16])
 	snprintf(number, 16, "%u", o->index);
 	return number;
 }
+
+int64_t op_view_ms(const struct op_view *o)
+{
+	bool known = o->started && o->ended && o->state != VIEW_INTERRUPTED;
+	return known ? o->ended - o->started : -1;
+}

@@ -88,5 +88,7 @@ struct op_view *run_view_op_event(struct run_view *v, struct slice event,
 struct op_view *run_view_op(struct run_view *v, int64_t index); /* NULL: none */
 /* What a person calls an op: its id, else its number. Static storage of the view or `number`. */
 const char *op_view_label(const struct op_view *o, char number[16]);
+/* How long an op that has ended took, ms; -1: nobody knows. */
+int64_t op_view_ms(const struct op_view *o);
 
 #endif

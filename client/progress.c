@@ -145,9 +145,9 @@ static void plain_end(struct progress *p, struct run_view *v, struct op_view *o)
 			     o->exit, slice_str(o->signal), slice_str(o->error));
 		buf_addc(&b, ')');
 	}
-	if (o->started && o->ended) {
+	if (op_view_ms(o) >= 0) {
 		buf_adds(&b, "  ");
-		duration_human(&b, o->ended - o->started);
+		duration_human(&b, op_view_ms(o));
 	}
 	buf_adds(&b, "  ");
 	text_one_line(&b, slice_str(o->text ? o->text : ""), 120);

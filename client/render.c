@@ -99,13 +99,16 @@ static void block_op(struct block *k, const struct op_view *o)
 	_cleanup_buf_ struct buf line = BUF_INIT;
 	char number[16];
 	bool running = o->state == VIEW_RUNNING;
-	int64_t until = running ? k->r->now_ms : o->ended;
+	int64_t ms = running ? MAX2(k->r->now_ms - o->started, 0) : op_view_ms(o);
+	enum color color = running ? COLOR_NONE : COLOR_RED;
 	buf_addf(&line, "    %s ", running ? " " : "\xe2\x9c\x97");
 	text_one_line(&line, slice_str(op_view_label(o, number)), 40);
 	buf_adds(&line, "  ");
 	text_one_line(&line, slice_str(o->text ? o->text : ""), 400);
-	block_timed(k, &line, o->started ? until - o->started : 0,
-		    running ? COLOR_NONE : COLOR_RED);
+	if (o->started && ms >= 0)
+		block_timed(k, &line, ms, color);
+	else
+		block_line(k, &line, color);
 }
 
 /* Ops of a message worth a line: failures first (at most 3), then what runs; the rest is counted.

@@ -147,9 +147,9 @@ static void report_longest(struct report *r, struct run_view *v)
 	char number[16];
 	for (uint32_t i = 1; v && i <= v->n_ops; i++) {
 		const struct op_view *o = run_view_op(v, i);
-		if (!o || !o->started || !o->ended || o->ended - o->started <= most)
+		if (!o || op_view_ms(o) <= most)
 			continue;
-		most = o->ended - o->started;
+		most = op_view_ms(o);
 		longest = o;
 	}
 	if (!longest || v->n_ops < 2 || most * 10 < report_int(r, "wall_ms") || most < 100)

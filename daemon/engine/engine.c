@@ -315,7 +315,7 @@ static void take_facts(struct engine *e, struct live_op *o, const struct exec_re
 	if (x->started)
 		o->started = x->started;
 	o->ended = x->ended ? x->ended : time_wall_ms();
-	o->duration_ms = x->duration_ms;
+	o->duration_ms = x->lost ? -1 : x->duration_ms; /* it ended some time before it was missed */
 	o->stdout_bytes = x->stdout_bytes;
 	o->stderr_bytes = x->stderr_bytes;
 	o->dropped_bytes = x->dropped_bytes;

@@ -62,7 +62,7 @@ struct exec_result {
 	int32_t pid;
 	uint32_t lingering;	/* children that outlived it */
 	int64_t started, ended; /* wall ms */
-	int64_t duration_ms;	/* monotonic */
+	int64_t duration_ms;	/* monotonic; unless lost */
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
 	/* file ops: filled instead of a wait status */
 	bool is_file_op;

@@ -595,7 +595,9 @@ def lost(t):
     os.kill(pid, 9)
     until(lambda: not alive(spawner) and not alive(pid), 'the end of all who could know')
     t.box.start()
-    t.end(run, ops({'state': 'interrupted', 'cause': 'lost', 'exit': None}, state='interrupted'))
+    t.end(run, ops({'state': 'interrupted', 'cause': 'lost', 'exit': None, 'started': lambda s: s, 'duration_ms': None}, state='interrupted'))
+    said = t.box.ctl('wait', run, check=1).errors
+    assert 'nobody can know how it ended' in said and ', after' not in said, said
 
 
 def restart_cleans_up_again(t):

@@ -226,7 +226,9 @@ static void change_item(struct buf *b, struct slice change, struct slice before,
 {
 	struct slice item = after.p ? after : before, was = mp_get_str(before, "status"),
 		     is = mp_get_str(after, "status");
-	buf_addf(b, "%5" PRId64 "  ", mp_get_int(change, "rev", 0));
+	/* Of an event `rev` is the store's, `todo_rev` the list's, which `todo undo` takes. */
+	int64_t rev = mp_get_int(change, "todo_rev", mp_get_int(change, "rev", 0));
+	buf_addf(b, "%5" PRId64 "  ", rev);
 	change_stamp(b, mp_get_int(change, "time", 0));
 	buf_adds(b, !before.p ? "  + " : !after.p ? "  - " : "    ");
 	text_one_line(b, mp_get_str(item, "id"), 80);

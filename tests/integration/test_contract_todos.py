@@ -1195,6 +1195,22 @@ def ctl_watch(t):
     p.stderr.close()
 
 
+def ctl_watch_revisions(t):
+    t.box.run(batch([bash('true')]))        # the store's revision runs ahead of the list's
+    t.write(item('a'))
+    p = t.box.ctl_start('todo', 'watch', '--list', t.l)
+    n = 0
+    while not select_in(p.stdout):
+        t.merge(item('a', 'v%d' % n))
+        n += 1
+    shown = p.stdout.readline()
+    p.terminate()
+    p.wait()
+    p.stdout.close()
+    p.stderr.close()
+    t.assertIn(shown.decode() if isinstance(shown, bytes) else shown, t.shown('log'))
+
+
 def select_in(f):
     import select
     return select.select([f], [], [], 0.1)[0]
@@ -1225,6 +1241,7 @@ class Verbs(Ctl):
         ('`todo status --format`', ctl_status),
         ('all take `--list`; `BATCHD_LIST`', ctl_env),
         ('`todo watch`', ctl_watch),
+        ('`todo watch` shows the revisions that `todo log` and `todo undo` have', ctl_watch_revisions),
         ('all take `--list`, and say so', ctl_help),
     )
     def verb(self, case):

@@ -91,6 +91,22 @@ static bool belongs_to_the_first(struct slice key)
 	return false;
 }
 
+/* Of the runs it was to wait for those that have not ended; what came of the others was for its
+ * first time. */
+static void restart_needs(struct engine *e, struct pk *pk, struct slice runs)
+{
+	struct mp m = mp_of(runs);
+	struct run_row row;
+	pk_array(pk);
+	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
+		struct mp_value v = mp_next(&m);
+		int64_t run = v.type == MP_FLOAT ? (int64_t)v.f : v.i;
+		if (engine_run_row(e, (uint64_t)run, &row) && !run_state_ended(row.state))
+			pk_int(pk, run);
+	}
+	pk_end(pk);
+}
+
 static void restart_batch(const struct restart_job *j, struct buf *ret)
 {
 	struct pk pk = PK_INIT(ret);
@@ -101,7 +117,10 @@ static void restart_batch(const struct restart_job *j, struct buf *ret)
 		if (belongs_to_the_first(key))
 			continue;
 		pk_keyslice(&pk, key);
-		pk_raw(&pk, value);
+		if (slice_is(key, "needs_runs") || slice_is(key, "after_any_runs"))
+			restart_needs(j->call->s->config.engine, &pk, value);
+		else
+			pk_raw(&pk, value);
 	}
 	if (j->env_base.len)
 		pk_kraw(&pk, "env_base", buf_slice(&j->env_base));

@@ -600,6 +600,25 @@ def lost(t):
     assert 'nobody can know how it ended' in said and ', after' not in said, said
 
 
+def restart_of_a_run_that_needed_another(t):
+    # What it waited for and has ended is of its first time; what has not ended it still waits for.
+    t.gate()
+    bad, going = t.submit(batch([bash('false')])), t.submit(batch([bash(WAITING)]))
+    t.box.wait(bad)
+    run = t.submit(batch([bash('true')]), needs_runs=[bad, going], after_any_runs=[bad])
+    t.box.call('run.cancel', run=run)
+    t.box.wait(run)
+    again = t.box.call('run.restart', run=run)['run']
+    match({'state': 'queued'}, t.box.get(again))
+    t.open()
+    t.end(going, ops(OK))
+    t.end(again, ops(OK))
+    once_more = t.box.call('run.restart', run=run)['run']
+    t.end(once_more, ops(OK))
+    match({'forgotten': 1}, t.box.call('run.forget', run=going))
+    t.end(t.box.call('run.restart', run=again)['run'], ops(OK))
+
+
 def restart_cleans_up_again(t):
     # What cleans up comes after the new work, whatever came of it the first time; a message says what its ops say.
     run = t.run_(batch([bash('echo work >> log; test -e there')], [bash('true')], message(bash('echo clean >> log'), always=True)))
@@ -633,6 +652,7 @@ class States(Table):
             ('cause `conflict`, `io`', batch([write('f', '')], [edit('f', 'x', 'y'), read('no')]), ops(OK, failed('conflict'), failed('io'), state='failed')),
             ('cause `dependency`', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
             ('cause `reused`: restart --failed takes over what succeeded; a new run with `origin`', restart_failed),
+            ('restart: the runs it needed count as far as they have not ended', restart_of_a_run_that_needed_another),
             ('restart --failed: what cleans up does so again', restart_cleans_up_again),
             ('a message that is taken over whole has succeeded', restart_of_a_message_that_succeeded),
             ('`cancelled` before `interrupted` before `failed`', lambda t: cancelled_after_failure(t)),

@@ -10,9 +10,10 @@
 #include "proto/mp.h"
 #include "proto/suggest.h"
 
-/* The result under --json, else `line`. */
+/* The result under --json, else `line`; what batchd warns of. */
 static int tell(struct ctx *c, const struct buf *reply, const struct buf *line)
 {
+	ctx_warnings(c, buf_slice(reply));
 	return c->json ? ctx_print_json(c, buf_slice(reply)) : ctx_print(c, line);
 }
 
@@ -106,7 +107,7 @@ typedef void (*todo_fields_fn)(struct pk *pk, const struct todo_options *o);
 static int each_item(struct ctx *c, const struct todo_options *o, const char *method,
 		     const char *done, todo_fields_fn fields)
 {
-	_cleanup_buf_ struct buf lines = BUF_INIT, all = BUF_INIT;
+	_cleanup_buf_ struct buf lines = BUF_INIT, all = BUF_INIT, last = BUF_INIT;
 	struct pk results = PK_INIT(&all);
 	int status = EXIT_OK;
 	pk_map(&results);
@@ -126,7 +127,10 @@ static int each_item(struct ctx *c, const struct todo_options *o, const char *me
 		if (one)
 			continue;
 		if (c->json && c->argc == 1)
-			return ctx_print_json(c, buf_slice(&reply));
+			return tell(c, &reply, &lines);
+		/* The last one's warnings are about all of them. */
+		buf_clear(&last);
+		buf_addslice(&last, buf_slice(&reply));
 		pk_raw(&results, buf_slice(&reply));
 		buf_addf(&lines, "%s ", done);
 		text_one_line(&lines, slice_str(c->argv[i]), LIMIT_NAME_BYTES);
@@ -134,6 +138,7 @@ static int each_item(struct ctx *c, const struct todo_options *o, const char *me
 	}
 	pk_end(&results);
 	pk_end(&results);
+	ctx_warnings(c, buf_slice(&last));
 	int told = tell(c, &all, &lines);
 	return status ? status : told;
 }

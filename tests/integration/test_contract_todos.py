@@ -1081,9 +1081,26 @@ def ctl_moves_some(t):
         r = t.todo(verb, 'a', 'ghost', 'b', check=2)
         t.assertEqual(r.text, '%s: a\n%s: b\n' % (done, done))
         t.assertIn("no item 'ghost'", r.errors)
-        t.assertEqual(r.errors.count('\n'), 1, r)
+        t.assertEqual([w for w in r.errors.splitlines()[1:] if 'warning' not in w], [], r)
     t.match({'results': [{'todo': {'id': 'a'}}, {'todo': {'id': 'b'}}]}, t.todo('done', 'a', 'ghost', 'b', '--json', check=2).json)
     t.assertEqual(t.todo('done', 'ghost', '--json', check=2).out, b'')
+
+
+def ctl_warns(t):
+    def warned(*args, **keys):
+        r = t.todo(*args, **keys)
+        t.assertRegex(r.errors, r"^batchctl todo \w+: warning: \d items of 'me' are in_progress: 'a', 'b'.*\n$", args)
+        return r
+    busy = dict(status='in_progress', owner='me')
+    warned('write', '-', input=json.dumps([item('a', **busy), item('b', **busy)]))
+    t.assertEqual(warned('add', 'C', '--id', 'c', '--status', 'in_progress', '--owner', 'me').text, 'c\n')
+    t.assertTrue(warned('set', 'a', 'priority=high', '--json').json['warnings'])
+    t.write(item('d'), item('e'))
+    t.match({'results': [{}, {}]}, warned('start', 'd', 'e', '--owner', 'me', '--json').json)
+    t.merge(item('f'))
+    warned('claim', '--owner', 'me', 'f')
+    t.assertEqual(t.todo('start', 'd', '-q').errors, '')
+    t.assertEqual(t.todo('done', 'a', 'b', 'c', 'd').errors, '')
 
 
 def ctl_set(t):
@@ -1231,6 +1248,7 @@ class Verbs(Ctl):
         ('`todo add`', ctl_add),
         ('`todo start`, `todo done`, `todo rm`', ctl_moves),
         ('of several items the others are done and told when one is not there', ctl_moves_some),
+        ('More than one `in_progress` per owner is a warning', ctl_warns),
         ('`todo set`', ctl_set),
         ('`todo write`', ctl_write),
         ('`todo claim`, `todo release`', ctl_claim),

@@ -148,14 +148,6 @@ static struct live_run *find_live(struct engine *e, uint64_t run, struct err *er
 	return NULL;
 }
 
-static void signal_run(struct live_run *r, int signal)
-{
-	for (uint32_t op = 0; op < r->plan->n_ops; op++)
-		if (r->ops[op].phase == PHASE_RUNNING || r->ops[op].phase == PHASE_STOPPING)
-			r->e->ports.signal(r->e->ports.arg,
-					   token_make(r->id, op + 1, r->ops[op].attempts), signal);
-}
-
 static int cancel_op(struct live_run *r, const struct engine_cancel *c, struct err *err)
 {
 	if (c->op > r->plan->n_ops)
@@ -190,7 +182,7 @@ int engine_cancel(struct engine *e, const struct engine_cancel *c, struct err *e
 	if (c->op)
 		bad = cancel_op(r, c, err);
 	else if (c->signal)
-		signal_run(r, c->signal);
+		flow_signal_run(r, c->signal);
 	else
 		flow_cancel_run(r, c->now);
 	e->config.grace_ms = grace_ms;
@@ -206,7 +198,7 @@ int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
 	r->paused = true;
 	if (freeze) {
 		r->frozen = true;
-		signal_run(r, SIGSTOP);
+		flow_signal_run(r, SIGSTOP);
 	}
 	r->state = RUN_PAUSED;
 	sched_update(r);
@@ -223,9 +215,7 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err)
 	if (!r->paused && !r->held)
 		return err_set(err, E_STATE, "run %" PRIu64 " is not paused", run);
 	r->paused = r->held = false;
-	if (r->frozen)
-		signal_run(r, SIGCONT);
-	r->frozen = false;
+	flow_thaw(r);
 	r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
 	sched_update(r);
 	turn_store_run(r);

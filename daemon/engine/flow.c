@@ -3,6 +3,7 @@
  * op's end means for the rest. Settling is a queue, not recursion: a chain of a million skipped ops
  * takes no stack.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "common/timeutil.h"
@@ -455,6 +456,21 @@ void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause ca
 	flow_settle_pending(r);
 }
 
+void flow_signal_run(struct live_run *r, int signal)
+{
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
+		if (r->ops[op].phase == PHASE_RUNNING || r->ops[op].phase == PHASE_STOPPING)
+			r->e->ports.signal(r->e->ports.arg,
+					   token_make(r->id, op + 1, r->ops[op].attempts), signal);
+}
+
+void flow_thaw(struct live_run *r)
+{
+	if (r->frozen)
+		flow_signal_run(r, SIGCONT);
+	r->frozen = false;
+}
+
 void flow_cancel_run(struct live_run *r, bool now)
 {
 	bool always = r->message < r->plan->n_messages && r->plan->messages[r->message].m.always;
@@ -462,6 +478,7 @@ void flow_cancel_run(struct live_run *r, bool now)
 	r->cancelled = true;
 	r->now = r->now || now;
 	r->paused = r->held = false;
+	flow_thaw(r); /* what cleans up is to run */
 	if (r->state == RUN_PAUSED)
 		r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
 	turn_store_run(r);

@@ -282,6 +282,10 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 /* `input` to all ops of the current message that have not ended. */
 void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause cause);
 void flow_cancel_run(struct live_run *r, bool now);
+/* To all ops that run. */
+void flow_signal_run(struct live_run *r, int signal);
+/* What was frozen goes on. */
+void flow_thaw(struct live_run *r);
 void flow_message_timeout(struct live_run *r);
 void flow_run_timeout(struct live_run *r);
 /* Takes the outcome of an op that an earlier batchd stored (recovery). */

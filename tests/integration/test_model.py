@@ -281,6 +281,22 @@ class Order(Case):
         b.call('run.cancel', run=run)
         b.wait(run)
 
+    def test_a_cancel_thaws_so_that_clean_up_can_run(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; exec sleep 60')], message(bash('touch cleaning; read x < gate; touch cleaned'), always=True)))
+        until(lambda: b.exists('began'), 'the op')
+        b.call('run.pause', run=run, freeze=True)
+        b.call('run.cancel', run=run)
+        until(lambda: b.exists('cleaning'), 'the clean-up')
+        b.call('run.pause', run=run, freeze=True)
+        b.call('run.cancel', run=run)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertTrue(b.exists('cleaned'))
+        self.assertEqual(b.get(run)['state'], 'cancelled')
+
 
 class Cancel(Case):
     def running(self, b, **keys):

@@ -21,7 +21,7 @@ static void run_mark_running(struct live_run *r)
 		return;
 	r->state = RUN_RUNNING;
 	r->started = time_wall_ms();
-	r->begun_mono_ms = r->e->now_ms;
+	r->begun_mono_ms = time_mono_ms();
 	if (r->plan->head.has_timeout && r->plan->head.timeout_ms > 0)
 		timer_arm(&r->e->timers, &r->run_timer, r->e->now_ms + r->plan->head.timeout_ms);
 	const struct batch_message *m = &r->plan->messages[r->message].m;

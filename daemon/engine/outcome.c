@@ -7,6 +7,8 @@
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
 
+#define CLOCK_SET_MS 1000 /* by so much the two clocks differ only when one was set */
+
 void outcome_count(struct live_run *r, uint32_t op)
 {
 	struct run_summary *s = &r->summary;
@@ -59,12 +61,22 @@ static enum run_state run_outcome(const struct live_run *r)
 	return r->failed ? RUN_FAILED : RUN_SUCCEEDED;
 }
 
+/* As its times say, so that no two durations are shown of it; unless the wall clock was set
+ * meanwhile. */
+static int64_t run_wall_ms(const struct live_run *r)
+{
+	if (!r->begun_mono_ms)
+		return 0;
+	int64_t by_wall = r->ended - r->started, by_mono = time_mono_ms() - r->begun_mono_ms;
+	return llabs(by_wall - by_mono) < CLOCK_SET_MS ? MAX2(by_wall, 0) : by_mono;
+}
+
 void outcome_finish_run(struct live_run *r)
 {
 	r->end_sent = true;
 	r->ended = time_wall_ms();
 	r->state = run_outcome(r);
-	r->summary.wall_ms = r->begun_mono_ms ? r->e->now_ms - r->begun_mono_ms : 0;
+	r->summary.wall_ms = run_wall_ms(r);
 	r->summary.critical_ms = run_critical_ms(r);
 	timer_disarm(&r->e->timers, &r->run_timer);
 	timer_disarm(&r->e->timers, &r->claims_timer);

@@ -600,6 +600,15 @@ def lost(t):
     assert 'nobody can know how it ended' in said and ', after' not in said, said
 
 
+def one_duration(t):
+    # Also where batchd had not looked at the clock for a while, as under a burst of writes.
+    runs = [t.submit(batch([write('d%d/f' % i, 'x' * 100000)], [bash('true')] * 5)) for i in range(20)]
+    for run in runs:
+        t.box.wait(run)
+        got = t.box.get(run)
+        t.assertEqual(got['summary']['wall_ms'], got['ended'] - got['started'])
+
+
 def restart_of_a_run_that_needed_another(t):
     # What it waited for and has ended is of its first time; what has not ended it still waits for.
     t.gate()
@@ -652,6 +661,7 @@ class States(Table):
             ('cause `conflict`, `io`', batch([write('f', '')], [edit('f', 'x', 'y'), read('no')]), ops(OK, failed('conflict'), failed('io'), state='failed')),
             ('cause `dependency`', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
             ('cause `reused`: restart --failed takes over what succeeded; a new run with `origin`', restart_failed),
+            ('`wall_ms`: from its start to its end, as its times say', one_duration),
             ('restart: the runs it needed count as far as they have not ended', restart_of_a_run_that_needed_another),
             ('restart --failed: what cleans up does so again', restart_cleans_up_again),
             ('a message that is taken over whole has succeeded', restart_of_a_message_that_succeeded),

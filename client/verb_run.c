@@ -216,7 +216,8 @@ static int foreground_status(struct foreground *g)
 		return EXIT_SIGNAL + SIGPIPE;
 	if (o->signal && signals_number(o->signal))
 		return EXIT_SIGNAL + signals_number(o->signal);
-	if (o->exit >= 0)
+	/* Somebody has ended it: it has not done what it was to do, however well it takes that. */
+	if (o->exit > 0 || (o->exit == 0 && o->state != VIEW_CANCELLED))
 		return o->exit;
 	if (v->state == VIEW_SUCCEEDED)
 		return EXIT_OK;

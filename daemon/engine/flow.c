@@ -58,9 +58,10 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 		cause = (enum op_cause)o->cause;
 	}
 	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
-	if (cause == CAUSE_TIMEOUT || cause == CAUSE_CANCEL) {
-		o->exit = -1; /* an earlier try's */
-		o->signal = cause == CAUSE_TIMEOUT ? 0 : o->signal;
+	bool between = !o->stop_cause; /* no try was under way: what it knows is an earlier one's */
+	if (cause == CAUSE_TIMEOUT || (cause == CAUSE_CANCEL && between)) {
+		o->exit = -1;
+		o->signal = 0;
 	}
 	if (o->phase == PHASE_INTERRUPTED)
 		live_take_printed(r->e, o, token_make(r->id, op + 1, o->attempts));

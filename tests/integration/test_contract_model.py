@@ -655,6 +655,8 @@ class States(Table):
             ('cause `exit`: not in `ok_exits`', batch([bash('exit 7')]), ops(failed('exit', exit=7), state='failed')),
             ('cause `signal`', batch([bash('kill -SEGV $$')]), ops(failed('signal', exit=None, signal='SIGSEGV'), state='failed')),
             ('cause `timeout`: exit is nil', batch([bash('trap "exit 3" TERM; sleep 60 & wait', timeout=.2)]), ops(failed('timeout', exit=None), state='failed')),
+            ('cause `cancel`: an op that ended by itself when told to keeps its exit', cancelled_keeps_its_end),
+            ('cause `cancel`: what was cancelled is no success in the foreground either', cancelled_in_the_foreground),
             ("cause `start`: nothing was executed; bash's own 127 is an `exit`", batch(
                 [exec_('./no'), bash('true', cwd='no'), bash('true', shell='no'), bash('./no')]),
              ops(failed('start', exit=None), failed('start'), failed('start'), failed('exit', exit=127), state='failed')),
@@ -685,6 +687,30 @@ def cancelled_after_failure(t):
     until(lambda: t.box.get(run)['ops'][0]['state'] == 'failed', 'a failure')
     t.box.call('run.cancel', run=run)
     t.end(run, ops(failed('exit'), CANCELLED, state='cancelled'))
+
+
+TRAPS = 'trap "exit 3" TERM; touch began%d; sleep 60 & wait'
+
+
+def cancelled_keeps_its_end(t):
+    # exit is nil only after a timeout.
+    run = t.submit(batch([bash(TRAPS % 1), bash('touch began2; exec sleep 60'), bash('exit 9', retries=1, retry_delay=60)]))
+    for i in (1, 2):
+        t.began('began%d' % i)
+    until(lambda: t.box.get(run)['ops'][2]['attempts'] == 1 and t.box.get(run)['ops'][2]['state'] == 'waiting', 'the retry delay')
+    t.box.call('run.cancel', run=run)
+    t.end(run, ops(dict(CANCELLED, exit=3, signal=None), dict(CANCELLED, exit=None, signal='SIGTERM'), dict(CANCELLED, exit=None, signal=None),
+                   state='cancelled'))
+
+
+def cancelled_in_the_foreground(t):
+    with t.box.ctl_start('run', '--', 'trap "exit 0" TERM; touch began; sleep 60 & wait', cwd=t.here) as p:
+        t.began()
+        run = t.box.call('run.list', limit=1)['runs'][0]['run']
+        t.box.call('run.cancel', run=run)
+        t.assertIn('run %d cancelled' % run, p.communicate()[1].decode())
+        t.assertEqual(p.returncode, 1)
+    t.end(run, ops(dict(CANCELLED, exit=0), state='cancelled'))
 
 
 def cancelled_op(t, keys, state):

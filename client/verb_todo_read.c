@@ -174,24 +174,19 @@ int verb_todo_status(struct ctx *c, void *options)
 
 int verb_todo_lists(struct ctx *c, void *options)
 {
-	_cleanup_buf_ struct buf reply = BUF_INIT, b = BUF_INIT;
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	_cleanup_pages_ struct pages pages = PAGES_INIT;
 	(void)options;
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
-		status = ctx_call(c, "todo.lists", NULL, &reply);
+		status = pages_call(c, "todo.lists", "lists", &pages);
 	if (status)
 		return status;
 	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
-	struct slice lists = mp_find(buf_slice(&reply), "lists");
-	struct mp m = mp_of(lists);
-	struct mp_value list = mp_next(&m);
-	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
-		enum mp_type type = mp_peek(&m);
-		struct slice one = mp_skip(&m);
-		struct mp at = mp_of(one);
-		text_one_line(&b, type == MP_MAP ? mp_get_str(one, "list") : mp_next(&at).bytes,
-			      400);
+		return ctx_print_json(c, buf_slice(&pages.all));
+	struct mp m = mp_of(mp_find(buf_slice(&pages.all), "lists"));
+	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
+		text_one_line(&b, mp_get_str(mp_skip(&m), "list"), 400);
 		buf_addc(&b, '\n');
 	}
 	return ctx_print(c, &b);

@@ -308,8 +308,14 @@ TABLE(todo_restore) = {
 };
 DEFAULTS(todo_restore) = { .base_rev = -1 };
 
-TABLE(todo_lists) = { LIST(todo_lists), FIELD_END };
-DEFAULTS(todo_lists) = { 0 };
+TABLE(todo_lists) = {
+	LIST(todo_lists),
+	{ "after", FIELD_CSTR, AT(todo_lists, after), .doc = "only those whose names come after" },
+	{ "limit", FIELD_INT, AT(todo_lists, limit), .min = 1, .max = LIMIT_INT,
+	  .doc = "at most so many; all that fit" },
+	FIELD_END,
+};
+DEFAULTS(todo_lists) = { .limit = LIMIT_INT };
 
 TABLE(todo_subscribe) = { LIST(todo_subscribe), PUSH(todo_subscribe), FIELD_END };
 DEFAULTS(todo_subscribe) = { 0 };

@@ -199,6 +199,8 @@ struct params_todo_restore {
 };
 struct params_todo_lists {
 	struct slice list, cwd; /* neither: all lists */
+	struct slice after;	/* names after this one; SLICE_NONE: all */
+	int64_t limit;		/* LIMIT_INT: not given */
 };
 struct params_todo_subscribe {
 	struct slice list, cwd, push; /* neither list nor cwd: all lists */

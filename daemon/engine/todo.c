@@ -298,19 +298,20 @@ bool todos_list_info(const struct todos *t, const char *list, struct todo_list_i
 	return true;
 }
 
-void todos_each_list(const struct todos *t,
-		     void (*fn)(void *arg, const struct todo_list_info *info), void *arg)
+void todos_each_list(const struct todos *t, const char *after,
+		     bool (*fn)(void *arg, const struct todo_list_info *info), void *arg)
 {
 	_cleanup_free_ struct todo_list **all = xmalloc((HASH_COUNT(t->lists) + 1) * sizeof(*all));
 	struct todo_list_info info;
 	size_t n = 0;
 
 	for (struct todo_list *l = t->lists; l; l = l->hh.next)
-		all[n++] = l;
+		if (!after || strcmp(l->name, after) > 0)
+			all[n++] = l;
 	qsort(all, n, sizeof(*all), todo_list_order);
 	for (size_t i = 0; i < n; i++)
-		if (todos_list_info(t, all[i]->name, &info))
-			fn(arg, &info);
+		if (todos_list_info(t, all[i]->name, &info) && !fn(arg, &info))
+			return;
 }
 
 void todo_change_done(struct todo_change *c)

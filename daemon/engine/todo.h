@@ -84,9 +84,10 @@ struct todo_list_info {
 };
 /* One list; false: it never had items. */
 bool todos_list_info(const struct todos *t, const char *list, struct todo_list_info *ret);
-/* Every list that has or ever had items, by name. */
-void todos_each_list(const struct todos *t,
-		     void (*fn)(void *arg, const struct todo_list_info *info), void *arg);
+/* Every list that has or ever had items, by name, from the one after `after` (NULL: the first)
+ * until fn returns false. */
+void todos_each_list(const struct todos *t, const char *after,
+		     bool (*fn)(void *arg, const struct todo_list_info *info), void *arg);
 
 /* --- writing --- */
 

@@ -3,6 +3,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/page.h"
 #include "daemon/rpc/rpc.h"
 
 static void group_pack(struct pk *pk, const struct engine_group *g)
@@ -17,24 +18,12 @@ static void group_pack(struct pk *pk, const struct engine_group *g)
 	pk_end(pk);
 }
 
-#define LIST_MAX_BYTES (LIMIT_REPLY_BYTES - 4096) /* room for one more, and for `next` */
-
-struct page {
-	struct pk *pk;
-	int64_t left;
-	char *last; /* name sent */
-	bool more;
-};
-
 static bool page_group(void *arg, const struct engine_group *g)
 {
 	struct page *page = arg;
-	page->more = page->left-- == 0 || page->pk->b->len > LIST_MAX_BYTES;
-	if (page->more)
+	if (!page_takes(page, g->group))
 		return false;
 	group_pack(page->pk, g);
-	free(page->last);
-	page->last = xstrdup(g->group);
 	return true;
 }
 
@@ -50,9 +39,8 @@ void rpc_group_list(struct rpc_call *call, const void *params)
 	pk_array(&pk);
 	engine_each_group(call->s->config.engine, after, page_group, &page);
 	pk_end(&pk);
-	pk_kstr(&pk, "next", slice_str(page.more ? page.last : NULL));
+	page_next(&page);
 	pk_end(&pk);
-	free(page.last);
 	rpc_reply(call, &b);
 }
 

@@ -7,6 +7,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/follow.h"
 #include "daemon/rpc/logcache.h"
+#include "daemon/rpc/page.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/rpc_todo.h"
 #include "daemon/rpc/rundoc.h"
@@ -178,7 +179,7 @@ void rpc_run_subscribe(struct rpc_call *call, const void *params)
 /* --- todos --- */
 
 struct lists {
-	struct pk *pk;
+	struct page page;
 	const struct todos *t;
 };
 
@@ -199,29 +200,34 @@ static void pack_list_items(struct pk *pk, const struct todos *t, const char *li
 }
 
 /* Where there is no room for an item the list is only named. */
-static void pack_list(void *arg, const struct todo_list_info *info)
+static bool pack_list(void *arg, const struct todo_list_info *info)
 {
 	struct lists *l = arg;
-	pk_map(l->pk);
-	if (l->pk->b->len + ITEM_MAX_BYTES < LISTS_MAX_BYTES) {
-		pack_list_items(l->pk, l->t, info->list, LISTS_MAX_BYTES);
+	struct pk *pk = l->page.pk;
+	if (!page_takes(&l->page, info->list))
+		return false;
+	pk_map(pk);
+	if (pk->b->len + ITEM_MAX_BYTES < LISTS_MAX_BYTES) {
+		pack_list_items(pk, l->t, info->list, LISTS_MAX_BYTES);
 	} else {
-		pk_ktext(l->pk, "list", slice_str(info->list));
-		pk_kint(l->pk, "todo_rev", info->rev);
-		pk_knil(l->pk, "todos");
-		pk_knil(l->pk, "next");
+		pk_ktext(pk, "list", slice_str(info->list));
+		pk_kint(pk, "todo_rev", info->rev);
+		pk_knil(pk, "todos");
+		pk_knil(pk, "next");
 	}
-	pk_end(l->pk);
+	pk_end(pk);
+	return true;
 }
 
 static void pack_lists(struct pk *pk, const struct todos *t)
 {
-	struct lists l = { .pk = pk, .t = t };
+	struct lists l = { .page = { .pk = pk, .left = INT64_MAX }, .t = t };
 	pk_knil(pk, "list");
 	pk_key(pk, "lists");
 	pk_array(pk);
-	todos_each_list(t, pack_list, &l);
+	todos_each_list(t, NULL, pack_list, &l);
 	pk_end(pk);
+	page_next(&l.page);
 }
 
 /* Without a list or folder of its own it is told of all lists (contract section 3 rule 7). */
@@ -245,7 +251,5 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 	else
 		pack_lists(&pk, t);
 	pk_end(&pk);
-	if (b.len > LIMIT_REPLY_BYTES)
-		subs_end(sub->conn, sub->id); /* what cannot be answered has not begun */
 	rpc_reply(call, &b);
 }

@@ -4,6 +4,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/page.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/rpc_todo.h"
 #include "daemon/rpc/shape.h"
@@ -219,9 +220,8 @@ void rpc_todo_history(struct rpc_call *call, const void *params)
 
 /* --- todo.lists --- */
 
-static void pack_list(void *arg, const struct todo_list_info *info)
+static void pack_list(struct pk *pk, const struct todo_list_info *info)
 {
-	struct pk *pk = arg;
 	pk_map(pk);
 	pk_ktext(pk, "list", slice_str(info->list));
 	pk_kint(pk, "rev", info->rev);
@@ -229,6 +229,15 @@ static void pack_list(void *arg, const struct todo_list_info *info)
 	for (int i = 0; i < TODO_STATUS_MAX; i++)
 		pk_kint(pk, todo_status_names[i], info->count[i]);
 	pk_end(pk);
+}
+
+static bool page_list(void *arg, const struct todo_list_info *info)
+{
+	struct page *page = arg;
+	if (!page_takes(page, info->list))
+		return false;
+	pack_list(page->pk, info);
+	return true;
 }
 
 void rpc_todo_lists(struct rpc_call *call, const void *params)
@@ -239,18 +248,21 @@ void rpc_todo_lists(struct rpc_call *call, const void *params)
 	struct pk pk = rpc_pk(call, &b);
 	const struct todos *t = engine_todos(call->s->config.engine);
 	const struct params_todo_lists *p = params;
+	_cleanup_free_ char *after = xslicedup(p->after);
 	_cleanup_free_ char *list = p->list.p  ? xslicedup(p->list)
 				    : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd)
 					       : NULL;
+	struct page page = { .pk = &pk, .left = p->limit };
 	struct todo_list_info info;
 	pk_map(&pk);
 	pk_key(&pk, "lists");
 	pk_array(&pk);
 	if (!list)
-		todos_each_list(t, pack_list, &pk);
+		todos_each_list(t, after, page_list, &page);
 	else if (todos_list_info(t, list, &info))
 		pack_list(&pk, &info);
 	pk_end(&pk);
+	page_next(&page);
 	pk_end(&pk);
 	rpc_reply(call, &b);
 }

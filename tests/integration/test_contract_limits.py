@@ -208,6 +208,27 @@ class Limits(Bounded):
             self.assertEqual(page['next'], names[-1])
             after = {'after': page['next']}
 
+    def test_lists_page(self):
+        wanted = ['l%05d' % i + 'x' * 190 for i in range(20000)]
+        self.box.stop_quietly()
+        with contextlib.closing(sqlite3.connect(self.box.state + '/batchd.db')) as db, db:      # as if written to, one by one
+            db.executemany("INSERT INTO todo_event(list, rev, time, before, after) VALUES(?, 1, 1, x'90', x'90')",
+                           [(name,) for name in wanted])
+        self.box.start()
+        for limit in ({}, {'limit': 5000}):
+            names, pages = self.named('todo.lists', 'lists', 'list', **limit)
+            self.assertEqual(names, wanted)
+            self.assertGreater(pages, 3 if limit else 1)
+        text = self.box.ctl('todo', 'lists', check=0).text.splitlines()
+        self.assertEqual(len(text), 20000)
+        self.assertEqual(len(self.box.ctl('--json', 'todo', 'lists', check=0).json['lists']), 20000)
+        everything = self.short('todo.subscribe')
+        names = [e['list'] for e in everything['lists']]
+        self.assertEqual(everything['next'], names[-1])
+        self.assertEqual(names + self.named('todo.lists', 'lists', 'list', after=names[-1])[0], wanted)
+        self.call('todo.write', list=wanted[-1], todos=[])
+        self.match({'type': 'todo.changed', 'list': wanted[-1], 'prev': everything['rev']}, self.box.rpc.wait_event())
+
     def test_groups_page(self):
         wanted = ['g%05d' % i + 'x' * 190 for i in range(20000)]
         self.box.stop_quietly()

@@ -261,6 +261,8 @@ class Results(Methods):
                               {'list': 'l', 'rev': 8, 'total': 2, 'pending': 2, 'in_progress': 0, 'completed': 0,
                                'cancelled': 0}]},
                    call('lists', 'todo.lists'))
+        self.match({'lists': [{'list': self.box.work}], 'next': self.box.work}, call(None, 'todo.lists', limit=1))
+        self.match({'lists': [{'list': 'l'}], 'next': None}, call(None, 'todo.lists', after=self.box.work, limit=1))
         self.match({'lists': [{'list': 'l'}]}, call(None, 'todo.lists', list='l'))
         self.match({'lists': [{'list': self.box.work}]}, call(None, 'todo.lists', folder))
         self.match({'events': [{'rev': 8, 'restored': 1}]}, call(None, 'todo.history', list='l', since=7))

@@ -342,10 +342,11 @@ END_TEST
 
 /* --- lists --- */
 
-static void count_list(void *arg, const struct todo_list_info *info)
+static bool count_list(void *arg, const struct todo_list_info *info)
 {
 	buf_addf(arg, "%s rev %d: %u, %u pending; ", info->list, (int)info->rev, info->total,
 		 info->count[TODO_PENDING]);
+	return true;
 }
 
 START_TEST(lists_are_told)
@@ -358,8 +359,11 @@ START_TEST(lists_are_told)
 			 0);
 	ck_assert_int_eq(do_write("[{'id':'x'}]", TODOS_REPLACE, &bad), 1);
 	ck_assert_int_eq(replace("[]"), 0);
-	todos_each_list(lists, count_list, &b);
+	todos_each_list(lists, NULL, count_list, &b);
 	ck_assert_str_eq(buf_str(&b), "b list rev 1: 2, 1 pending; l rev 1: 0, 0 pending; ");
+	buf_clear(&b);
+	todos_each_list(lists, "b list", count_list, &b);
+	ck_assert_str_eq(buf_str(&b), "l rev 1: 0, 0 pending; ");
 }
 END_TEST
 

@@ -116,6 +116,11 @@ struct plan {
 int plan_make(struct slice batch, struct plan **ret, struct err *e) _must_check_;
 struct plan *plan_free(struct plan *p); /* NULL is fine; returns NULL */
 
+struct pk;
+/* Adds a str for each thing that is allowed but probably not meant: more than one item of an owner
+ * in_progress. pk stands in an array. */
+void plan_warn(const struct plan *p, struct pk *pk);
+
 /* Unpacks one op of a proved batch. */
 void plan_op_decode(const struct plan *p, uint32_t op, struct batch_op *ret);
 struct slice plan_op_id(const struct plan *p, uint32_t op);

@@ -345,6 +345,7 @@ static void warn(struct buf *warnings, const struct live_run *r)
 	if (r->plan->head.order == ORDER_AS_IF_SERIAL)
 		pk_str(&pk, slice_str("order: as-if-serial runs serially in this version"));
 	warn_todos(r, &pk);
+	plan_warn(r->plan, &pk);
 	pk_end(&pk);
 }
 

@@ -998,6 +998,18 @@ class Steering(Cli):
 FILE = '[A]:\n  Bash("one", {id: "first"})\n  Bash("two", {needs: ["first"]})\n'
 
 
+def warned_of_todos(t):
+    items = '{id:"a",content:"A",status:"in_progress",owner:"me"},{content:"B",status:"in_progress",owner:"me"}'
+    t.box.put('b', '[One]:\nTodoWrite([%s, {id:"c",content:"C",status:"in_progress"}])\n' % items)
+    text = "warning: messages[0].ops[0].todos: 2 items of 'me' are in_progress: 'a', 'B'"
+    t.assertIn(text, t.one_line(t.ctl('submit', '-n', 'b', check=0, bare=True)).errors, 'without a daemon')
+    t.ctl('daemon', 'start', check=0, bare=True)
+    for args in (['submit', '-n'], ['submit'], ['check']):
+        t.one_line(t.ctl(*args, 'b', check=0, bare=True), text)
+    t.assertEqual(len(t.ctl('submit', '-n', '--json', 'b', check=0, bare=True).json['warnings']), 1)
+    t.ctl('wait', check=0, bare=True)
+
+
 @expand
 class Files(Cli):
     daemon = False
@@ -1016,6 +1028,7 @@ class Files(Cli):
             t.assertEqual(set(t.ctl('check', '--json', 'b', check=0, bare=True).json), {'plan', 'warnings'}),
             t.ctl('daemon', 'start', check=0, bare=True),
             t.assertIn('warning', t.ctl('check', '-j', '500', 'b', check=0, bare=True).errors))),
+        ('`submit`, `submit -n` and `check` warn of two items in_progress of one owner', warned_of_todos),
         ('a batch that is refused: 2, with file:line:column', lambda t: [t.assertRegex(
             t.one_line(t.ctl(verb, '-', input='Bash("a")\nBash("x', check=2, bare=True)).errors, r'<stdin>:2:\d+: ') for verb in ('parse', 'fmt', 'check')]),
     )

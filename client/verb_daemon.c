@@ -106,19 +106,24 @@ static const struct verb cmd_daemon_status = {
 
 static int verb_daemon_start(struct ctx *c, void *options)
 {
+	_cleanup_buf_ struct buf reply = BUF_INIT;
 	(void)options;
 	bool was = daemon_is_running(c->socket);
 	int status = ctx_connect(c, CTX_MAY_START);
-	if (status == EXIT_OK)
-		note(c, "batchd %s at '%s'", was ? "runs already" : "started", c->socket);
-	return status;
+	if (status)
+		return status;
+	note(c, "batchd %s at '%s'", was ? "runs already" : "started", c->socket);
+	if (!c->json)
+		return EXIT_OK;
+	status = ctx_call(c, "daemon.status", NULL, &reply);
+	return status ? status : ctx_print_json(c, buf_slice(&reply));
 }
 
 static const struct verb cmd_daemon_start = {
 	.name = "start",
 	.run = verb_daemon_start,
 	.help = "start batchd unless one runs",
-	.more = "  batchctl daemon start\n",
+	.more = "--json prints its status.\n\n  batchctl daemon start\n",
 	.options_size = sizeof(struct daemon_options),
 };
 
@@ -152,21 +157,30 @@ static void stop_await(struct ctx *c, int process)
 		;
 }
 
+/* None runs: that is well. Under --json as daemon.stop would answer. */
+static int stop_nothing(struct ctx *c)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct pk pk = PK_INIT(&b);
+	note(c, "no daemon running at '%s'", c->socket);
+	pk_map(&pk);
+	pk_kbool(&pk, "stopping", false);
+	pk_kbool(&pk, "draining", false);
+	pk_end(&pk);
+	return c->json ? ctx_print_json(c, buf_slice(&b)) : EXIT_OK;
+}
+
 static int verb_daemon_stop(struct ctx *c, void *options)
 {
 	struct daemon_options *o = options;
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
 	struct err e = ERR_INIT;
-	if (!daemon_is_running(c->socket)) {
-		note(c, "no daemon running at '%s'", c->socket);
-		return EXIT_OK;
-	}
+	if (!daemon_is_running(c->socket))
+		return stop_nothing(c);
 	int status = ctx_connect(c, CTX_NEVER_START);
-	if (status == EXIT_NO_DAEMON)
-		return EXIT_OK;
 	if (status)
-		return status;
+		return status == EXIT_NO_DAEMON ? stop_nothing(c) : status;
 	_cleanup_close_ int process = stop_watch(stop_pid(c));
 	pk_map(&pk);
 	if (o->drain)
@@ -175,11 +189,10 @@ static int verb_daemon_stop(struct ctx *c, void *options)
 	int r = ctx_try(c, "daemon.stop", &params, &reply, &e);
 	if (r > 0)
 		return fail_err(c, &e);
-	if (r == 0)
-		stop_await(c, process);
-	if (c->json && reply.len)
-		return ctx_print_json(c, buf_slice(&reply));
-	return EXIT_OK;
+	if (r < 0)
+		return stop_nothing(c);
+	stop_await(c, process);
+	return c->json ? ctx_print_json(c, buf_slice(&reply)) : EXIT_OK;
 }
 
 static const struct verb cmd_daemon_stop = {

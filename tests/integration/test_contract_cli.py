@@ -1350,9 +1350,14 @@ def json_shapes(t):
     t.match({'group': 'x', 'paused': True}, get('group', 'pause', 'x'))
     same = ('pid', 'version', 'socket', 'state_dir', 'started')
     t.assertEqual({k: get('daemon', 'status')[k] for k in same}, {k: call('daemon.status')[k] for k in same})
+    t.assertEqual(get('daemon', 'start')['pid'], t.box.daemon.pid)
     t.match({'stopping': True}, get('daemon', 'stop'))
     t.box.daemon.wait()
     t.box.daemon = None
+    t.assertEqual(get('daemon', 'stop'), {'stopping': False, 'draining': False})
+    t.box.disconnect()
+    started = get('daemon', 'start')
+    t.assertEqual({k: started[k] for k in same}, {k: call('daemon.status')[k] for k in same})
 
 
 def log_json(t):

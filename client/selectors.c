@@ -223,6 +223,8 @@ static int resolve_word(struct resolve *r, const char *word)
 	if (op && (!r->how->ops || *op == '\0' || *run == '\0'))
 		return fail(r->c, EXIT_USAGE, "'%s' names an op: give a run%s", word,
 			    r->how->ops ? ", or RUN.OP" : "");
+	if (op && strspn(op, "0") == strlen(op))
+		return fail(r->c, EXIT_USAGE, "'%s': there is no op 0, they count from 1", word);
 	if (*run == '\0')
 		return fail(r->c, EXIT_USAGE, "an empty word names no run");
 	if (strcmp(run, "last") == 0)

@@ -251,6 +251,17 @@ static void put_head(struct ctx *c, struct buf *b, struct slice run)
 	buf_addc(b, '\n');
 }
 
+/* Is it the op that was asked for by index or id? NULL: every one is. */
+static bool op_is(struct slice one, const char *op)
+{
+	int64_t index;
+	if (!op)
+		return true;
+	if (parse_int(slice_str(op), 0, INT64_MAX, &index))
+		return mp_get_int(one, "index", 0) == index;
+	return slice_is(mp_get_str(one, "id"), op);
+}
+
 /* One page of a run's ops. *next: where the following begins, 0: nowhere. */
 static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next, int64_t *message,
 		       struct buf *json)
@@ -259,8 +270,6 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 	struct pk pk = PK_INIT(&params);
 	int cols, rows;
 	bool first = *next == 0, found = !op;
-	const char *asked = op;
-	int64_t wanted = 0;
 	pk_map(&pk);
 	pk_kint(&pk, "run", run);
 	if (!first)
@@ -279,15 +288,12 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 	term_size(STDOUT_FILENO, &cols, &rows);
 	if (first)
 		put_head(c, &b, r);
-	if (op && parse_int(slice_str(op), 0, INT64_MAX, &wanted))
-		op = NULL;
 	struct slice ops = mp_find(r, "ops");
 	struct mp m = mp_of(ops);
 	struct mp_value list = mp_next(&m);
 	for (uint32_t i = 0; list.type == MP_ARRAY && i < list.count; i++) {
 		struct slice one = mp_skip(&m);
-		if ((op && !slice_is(mp_get_str(one, "id"), op)) ||
-		    (wanted && mp_get_int(one, "index", 0) != wanted))
+		if (!op_is(one, op))
 			continue;
 		found = true;
 		if (mp_get_int(one, "message", 0) != *message)
@@ -295,7 +301,7 @@ static int status_page(struct ctx *c, int64_t run, const char *op, int64_t *next
 		put_op(c, &b, one, cols);
 	}
 	if (!found && *next == 0)
-		return selector_no_op(c, run, asked);
+		return selector_no_op(c, run, op);
 	return ctx_print(c, &b);
 }
 
@@ -310,7 +316,7 @@ static int status_run(struct ctx *c, const struct selected *s)
 	return EXIT_OK;
 }
 
-/* Each run with its ops, all pages as one. */
+/* Each run with its ops, or with the one asked for, all pages as one. */
 static int status_json(struct ctx *c, const struct selection *sel)
 {
 	_cleanup_buf_ struct buf all = BUF_INIT;
@@ -322,6 +328,7 @@ static int status_json(struct ctx *c, const struct selection *sel)
 		_cleanup_buf_ struct buf first = BUF_INIT, ops = BUF_INIT;
 		struct pk op = PK_INIT(&ops);
 		int64_t next = 0;
+		bool found = !sel->v[i].op;
 		pk_array(&op);
 		do {
 			_cleanup_buf_ struct buf page = BUF_INIT;
@@ -334,9 +341,16 @@ static int status_json(struct ctx *c, const struct selection *sel)
 			struct slice list = mp_find(buf_slice(&page), "ops");
 			struct mp m = mp_of(list);
 			struct mp_value v = mp_next(&m);
-			for (uint32_t k = 0; v.type == MP_ARRAY && k < v.count; k++)
-				pk_raw(&op, mp_skip(&m));
+			for (uint32_t k = 0; v.type == MP_ARRAY && k < v.count; k++) {
+				struct slice one = mp_skip(&m);
+				if (!op_is(one, sel->v[i].op))
+					continue;
+				found = true;
+				pk_raw(&op, one);
+			}
 		} while (next);
+		if (!found)
+			return selector_no_op(c, sel->v[i].run, sel->v[i].op);
 		pk_end(&op);
 		struct mp m = mp_of(buf_slice(&first));
 		struct mp_value map = mp_next(&m);

@@ -1125,6 +1125,12 @@ def ops_by_index_and_id(t):
     t.one_line(t.ctl('status', '%d.9' % run, check=2), "'9'")
     t.one_line(t.ctl('status', '%d.none' % run, check=2), "'none'")
     t.one_line(t.ctl('wait', '%d.1' % run, check=2), 'names an op')
+    for args in (['status'], ['status', '--json'], ['log'], ['cancel']):
+        for op in ('0', '00'):
+            t.assertEqual(t.one_line(t.ctl(*args, '%d.%s' % (run, op), check=2), '%d.%s' % (run, op), 'count from 1').out, b'')
+    t.one_line(t.ctl('status', '--json', '%d.9' % run, check=2), "'9'")
+    for word, index in (('%d.2', 2), ('%d.first', 1)):
+        t.match({'runs': [{'run': run, 'ops_total': 2, 'ops': [{'index': index}]}]}, t.ctl('status', '--json', word % run, check=0).json)
 
 
 def everywhere(t):

@@ -161,6 +161,21 @@ static void report_longest(struct report *r, struct run_view *v)
 	buf_addc(&r->b, '\n');
 }
 
+/* A line of output with its tabs as blanks: behind our margin they would not reach their columns.
+ */
+static void report_line(struct report *r, struct slice line)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	for (size_t i = 0; i < line.len && text.len <= REPORT_LINE_BYTES; i++) {
+		buf_addc(&text, line.p[i] == '\t' ? ' ' : line.p[i]);
+		while (line.p[i] == '\t' && term_width(buf_slice(&text)) % 8)
+			buf_addc(&text, ' ');
+	}
+	buf_adds(&r->b, "    | ");
+	text_one_line(&r->b, buf_slice(&text), REPORT_LINE_BYTES);
+	buf_addc(&r->b, '\n');
+}
+
 /* The last lines of one op, each on its own line and harmless to a terminal. */
 static void report_tail(struct report *r, int64_t index)
 {
@@ -181,9 +196,7 @@ static void report_tail(struct report *r, int64_t index)
 	while (data.len) {
 		const char *nl = memchr(data.p, '\n', data.len);
 		size_t n = nl ? (size_t)(nl - data.p) : data.len;
-		buf_adds(&r->b, "    | ");
-		text_one_line(&r->b, slice_of(data.p, n), REPORT_LINE_BYTES);
-		buf_addc(&r->b, '\n');
+		report_line(r, slice_of(data.p, n));
 		data = slice_of(data.p + n + (nl != NULL), data.len - n - (nl != NULL));
 	}
 }

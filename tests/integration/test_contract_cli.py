@@ -1436,6 +1436,13 @@ def report_skipped(t):
     t.assertRegex(stopped, r'(?m)^run \d+ failed: 1 failed, 1 skipped$')
 
 
+def report_tabs(t):
+    text = t.ctl('submit', '-w', '-e', r"printf 'a\tb\n\t\303\274ber\tc\n12345678\t\033[31m\ttail%0500d\t\n' 0; exit 1", check=1).errors
+    t.assertIn('\n    | a       b\n    |         über    c\n    | 12345678        \\x1b[31m', text)
+    t.assertRegex(text, r'    \| 12345678  .*tail0+…\n')
+    t.assertNotIn('\t', text.split('`')[-1])
+
+
 def report_retries_just_that(t):
     t.ctl('submit', '-w', '-e', 'echo x >> good', '-e', 'test -e there', check=1)
     t.box.put('there')
@@ -1464,6 +1471,7 @@ class Ended(Cli):
         ('After a waited run: `12 ops in 3.1 s; one after another: 18.4 s (5.9x)`, which op the time was spent on, and for each failure its last '
          'lines, its cause, the todo it held up, and the command that retries just that', report),
         ('for what was skipped too: why, and the run it needed', report_skipped),
+        ('tabs of the last lines are text', report_tabs),
         ('the command retries just that', report_retries_just_that),
     )
     def contract(self, case):

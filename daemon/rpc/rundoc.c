@@ -41,10 +41,14 @@ static void doc_begin(struct rundoc *d, const struct run_row *row)
 	pk_map(&d->pk);
 	shape_run_keys(&d->pk, row, d->room);
 	pk_kint(&d->pk, "ops_total", row->n_ops);
-	if (d->ops != RUN_OPS_NONE) {
-		pk_key(&d->pk, "ops");
-		pk_array(&d->pk);
-	}
+}
+
+static void doc_ops_begin(struct rundoc *d)
+{
+	if (d->ops == RUN_OPS_NONE)
+		return;
+	pk_key(&d->pk, "ops");
+	pk_array(&d->pk);
 }
 
 static void doc_end(struct rundoc *d)
@@ -103,7 +107,8 @@ static int64_t doc_room(const struct rundoc *d, const struct op_row *row)
 	return d->sent ? -1 : left / 2;
 }
 
-/* False: it has no room; the next page begins with it. */
+/* False: it has no room; the next page begins with it. The first of a page is always sent, and if
+ * need be without its meta. */
 static bool doc_op(struct rundoc *d, const struct op_row *shown)
 {
 	_cleanup_buf_ struct buf data = BUF_INIT;
@@ -114,6 +119,10 @@ static bool doc_op(struct rundoc *d, const struct op_row *shown)
 		row->meta = SLICE_NONE;
 	struct shape_out out;
 	int64_t room = doc_room(d, row);
+	if (room < 0 && d->sent == 0) {
+		row->meta = SLICE_NONE;
+		room = doc_room(d, row);
+	}
 	if (room < 0 || (d->limit >= 0 && d->sent >= (uint64_t)d->limit)) {
 		d->next = row->op;
 		return false;
@@ -176,11 +185,12 @@ bool rundoc_live(struct rundoc *d, struct rpc_server *s)
 	if (d->output >= 0)
 		d->log = logcache_take(s->logs, d->run);
 	doc_begin(d, &row);
+	if (d->env_names)
+		pk_knil(&d->pk, "env_names");
+	doc_ops_begin(d);
 	if (d->ops != RUN_OPS_NONE)
 		doc_live_ops(d, s);
 	doc_end(d);
-	if (d->env_names)
-		pk_knil(&d->pk, "env_names");
 	return true;
 }
 
@@ -192,16 +202,18 @@ static bool doc_stored_op(void *arg, const struct op_row *row)
 	return row->op < d->offset || doc_op(d, row);
 }
 
+/* Before the ops, which take what is left; nil where these are too many. */
 static int doc_env_names(struct rundoc *d, struct sql_reader *r)
 {
-	_cleanup_buf_ struct buf names = BUF_INIT;
+	_cleanup_buf_ struct buf names = BUF_INIT, packed = BUF_INIT;
+	struct pk pk = { .b = &packed };
 	if (sql_run_env_names(r, d->run, &names, &d->err))
 		return 1;
-	pk_key(&d->pk, "env_names");
-	pk_array(&d->pk);
+	pk_array(&pk);
 	for (const char *p = names.p, *end = p + names.len; p && p < end; p += strlen(p) + 1)
-		pk_text(&d->pk, slice_str(p));
-	pk_end(&d->pk);
+		pk_text(&pk, slice_str(p));
+	pk_end(&pk);
+	pk_kraw(&d->pk, "env_names", packed.len <= d->room / 8 ? buf_slice(&packed) : SLICE_NONE);
 	return 0;
 }
 
@@ -216,13 +228,13 @@ void rundoc_stored(struct rundoc *d, struct sql_reader *r)
 	if (d->failed)
 		return;
 	doc_begin(d, &row);
+	d->failed = d->env_names && doc_env_names(d, r);
+	doc_ops_begin(d);
 	uint32_t skip = d->ops == RUN_OPS_ALL && d->offset > 1
 				? (uint32_t)MIN2(d->offset - 1, UINT32_MAX)
 				: 0;
-	if (d->ops != RUN_OPS_NONE)
+	if (d->ops != RUN_OPS_NONE && !d->failed)
 		d->failed = sql_ops_list(r, d->run, which[d->ops], skip, 0, doc_stored_op, d,
 					 &d->err) != 0;
 	doc_end(d);
-	if (d->env_names && !d->failed)
-		d->failed = doc_env_names(d, r) != 0;
 }

@@ -151,6 +151,31 @@ class Limits(Bounded):
                                                       cwd='/'))
         self.assertEqual(check['plan']['ops'], 40000)
 
+    def pages_of(self, run, **keys):
+        """The pages of run.get; their ops are all of the run's, in order."""
+        pages, got, offset = [], [], 1
+        while offset:
+            pages.append(self.short('run.get', run=run, offset=offset, **keys))
+            got += [o['index'] for o in pages[-1]['ops']]
+            self.assertTrue(pages[-1]['ops'])
+            offset = pages[-1]['next']
+        self.assertEqual(got, list(range(1, pages[0]['ops_total'] + 1)))
+        return pages
+
+    def test_names_of_an_environment_have_their_room(self):
+        """A run of many ops with as many names as are told; one with more, of which none are; and with all else that is large as well."""
+        few, many = ({'%s%d' % ('N' * 90, i): '' for i in range(n)} for n in (4000, 60000))
+        first = {'kind': 'exec', 'argv': ['true'], 'meta': {'m': 'x' * 1900000}}
+        ops = [exec_('x' * 300, id='o%d' % i) for i in range(4000)]
+        run = self.box.submit(batch([bash('false')], [first] + ops), env_base=few, meta={'m': 'x' * 1900000})
+        self.box.wait(run)
+        page = self.pages_of(run)[0]
+        self.assertEqual((len(page['meta']['m']), sorted(page['env_names'])), (1900000, sorted(few)))
+        self.assertGreater(len(self.pages_of(run, output=100)), 1)
+        run = self.box.submit(batch([bash('true')]), env_base=many)
+        self.box.wait(run)
+        self.assertIsNone(self.pages_of(run)[0]['env_names'])
+
     def test_output_pages(self):
         b = self.box
         run = b.run(batch(*[[bash('head -c 3000000 /dev/zero')]] * 2))['run']

@@ -29,6 +29,7 @@
 
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
+#define STOP_FILES_SECONDS 5
 
 /* A todo list whose last write was not stored: loaded anew before it is used again. */
 struct lost_list {
@@ -641,6 +642,24 @@ static void settle_up(struct batchd *b)
 		exec_local_flush(b->local);
 }
 
+/*
+ * Nobody remembers file ops but we: those that have begun end here, for a while, and those that
+ * have not are known not to have. Else the next batchd could only call them lost.
+ */
+static void finish_files(struct batchd *b)
+{
+	const struct timeval tv = { .tv_sec = STOP_FILES_SECONDS };
+	int64_t end = time_mono_ms() + STOP_FILES_SECONDS * 1000;
+	if (!b->engine || !b->files)
+		return;
+	engine_leave(b->engine);
+	event_base_loopexit(b->base, &tv); /* wakes us then */
+	while (exec_file_is_busy(b->files) && time_mono_ms() < end) {
+		turn(b);
+		event_base_loop(b->base, EVLOOP_ONCE);
+	}
+}
+
 struct batchd *batchd_close(struct batchd *b)
 {
 	if (b->rpc) {
@@ -650,6 +669,7 @@ struct batchd *batchd_close(struct batchd *b)
 	}
 	reloader_quiet(b->reloader);
 	keeper_quiet(b->keeper);
+	finish_files(b);
 	settle_up(b);
 	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);

@@ -154,6 +154,14 @@ void claims_flush(struct engine *e)
 	}
 }
 
+void claims_give_back(struct live_run *r)
+{
+	r->window = 0;
+	for (uint32_t i = r->n_claimed; i-- > 0;)
+		if (r->ops[r->claimed[i]].attempts == 0 && !r->ops[r->claimed[i]].recovered)
+			claims_drop(r, r->claimed[i]);
+}
+
 /* The run has slowed down: what is claimed and has not started goes back. */
 void claims_withdraw(struct live_run *r)
 {

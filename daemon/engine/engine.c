@@ -230,6 +230,14 @@ void engine_stop_starting(struct engine *e)
 	e->no_starts = true;
 }
 
+void engine_leave(struct engine *e)
+{
+	struct live_run *r, *next;
+	engine_stop_starting(e);
+	HASH_ITER(hh, e->runs, r, next)
+	claims_give_back(r);
+}
+
 /* --- what happened --- */
 
 static bool find_op(struct engine *e, uint64_t token, struct live_run **ret_run, uint32_t *ret_op)
@@ -305,7 +313,8 @@ static void take_facts(struct engine *e, struct live_op *o, const struct exec_re
 	if (x->started)
 		o->started = x->started;
 	o->ended = x->ended ? x->ended : time_wall_ms();
-	o->duration_ms = x->lost ? -1 : x->duration_ms; /* it ended some time before it was missed */
+	o->duration_ms =
+		x->lost ? -1 : x->duration_ms; /* it ended some time before it was missed */
 	o->stdout_bytes = x->stdout_bytes;
 	o->stderr_bytes = x->stderr_bytes;
 	o->dropped_bytes = x->dropped_bytes;

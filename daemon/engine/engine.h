@@ -217,6 +217,8 @@ int64_t engine_deadline(struct engine *e);
 void engine_tick(struct engine *e, int64_t now_mono_ms);
 /* No new ops are started from here on (daemon.stop). */
 void engine_stop_starting(struct engine *e);
+/* About to end by its leave: nor is anything claimed any more that has not started. */
+void engine_leave(struct engine *e);
 
 /* --- recovery, before anything else; see recover.c --- */
 

@@ -270,6 +270,8 @@ bool claims_clear(const struct live_run *r, uint32_t op);
 void claims_stalled(struct live_run *r, uint32_t free_slots);
 void claims_flush(struct engine *e);
 void claims_withdraw(struct live_run *r);
+/* All that has not started goes back; nothing of the run may start after it. */
+void claims_give_back(struct live_run *r);
 
 /* --- flow.c: messages, dependencies, outcomes --- */
 void flow_begin(struct live_run *r);

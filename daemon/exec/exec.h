@@ -111,6 +111,8 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
  * its output). */
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals);
 /* Not begun yet: it ends as CAUSE_CANCEL. Begun: it goes on to its end. */
+/* Has ops that have begun, or are about to. */
+bool exec_file_is_busy(const struct exec_file *x);
 void exec_file_cancel(struct exec_file *x, uint64_t token);
 
 #endif

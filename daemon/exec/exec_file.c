@@ -188,6 +188,11 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 	work_submit(x->work, job_run, job_done, j);
 }
 
+bool exec_file_is_busy(const struct exec_file *x)
+{
+	return x->jobs.n > 0;
+}
+
 void exec_file_cancel(struct exec_file *x, uint64_t token)
 {
 	struct file_job *j = idmap_ptr(&x->jobs, token);

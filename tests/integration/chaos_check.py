@@ -230,7 +230,7 @@ class Checker:
             (op['signal'] in ('SIGTERM', 'SIGKILL') and self.told_to_end(doc, op, asked, plan, cancels)) or \
             (op['signal'] == 'SIGPIPE' and self.w.pipes_lost(op['started'], doc['ended'])) or \
             (end == ('cancelled', 'timeout') or end == ('failed', 'timeout')) and not asked.strict or \
-            (plan.attempts > 1 and end == ('failed', 'exit') and (not asked.strict or asked.batch.get('on_failure') == 'kill')) or \
+            (plan.attempts > 1 and end == ('failed', 'exit') and (not asked.strict or cancels or asked.batch.get('on_failure') == 'kill')) or \
             (op['state'] == 'failed' and plan.nested and (full or cancels or self.nested_failed(doc, op))) or \
             (end == ('failed', 'io') and op['kind'] == 'todos' and full) or \
             (end == ('failed', 'conflict') and op['kind'] == 'edit' and doc['origin'])

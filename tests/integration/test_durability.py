@@ -445,6 +445,23 @@ class Secrets(Case):
                 self.assertFalse(mode & 0o077 and os.stat(b.state).st_mode & 0o077, os.path.join(d, n))
 
 
+class Stopped(Case):
+    def test_file_ops_that_have_begun_end_before_it_and_the_others_after_it(self):
+        # Done again, an append or an edit would not be the same: what may have begun could only be called lost.
+        b = self.box
+        for k in range(4):
+            names = ['f%d-%d' % (k, i) for i in range(400)]
+            run = b.submit(batch([write(n, 'x\n', append=True) for n in names]))
+            until(lambda: b.exists(names[3]), 'some of them')
+            b.call('daemon.stop')
+            b.disconnect()
+            self.assertEqual(b.daemon.wait(20 * SLOW), 0)
+            b.start()
+            b.wait(run)
+            self.match({'state': 'succeeded', 'summary': {'succeeded': 400, 'interrupted': 0}}, b.get(run))
+            self.assertEqual({b.text(n) for n in names}, {'x\n'})
+
+
 class Errors(Case):
     def test_a_stopping_daemon_refuses_or_closes_but_never_forgets(self):
         b = self.box

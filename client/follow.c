@@ -404,6 +404,8 @@ static int follow_turn(struct follow *f)
 /* A connection again after it was lost; FOLLOW_LOST: try once more. */
 static int follow_reconnect(struct follow *f)
 {
+	if (f->sink->lost)
+		f->sink->lost(f->arg);
 	int status = ctx_reconnect(f->c, f->signal_fd);
 	if (status > EXIT_SIGNAL && f->sink->signal) {
 		status = f->sink->signal(f->arg, status - EXIT_SIGNAL);

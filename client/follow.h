@@ -29,6 +29,8 @@ struct follow_sink {
 	/* Called before each wait; returns when to be called again at the latest (time_mono_ms),
 	 * -1: no need. */
 	int64_t (*tick)(void *arg);
+	/* The connection is lost; while another is waited for, lines may be said on stderr. */
+	void (*lost)(void *arg);
 	/* EXIT_OK: go on; anything else ends following with that status. */
 	int (*signal)(void *arg, int signal);
 };

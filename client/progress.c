@@ -240,6 +240,14 @@ static int64_t progress_tick(void *arg)
 	return next;
 }
 
+static void progress_lost(void *arg)
+{
+	struct progress *p = arg;
+	if (p->live)
+		progress_clear(p);
+	p->dirty = true;
+}
+
 /* The runs that have not ended go on without us. */
 static void progress_left(struct progress *p)
 {
@@ -270,7 +278,7 @@ static int progress_signal(void *arg, int signal)
 
 #define PROGRESS_SINK                                                                              \
 	.snapshot = progress_snapshot, .op = progress_op, .run = progress_run,                     \
-	.tick = progress_tick, .signal = progress_signal
+	.tick = progress_tick, .lost = progress_lost, .signal = progress_signal
 
 const struct follow_sink progress_sink = { PROGRESS_SINK };
 const struct follow_sink progress_output_sink = {

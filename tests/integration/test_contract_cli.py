@@ -494,6 +494,35 @@ def submit_live(t):
             t.assertLessEqual(len(line.decode()), 80, line)
 
 
+def screen(text):
+    """The lines a terminal shows after what batchctl sends: line ends, up, and clear to the end."""
+    lines, row = [''], 0
+    for word in re.findall(r'\x1b\[\d*[A-Za-z]|\x1b\[[0-9;]*m|\r|\n|[^\x1b\r\n]+', text):
+        if word == '\n':
+            row += 1
+            lines += [''] * (row + 1 - len(lines))
+        elif word.endswith('A') and word[0] == '\x1b':
+            row -= int(word[2:-1] or 1)
+        elif word == '\x1b[J':
+            lines[row:] = ['']
+        elif word[0] not in '\x1b\r':
+            lines[row] += word
+    return lines
+
+
+def live_over_a_restart(t):
+    run, lift = t.held()
+    term = Terminal(t.box, 'follow', cols=80).until('\x1b[J')
+    t.box.kill_daemon()
+    term.until('waiting for it to come back')
+    t.box.start()
+    lift()
+    t.assertEqual(term.status(), 0)
+    shown = screen(term.text.decode())
+    t.assertEqual([line for line in shown if 'running' in line], [], shown)
+    t.assertEqual(sum('waiting for it to come back' in line for line in shown), 1, shown)
+
+
 @expand
 class Submit(Cli):
     @rows(
@@ -509,6 +538,7 @@ class Submit(Cli):
             (t.assertEqual(r.out, b'%d\n' % n), t.assertIn('2 ops in ', r.errors), t.assertRegex(r.errors, r'(?m)^1 ok .*echo a'))
             for n, r in enumerate([t.ctl('submit', w, '-e', 'echo a', '-e', 'true', check=0) for w in ('-w', '--wait')], 1)]),
         ('live progress on a terminal stays within it', submit_live),
+        ('and leaves nothing of itself behind when the daemon was restarted meanwhile', live_over_a_restart),
         ('`-o` streams the ops\' output, prefixed', submit_streams),
         ('`-w --json` prints the ended run', lambda t: (
             t.match({'state': 'succeeded', 'run': 1}, t.ctl('--json', 'submit', '-w', '-e', 'true', check=0).json),

@@ -64,8 +64,14 @@ bool engine_run_row(struct engine *e, uint64_t run, struct run_row *ret)
 	struct live_run *r = live_find(e, run);
 	if (!r || !r->accepted)
 		return false;
-	live_fill_row(r, ret);
+	live_show_row(r, ret);
 	return true;
+}
+
+bool engine_run_ends(struct engine *e, uint64_t run)
+{
+	struct live_run *r = live_find(e, run);
+	return r && r->end_sent;
 }
 
 bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b)
@@ -73,7 +79,7 @@ bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b)
 	struct live_run *r = live_find(e, run);
 	if (!r || !r->accepted)
 		return false;
-	live_pack_messages(r, b);
+	live_show_messages(r, b);
 	return true;
 }
 
@@ -83,7 +89,7 @@ bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text
 	struct live_run *r = live_find(e, run);
 	if (!r || op == 0 || op > r->plan->n_ops)
 		return false;
-	live_fill_op(r, op - 1, text, ret);
+	live_show_op(r, op - 1, text, ret);
 	return true;
 }
 
@@ -203,7 +209,7 @@ int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
 	r->state = RUN_PAUSED;
 	sched_update(r);
 	turn_store_run(r);
-	turn_emit_run(r);
+	turn_tell_run(r);
 	return 0;
 }
 
@@ -219,7 +225,7 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err)
 	r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
 	sched_update(r);
 	turn_store_run(r);
-	turn_emit_run(r);
+	turn_tell_run(r);
 	accept_begin(r);
 	sched_run(e);
 	return 0;

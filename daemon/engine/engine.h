@@ -117,9 +117,11 @@ int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct b
 
 /* --- looking --- */
 
-/* Live runs only (the others are in the store). The strings are the engine's, valid until the loop
- * turn ends. */
+/* Live runs only (the others are in the store), as far as is stored. The strings are the engine's,
+ * valid until the loop turn ends. */
 bool engine_run_row(struct engine *e, uint64_t run, struct run_row *ret);
+/* It has ended, and that is on its way to the store: engine_after waits for it. */
+bool engine_run_ends(struct engine *e, uint64_t run);
 /* Its messages as a packed array of {index, name, state}, appended. */
 bool engine_run_messages(struct engine *e, uint64_t run, struct buf *b);
 /* `op` is 1-based; text is put into `text` (cleared first). */

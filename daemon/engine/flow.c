@@ -28,6 +28,11 @@ static void run_mark_running(struct live_run *r)
 	if (m->has_timeout && m->timeout_ms > 0)
 		timer_arm(&r->e->timers, &r->message_timer, r->e->now_ms + m->timeout_ms);
 	turn_store_run(r);
+	if (r->n_telling) {
+		turn_tell_run(r);
+		return;
+	}
+	r->told = r->state;
 	turn_emit_run(r);
 }
 
@@ -174,7 +179,7 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 	if (!step.legal)
 		return;
 	bool was_busy = op_busy(o);
-	o->phase = step.next;
+	live_op_enter(o, step.next);
 	if (was_busy && !op_busy(o))
 		sched_release(r, op);
 	flow_effect(r, op, step, input, cause);
@@ -346,7 +351,7 @@ void flow_reuse(struct live_run *r, uint32_t op)
 {
 	if (op_phase_ended(r->ops[op].phase))
 		return;
-	r->ops[op].phase = PHASE_SUCCEEDED;
+	live_op_enter(&r->ops[op], PHASE_SUCCEEDED);
 	r->ops[op].cause = CAUSE_REUSED;
 	settled_push(r, op);
 }
@@ -409,7 +414,7 @@ static void settle_count(struct live_run *r, uint32_t op)
 	r->interrupted = r->interrupted || interrupted;
 	if (spoils || (interrupted && !po->optional))
 		serial_ends(r, m, op);
-	outcome_count(r, op);
+	outcome_count(&r->summary, o, 1);
 }
 
 static void settle_one(struct live_run *r, uint32_t op)
@@ -480,9 +485,12 @@ void flow_cancel_run(struct live_run *r, bool now)
 	r->now = r->now || now;
 	r->paused = r->held = false;
 	flow_thaw(r); /* what cleans up is to run */
-	if (r->state == RUN_PAUSED)
+	bool was_paused = r->state == RUN_PAUSED;
+	if (was_paused)
 		r->state = r->started ? RUN_RUNNING : RUN_QUEUED;
 	turn_store_run(r);
+	if (was_paused)
+		turn_tell_run(r);
 	sched_update(r);
 	timer_disarm(&r->e->timers, &r->begin_timer);
 	cancel_children(r, NO_OP);
@@ -548,6 +556,7 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 		return;
 	}
 	r->ops[op].phase = phases[row->state];
+	r->ops[op].shown = (uint8_t)row->state;
 	flow_restore_try(r, row);
 	settle_count(r, op);
 	if (r->ops[op].drive) {

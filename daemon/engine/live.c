@@ -19,6 +19,16 @@ enum op_state live_op_state(const struct live_op *o)
 	return shown_state[o->phase];
 }
 
+/* Not known to have started, it is still ready; being stopped, it is what it was. */
+void live_op_enter(struct live_op *o, enum op_phase phase)
+{
+	o->phase = (uint8_t)phase;
+	if (phase == PHASE_STARTING)
+		o->shown = OP_READY;
+	else if (phase != PHASE_STOPPING && !op_phase_ended(phase))
+		o->shown = shown_state[phase];
+}
+
 /* Who waits for whom, turned round: for each op the ops that need it. */
 static void live_link_dependants(struct live_run *r)
 {
@@ -102,6 +112,7 @@ struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct pla
 void live_accept(struct live_run *r)
 {
 	r->accepted = true;
+	r->told = r->state;
 	r->pool->runs++;
 }
 
@@ -170,7 +181,15 @@ bool live_in_serial(const struct live_run *r, uint32_t op)
 	return r->plan->messages[r->plan->ops[op].message].m.order != ORDER_PARALLEL;
 }
 
-void live_pack_messages(struct live_run *r, struct buf *b)
+/* It has ended when all its ops are stored. */
+static enum op_state message_shown(const struct live_message *m)
+{
+	if (m->unstored && op_state_ended((enum op_state)m->state))
+		return m->begun ? OP_RUNNING : OP_WAITING;
+	return (enum op_state)m->state;
+}
+
+static void pack_messages(struct live_run *r, bool shown, struct buf *b)
 {
 	struct pk pk = PK_INIT(b);
 	pk_array(&pk);
@@ -178,18 +197,28 @@ void live_pack_messages(struct live_run *r, struct buf *b)
 		pk_map(&pk);
 		pk_kint(&pk, "index", i + 1);
 		pk_kstr(&pk, "name", r->plan->messages[i].m.name);
-		pk_kstr(&pk, "state", slice_str(op_state_names[r->messages[i].state]));
+		const struct live_message *m = &r->messages[i];
+		enum op_state state = shown ? message_shown(m) : (enum op_state)m->state;
+		pk_kstr(&pk, "state", slice_str(op_state_names[state]));
 		pk_end(&pk);
 	}
 	pk_end(&pk);
 }
 
-/* Wall time goes on while the run does. */
-static void live_fill_summary(struct live_run *r, struct run_summary *ret)
+void live_pack_messages(struct live_run *r, struct buf *b)
 {
-	*ret = r->summary;
-	if (r->begun_mono_ms && !r->ended)
-		ret->wall_ms = time_mono_ms() - r->begun_mono_ms;
+	pack_messages(r, false, b);
+}
+
+void live_show_messages(struct live_run *r, struct buf *b)
+{
+	pack_messages(r, true, b);
+}
+
+/* Wall time goes on while the run does. */
+static int64_t live_wall_ms(const struct live_run *r)
+{
+	return r->begun_mono_ms ? time_mono_ms() - r->begun_mono_ms : 0;
 }
 
 void live_fill_row(struct live_run *r, struct run_row *ret)
@@ -220,7 +249,35 @@ void live_fill_row(struct live_run *r, struct run_row *ret)
 			    (r->now ? RUN_STOPPING_NOW : 0) | (r->frozen ? RUN_STOPPING_FROZEN : 0),
 	};
 	memcpy(ret->digest, r->digest, sizeof(ret->digest));
-	live_fill_summary(r, &ret->summary);
+	ret->summary = r->summary;
+	if (!r->ended)
+		ret->summary.wall_ms = live_wall_ms(r);
+}
+
+static void summary_show(const struct live_run *r, struct run_summary *s)
+{
+	const struct run_summary *less = &r->unstored;
+	s->succeeded -= less->succeeded;
+	s->failed -= less->failed;
+	s->skipped -= less->skipped;
+	s->cancelled -= less->cancelled;
+	s->interrupted -= less->interrupted;
+	s->serial_ms -= less->serial_ms;
+	if (run_state_ended(r->told))
+		return;
+	s->wall_ms = r->told == RUN_QUEUED ? 0 : live_wall_ms(r);
+	s->critical_ms = 0;
+}
+
+void live_show_row(struct live_run *r, struct run_row *ret)
+{
+	live_fill_row(r, ret);
+	ret->state = r->told;
+	if (!run_state_ended(r->told))
+		ret->ended = 0;
+	if (r->told == RUN_QUEUED)
+		ret->started = 0;
+	summary_show(r, &ret->summary);
 }
 
 void live_take_printed(struct engine *e, struct live_op *o, uint64_t token)
@@ -281,6 +338,29 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		.description = spec.description.p ? base + description_at : NULL,
 		.meta = spec.meta,
 	};
+}
+
+/* Of what has ended and is not stored, and of what is being started, only the try is known. */
+void live_show_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
+{
+	const struct live_op *o = &r->ops[op];
+	enum op_state shown = (enum op_state)o->shown;
+	live_fill_op(r, op, text, ret);
+	if (shown == ret->state)
+		return;
+	ret->state = shown;
+	ret->cause = CAUSE_NONE;
+	ret->exit = -1;
+	ret->signal = 0;
+	ret->ended = 0;
+	ret->duration_ms = -1;
+	ret->stdout_bytes = ret->stderr_bytes = ret->dropped_bytes = 0;
+	ret->lingering = 0;
+	ret->error = NULL;
+	if (shown == OP_RUNNING)
+		return;
+	ret->pid = 0;
+	ret->started = 0;
 }
 
 static void pack_plan_op(const struct live_run *r, struct pk *pk, uint32_t op, struct buf *text)

@@ -3,7 +3,10 @@
  * live run is freed when its end is durable; its history then is the store's.
  *
  * Words: an op is *settled* when its outcome is known, *stored* when that is durable. Dependants
- * start at the first, clients hear at the second.
+ * start at the first, clients hear at the second: what they are shown in between (live_show_...) is
+ * what they have been told, so that no answer takes back after a crash what an earlier one said,
+ * and events go on from where a snapshot stands. (That something runs is told at once: the spawner
+ * remembers it.)
  */
 #ifndef ENGINE_LIVE_H
 #define ENGINE_LIVE_H
@@ -45,6 +48,7 @@ struct live_op {
 			   be told of included: its slots are others' meanwhile */
 	uint16_t taken; /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause, claim;
+	uint8_t shown;	       /* enum op_state, as clients know it */
 	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
 	uint8_t reused : 1;
@@ -53,7 +57,8 @@ struct live_op {
 enum { STAGE_TODOS, STAGE_FILES, STAGE_REST, STAGE_MAX };
 
 struct live_message {
-	uint32_t left; /* ops not settled */
+	uint32_t left;	   /* ops not settled */
+	uint32_t unstored; /* settled, and not stored */
 	uint32_t stage_left[STAGE_MAX];
 	uint8_t stage; /* opened up to this one */
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
@@ -103,6 +108,8 @@ struct live_run {
 	uint32_t parent_op;
 	uint8_t digest[32];
 	enum run_state state;
+	enum run_state told; /* as clients know it */
+	uint32_t n_telling;  /* states that wait for their commit */
 	int64_t created, started, ended, begun_mono_ms;
 
 	struct live_op *ops;
@@ -139,10 +146,11 @@ struct live_run {
 
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
-	bool accepted;	    /* its row is durable */
-	bool begun;	    /* nothing stands before its first message any more */
-	uint32_t run_waits; /* runs it needs that have not ended */
-	char *unmet;	    /* "run 7 failed": one it needed, NULL: none */
+	struct run_summary unstored; /* of it, what settled ops count that are not stored */
+	bool accepted;		     /* its row is durable */
+	bool begun;		     /* nothing stands before its first message any more */
+	uint32_t run_waits;	     /* runs it needs that have not ended */
+	char *unmet;		     /* "run 7 failed": one it needed, NULL: none */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
 	bool end_sent; /* its end is on its way to the store */
@@ -157,6 +165,7 @@ struct post {
 	enum post_kind kind;
 	uint64_t id; /* run, or token */
 	uint32_t op;
+	enum run_state state;  /* POST_RUN */
 	void (*fn)(void *arg); /* POST_CALL */
 	void *arg;
 };
@@ -203,11 +212,16 @@ struct live_run *live_free(struct live_run *r);
 /* Its row is durable, and its pool has a run more. */
 void live_accept(struct live_run *r);
 struct live_run *live_find(struct engine *e, uint64_t id);
+/* As they are, for the store. */
 void live_fill_row(struct live_run *r, struct run_row *ret);
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
 /* Sizes as the run's log has them: where nobody else knows what the attempt printed. */
 void live_take_printed(struct engine *e, struct live_op *o, uint64_t token);
 void live_pack_messages(struct live_run *r, struct buf *b);
+/* As far as they are stored, for everyone else. */
+void live_show_row(struct live_run *r, struct run_row *ret);
+void live_show_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
+void live_show_messages(struct live_run *r, struct buf *b);
 void live_pack_plan(const struct live_run *r, struct pk *pk, struct buf *text);
 uint8_t live_stage(const struct plan_op *op);
 bool live_is_file(const struct plan_op *op); /* write, edit, read */
@@ -219,6 +233,8 @@ struct txn *turn_txn(struct engine *e);
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op);
 void turn_emit_op(struct live_run *r, uint32_t op);
 void turn_emit_run(struct live_run *r);
+/* The state that the run has now is shown and told when it is stored. */
+void turn_tell_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
 void turn_store_run(struct live_run *r);
 void turn_retry(struct engine *e);
@@ -322,7 +338,8 @@ void accept_run_ended(struct engine *e, uint64_t run, enum run_state state);
 
 /* --- outcome.c --- */
 void outcome_finish_run(struct live_run *r);
-void outcome_count(struct live_run *r, uint32_t op);
+/* Adds the op that has ended to the counts, or (by -1) takes it out again. */
+void outcome_count(struct run_summary *s, const struct live_op *o, int by);
 /* Handed to the executor, and its end not heard. */
 static inline bool op_busy(const struct live_op *o)
 {
@@ -331,5 +348,7 @@ static inline bool op_busy(const struct live_op *o)
 }
 
 enum op_state live_op_state(const struct live_op *o);
+/* Its end is not shown by that, but when it is stored. */
+void live_op_enter(struct live_op *o, enum op_phase phase);
 
 #endif

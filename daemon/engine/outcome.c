@@ -9,16 +9,15 @@
 
 #define CLOCK_SET_MS 1000 /* by so much the two clocks differ only when one was set */
 
-void outcome_count(struct live_run *r, uint32_t op)
+void outcome_count(struct run_summary *s, const struct live_op *o, int by)
 {
-	struct run_summary *s = &r->summary;
 	uint32_t *const counts[OP_STATE_MAX] = {
 		[OP_SUCCEEDED] = &s->succeeded,	    [OP_FAILED] = &s->failed,
 		[OP_SKIPPED] = &s->skipped,	    [OP_CANCELLED] = &s->cancelled,
 		[OP_INTERRUPTED] = &s->interrupted,
 	};
-	++*counts[live_op_state(&r->ops[op])];
-	s->serial_ms += MAX2(r->ops[op].duration_ms, 0);
+	*counts[live_op_state(o)] += (uint32_t)by;
+	s->serial_ms += by * MAX2(o->duration_ms, 0);
 }
 
 /* When each op of the message could have ended at the earliest, given only its dependencies; the

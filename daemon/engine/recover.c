@@ -95,7 +95,9 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 		free(o->attempt);
 	}
 	o->attempts = (uint16_t)token_attempt(token);
-	o->phase = o->stop_cause ? PHASE_STOPPING : PHASE_RUNNING;
+	live_op_enter(o, PHASE_RUNNING);
+	if (o->stop_cause)
+		live_op_enter(o, PHASE_STOPPING);
 	o->pid = pid;
 	o->started = started_ms;
 	o->recovered = 0;
@@ -155,7 +157,7 @@ static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
 	o->attempts = MAX2(o->attempts, 1);
-	o->phase = PHASE_RUNNING;
+	live_op_enter(o, PHASE_RUNNING);
 	sched_adopt(r, op);
 	flow_input(r, op, INPUT_LOST, CAUSE_LOST);
 }

@@ -94,7 +94,7 @@ void turn_emit_op(struct live_run *r, uint32_t op)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct op_row row;
-	live_fill_op(r, op, &text, &row);
+	live_show_op(r, op, &text, &row);
 	turn_event(r->e, &(struct event){ .type = EVENT_OP_STATE, .run = r->id, .op = &row });
 }
 
@@ -102,8 +102,8 @@ void turn_emit_run(struct live_run *r)
 {
 	_cleanup_buf_ struct buf messages = BUF_INIT;
 	struct run_row row;
-	live_fill_row(r, &row);
-	live_pack_messages(r, &messages);
+	live_show_row(r, &row);
+	live_show_messages(r, &messages);
 	row.messages = buf_slice(&messages);
 	turn_event(r->e, &(struct event){ .type = EVENT_RUN_STATE, .run = r->id, .row = &row });
 }
@@ -122,18 +122,36 @@ static void turn_run_gone(struct live_run *r)
 {
 	struct engine *e = r->e;
 	uint64_t id = r->id;
-	enum run_state state = r->state;
+	enum run_state state = r->told = r->state;
 	turn_emit_run(r);
 	live_free(r);
 	e->ports.run_done(e->ports.arg, id);
 	accept_run_ended(e, id, state);
 }
 
+/* What is on its way to the store of an op that has settled (by 1), or has come there (by -1). */
+static void op_unstored(struct live_run *r, uint32_t op, int by)
+{
+	uint32_t d = (uint32_t)by;
+	r->messages[r->plan->ops[op].message].unstored += d;
+	outcome_count(&r->unstored, &r->ops[op], by);
+	r->n_files_unstored += live_is_file(&r->plan->ops[op]) ? d : 0;
+}
+
 static void turn_op_stored(struct live_run *r, uint32_t op)
 {
+	op_unstored(r, op, -1);
+	r->ops[op].shown = (uint8_t)live_op_state(&r->ops[op]);
 	turn_emit_op(r, op);
-	if (live_is_file(&r->plan->ops[op]) && --r->n_files_unstored == 0)
+	if (live_is_file(&r->plan->ops[op]) && r->n_files_unstored == 0)
 		sched_update(r);
+}
+
+static void turn_run_stored(struct live_run *r, enum run_state state)
+{
+	r->n_telling--;
+	r->told = state;
+	turn_emit_run(r);
 }
 
 static void turn_deliver(struct engine *e, const struct post *p)
@@ -149,7 +167,7 @@ static void turn_deliver(struct engine *e, const struct post *p)
 		break;
 	case POST_RUN:
 		if (r)
-			turn_emit_run(r);
+			turn_run_stored(r, p->state);
 		break;
 	case POST_CLAIM:
 		if (r)
@@ -215,6 +233,12 @@ void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op)
 	*turn_add_post(e) = (struct post){ .kind = kind, .id = id, .op = op };
 }
 
+void turn_tell_run(struct live_run *r)
+{
+	r->n_telling++;
+	*turn_add_post(r->e) = (struct post){ .kind = POST_RUN, .id = r->id, .state = r->state };
+}
+
 void engine_after(struct engine *e, void (*fn)(void *arg), void *arg)
 {
 	*turn_add_post(e) = (struct post){ .kind = POST_CALL, .fn = fn, .arg = arg };
@@ -227,7 +251,7 @@ void turn_store_op(struct live_run *r, uint32_t op)
 	live_fill_op(r, op, &text, &row);
 	txn_op(turn_txn(r->e), &row);
 	turn_post(r->e, POST_OP, r->id, op);
-	r->n_files_unstored += live_is_file(&r->plan->ops[op]);
+	op_unstored(r, op, 1);
 }
 
 void turn_store_run(struct live_run *r)

@@ -11,6 +11,28 @@
 #include "daemon/store/store.h"
 #include "proto/mp.h"
 
+/* A run that has not ended is refused, and that is answered. */
+static bool refuse_live(struct rpc_call *call, uint64_t run, const char *hint)
+{
+	struct engine *e = call->s->config.engine;
+	struct run_row row;
+	if (!engine_run_row(e, run, &row) || engine_run_ends(e, run))
+		return false;
+	rpc_failf(call, E_STATE, "run %" PRIu64 " has not ended (%s)%s", run,
+		  run_state_names[row.state], hint);
+	return true;
+}
+
+/* Calls fn when the end of the run is stored: now, unless that is on its way. */
+static void once_stored(struct rpc_call *call, uint64_t run, void (*fn)(void *arg), void *arg)
+{
+	struct engine *e = call->s->config.engine;
+	if (engine_run_ends(e, run))
+		engine_after(e, fn, arg);
+	else
+		fn(arg);
+}
+
 /* --- run.restart: the stored batch, without what belonged to its first time --- */
 
 struct restart_job {
@@ -189,23 +211,24 @@ static void restart_go(void *arg)
 	engine_submit(j->call->s->config.engine, &s, &j->warnings);
 }
 
+static void restart_look(void *arg)
+{
+	struct restart_job *j = arg;
+	store_read(j->call->s->config.store, restart_read, restart_go, j);
+}
+
 void rpc_run_restart(struct rpc_call *call, const void *params)
 {
 	const struct params_run_restart *p = params;
-	struct run_row row;
-	if (engine_run_row(call->s->config.engine, (uint64_t)p->run, &row)) {
-		rpc_failf(call, E_STATE,
-			  "run %" PRId64 " has not ended (%s): cancel it or wait for it first",
-			  p->run, run_state_names[row.state]);
+	if (refuse_live(call, (uint64_t)p->run, ": cancel it or wait for it first"))
 		return;
-	}
 	struct restart_job *j = xcalloc(1, sizeof(*j));
 	j->call = call;
 	j->run = (uint64_t)p->run;
 	j->only_failed = p->failed;
 	if (p->env_base.p)
 		buf_addslice(&j->env_base, p->env_base);
-	store_read(call->s->config.store, restart_read, restart_go, j);
+	once_stored(call, j->run, restart_look, j);
 }
 
 /* --- run.forget --- */
@@ -334,14 +357,8 @@ static void forget_asked(struct forget_job *j, struct slice runs)
 void rpc_run_forget(struct rpc_call *call, const void *params)
 {
 	const struct params_run_forget *p = params;
-	struct engine *e = call->s->config.engine;
-	struct run_row row;
-	bool live = p->run && engine_run_row(e, (uint64_t)p->run, &row);
-	if (live && !run_state_ended(row.state)) {
-		rpc_failf(call, E_STATE, "run %" PRId64 " has not ended (%s)", p->run,
-			  run_state_names[row.state]);
+	if (refuse_live(call, (uint64_t)p->run, ""))
 		return;
-	}
 	if (p->runs.p && array_count(p->runs) > FORGET_RUNS_MAX) {
 		rpc_failf(call, E_LIMIT, "runs: at most %d at a time", FORGET_RUNS_MAX);
 		return;
@@ -354,10 +371,8 @@ void rpc_run_forget(struct rpc_call *call, const void *params)
 		.states = p->states ? p->states & SQL_STATES_ENDED : SQL_STATES_ENDED,
 		.ended_before = p->before,
 	};
-	if (live)
-		engine_after(e, forget_look, j); /* its end is on its way to the disk */
-	else if (!j->run && !j->asked.len && (!j->filter.states || p->runs.p))
+	if (!j->run && !j->asked.len && (!j->filter.states || p->runs.p))
 		forget_go(j); /* none, or none of the states asked for is one that has ended */
 	else
-		forget_look(j);
+		once_stored(call, j->run, forget_look, j);
 }

@@ -27,6 +27,8 @@ struct world {
 	size_t n_claimed;
 	int started[OPS_MAX + 1], ended_good[OPS_MAX + 1], rows[OPS_MAX + 1];
 	int state[OPS_MAX + 1]; /* as stored */
+	int told[OPS_MAX + 1];	/* by events */
+	enum run_state run_told;
 	bool is_file[OPS_MAX + 1], ended[OPS_MAX + 1];
 	uint64_t run;
 	bool existing, answered, over;
@@ -127,6 +129,10 @@ static void w_event(void *arg, const struct event *e)
 	if (e->type == EVENT_OP_STATE && op_state_ended(e->op->state))
 		ck_assert_msg(w->state[e->op->op] == (int)e->op->state,
 			      "op %u: told before it was stored", e->op->op);
+	if (e->type == EVENT_OP_STATE)
+		w->told[e->op->op] = (int)e->op->state;
+	if (e->type == EVENT_RUN_STATE)
+		w->run_told = e->row->state;
 	if (e->type == EVENT_RUN_STATE && run_state_ended(e->row->state))
 		w->end = *e->row;
 }
@@ -230,6 +236,37 @@ static void w_init(struct world *w, unsigned seed, int commit_fails)
 	w->e = engine_new(&config, &ports, 1, 0);
 }
 
+static void check_counts(const struct run_summary *s, const int *n)
+{
+	ck_assert_uint_eq(s->succeeded, n[OP_SUCCEEDED]);
+	ck_assert_uint_eq(s->failed, n[OP_FAILED]);
+	ck_assert_uint_eq(s->skipped, n[OP_SKIPPED]);
+	ck_assert_uint_eq(s->cancelled, n[OP_CANCELLED]);
+	ck_assert_uint_eq(s->interrupted, n[OP_INTERRUPTED]);
+}
+
+/* What is shown is what has been told: events go on from any snapshot. (That an op is ready is not
+ * told.) */
+static void check_shown(struct world *w)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct run_row run;
+	struct op_row op;
+	int n[OP_STATE_MAX] = { 0 };
+	if (!engine_run_row(w->e, w->run, &run))
+		return;
+	ck_assert_int_eq(run.state, w->run_told);
+	ck_assert(run_state_ended(run.state) == (run.ended != 0));
+	for (uint32_t i = 1; i <= run.n_ops; i++) {
+		ck_assert(engine_op_row(w->e, w->run, i, &text, &op));
+		n[op.state]++;
+		int told = op.state == OP_READY ? OP_WAITING : (int)op.state;
+		ck_assert_msg(told == w->told[i], "op %u is shown as %s, but was told as %s", i,
+			      op_state_names[op.state], op_state_names[w->told[i]]);
+	}
+	check_counts(&run.summary, n);
+}
+
 /* Time goes on by leaps, so that retry delays and back-offs pass. */
 static void w_drive(struct world *w, bool cancel)
 {
@@ -247,6 +284,8 @@ static void w_drive(struct world *w, bool cancel)
 		}
 		engine_tick(w->e, now += 400);
 		engine_flush(w->e);
+		if (step % 4 == 0)
+			check_shown(w);
 		ck_assert_uint_le(w->n_running, OPS_MAX);
 	}
 }

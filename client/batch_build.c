@@ -6,6 +6,7 @@
 
 #include "client/ctx.h"
 #include "client/json.h"
+#include "client/own_runs.h"
 #include "client/selectors.h"
 #include "client/term.h"
 #include "common/timeutil.h"
@@ -59,6 +60,9 @@ static int build_runs(struct build *b, const char *key, const struct strv *words
 		return EXIT_OK;
 	struct selector how = { .words = words->v, .n = (int)words->n };
 	int status = selection_resolve(b->c, &how, &runs);
+	/* Not waited for, a run may well begin when the one that submits it has ended. */
+	if (status == EXIT_OK && (b->o->wait || b->from->no_output_cap))
+		status = own_runs_leave_out(b->c, &runs, true);
 	if (status)
 		return status;
 	pk_key(&b->pk, key);

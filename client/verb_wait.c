@@ -4,6 +4,7 @@
 
 #include "client/ctx.h"
 #include "client/follow.h"
+#include "client/own_runs.h"
 #include "client/progress.h"
 #include "client/report.h"
 #include "client/selectors.h"
@@ -204,6 +205,8 @@ static int verb_wait(struct ctx *c, void *options)
 	int status = ctx_connect(c, CTX_NEVER_START);
 	if (status == EXIT_OK)
 		status = selection_resolve(c, &how, &sel);
+	if (status == EXIT_OK)
+		status = own_runs_leave_out(c, &sel, own_runs_named(&how));
 	if (status)
 		return status;
 	if (sel.n == 0) {
@@ -218,7 +221,8 @@ const struct verb cmd_wait = {
 	.run = verb_wait,
 	.usage = "[RUN...]",
 	.help = "wait until runs have ended; 1 when one did not succeed",
-	.more = "Without RUN: all active runs of this project. Never starts a daemon.\n\n"
+	.more = "Without RUN: all active runs of this project; within an op all but its own. Never\n"
+		"starts a daemon.\n\n"
 		"  batchctl wait 12 13 --timeout 10m\n"
 		"  batchctl wait all --any\n",
 	.options = wait_opts,
@@ -248,6 +252,8 @@ static int verb_follow(struct ctx *c, void *options)
 		how.none = NONE_LAST;
 		status = selection_resolve(c, &how, &sel);
 	}
+	if (status == EXIT_OK)
+		status = own_runs_leave_out(c, &sel, own_runs_named(&how));
 	if (status)
 		return status;
 	_cleanup_free_ int64_t *runs = xcalloc(sel.n + 1, sizeof(*runs));

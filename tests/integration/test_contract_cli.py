@@ -888,6 +888,32 @@ def status_ops(t):
     t.assertNotIn('exit 2', t.ctl('status', '%d.2' % run, check=0).text)
 
 
+def wait_inside(t):
+    """Inside an op: for what the op has begun, and not for itself."""
+    wait = 'batchctl wait --timeout 20s'
+    run = t.ran('-e', 'batchctl submit -e "sleep .1; echo inner"; %s; batchctl status 2; batchctl follow --json' % wait)
+    t.match({'state': 'succeeded'}, run)
+    t.assertIn(b'run 2  succeeded', t.box.output(1, 1))
+    t.assertIn(b'{"runs": []}', t.box.output(1, 1))
+    # the parent's op waits for the child, whose op waits for all there are
+    nested = t.ran('-e', 'batchctl submit -w -e "%s; batchctl wait all --timeout 20s"' % wait)
+    t.match({'state': 'succeeded'}, nested)
+    t.assertIn(b'nothing to wait for', t.box.output(nested['run'] + 1, 1))
+    for n, command in enumerate(('wait $BATCHD_RUN', 'wait last', 'follow $BATCHD_RUN', 'wait all $BATCHD_RUN',
+                                 'submit -w --after $BATCHD_RUN -e true', 'run --after-any $BATCHD_RUN true')):
+        got = t.ran('--timeout', '20s', '-e', 'batchctl ' + command)
+        t.match({'state': 'failed', 'ops': [{'cause': 'exit', 'exit': 2}]}, got)
+        t.assertIn(b'run %d is the one this runs in' % got['run'], t.box.output(got['run'], 1))
+    later = int(t.box.output(t.ran('-e', 'batchctl submit --after $BATCHD_RUN -e true')['run'], 1))
+    t.assertEqual(t.box.wait(later)['state'], 'succeeded', 'not waited for, it may begin afterwards')
+    # what an op leaves behind is in no run any more
+    t.ctl('wait', got['run'], check=1, env={'BATCHD_RUN': str(got['run']), 'BATCHD_OWNER': t.box.socket})
+    lift = t.gate()
+    held = t.new('submit', '-e', 'read x < gate')
+    t.ctl('wait', held, '--timeout', '100ms', check=124, env={'BATCHD_RUN': str(held), 'BATCHD_OWNER': '/another'})
+    lift()
+
+
 @expand
 class Watching(Cli):
     @rows(
@@ -901,6 +927,7 @@ class Watching(Cli):
         ('`wait [RUN…]`: 1 when one did not succeed', lambda t: (
             t.ran('-e', 'true'), t.ran('-e', 'false'), t.ctl('wait', '1', check=0), t.ctl('wait', '1', '2', check=1), t.ctl('wait', '1-2', check=1),
             t.ctl('wait', check=0), t.new('submit', '-e', 'exit 3'), t.assertIn(t.ctl('wait').status, (0, 1)))),
+        ('`wait` inside an op waits for others, never for itself', wait_inside),
         ('`wait --any`, `--timeout D`: 124 when the waiting itself timed out', wait_timeouts),
         ('`follow [RUN…]` to the end', lambda t: (
             t.new('submit', '-e', 'sleep .2; echo x; exit 1'), t.assertIn('[1] x\n', t.ctl('follow', '-o', check=1).text),

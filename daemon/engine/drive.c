@@ -346,6 +346,8 @@ static void todos_op_row(struct live_run *r, uint32_t op, struct txn *t)
 	struct op_row row;
 	live_fill_op(r, op, &text, &row);
 	row.state = OP_SUCCEEDED;
+	row.cause = CAUSE_NONE; /* an earlier try's, and its error */
+	row.error = NULL;
 	row.ended = time_wall_ms();
 	row.duration_ms = 0;
 	txn_op(t, &row);

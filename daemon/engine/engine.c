@@ -321,6 +321,7 @@ static void take_facts(struct engine *e, struct live_op *o, const struct exec_re
 	o->ended = x->ended ? x->ended : time_wall_ms();
 	o->duration_ms =
 		x->lost ? -1 : x->duration_ms; /* it ended some time before it was missed */
+	o->spent_ms += MAX2(o->duration_ms, 0);
 	o->stdout_bytes = x->stdout_bytes;
 	o->stderr_bytes = x->stderr_bytes;
 	o->dropped_bytes = x->dropped_bytes;
@@ -436,6 +437,8 @@ static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_res
 	row.state = x->lost ? OP_INTERRUPTED : OP_FAILED;
 	txn_attempt(turn_txn(r->e), &row);
 	free(o->error);
+	if (!op_phase_ended(o->phase)) /* else it is counted already */
+		now.spent_ms = o->spent_ms;
 	*o = now;
 }
 

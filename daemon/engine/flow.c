@@ -524,6 +524,8 @@ void flow_restore_try(struct live_run *r, const struct op_row *row)
 	if (row->op == 0 || row->op > r->plan->n_ops)
 		return;
 	struct live_op *o = &r->ops[row->op - 1];
+	if (row->attempts > o->attempts) /* else it was given up after this try, which is counted */
+		o->spent_ms += MAX2(row->duration_ms, 0);
 	o->cause = (uint8_t)row->cause;
 	o->exit = (int16_t)row->exit;
 	o->signal = (uint8_t)row->signal;

@@ -61,6 +61,19 @@ uint8_t live_stage(const struct plan_op *op)
 	return live_is_file(op) ? STAGE_FILES : STAGE_REST;
 }
 
+void live_forget_try(struct live_op *o)
+{
+	free(o->error);
+	o->error = NULL;
+	o->started = o->ended = 0;
+	o->duration_ms = -1;
+	o->stdout_bytes = o->stderr_bytes = o->dropped_bytes = 0;
+	o->lingering = 0;
+	o->pid = 0;
+	o->exit = -1;
+	o->signal = o->cause = 0;
+}
+
 static void live_init_ops(struct live_run *r)
 {
 	const struct plan *p = r->plan;
@@ -68,8 +81,7 @@ static void live_init_ops(struct live_run *r)
 	r->messages = xcalloc(p->n_messages, sizeof(r->messages[0]));
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct live_op *op = &r->ops[i];
-		op->exit = -1;
-		op->duration_ms = -1;
+		live_forget_try(op);
 		op->next = NO_OP;
 		op->waits = p->ops[i].ndeps;
 		struct live_message *m = &r->messages[p->ops[i].message];
@@ -340,13 +352,12 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 	};
 }
 
-/* Of what has ended and is not stored, and of what is being started, only the try is known. */
+/* Nor is anything said of how an earlier try went. */
 void live_show_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
 {
-	const struct live_op *o = &r->ops[op];
-	enum op_state shown = (enum op_state)o->shown;
+	enum op_state shown = (enum op_state)r->ops[op].shown;
 	live_fill_op(r, op, text, ret);
-	if (shown == ret->state)
+	if (op_state_ended(shown))
 		return;
 	ret->state = shown;
 	ret->cause = CAUSE_NONE;

@@ -34,8 +34,10 @@ enum claim_state { CLAIM_NONE, CLAIM_ASKED, CLAIM_DURABLE };
 struct live_op {
 	struct attempt *attempt; /* NULL unless starting, running, stopping or in back-off */
 	char *error;		 /* NULL: none */
+	/* Of its last try, also while it is tried again: live_show_op. */
 	int64_t started, ended, duration_ms;
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
+	int64_t spent_ms;   /* by all its tries that have ended */
 	uint32_t waits;	    /* dependencies not ended */
 	uint32_t next;	    /* in the ready queue; NO_OP: last */
 	uint32_t claim_pos; /* place in run->claimed */
@@ -215,6 +217,8 @@ struct live_run *live_find(struct engine *e, uint64_t id);
 /* As they are, for the store. */
 void live_fill_row(struct live_run *r, struct run_row *ret);
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
+/* Nothing is known of how its last try went. */
+void live_forget_try(struct live_op *o);
 /* Sizes as the run's log has them: where nobody else knows what the attempt printed. */
 void live_take_printed(struct engine *e, struct live_op *o, uint64_t token);
 void live_pack_messages(struct live_run *r, struct buf *b);
@@ -308,7 +312,7 @@ void flow_message_timeout(struct live_run *r);
 void flow_run_timeout(struct live_run *r);
 /* Takes the outcome of an op that an earlier batchd stored (recovery). */
 void flow_restore(struct live_run *r, const struct op_row *row);
-/* Takes what an earlier try of an op said: it stands where there is no other. */
+/* Takes what an earlier try of an op said (first to last): it stands where there is no other. */
 void flow_restore_try(struct live_run *r, const struct op_row *row);
 
 /* --- drive.c: todos moved by ops --- */

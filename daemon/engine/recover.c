@@ -156,7 +156,8 @@ static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
-	o->attempts = MAX2(o->attempts, 1);
+	o->attempts++; /* those before it are known */
+	live_forget_try(o);
 	live_op_enter(o, PHASE_RUNNING);
 	sched_adopt(r, op);
 	flow_input(r, op, INPUT_LOST, CAUSE_LOST);

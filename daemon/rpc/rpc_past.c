@@ -123,7 +123,7 @@ static void restart_needs(struct engine *e, struct pk *pk, struct slice runs)
 	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
 		struct mp_value v = mp_next(&m);
 		int64_t run = v.type == MP_FLOAT ? (int64_t)v.f : v.i;
-		if (engine_run_row(e, (uint64_t)run, &row) && !run_state_ended(row.state))
+		if (engine_run_row(e, (uint64_t)run, &row) && !engine_run_ends(e, (uint64_t)run))
 			pk_int(pk, run);
 	}
 	pk_end(pk);

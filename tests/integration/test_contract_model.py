@@ -647,6 +647,62 @@ def restart_of_a_message_that_succeeded(t):
     t.end(again, ops(OK, *[{'state': 'succeeded', 'cause': 'reused'}] * 2, messages=[{'state': 'succeeded'}] * 2))
 
 
+NOTHING_YET = {'cause': None, 'exit': None, 'signal': None, 'ended': None, 'duration_ms': None, 'error': None, 'lingering': 0}
+
+
+def tries(t):
+    # What it says while it waits and runs is not of the try before.
+    t.gate()
+    run = t.submit(batch([bash('echo said; test $BATCHD_ATTEMPT = 3 || exit 9; touch began; read x < gate', retries=2, retry_delay=.5)]))
+    waiting = until(lambda: [o for o in t.box.get(run)['ops'] if o['state'] == 'waiting' and o['attempts']], 'the retry delay')
+    match([dict(NOTHING_YET, started=None, pid=None, stdout_bytes=0)], waiting)
+    t.began()
+    until(lambda: t.box.get(run)['ops'][0]['stdout_bytes'], 'what it says')
+    now = ops(dict(NOTHING_YET, state='running', attempts=3, pid=lambda p: p > 1, started=lambda s: s, stdout_bytes=5), state='running')
+    match(now, t.box.get(run))
+    t.box.restart()
+    match(now, t.box.get(run))
+    t.open()
+    t.end(run, ops(dict(OK, attempts=3, exit=0)))
+
+
+def events_of_tries(t):
+    with t.box.connect() as r:
+        run = t.submit(batch([bash('test $BATCHD_ATTEMPT = 2 || exit 9', retries=1, retry_delay=0)]), held=True)
+        r.call('run.subscribe', run=run)
+        t.box.call('run.resume', run=run)
+        seen = []
+        while not seen or seen[-1]['state'] != 'succeeded':
+            seen.append(r.wait_event(lambda e: e['type'] == 'op.state'))
+        t.assertEqual([e['attempts'] for e in seen], [1, 1, 2, 2], seen)
+        for e in seen[:-1]:
+            match(NOTHING_YET, e)
+
+
+def time_of_all_tries(t):
+    spends = 'sleep .3; test $BATCHD_ATTEMPT = 3'
+    run = t.submit(batch([bash(spends + ' || exit 9; touch began; sleep .3', retries=2, retry_delay=0)]))
+    t.began()
+    t.box.restart()
+    t.end(run, ops(OK, summary={'serial_ms': lambda n: n >= 1200, 'critical_ms': lambda n: n >= 1200}))
+    # Given up between two tries: the last counts once.
+    run = t.submit(batch([bash('touch tried; sleep .3; exit 9', retries=1, retry_delay=60)]))
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'waiting' and t.box.get(run)['ops'][0]['attempts'], 'the retry delay')
+    t.box.call('run.cancel', run=run)
+    t.box.wait(run)
+    got = t.box.get(run)
+    t.assertEqual(got['summary']['serial_ms'], got['ops'][0]['duration_ms'])
+
+
+def given_up_over_kill_9(t):
+    # Between two tries batchd is killed; what the last try said stands when there is no more.
+    run = t.submit(batch(message(bash('exit 9', retries=1, retry_delay=60), timeout=2)))
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'waiting' and t.box.get(run)['ops'][0]['attempts'], 'the first try')
+    t.box.call('run.pause', run=run)
+    t.box.restart()
+    t.end(run, ops(failed('exit', exit=9, attempts=1, started=lambda s: s, ended=lambda s: s), state='failed'))
+
+
 class States(Table):
     def test_sentences(self):
         self.go(
@@ -663,6 +719,10 @@ class States(Table):
             ('cause `conflict`, `io`', batch([write('f', '')], [edit('f', 'x', 'y'), read('no')]), ops(OK, failed('conflict'), failed('io'), state='failed')),
             ('cause `dependency`', batch([bash('false')], [bash('true')]), ops(failed('exit'), SKIPPED, state='failed')),
             ('cause `reused`: restart --failed takes over what succeeded; a new run with `origin`', restart_failed),
+            ('an op that is tried again has not ended', tries),
+            ('... and its events do not say so', events_of_tries),
+            ('`serial_ms` is of all tries', time_of_all_tries),
+            ('an op that is not tried again after a crash says what its last try said', given_up_over_kill_9),
             ('`wall_ms`: from its start to its end, as its times say', one_duration),
             ('restart: the runs it needed count as far as they have not ended', restart_of_a_run_that_needed_another),
             ('restart --failed: what cleans up does so again', restart_cleans_up_again),

@@ -553,8 +553,8 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 	if (row->op == 0 || row->op > r->plan->n_ops)
 		return;
 	if (!op_state_ended(row->state)) {
-		r->ops[op].stop_cause =
-			(uint8_t)row->cause; /* told to end, and not known to have */
+		if (row->attempts > r->ops[op].attempts) /* told to end, and not known to have */
+			r->ops[op].stop_cause = (uint8_t)row->cause;
 		return;
 	}
 	r->ops[op].phase = phases[row->state];

@@ -703,6 +703,14 @@ def given_up_over_kill_9(t):
     t.end(run, ops(failed('exit', exit=9, attempts=1, started=lambda s: s, ended=lambda s: s), state='failed'))
 
 
+def tried_again_over_kill_9(t):
+    # Its first try was told to end, and has; that is not asked of the next.
+    run = t.submit(batch([bash('touch began; test $BATCHD_ATTEMPT = 2 || exec sleep 60', retries=1, retry_delay=60, timeout=.5)]))
+    until(lambda: t.box.get(run)['ops'][0]['state'] == 'waiting' and t.box.get(run)['ops'][0]['attempts'], 'the end of the first try')
+    t.box.restart()
+    t.end(run, ops(dict(OK, attempts=2)))
+
+
 class States(Table):
     def test_sentences(self):
         self.go(
@@ -723,6 +731,7 @@ class States(Table):
             ('... and its events do not say so', events_of_tries),
             ('`serial_ms` is of all tries', time_of_all_tries),
             ('an op that is not tried again after a crash says what its last try said', given_up_over_kill_9),
+            ('an op whose first try timed out is tried again also over kill -9', tried_again_over_kill_9),
             ('`wall_ms`: from its start to its end, as its times say', one_duration),
             ('restart: the runs it needed count as far as they have not ended', restart_of_a_run_that_needed_another),
             ('restart --failed: what cleans up does so again', restart_cleans_up_again),

@@ -140,6 +140,7 @@ def cancel(c, **keys):
     run = c.some_run()
     entry = Cancel(**keys)
     c.w.cancels[run].append(entry)
+    c.w.note('c%d asks to cancel run %d %r' % (c.n, run, keys))
     got = c.call('run.cancel', run=run, **{k: v for k, v in keys.items() if v})
     entry.answered, entry.state = now_ms(), got['state']
     c.w.count['signals' if 'signal' in keys else 'cancels'] += 1

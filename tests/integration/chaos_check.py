@@ -232,6 +232,7 @@ class Checker:
             (end == ('cancelled', 'timeout') or end == ('failed', 'timeout')) and not asked.strict or \
             (plan.attempts > 1 and end == ('failed', 'exit') and (not asked.strict or cancels or asked.batch.get('on_failure') == 'kill')) or \
             (op['state'] == 'failed' and plan.nested and (full or cancels or self.nested_failed(doc, op))) or \
+            (plan.nested and op['exit'] == 125 and self.batchd_ended(op)) or \
             (end == ('failed', 'io') and op['kind'] == 'todos' and full) or \
             (end == ('failed', 'conflict') and op['kind'] == 'edit' and doc['origin'])
         if not fine:
@@ -247,6 +248,10 @@ class Checker:
         """It was, and batchd was killed before that was stored: what the op died of is all that is known. Nobody had been answered."""
         reasons = any(not c.answered for c in cancels) or plan.ends[1] == 'timeout' or not asked.strict or asked.batch.get('on_failure') == 'kill'
         return reasons and self.w.killed('batchd', op['started'], doc['ended'])
+
+    def batchd_ended(self, op):
+        """Under it: batchctl does not submit a second time by itself, and says that it does not know."""
+        return self.w.killed('batchd', op['started'], op['ended']) or any(op['started'] <= t <= op['ended'] for t in self.w.stops)
 
     def nested_failed(self, doc, op):
         return any(d['parent'] == doc['run'] and d['parent_op'] == op['index'] and d['state'] != 'succeeded' for d in self.docs.values())

@@ -705,8 +705,9 @@ def given_up_over_kill_9(t):
 
 def tried_again_over_kill_9(t):
     # Its first try was told to end, and has; that is not asked of the next.
-    run = t.submit(batch([bash('touch began; test $BATCHD_ATTEMPT = 2 || exec sleep 60', retries=1, retry_delay=60, timeout=.5)]))
+    run = t.submit(batch([bash('touch began; test $BATCHD_ATTEMPT = 2 || exec sleep 60', retries=1, retry_delay=5, timeout=.5)]))
     until(lambda: t.box.get(run)['ops'][0]['state'] == 'waiting' and t.box.get(run)['ops'][0]['attempts'], 'the end of the first try')
+    t.box.call('group.set', group='again', slots=2)     # stored after that
     t.box.restart()
     t.end(run, ops(dict(OK, attempts=2)))
 

@@ -25,8 +25,8 @@ enum field_type {
 	FIELD_UTF8,	/* struct slice, str of valid UTF-8 (bin accepted when valid) */
 	FIELD_NAME,	/* struct slice: UTF-8, not empty, <= LIMIT_NAME_BYTES, no control bytes */
 	FIELD_NAME0,	/* struct slice: NAME or empty, which clears */
-	FIELD_LABEL,	/* struct slice: NAME and contract section 1's rule: not all digits, not
-			   last/all, no . , or blank */
+	FIELD_LABEL,	/* struct slice: NAME and contract section 1's rule: not all digits, no
+			   range of them, not last/all, no . , or blank */
 	FIELD_BYTES,	/* struct slice, str or bin */
 	FIELD_CSTR,	/* struct slice: BYTES without NUL */
 	FIELD_PATH,	/* struct slice: BYTES, not empty, no NUL */

@@ -166,11 +166,22 @@ static int field_name0(const struct field *f, struct slice raw, void *at, struct
 	return 0;
 }
 
+/* "3-7": where a run is asked for, runs 3 to 7. */
+static bool label_is_range(struct slice s)
+{
+	const char *dash = memchr(s.p, '-', s.len);
+	return dash && parse_all_digits(slice_of(s.p, (size_t)(dash - s.p))) &&
+	       parse_all_digits(slice_of(dash + 1, (size_t)(s.p + s.len - dash - 1)));
+}
+
 int field_label_check(struct slice s, struct err *e)
 {
 	char text[VALUE_QUOTE_MAX];
 	if (parse_all_digits(s))
 		return err_set(e, E_PARAMS, ": '%s' must not be a number", value_quote(s, text));
+	if (label_is_range(s))
+		return err_set(e, E_PARAMS, ": '%s' must not be a range of numbers",
+			       value_quote(s, text));
 	if (slice_is(s, "last") || slice_is(s, "all"))
 		return err_set(e, E_PARAMS, ": '%s' has a meaning of its own: choose another",
 			       value_quote(s, text));

@@ -1353,6 +1353,7 @@ class Refused(Cli):
         ('-E without a name', ['submit', '-E', '=x', '-e', 'true'], ['NAME=VALUE']),
         ('a signal that is none', ['cancel', '-s', 'FOO', '1'], ["'FOO'", 'TERM']),
         ('a name that is a number', ['submit', '--name', '12', '-e', 'true'], ['12', 'number']),
+        ('a name that is a range', ['submit', '--name', '3-7', '-e', 'true'], ['3-7', 'range']),
         ('a name with a meaning', ['submit', '--name', 'last', '-e', 'true'], ['last']),
         ('a name with a dot', ['submit', '--name', 'a.b', '-e', 'true'], ['a.b']),
         ('run 0', ['status', '0'], ['0', 'from 1']),

@@ -208,7 +208,7 @@ class Batch(Table):
             ("`env_base` absent: the daemon's", daemons_env),
             ('`name`: label', batch([bash('true')], name='label'), {'name': 'label'}),
             ('`name`: not a number, `last`, `all`', lambda t: [
-                t.refuses('E_PARAMS', batch([bash('true')], name=n), 'name') for n in ('7', 'last', 'all', 'a.b', 'a,b', 'a b')]),
+                t.refuses('E_PARAMS', batch([bash('true')], name=n), 'name') for n in ('7', '3-7', 'last', 'all', 'a.b', 'a,b', 'a b')]),
             ('`key`: same key and same batch, `env_base` aside, is the first run; another is refused naming it', key),
             ('`key`: also when all come at once', key_at_once),
             ('`key`: also when what the batch refers to is gone', key_outlives_references),

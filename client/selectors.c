@@ -174,6 +174,16 @@ static bool parse_range(struct slice s, int64_t *ret_lo, int64_t *ret_hi)
 	       parse_int(slice_of(s.p + dash + 1, s.len - dash - 1), 0, LIMIT_INT, ret_hi);
 }
 
+/* A range is written upwards, and so are its runs; they came newest first. */
+static void selection_turn(struct selection *s, size_t from)
+{
+	for (size_t to = s->n; from + 1 < to; from++, to--) {
+		struct selected other = s->v[from];
+		s->v[from] = s->v[to - 1];
+		s->v[to - 1] = other;
+	}
+}
+
 /* "3-7,9": *ret_is says whether the word has that form at all. Ranges take the runs that exist, of
  * any project. */
 static int resolve_numbers(struct resolve *r, struct slice word, const char *op, bool *ret_is)
@@ -206,6 +216,7 @@ static int resolve_numbers(struct resolve *r, struct slice word, const char *op,
 		r->project = project;
 		if (status)
 			return status;
+		selection_turn(r->out, had);
 		if (r->out->n == had && r->how->range == WHICH_ANY)
 			return fail(r->c, EXIT_USAGE, "no run has a number in '%.*s'", (int)n,
 				    word.p + i);

@@ -1,16 +1,13 @@
 /* batchctl parse, batchctl fmt: a batch file as JSON, and in canonical notation. Neither needs a
  * daemon. */
-#include "client/batchfile.h"
 #include "client/ctx.h"
 #include "client/json.h"
 #include "client/notation.h"
+#include "client/submit.h"
 
 static int parse_read(struct ctx *c, const struct parse_options *o, json_t **ret)
 {
-	struct err e = ERR_INIT;
-	if (batchfile_read(c->argc > 0 ? c->argv[0] : "-", &o->reading, ret, &e))
-		return fail(c, EXIT_USAGE, "%s", e.text);
-	return EXIT_OK;
+	return submit_read(c, &o->reading, c->argc > 0 ? c->argv[0] : NULL, ret);
 }
 
 int verb_parse(struct ctx *c, void *options)

@@ -1086,6 +1086,8 @@ class Files(Cli):
             t.ctl('daemon', 'start', check=0, bare=True),
             t.assertIn('warning', t.ctl('check', '-j', '500', 'b', check=0, bare=True).errors))),
         ('`submit`, `submit -n` and `check` warn of two items in_progress of one owner', warned_of_todos),
+        ('what reads a batch from a terminal says so', lambda t: [t.assertEqual(
+            Terminal(t.box, verb).until('end it with ^D').type(b'Bash("x")\n\x04').status(), 0) for verb in ('parse', 'fmt', 'check')]),
         ('a batch that is refused: 2, with file:line:column', lambda t: [t.assertRegex(
             t.one_line(t.ctl(verb, '-', input='Bash("a")\nBash("x', check=2, bare=True)).errors, r'<stdin>:2:\d+: ') for verb in ('parse', 'fmt', 'check')]),
     )
@@ -1223,7 +1225,8 @@ class Runs(Cli):
         ('a name (its newest active run; several: refused)', names),
         ('`last`, `all`', lambda t: ([t.ran('-e', 'true') for _ in range(3)], t.assertEqual(t.ids('last'), [3]), t.assertEqual(t.ids('all'), [3, 2, 1]))),
         ('a range `3-7,9`', lambda t: (
-            [t.ran('-e', 'true') for _ in range(5)], t.assertEqual(sorted(t.ids('2-3,5')), [2, 3, 5]), t.assertEqual(sorted(t.ids('4-99')), [4, 5]),
+            [t.ran('-e', 'true') for _ in range(5)], t.assertEqual(t.ids('2-3,5'), [2, 3, 5]), t.assertEqual(t.ids('4-99'), [4, 5]),
+            t.assertEqual(t.ids('4-5,1-3', '2', '3'), [4, 5, 1, 2, 3]),
             t.assertEqual(t.ctl('clean', '2-4', check=0).text, 'forgot 3 runs: 2-4\n'), t.one_line(t.ctl('status', '5-2', check=2), '5-2'),
             t.one_line(t.ctl('status', '70-80', check=2), '70-80'))),
         ('`RUN.OP`: by index and by id', ops_by_index_and_id),

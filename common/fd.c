@@ -24,7 +24,8 @@ int fd_read_all(int fd, size_t max, struct buf *b)
 {
 	size_t start = b->len;
 	for (;;) {
-		buf_reserve(b, 65536);
+		if (buf_try_reserve(b, 65536) < 0)
+			return -ENOMEM;
 		ssize_t n = read(fd, b->p + b->len, b->cap - b->len - 1);
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -1,6 +1,7 @@
 #include "daemon/txn.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -51,6 +52,20 @@ static void *txn_alloc(struct txn *t, size_t size, size_t align)
 	}
 	c->used = at + size;
 	return c->bytes + at;
+}
+
+int txn_reserve(struct txn *t, size_t bytes)
+{
+	struct chunk *c;
+
+	if (bytes <= t->chunks->size - t->chunks->used)
+		return 0;
+	c = malloc(sizeof(*c) + bytes);
+	if (!c)
+		return -ENOMEM;
+	*c = (struct chunk){ .next = t->chunks, .size = bytes };
+	t->chunks = c;
+	return 0;
 }
 
 struct txn *txn_new(txn_done_fn done, void *arg)

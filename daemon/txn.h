@@ -30,6 +30,9 @@ typedef void (*txn_done_fn)(void *arg, enum txn_status status, uint64_t existing
  * again, who may commit it later. */
 void txn_keep(struct txn *t);
 struct txn *txn_new(txn_done_fn done, void *arg); /* done may be NULL */
+/* Room for `bytes` of what is added next, so that adding it cannot fail: for what is sized by a
+ * client's input. 0 or -ENOMEM. */
+int txn_reserve(struct txn *t, size_t bytes) _must_check_;
 /* Sets or replaces who is told. */
 void txn_on_done(struct txn *t, txn_done_fn done, void *arg);
 struct txn *txn_free(struct txn *t); /* without calling done */

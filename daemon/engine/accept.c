@@ -77,14 +77,19 @@ void accept_project(struct live_run *r)
 	r->list = h->list.p ? xslicedup(h->list) : path_todo_list(r->cwd);
 }
 
+static int accept_no_memory(struct slice batch, struct err *err)
+{
+	return err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts",
+		       batch.len);
+}
+
 static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch,
 				     struct err *err)
 {
 	struct buf stripped = BUF_INIT;
 	struct plan *plan;
 	if (buf_try_reserve(&stripped, batch.len) < 0) {
-		err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts",
-			batch.len);
+		accept_no_memory(batch, err);
 		return NULL;
 	}
 	batch_strip(batch, &stripped);
@@ -94,6 +99,12 @@ static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice
 		return NULL;
 	}
 	struct live_run *r = live_new(e, id, bytes, plan);
+	if (!r) {
+		accept_no_memory(batch, err);
+		plan_free(plan);
+		buf_done(&stripped);
+		return NULL;
+	}
 	accept_project(r);
 	return r;
 }
@@ -217,7 +228,9 @@ void accept_begin(struct live_run *r)
 	if (r->held || r->paused || r->run_waits > 0)
 		return;
 	if (wait_ms > 0 && !r->begun) {
-		timer_arm(&r->e->timers, &r->begin_timer, r->e->now_ms + wait_ms);
+		/* The clock may be set meanwhile, or the machine sleep: looked at again. */
+		timer_arm(&r->e->timers, &r->begin_timer,
+			  r->e->now_ms + MIN2(wait_ms, CLOCK_LOOK_MS));
 		return;
 	}
 	flow_begin(r);
@@ -280,17 +293,8 @@ static void accept_first_claims(struct live_run *r)
 	}
 }
 
-static void accept_commit(struct live_run *r, struct slice batch)
+static void accept_claims(struct live_run *r, struct txn *t)
 {
-	struct engine *e = r->e;
-	struct batch_head head = r->plan->head;
-	_cleanup_buf_ struct buf env = BUF_INIT;
-	struct run_row row;
-	struct txn *t = txn_new(accept_done, r);
-	head.env_base = mp_find(batch, "env_base");
-	batch_env(&head, e->config.environ_dflt, &env);
-	live_fill_row(r, &row);
-	txn_run_new(t, &row, r->plan->raw, buf_slice(&env));
 	accept_first_claims(r);
 	_cleanup_free_ uint32_t *ops = xcalloc(r->n_claimed, sizeof(ops[0]));
 	for (uint32_t i = 0; i < r->n_claimed; i++)
@@ -299,7 +303,33 @@ static void accept_commit(struct live_run *r, struct slice batch)
 				   .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
 	if (r->n_claimed)
 		txn_claim(t, &claim);
+}
+
+/* Of the row's own strings, `meta` aside. */
+#define ROW_BYTES 16384
+
+/* 1 with err: there is no memory for what is stored of it. */
+static int accept_commit(struct live_run *r, struct slice batch, struct err *err)
+{
+	struct engine *e = r->e;
+	struct batch_head head = r->plan->head;
+	_cleanup_buf_ struct buf env = BUF_INIT;
+	struct run_row row;
+	struct txn *t = txn_new(accept_done, r);
+	head.env_base = mp_find(batch, "env_base");
+	if (buf_try_reserve(&env, head.env_base.len + head.env.len) < 0)
+		goto no_memory;
+	batch_env(&head, e->config.environ_dflt, &env);
+	if (txn_reserve(t, 2 * r->plan->raw.len + env.len + ROW_BYTES) < 0)
+		goto no_memory;
+	live_fill_row(r, &row);
+	txn_run_new(t, &row, r->plan->raw, buf_slice(&env));
+	accept_claims(r, t);
 	e->ports.commit(e->ports.arg, t);
+	return 0;
+no_memory:
+	txn_free(t);
+	return accept_no_memory(batch, err);
 }
 
 static void accept_reused(struct live_run *r, struct slice reused)
@@ -364,7 +394,6 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 		live_free(r);
 		return;
 	}
-	e->next_run++;
 	r->parent = s->parent;
 	r->parent_op = s->parent_op;
 	r->origin = s->origin;
@@ -374,7 +403,12 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 	if (r->held)
 		r->state = RUN_PAUSED;
 	accept_reused(r, s->reused);
-	accept_commit(r, s->batch);
+	if (accept_commit(r, s->batch, &err)) {
+		refuse(e, s, r->key, &err);
+		live_free(r);
+		return;
+	}
+	e->next_run++;
 }
 
 static void check_plan(const struct live_run *r, struct pk *pk)

@@ -314,7 +314,7 @@ void drive_arm_leases(struct engine *e)
 	timer_disarm(&e->timers, &e->lease_timer);
 	if (at == INT64_MAX)
 		return;
-	int64_t in = MAX2(at - time_wall_ms(), 0);
+	int64_t in = MIN2(MAX2(at - time_wall_ms(), 0), CLOCK_LOOK_MS);
 	timer_arm(&e->timers, &e->lease_timer, MAX2(time_mono_ms() + in, e->lease_after));
 }
 
@@ -323,6 +323,7 @@ void drive_arm_leases(struct engine *e)
 
 struct todos_op {
 	struct engine *e;
+	int64_t begun_ms; /* monotonic */
 	struct exec_result result;
 };
 
@@ -334,7 +335,7 @@ static void todos_op_done(void *arg, const struct err *err)
 		x->result.error = *err;
 	}
 	x->result.ended = time_wall_ms();
-	x->result.duration_ms = x->result.ended - x->result.started;
+	x->result.duration_ms = time_mono_ms() - x->begun_ms;
 	engine_op_ended(x->e, &x->result);
 	free(x);
 }
@@ -371,6 +372,7 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	x->result.token = token_make(r->id, op + 1, r->ops[op].attempts);
 	x->result.is_file_op = true;
 	x->result.started = r->ops[op].started = time_wall_ms();
+	x->begun_ms = time_mono_ms();
 	_cleanup_free_ char *list = spec->list.p ? xslicedup(spec->list) : xstrdup(r->list);
 	struct todo_by by = drive_by(r, list);
 	struct todo_change c = TODO_CHANGE_INIT;

@@ -1,5 +1,6 @@
 #include "daemon/engine/live.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/timeutil.h"
@@ -33,18 +34,16 @@ void live_op_enter(struct live_op *o, enum op_phase phase)
 static void live_link_dependants(struct live_run *r)
 {
 	const struct plan *p = r->plan;
-	r->rdep_first = xcalloc((size_t)p->n_ops + 1, sizeof(r->rdep_first[0]));
-	r->rdeps = xcalloc(p->n_deps, sizeof(r->rdeps[0]));
 	for (uint32_t i = 0; i < p->n_deps; i++)
 		r->rdep_first[p->deps[i].op + 1]++;
 	for (uint32_t i = 0; i < p->n_ops; i++)
 		r->rdep_first[i + 1] += r->rdep_first[i];
-	uint32_t *fill = xcalloc((size_t)p->n_ops + 1, sizeof(fill[0]));
-	memcpy(fill, r->rdep_first, ((size_t)p->n_ops + 1) * sizeof(fill[0]));
 	for (uint32_t i = 0; i < p->n_ops; i++)
 		for (uint32_t d = p->ops[i].dep; d < p->ops[i].dep + p->ops[i].ndeps; d++)
-			r->rdeps[fill[p->deps[d].op]++] = i;
-	free(fill);
+			r->rdeps[r->rdep_first[p->deps[d].op]++] = i;
+	/* Each has come to where the next begins. */
+	memmove(r->rdep_first + 1, r->rdep_first, p->n_ops * sizeof(r->rdep_first[0]));
+	r->rdep_first[0] = 0;
 }
 
 bool live_is_file(const struct plan_op *op)
@@ -77,8 +76,6 @@ void live_forget_try(struct live_op *o)
 static void live_init_ops(struct live_run *r)
 {
 	const struct plan *p = r->plan;
-	r->ops = xcalloc(p->n_ops, sizeof(r->ops[0]));
-	r->messages = xcalloc(p->n_messages, sizeof(r->messages[0]));
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct live_op *op = &r->ops[i];
 		live_forget_try(op);
@@ -90,10 +87,30 @@ static void live_init_ops(struct live_run *r)
 	}
 }
 
+/* What is sized by the batch; -ENOMEM with nothing kept. */
+static int live_reserve(struct live_run *r, const struct plan *p)
+{
+	r->ops = calloc(p->n_ops, sizeof(r->ops[0]));
+	r->messages = calloc(p->n_messages, sizeof(r->messages[0]));
+	r->rdep_first = calloc((size_t)p->n_ops + 1, sizeof(r->rdep_first[0]));
+	r->rdeps = calloc(MAX2(p->n_deps, 1), sizeof(r->rdeps[0]));
+	if (r->ops && r->messages && r->rdep_first && r->rdeps)
+		return 0;
+	free(r->ops);
+	free(r->messages);
+	free(r->rdep_first);
+	free(r->rdeps);
+	return -ENOMEM;
+}
+
 struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan)
 {
 	struct live_run *r = xcalloc(1, sizeof(*r));
 	const struct batch_head *h = &plan->head;
+	if (live_reserve(r, plan) < 0) {
+		free(r);
+		return NULL;
+	}
 	r->e = e;
 	r->id = id;
 	r->batch = batch;

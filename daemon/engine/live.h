@@ -19,6 +19,7 @@
 #include "daemon/engine/timers.h"
 
 #define NO_OP UINT32_MAX
+#define CLOCK_LOOK_MS 10000 /* how late a time of day may be noticed when the clock was set */
 #define STORE_RETRY_MS 1000 /* what could not be stored is offered again */
 
 /* One try at an op that is under way (or waits for its retry delay). */
@@ -209,6 +210,7 @@ struct engine {
 };
 
 /* --- live.c: making, freeing, rows --- */
+/* Takes batch and plan; NULL, with nothing taken: there is no memory for so many ops. */
 struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan);
 struct live_run *live_free(struct live_run *r);
 /* Its row is durable, and its pool has a run more. */

@@ -65,6 +65,11 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 		return 1;
 	}
 	struct live_run *r = live_new(e, s->row.run, bytes, plan);
+	if (!r) {
+		plan_free(plan);
+		free(bytes);
+		return err_set(err, E_MEMORY, "no memory for its ops");
+	}
 	recover_row(r, &s->row);
 	if (drive_prepare(r, true, err))
 		return 1;

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/xalloc.h"
 #include "daemon/exec/runlog_format.h"
 
@@ -25,7 +27,39 @@ void runlog_remove(const char *dir, uint64_t run)
 	unlink(log);
 }
 
-int runlog_sync(const char *dir, uint64_t run)
+/*
+ * One byte of each piece of a block's size or less is written anew as it is, so that all of it goes
+ * to the disk again. That byte never changes while others write to the file: the log only grows,
+ * and in the index it is of a record's op.
+ */
+#define TOUCH_STEP (8 * sizeof(struct runlog_record))
+static_assert(TOUCH_STEP <= 512 && offsetof(struct runlog_record, op) == 0, "see above");
+
+/* Holes aside. 0 or -errno. */
+static int file_touch(int fd)
+{
+	off_t at = 0;
+	while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		off_t hole = lseek(fd, at, SEEK_HOLE);
+		at -= at % (off_t)TOUCH_STEP;
+		for (; at < hole; at += TOUCH_STEP) {
+			char byte;
+			ssize_t n = fd_pread_all(fd, &byte, 1, at);
+			int r = n > 0 ? fd_pwrite_all(fd, &byte, 1, at) : (int)n;
+			if (n <= 0 || r < 0)
+				return r;
+		}
+	}
+	return errno == ENXIO ? 0 : -errno;
+}
+
+static int file_sync(int fd, bool again)
+{
+	int r = again ? file_touch(fd) : 0;
+	return r == 0 && fdatasync(fd) < 0 ? -errno : r;
+}
+
+int runlog_sync(const char *dir, uint64_t run, bool again)
 {
 	_cleanup_close_ int idx = runlog_open_file(dir, run, "idx", O_RDWR);
 	if (idx < 0)
@@ -33,10 +67,11 @@ int runlog_sync(const char *dir, uint64_t run)
 	/* Begins the index's writing, so that one journal commit does for both. */
 	sync_file_range(idx, 0, 0, SYNC_FILE_RANGE_WRITE);
 	_cleanup_close_ int log = runlog_open_file(dir, run, "log", O_RDWR);
-	if (log >= 0 && fdatasync(log) < 0)
-		return -errno;
-	if (fdatasync(idx) < 0)
-		return -errno;
+	int r = log >= 0 ? file_sync(log, again) : 0;
+	if (r == 0)
+		r = file_sync(idx, again);
+	if (r < 0)
+		return r;
 	_cleanup_close_ int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return folder < 0 || fsync(folder) < 0 ? -errno : 0;
 }

@@ -86,8 +86,12 @@ int64_t runlog_stream_at(const struct runlog_reader *r, uint32_t op, uint32_t at
 
 /* Removes a run's log and index. */
 void runlog_remove(const char *dir, uint64_t run);
-/* Both files and their names durable if there are any. 0 or -errno. Any thread. */
-int runlog_sync(const char *dir, uint64_t run) __attribute__((warn_unused_result));
+/*
+ * Both files and their names durable if there are any. 0 or -errno. Any thread. `again`: the last
+ * try failed. A kernel tells of bytes it could not write once, and takes them for written from then
+ * on: so they are written anew before they are synced.
+ */
+int runlog_sync(const char *dir, uint64_t run, bool again) __attribute__((warn_unused_result));
 
 /* --- writing: the output thread that has the run --- */
 

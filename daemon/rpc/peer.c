@@ -48,6 +48,8 @@ struct input {
 	size_t at;    /* how far the scanner has come */
 };
 
+static const char no_memory[] = "there is no memory for its frame";
+
 static void on_read(evutil_socket_t fd, short what, void *arg);
 static void on_write(evutil_socket_t fd, short what, void *arg);
 static void on_more(evutil_socket_t fd, short what, void *arg);
@@ -271,8 +273,8 @@ static void peer_take(struct peer *p, struct input *in)
 	}
 }
 
-/* Keeps what was not taken. */
-static void peer_keep(struct peer *p, const struct input *in)
+/* Keeps what was not taken. False: there is no memory for it. */
+static bool peer_keep(struct peer *p, const struct input *in)
 {
 	if (in->p == p->in.p) {
 		if (in->start == in->len)
@@ -280,11 +282,14 @@ static void peer_keep(struct peer *p, const struct input *in)
 		else if (in->start)
 			buf_consume(&p->in, in->start);
 	} else if (in->start < in->len) {
+		if (buf_try_reserve(&p->in, in->len - in->start) < 0)
+			return false;
 		buf_add(&p->in, in->p + in->start, in->len - in->start);
 	}
 	p->scanned = in->at - in->start;
 	if (p->in.len == 0 && p->in.cap > KEPT_IN_BYTES)
 		buf_done(&p->in);
+	return true;
 }
 
 static void peer_process(struct peer *p, struct input *in)
@@ -292,7 +297,10 @@ static void peer_process(struct peer *p, struct input *in)
 	peer_take(p, in);
 	if (p->dead)
 		return;
-	peer_keep(p, in);
+	if (!peer_keep(p, in)) {
+		peer_close(p, no_memory);
+		return;
+	}
 	peer_charge(p);
 	peer_arm_read(p);
 }
@@ -358,7 +366,7 @@ static void peer_read(struct peer *p)
 	size_t room = PEER_READ_BYTES;
 	if (p->in.len) {
 		if (buf_try_reserve(&p->in, PEER_READ_BYTES) < 0) {
-			peer_close(p, "there is no memory for its frame");
+			peer_close(p, no_memory);
 			return;
 		}
 		into = p->in.p + p->in.len;

@@ -23,9 +23,10 @@ struct output_job {
 	struct params_run_output p; /* but for p.op.id, which is `id` */
 	char *id;
 	uint32_t op, attempt;
-	bool op_ended; /* this try will print no more */
-	bool printed;  /* it is known to have printed something */
-	bool again;    /* looked up a second time, since nothing was found of that */
+	bool op_ended;	  /* this try will print no more */
+	bool printed;	  /* it is known to have printed something */
+	int64_t known[3]; /* by stream: bytes it has printed, 0 while that is not known */
+	bool again;	  /* looked up a second time, since nothing was found of that */
 	struct logread *log;
 	struct buf data, chunks;
 	int64_t offset, next, size; /* where it begins as asked, where the next page does */
@@ -194,13 +195,23 @@ static void output_read(void *arg)
 		return;
 	}
 	if (r == 0) {
-		j->size = logread_extent(j->log, j->op, j->attempt, p->stream).size;
+		int64_t there = logread_extent(j->log, j->op, j->attempt, p->stream).size;
+		j->size = MAX2(there, j->known[p->stream]);
 		int64_t start = output_start(j);
 		j->offset = j->next = start;
 		if (start < 0)
 			r = (int)start;
-		else if (p->limit > 0 && start < j->size)
+		else if (p->limit > 0 && start < there)
 			r = output_fetch(j, p->limit);
+		else if (p->limit > 0 && start < j->size)
+			r = -EIO; /* up to here it can be read */
+	}
+	if (r == -EIO) {
+		err_set(&j->err, E_STORAGE,
+			"the output of op %" PRId64 ".%u is damaged from byte %" PRId64
+			" on: its file was cut, or cannot be read (see the system's log)",
+			p->run, j->op, j->offset);
+		return;
 	}
 	if (r < 0) {
 		err_set(&j->err, r == -ENOMEM ? E_MEMORY : E_STORAGE,
@@ -229,7 +240,12 @@ static void output_go(struct output_job *j, const struct op_row *row)
 	j->op_ended = op_state_ended(row->state) || (j->attempt && j->attempt < row->attempts);
 	if (!j->attempt)
 		j->attempt = row->attempts;
-	j->printed = row->attempts == j->attempt && row->stdout_bytes + row->stderr_bytes > 0;
+	if (row->attempts != j->attempt || !op_state_ended(row->state))
+		return;
+	j->known[STREAM_STDOUT] = row->stdout_bytes;
+	j->known[STREAM_STDERR] = row->stderr_bytes;
+	j->known[STREAM_BOTH] = row->stdout_bytes + row->stderr_bytes;
+	j->printed = j->known[STREAM_BOTH] > 0;
 }
 
 /* Not for ops that printed nothing: of these nothing is missing. What earlier tries printed is not

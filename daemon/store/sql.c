@@ -191,7 +191,9 @@ void sql_error_fill(const struct sql *s, int code, const char *verb, const char 
 	const char *text = own ? sqlite3_errmsg(s->db) : sqlite3_errstr(code);
 	int err = own ? sql_system_errno(s, code) : 0;
 
-	err_set(e, E_STORAGE, "cannot %s: %s%s%s ('%s': %s)", verb, text, err ? ": " : "",
+	int sym = (code & 0xff) == SQLITE_NOMEM ? E_MEMORY : E_STORAGE;
+
+	err_set(e, sym, "cannot %s: %s%s%s ('%s': %s)", verb, text, err ? ": " : "",
 		err ? strerror(err) : "", path, err ? trouble_mend(err) : sql_advice(code));
 }
 

@@ -318,6 +318,17 @@ static int writer_check_rev(struct writer *w, struct write_job *job,
 	return SQLITE_OK;
 }
 
+static void ids_remove(struct buf *ids, uint64_t run)
+{
+	uint64_t *p = (void *)ids->p;
+	size_t n = ids->len / sizeof(run);
+
+	for (size_t i = n; i-- > 0;)
+		if (p[i] == run)
+			p[i] = p[--n];
+	ids->len = n * sizeof(run);
+}
+
 static void writer_sync_log(struct writer *w, struct write_job *job, const struct op_row *row)
 {
 	int r;
@@ -325,7 +336,10 @@ static void writer_sync_log(struct writer *w, struct write_job *job, const struc
 	if (!w->sync_log || row->stdout_bytes + row->stderr_bytes == 0 ||
 	    ids_have(&w->synced, row->run))
 		return;
-	r = w->sync_log(w->runs_dir, row->run);
+	r = w->sync_log(w->runs_dir, row->run, ids_have(&w->unsynced, row->run));
+	ids_remove(&w->unsynced, row->run);
+	if (r < 0)
+		buf_add(&w->unsynced, &row->run, sizeof(row->run));
 	if (r < 0)
 		job_fail_errno(job, r, "output", row->run, w->runs_dir);
 	else
@@ -575,6 +589,7 @@ void writer_close(struct writer *w)
 		sql_close(&w->guard);
 	if (w->sql.db)
 		sql_close(&w->sql);
+	buf_done(&w->unsynced);
 	buf_done(&w->synced);
 	buf_done(&w->envs);
 }

@@ -36,13 +36,14 @@ struct writer {
 	const char *path; /* of the database */
 	const char *runs_dir;
 	int runs_fd;
-	int (*sync_log)(const char *runs_dir, uint64_t run);
+	int (*sync_log)(const char *runs_dir, uint64_t run, bool again);
 	int64_t seq;	       /* of the last group handed to COMMIT, see writer_reopen() */
 	atomic_bool mark_boot; /* set on the loop thread */
 	char boot_id[40];
 	struct file_id database, wal; /* as opened; see writer_is_there() */
 	_Atomic int64_t log_bytes;    /* of all ended runs, as committed */
 	int64_t log_more;	      /* what this group adds to it */
+	struct buf unsynced;	 /* ids of runs whose log could not be synced at the last try */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
 

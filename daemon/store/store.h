@@ -39,9 +39,9 @@ struct sql_reader; /* daemon/store/sql_read.h */
 struct store_config {
 	const char *state_dir; /* absolute; made 0700 where missing */
 	struct event_base *base;
-	/* Makes the run's log durable, on the store's thread; 0 or -errno (runlog_sync). NULL:
-	 * there are no logs. */
-	int (*sync_log)(const char *runs_dir, uint64_t run);
+	/* Makes the run's log durable, on the store's thread; 0 or -errno (runlog_sync). `again`:
+	 * that failed at the last try. NULL: there are no logs. */
+	int (*sync_log)(const char *runs_dir, uint64_t run, bool again);
 	const char *socket; /* told to whoever meets the lock; NULL: nothing */
 };
 

@@ -79,12 +79,12 @@ class SmallDisk:
 # --- system calls that fail ------------------------------------------------------------------------------------------
 
 class Inject:
-    """strace put on all threads of a running process: `what` as in --inject. `stop` takes it off again."""
+    """strace put on all threads of a running process: `what` as in --inject. `stop` takes it off again. `also`: only looked at."""
 
-    def __init__(self, pid, *what):
+    def __init__(self, pid, *what, also=()):
         self.calls = tempfile.NamedTemporaryFile(mode='r')
-        argv = ['strace', '-qq', '-f', '-o', self.calls.name, '-p', str(pid),
-                '-e', 'trace=' + ','.join(w.split(':')[0] for w in what)]
+        argv = ['strace', '-qq', '-f', '-o', self.calls.name, '-y', '-p', str(pid),
+                '-e', 'trace=' + ','.join([w.split(':')[0] for w in what] + list(also))]
         for w in what:
             argv += ['-e', 'inject=' + w]
         self.tracer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -92,10 +92,13 @@ class Inject:
         if self.tracer.poll() is not None:
             raise AssertionError('strace: ' + self.tracer.stderr.read())
 
+    def seen(self):
+        self.calls.seek(0)
+        return self.calls.read().splitlines()
+
     def hits(self):
         """How many calls it has made fail so far."""
-        self.calls.seek(0)
-        return self.calls.read().count('(INJECTED)')
+        return sum('(INJECTED)' in call for call in self.seen())
 
     def stop(self):
         if self.tracer.poll() is None:

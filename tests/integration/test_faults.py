@@ -6,14 +6,15 @@ result is kept and stored when the trouble is over. No crash, no spinning.
 Each row puts one fault on real programs while an op runs and others wait. The faults are made in faults.py; steps of SQLite one by
 one are in tests/unit/test_store_fault.c, power cuts in test_powercut.py, kills in test_kill.py.
 """
+import contextlib
 import os
 import resource
 import socket
 import sqlite3
 import subprocess
 
-from faults import Inject, SmallDisk, no_inject, quiet_share
-from harness import BATCHD, LONG, Case, RpcError, alive, bash, batch, expand, rows, until
+from faults import Clock, Inject, Memory, SmallDisk, faketime_library, no_inject, no_memory, quiet_share
+from harness import BATCHCTL, BATCHD, LONG, Case, Closed, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
 
 LOUD = .25      # of a CPU: who takes more in a quiet stretch spins
 
@@ -202,6 +203,29 @@ class Calls(Scene):
         self.all_well()
 
 
+    def test_a_log_whose_sync_has_failed_is_written_anew(self):
+        # A kernel says once that it could not write; the next fdatasync says that all is well.
+        b = self.box
+        self.begin()
+        gate = b.fifo('other-gate')
+        run = b.submit(batch([bash('echo some; touch other; read x < other-gate')]))
+        until(lambda: b.exists('other') and b.get(run)['ops'][0]['pid'] and b.output(run, 1), 'the other op')
+        b.call('todo.write', list='m', todos=[])    # answered when all before it is stored
+        fault = Inject(b.daemon_pid(), 'fdatasync:error=EIO:when=1', also=['pwrite64'])
+        self.addCleanup(fault.stop)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.let_go()
+        of_log = [call for call in fault.seen() if '/runs/%d.log>' % run in call]
+        bad = next(i for i, call in enumerate(of_log) if '(INJECTED)' in call)
+        then = [call.split('(')[0].split()[-1] for call in of_log[bad + 1:]]
+        self.assertEqual(then[0], 'pwrite64', of_log)
+        self.assertIn('fdatasync', then)
+        fault.stop()
+        self.all_well()
+
+
 # --- processes and descriptors that cannot be had --------------------------------------------------------------------
 
 FORKS = ('clone', 'clone3', 'vfork', 'fork')
@@ -219,6 +243,7 @@ class Starts(Scene):
         self.assertIsNone(self.try_submit('meanwhile'))
         self.let_go()
         until(lambda: self.trouble(trouble), 'a word about it')
+        until(lambda: b.get(self.first)['ops'][0]['state'] == 'succeeded', 'the result of what ran')
         self.match([{'state': 'succeeded'}, {'state': lambda s: s in ('ready', 'running')}], b.get(self.first)['ops'])
         until(lambda: b.get(self.taken['meanwhile'])['ops'][0]['state'] == 'ready', 'the try to be over')
         self.match([{'state': 'ready', 'attempts': 0, 'cause': None}], b.get(self.taken['meanwhile'])['ops'])
@@ -309,6 +334,80 @@ class Starts(Scene):
         self.all_well()
 
 
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+class OutOfMemory(Scene):
+    def setUp(self):
+        if no_memory():
+            self.skipTest(no_memory())
+        super().setUp()
+        self.memory = Memory(self.box.dir)
+
+    def large(self, r):
+        """A large batch on a connection of its own: accepted, refused with E_MEMORY, or that connection is closed."""
+        try:
+            with r:
+                run = r.call('batch.submit', batch=dict(batch([write('large', b'x' * 500000)]), cwd=self.box.work))['run']
+            return run
+        except RpcError as e:
+            self.assertIn(e.symbol, ('E_MEMORY', 'E_STORAGE'), e.text)
+            return e.symbol
+        except (Closed, BrokenPipeError, ConnectionResetError):
+            return 'closed'
+
+    def test_none_for_what_is_large(self):
+        b = self.box
+        self.begin(**self.memory.env)
+        for size in (1 << 18, 1 << 16):
+            self.memory.arm(size)
+            self.assertIn(self.large(b.connect()), ('E_MEMORY', 'closed'))
+            self.assertGreater(self.memory.failed(), 0)
+            self.assertIsNone(self.try_submit('small-%d' % size))
+            b.wait(self.taken['small-%d' % size])
+            self.quiet()
+        self.let_go()
+        self.memory.disarm()
+        self.assertIsInstance(self.large(b.connect()), int)
+        self.all_well()
+
+    def test_none_for_one_large_thing(self):
+        b = self.box
+        self.begin(**self.memory.env)
+        n = 1
+        while True:
+            self.memory.arm(1 << 16, nth=n, once=True)
+            failed = self.memory.failed()
+            got = self.large(b.connect())
+            if self.memory.failed() == failed:
+                break
+            self.assertIsNone(b.daemon.poll(), 'it lives (%r at %d)' % (got, n))
+            n += 1
+        self.memory.disarm()
+        self.assertGreater(n, 2)
+        self.let_go()
+        self.all_well()
+
+    def test_none_at_all_for_a_moment(self):
+        # Then it may abort: what was acknowledged is there for the next one, and the ops have not noticed.
+        b = self.box
+        self.begin(**self.memory.env)
+        died = 0
+        for n in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89) if LONG else (1, 4, 20):
+            self.memory.arm(1, nth=n)
+            with contextlib.suppress(OSError, Closed, TimeoutError):
+                self.try_submit('n%d' % n)
+            self.memory.disarm()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                b.daemon.wait(.5)
+            if b.daemon.poll() is not None:
+                died += 1
+                b.disconnect()
+                b.start(**self.memory.env)
+        self.assertGreater(died, 0)
+        self.let_go()
+        self.all_well()
+
+
 # --- others and the database -----------------------------------------------------------------------------------------
 
 class Others(Scene):
@@ -356,6 +455,183 @@ class Others(Scene):
         b.start()
         self.all_well()
 
+
+
+def rewrite(path, change):
+    """The file's bytes go through `change`; for putting them back."""
+    with open(path, 'r+b') as f:
+        before = f.read()
+        f.seek(0)
+        f.write(change(before))
+        f.truncate()
+    return lambda: rewrite(path, lambda _: before)
+
+
+def schema(path, version):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        before = db.execute('PRAGMA user_version').fetchone()[0]
+        db.execute('PRAGMA user_version = %d' % version)
+    return lambda: schema(path, before)
+
+
+def elsewhere(path):
+    """A link of somebody's making stands in its place, to a file of ours that is not to be touched."""
+    kept, victim = path + '.kept', os.path.join(os.path.dirname(os.path.dirname(path)), 'victim')
+    os.rename(path, kept)
+    with open(victim, 'w') as f:
+        f.write('precious')
+    os.symlink(victim, path)
+
+    def back():
+        with open(victim) as f:
+            assert f.read() == 'precious', 'it was written through'
+        os.unlink(path)
+        os.rename(kept, path)
+    return back
+
+
+def given_away(path):
+    os.chown(path, 12345, -1)
+    return lambda: os.chown(path, os.getuid(), -1)
+
+
+def open_to_all(path):
+    os.chmod(path, 0o777)
+    return lambda: os.chmod(path, 0o700)
+
+
+@expand
+class Refuses(Scene):
+    """What batchd will not start with: it says why and what to do, touches nothing, and goes on when that is mended."""
+
+    @rows(
+        ('random bytes in the database', 'state', '/batchd.db', lambda p: rewrite(p, lambda b: b[:100] + os.urandom(len(b) - 100)),
+         'malformed.*batchd.db.*damaged: stop batchd and restore it from a copy'),
+        ('a database cut short', 'state', '/batchd.db', lambda p: rewrite(p, lambda b: b[:5000]), 'batchd.db.*damaged.*copy'),
+        ('no database at all', 'state', '/batchd.db', lambda p: rewrite(p, lambda b: b'hello' * 1000), 'not a database.*batchd.db.*move it aside'),
+        ('the schema of a newer batchd', 'state', '/batchd.db', lambda p: schema(p, 999), r'has schema 999, this batchd \([0-9.]+\) knows schemas up to \d+'),
+        ('a link in the place of the lock', 'state', '/lock', elsewhere, "/lock': Too many levels"),
+        ('a state folder of somebody else', 'state', '', given_away, 'belongs to uid 12345: name one of your own'),
+        ('a state folder that all can write to', 'state', '', open_to_all, 'everyone can write to .*chmod'),
+        ('a runtime folder of somebody else', 'runtime', '', given_away, 'belongs to uid 12345: name a socket in a folder of your own'),
+        ('a runtime folder that is open to all', 'runtime', '', open_to_all, 'is open to others .*chmod 700'),
+    )
+    def to_start_with(self, which, name, spoil, says):
+        b = self.box
+        path = (b.state if which == 'state' else os.path.dirname(b.socket)) + name
+        if spoil is given_away and os.getuid() != 0:
+            self.skipTest('only root can give a folder away')
+        self.begin()
+        b.kill_daemon()
+        db = b.state + '/batchd.db'
+        with contextlib.closing(sqlite3.connect(db)) as d:      # all that is stored is in the one file
+            d.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        mend = spoil(path)
+        with open(db, 'rb') as f:
+            before = f.read()
+        for argv in ([BATCHD, '--foreground'], [BATCHCTL, 'status']):
+            p = subprocess.run(argv, env=b.env(BATCHD_SOCKET=b.socket), cwd=b.work, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            self.assertIn(p.returncode, (1, 125), p)
+            self.assertRegex(p.stderr, says)
+        with open(db, 'rb') as f:
+            self.assertTrue(f.read() == before, 'the database was written to')
+        self.let_go()
+        mend()
+        b.start()
+        self.all_well(restart=False)
+
+
+# --- files of a run that go ------------------------------------------------------------------------------------------
+
+def removed(path):
+    os.unlink(path)
+
+
+def cut(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def emptied(path):
+    os.truncate(path, 0)
+
+
+@expand
+class Logs(Scene):
+    @rows(*[('its %s is %s while it %s' % (suffix, how.__name__, 'runs' if running else 'is looked at later'), suffix, how, running)
+           
+            for suffix in ('log', 'idx') for how in (removed, cut, emptied) for running in (True, False)
+            if not (running and suffix == 'log' and how is not removed)])
+    def of_a_run(self, suffix, how, running):
+        # What is gone is said to be gone; the run's state, other runs and the daemon are as if nothing was.
+        b = self.box
+        b.start()
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('seq 1000; touch began; read x < gate; seq 1001 2000', id='a'), bash('echo other', id='b')]))
+        whole = b''.join(b'%d\n' % i for i in range(1, 2001))
+        path = '%s/runs/%d.%s' % (b.state, run, suffix)
+
+        def go_on():
+            with open(gate, 'w') as f:
+                f.write('\n')
+            b.wait(run)
+        until(lambda: b.exists('began') and os.path.exists(path) and b.get(run)['ops'][1]['state'] == 'succeeded', 'output')
+        if running:
+            how(path)
+            go_on()
+        else:
+            go_on()
+            how(path)
+        self.match({'state': 'succeeded', 'ops': [{'stdout_bytes': len(whole)}, {'stdout_bytes': 6}]}, b.get(run))
+        for op, bytes_ in ((1, whole), (2, b'other\n')):
+            for _ in range(2):
+                try:
+                    if b.call('run.output', run=run, op=op)['dropped'] > 0:
+                        continue        # it says how many are missing
+                    data = b.output(run, op)
+                    self.assertTrue(data == bytes_, 'op %d: %d bytes, and no word that some are gone' % (op, len(data)))
+                except RpcError as e:
+                    self.assertIn(e.symbol, ('E_NOT_FOUND', 'E_STORAGE'), e.text)
+                    self.assertRegex(e.text, 'output of (run|op) %d.*(no longer there|damaged)' % run)
+        b.restart()
+        self.match({'state': 'succeeded'}, b.run(batch([bash('echo again')])))
+        self.match({'state': 'succeeded'}, b.get(run))
+
+
+# --- the clock -------------------------------------------------------------------------------------------------------
+
+@expand
+class Jumps(Case):
+    daemon = False
+
+    @rows(('forty days ahead', '+40d'), ('forty days back', '-40d'))
+    def of_the_clock(self, by):
+        b = self.box
+        if not faketime_library():
+            self.skipTest('libfaketime is not installed, or the sanitizers are in its way')
+        clock = Clock(b.dir)
+        b.start(**clock.env)
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo done', timeout='1h'), todos({'id': 'x', 'content': 'X'})]), timeout='1h')
+        until(lambda: b.exists('began'), 'the op')
+        clock.jump(by)
+        short = b.submit(batch([bash('exec sleep 60', timeout='300ms')], message(todos({'id': 'y', 'content': 'Y'}, mode='merge'),
+                                                                                 write('f', 'x'), always=True)))
+        b.wait(short)
+        self.match({'state': 'failed', 'ops': [{'cause': 'timeout'}, {'state': 'succeeded'}, {'state': 'succeeded'}]}, b.get(short))
+        self.match({'state': 'running'}, b.get(run))
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'succeeded'}, b.get(run))
+        for r in (run, short):
+            got = b.get(r)
+            spans = [got['summary'][k] for k in ('wall_ms', 'serial_ms', 'critical_ms')] + [op['duration_ms'] for op in got['ops']]
+            for ms in spans:
+                self.assertTrue(0 <= ms < 3600000, (spans, got))
+        b.kill_daemon()
+        b.start(**clock.env)
+        self.match({'state': 'succeeded'}, b.get(run))
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
 
 
 del Scene

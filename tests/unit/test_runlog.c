@@ -252,7 +252,7 @@ START_TEST(test_nothing)
 	ck_assert_int_eq(first, 0);
 	ck_assert_int_eq(next, 0);
 	ck_assert_int_eq(runlog_tail_lines(r, 1, 1, STREAM_BOTH, 3), 0);
-	ck_assert_int_eq(runlog_sync(dir, RUN), 0);
+	ck_assert_int_eq(runlog_sync(dir, RUN, false), 0);
 	runlog_remove(dir, RUN);
 	/* A silent attempt makes no file. */
 	struct runlog_writer *w = runlog_writer_new(dir, RUN);
@@ -323,7 +323,7 @@ static void random_run(int64_t cap, int64_t chunk, int steps, bool restarts)
 	runlog_close(fresh);
 	runlog_close(r);
 	runlog_writer_free(w);
-	ck_assert_int_eq(runlog_sync(dir, RUN), 0);
+	ck_assert_int_eq(runlog_sync(dir, RUN, false), 0);
 	runlog_remove(dir, RUN);
 	ck_assert_int_eq(size_of("idx"), -1);
 }

@@ -319,8 +319,11 @@ END_TEST
 static atomic_int syncs;
 static atomic_int sync_result;
 
-static int count_sync(const char *dir, uint64_t run)
+static atomic_bool sync_again;
+
+static int count_sync(const char *dir, uint64_t run, bool again)
 {
+	atomic_store(&sync_again, again);
 	ck_assert_ptr_nonnull(strstr(dir, "/runs"));
 	ck_assert_uint_eq(run, 1);
 	atomic_fetch_add(&syncs, 1);
@@ -355,6 +358,14 @@ START_TEST(logs_are_synced_before_results_once_a_run)
 	atomic_store(&sync_result, 0);
 	ck_assert_int_eq(a.status, TXN_FAILED);
 	ck_assert_ptr_nonnull(strstr(a.e.text, "output of run 1"));
+	ck_assert(!atomic_load(&sync_again));
+	for (int again = 1; again >= 0; again--) { /* and once is enough */
+		t = txn_new(answer_fill, &a);
+		txn_op(t, &op);
+		commit_now(&w, t, &a);
+		ck_assert_int_eq(a.status, TXN_DONE);
+		ck_assert_int_eq(atomic_load(&sync_again), again);
+	}
 }
 END_TEST
 

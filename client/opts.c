@@ -147,9 +147,23 @@ static int opts_long(const struct opts *o, int argc, char **argv, int at, struct
 	return opts_store(hit, argv[at + 1], e) ? -1 : 2;
 }
 
+/* "-9": the option that such a word stands for, if any. */
+static struct opt_hit opts_by_digits(const struct opts *o, const char *word)
+{
+	for (int g = 0; g < o->n_groups && parse_all_digits(slice_str(word)); g++)
+		for (const struct opt *r = o->groups[g].rows; r && r->name; r++)
+			if (r->digits)
+				return (struct opt_hit){ r,
+							 (char *)o->groups[g].values + r->offset };
+	return (struct opt_hit){ NULL, NULL };
+}
+
 /* "-abc", "-j4" or "-j 4": how many words it took, or -1. */
 static int opts_letters(const struct opts *o, int argc, char **argv, int at, struct err *e)
 {
+	struct opt_hit digits = opts_by_digits(o, argv[at] + 1);
+	if (digits.row)
+		return opts_store(digits, argv[at] + 1, e) ? -1 : 1;
 	for (const char *p = argv[at] + 1; *p; p++) {
 		struct opt_hit hit = opts_by_letter(o, *p);
 		if (!hit.row) {

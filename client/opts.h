@@ -4,8 +4,8 @@
  * line. Help and completion read the same rows.
  *
  * Long options may be written --name VALUE or --name=VALUE, a unique prefix does; letters may be
- * bundled (-wo, -j4). A lone "--" ends the options, a lone "-" is an operand. Strings are borrowed
- * from argv.
+ * bundled (-wo, -j4), a word of digits (-9) is the value of the option that has `digits`. A lone
+ * "--" ends the options, a lone "-" is an operand. Strings are borrowed from argv.
  */
 #ifndef CLIENT_OPTS_H
 #define CLIENT_OPTS_H
@@ -49,6 +49,7 @@ struct opt {
 	const char *help;
 	const char *const *names; /* OPT_ENUM, NULL-terminated */
 	int64_t min, max;	  /* OPT_INT; both 0: any */
+	bool digits;		  /* a word -9 gives it the value 9, as of kill and tail */
 };
 
 #define OPT_END                                                                                    \

@@ -141,7 +141,8 @@ static int act_select(struct ctx *c, const struct act_options *o, enum selector_
 /* ---- cancel ---- */
 
 static const struct opt cancel_opts[] = {
-	ACT_OPT("signal", 's', OPT_STR, signal, "SIG", "send only that signal"),
+	ACT_OPT("signal", 's', OPT_STR, signal, "SIG", "send only that signal; -9 is -s 9",
+		.digits = true),
 	ACT_OPT("now", 0, OPT_FLAG, now, NULL, "`always` messages do not run either"),
 	ACT_OPT("grace", 0, OPT_DURATION, grace, "D", "from TERM to KILL; default 5s"),
 	ACT_EVERYWHERE,
@@ -183,7 +184,8 @@ const struct verb cmd_cancel = {
 	.help = "end runs or ops: TERM, a grace time, KILL",
 	.more = "Messages marked `always` still run, unless --now. Never starts a daemon.\n\n"
 		"  batchctl cancel 12\n"
-		"  batchctl kill -s HUP 12.server\n",
+		"  batchctl kill -s HUP 12.server\n"
+		"  batchctl kill -9 12.server\n",
 	.options = cancel_opts,
 	.options_size = sizeof(struct act_options),
 	.min_args = 1,

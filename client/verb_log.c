@@ -25,8 +25,8 @@ struct log_options {
 static const struct opt log_opts[] = {
 	LOG_OPT("follow", 'f', OPT_FLAG, follow, NULL,
 		"go on as more is printed, until the run ends"),
-	LOG_OPT("lines", 'n', OPT_INT, lines, "N", "only the last N lines of each op", NULL, 0,
-		1000000000),
+	LOG_OPT("lines", 'n', OPT_INT, lines, "N", "only the last N lines of each op; -3 is -n 3",
+		NULL, 0, 1000000000, .digits = true),
 	LOG_OPT("stdout", 0, OPT_FLAG, only_out, NULL, "only what went to stdout"),
 	LOG_OPT("stderr", 0, OPT_FLAG, only_err, NULL, "only what went to stderr"),
 	LOG_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL,

@@ -824,7 +824,7 @@ def restarts_before_a_signal(t):
 
 def log_ranges(t):
     run = t.ran('-e', 'for i in 1 2 3; do echo o$i; sleep .02; echo e$i >&2; sleep .02; done; echo o4')['run']
-    for args, out, err in ((['-n', '3'], b'o3\no4\n', b'e3\n'), (['-n', '1'], b'o4\n', b''), (['-n', '0'], b'', b''),
+    for args, out, err in ((['-n', '3'], b'o3\no4\n', b'e3\n'), (['-3'], b'o3\no4\n', b'e3\n'), (['-n', '1'], b'o4\n', b''), (['-n', '0'], b'', b''),
                            (['-n', '2', '--stderr'], b'', b'e2\ne3\n'), (['-n', '2', '--stdout'], b'o3\no4\n', b''),
                            (['-n', '100'], b'o1\no2\no3\no4\n', b'e1\ne2\ne3\n')):
         r = t.ctl('log', run, *args, check=0)
@@ -954,10 +954,11 @@ def cancel_says(t):
 
 
 def cancel_signals(t):
-    for name in ('USR1', 'SIGUSR1', 'usr1', str(int(signal.SIGUSR1))):
+    number = '%d' % signal.SIGUSR1
+    for args in (['cancel', '-s', 'USR1'], ['cancel', '-s', 'SIGUSR1'], ['cancel', '-s', 'usr1'], ['cancel', '-s', number], ['kill', '-' + number]):
         run = t.new('submit', '-e', 'trap "exit 0" USR1; touch ready; while :; do sleep .02; done')
         until(lambda: t.box.exists('ready'), 'the trap')
-        t.assertIn('signalled run %d' % run, t.ctl('cancel', '-s', name, run, check=0).text)
+        t.assertIn('signalled run %d' % run, t.ctl(*args, run, check=0).text)
         t.ctl('wait', run, check=0)
         os.unlink(t.box.path('ready'))
 
@@ -1354,6 +1355,8 @@ class Refused(Cli):
         ('both a file and -e', ['submit', '-e', 'true', 'b'], ['-e']),
         ('-o without -w', ['submit', '-o', '-e', 'true'], ['-w']),
         ('-E without a name', ['submit', '-E', '=x', '-e', 'true'], ['NAME=VALUE']),
+        ('a number that is no signal', ['kill', '-99', '1'], ["'99'", 'TERM']),
+        ('digits where nothing takes them', ['wait', '-9', '1'], ["'-9'", 'batchctl wait --help']),
         ('a signal that is none', ['cancel', '-s', 'FOO', '1'], ["'FOO'", 'TERM']),
         ('a name that is a number', ['submit', '--name', '12', '-e', 'true'], ['12', 'number']),
         ('a name that is a range', ['submit', '--name', '3-7', '-e', 'true'], ['3-7', 'range']),

@@ -143,6 +143,7 @@ void live_accept(struct live_run *r)
 	r->accepted = true;
 	r->told = r->state;
 	r->pool->runs++;
+	r->pool->named = true;
 }
 
 static void live_free_ops(struct live_run *r)

@@ -92,6 +92,7 @@ struct pool {
 	uint32_t by_hand; /* slots as set by group.set; 0: not */
 	uint32_t holders; /* live runs that go by it, accepted or not, and whoever changes it */
 	uint32_t runs;	  /* of these, accepted ones */
+	bool named; /* by an accepted batch, since batchd's start */
 	bool paused;
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;

@@ -1,7 +1,7 @@
 /*
  * The pools of slots: which there are, and what people set. A pool comes into being with the first
- * batch that is accepted for it, or when it is set by hand or in batchd.conf, and is forgotten when
- * nothing of that is left: so what is refused, or only checked, leaves nothing behind.
+ * batch that is accepted for it, and stays until batchd's next start, or when it is set by hand or
+ * in batchd.conf. What is refused, or only checked, leaves nothing behind.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static uint32_t pool_slots(const struct engine *e, const struct pool *p)
 /* Whether there is such a pool, as far as people are told. */
 static bool pool_exists(const struct engine *e, const struct pool *p)
 {
-	return p->runs > 0 || p->by_hand || p->paused || strcmp(p->name, DEFAULT_POOL) == 0 ||
+	return p->named || p->by_hand || p->paused || strcmp(p->name, DEFAULT_POOL) == 0 ||
 	       pool_config(e, p->name);
 }
 

@@ -302,7 +302,7 @@ class Results(Methods):
             after = {'after': page['next']}
 
     def test_groups_come_and_go(self):
-        """A group is there while a run that has not ended goes by it, and when it was set by hand or in batchd.conf. `runs`: that have not ended"""
+        """A group is there once a batch was accepted for it, till batchd's next start, and when it was set by hand or in batchd.conf."""
         b = self.box
         refused = dict(batch([bash('true')]), cwd=b.work, group='refused', needs_runs=[99])
         self.refused('E_NOT_FOUND', 'batch.submit', {'batch': refused})
@@ -328,6 +328,8 @@ class Results(Methods):
         self.call(None, 'run.cancel', run=running)
         b.wait(running)
         self.call(None, 'group.set', group='stopped', paused=False)
+        self.assertEqual(list(self.groups()), ['a', 'b', 'by-hand', 'default'])
+        b.restart()
         self.assertEqual(list(self.groups()), ['by-hand', 'default'])
 
     def test_subscriptions(self):

@@ -705,7 +705,7 @@ def given_up_over_kill_9(t):
 
 def tried_again_over_kill_9(t):
     # Its first try was told to end, and has; that is not asked of the next.
-    run = t.submit(batch([bash('touch began; test $BATCHD_ATTEMPT = 2 || exec sleep 60', retries=1, retry_delay=5, timeout=.5)]))
+    run = t.submit(batch([bash('touch began; test $BATCHD_ATTEMPT = 2 || exec sleep 60', retries=1, retry_delay=5, timeout=2)]))
     until(lambda: t.box.get(run)['ops'][0]['state'] == 'waiting' and t.box.get(run)['ops'][0]['attempts'], 'the end of the first try')
     t.box.call('group.set', group='again', slots=2)     # stored after that
     t.box.restart()

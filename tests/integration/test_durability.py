@@ -240,7 +240,7 @@ class KilledDaemon(Case):
         b = self.box
         gate = b.fifo('gate')
         run = b.submit(batch([bash('echo no; exit 7', retries=1, retry_delay=60), bash('read x < gate; exit 1')]), on_failure='kill')
-        until(lambda: b.get(run)['ops'][0]['exit'] == 7, 'the end of the first try')
+        until(lambda: (b.get(run)['ops'][0]['state'], b.get(run)['ops'][0]['attempts']) == ('waiting', 1), 'the end of the first try')
         b.call('run.pause', run=run)
         b.restart()
         with open(gate, 'w') as f:

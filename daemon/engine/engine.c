@@ -34,6 +34,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->lease_at = INT64_MAX;
 	list_init(&e->moves.waiting);
 	list_init(&e->moves.open);
+	list_init(&e->writes.waiters);
 	list_init(&e->dirty);
 	list_init(&e->back);
 	engine_reconfigure(e, config);
@@ -50,6 +51,7 @@ struct engine *engine_free(struct engine *e)
 	pools_free(e);
 	drive_free(e);
 	turn_drop(e);
+	todo_writes_drop(e);
 	lend_list_free(&e->back);
 	todos_free(e->todos);
 	timers_done(&e->timers);

@@ -190,6 +190,14 @@ bool engine_get_group(struct engine *e, const char *name, struct engine_group *r
 void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change,
 			engine_todo_fn done, void *arg);
 
+/* Lists show writes at once. False: some of what they show is not stored. */
+bool engine_todos_stored(const struct engine *e);
+/* Some of what the lists showed could not be stored (lost), or all of it is. */
+typedef void (*engine_stored_fn)(void *arg, bool lost);
+/* Calls fn when all writes that have been made are answered by the store, and before the event of
+ * any that is made from now on: at once where none is on its way. */
+void engine_after_todos(struct engine *e, engine_stored_fn fn, void *arg);
+
 /* The op (1-based) begins to wait for another run: its slots are free meanwhile. Counts: lend
  * twice, take back twice. */
 void engine_lend(struct engine *e, uint64_t run, uint32_t op);

@@ -79,6 +79,12 @@ struct moves {
 	uint64_t made;
 };
 
+/* Writes of todo lists: handed to the store, answered by it, and of these failed; todo_commit.c. */
+struct todo_writes {
+	uint64_t begun, ended, lost;
+	struct list waiters; /* struct todo_waiter */
+};
+
 /* A todo that ops of this run drive. */
 struct drive {
 	char *id;
@@ -89,10 +95,13 @@ struct drive {
 struct pool {
 	char *name;
 	uint32_t slots, used;
-	uint32_t by_hand; /* slots as set by group.set; 0: not */
-	uint32_t holders; /* live runs that go by it, accepted or not, and whoever changes it */
-	uint32_t runs;	  /* of these, accepted ones */
-	bool named; /* by an accepted batch, since batchd's start */
+	uint32_t by_hand;	 /* slots as set by group.set; 0: not */
+	uint32_t stored_by_hand; /* as people are told: what of it is stored, and of `paused` */
+	bool stored_paused;
+	uint32_t n_setting; /* group.set on their way to the store */
+	uint32_t holders;   /* live runs that go by it, accepted or not, and whoever changes it */
+	uint32_t runs;	    /* of these, accepted ones */
+	bool named;	    /* by an accepted batch, since batchd's start */
 	bool paused;
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;
@@ -194,6 +203,7 @@ struct engine {
 	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
 	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
 	struct moves moves;
+	struct todo_writes writes;
 	struct turn *turn;   /* being gathered; NULL: nothing yet */
 	struct turn *failed; /* to be committed again */
 	struct turn *held;   /* to be committed when moves before it are stored */
@@ -240,6 +250,7 @@ struct txn *turn_txn(struct engine *e);
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op);
 void turn_emit_op(struct live_run *r, uint32_t op);
 void turn_emit_run(struct live_run *r);
+void turn_emit_todo(struct engine *e, const struct todo_change *c);
 /* The state that the run has now is shown and told when it is stored. */
 void turn_tell_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
@@ -257,6 +268,9 @@ void turn_retry_later(struct engine *e);
 struct pool *pool_hold(struct engine *e, const char *name);
 void pool_release(struct engine *e, struct pool *p);
 void pools_free(struct engine *e);
+
+/* --- todo_commit.c: writes of todo lists on their way --- */
+void todo_writes_drop(struct engine *e);
 
 /* --- sched.c: slots, ready queues --- */
 void sched_push(struct live_run *r, uint32_t op); /* to the end of the run's ready queue */

@@ -29,10 +29,10 @@ static const struct engine_pool *pool_config(const struct engine *e, const char 
 	return NULL;
 }
 
-static uint32_t pool_slots(const struct engine *e, const struct pool *p)
+static uint32_t pool_slots(const struct engine *e, const struct pool *p, uint32_t by_hand)
 {
-	if (p->by_hand)
-		return p->by_hand;
+	if (by_hand)
+		return by_hand;
 	if (strcmp(p->name, DEFAULT_POOL) == 0)
 		return default_slots(e);
 	const struct engine_pool *config = pool_config(e, p->name);
@@ -42,8 +42,8 @@ static uint32_t pool_slots(const struct engine *e, const struct pool *p)
 /* Whether there is such a pool, as far as people are told. */
 static bool pool_exists(const struct engine *e, const struct pool *p)
 {
-	return p->named || p->by_hand || p->paused || strcmp(p->name, DEFAULT_POOL) == 0 ||
-	       pool_config(e, p->name);
+	return p->named || p->stored_by_hand || p->stored_paused ||
+	       strcmp(p->name, DEFAULT_POOL) == 0 || pool_config(e, p->name);
 }
 
 struct pool *pool_hold(struct engine *e, const char *name)
@@ -53,7 +53,7 @@ struct pool *pool_hold(struct engine *e, const char *name)
 	if (!p) {
 		p = xcalloc(1, sizeof(*p));
 		p->name = xstrdup(name);
-		p->slots = pool_slots(e, p);
+		p->slots = pool_slots(e, p, 0);
 		list_init(&p->back);
 		HASH_ADD_KEYPTR(hh, e->pools, p->name, strlen(p->name), p);
 	}
@@ -89,16 +89,16 @@ void pools_free(struct engine *e)
 void engine_load_group(struct engine *e, const struct group_row *row)
 {
 	struct pool *p = pool_hold(e, row->group);
-	p->by_hand = row->slots;
-	p->slots = pool_slots(e, p);
-	p->paused = row->paused;
+	p->by_hand = p->stored_by_hand = row->slots;
+	p->slots = pool_slots(e, p, p->by_hand);
+	p->paused = p->stored_paused = row->paused;
 	pool_release(e, p);
 }
 
 struct group_set {
 	struct engine *e;
 	struct pool *pool; /* held */
-	uint32_t by_hand;  /* as it was */
+	uint32_t by_hand;  /* as asked for */
 	bool paused;
 	engine_todo_fn done;
 	void *arg;
@@ -108,14 +108,19 @@ static void group_set_done(void *arg, enum txn_status status, uint64_t existing,
 			   const struct err *err)
 {
 	struct group_set *g = arg;
+	struct pool *p = g->pool;
 	(void)existing;
-	if (status != TXN_DONE) {
-		g->pool->by_hand = g->by_hand;
-		g->pool->slots = pool_slots(g->e, g->pool);
-		g->pool->paused = g->paused;
+	if (status == TXN_DONE) {
+		p->stored_by_hand = g->by_hand;
+		p->stored_paused = g->paused;
+	}
+	if (--p->n_setting == 0) { /* the last of them, which may have failed */
+		p->by_hand = p->stored_by_hand;
+		p->slots = pool_slots(g->e, p, p->by_hand);
+		p->paused = p->stored_paused;
 	}
 	g->done(g->arg, status == TXN_DONE ? NULL : err);
-	pool_release(g->e, g->pool);
+	pool_release(g->e, p);
 	sched_run(g->e);
 	free(g);
 }
@@ -135,16 +140,17 @@ void engine_set_group(struct engine *e, const char *name, uint32_t slots, const 
 {
 	struct pool *p = pool_hold(e, name);
 	struct group_set *g = xmalloc(sizeof(*g));
+	if (slots)
+		p->slots = p->by_hand = slots;
+	if (paused)
+		p->paused = *paused;
 	*g = (struct group_set){ .e = e,
 				 .pool = p,
 				 .by_hand = p->by_hand,
 				 .paused = p->paused,
 				 .done = done,
 				 .arg = arg };
-	if (slots)
-		p->slots = p->by_hand = slots;
-	if (paused)
-		p->paused = *paused;
+	p->n_setting++;
 	struct txn *t = txn_new(group_set_done, g);
 	txn_group(t, &(struct group_row){
 			     .group = p->name, .slots = p->by_hand, .paused = p->paused });
@@ -162,7 +168,7 @@ void engine_reconfigure(struct engine *e, const struct engine_config *config)
 	HASH_ITER(hh, e->pools, p, next)
 	{
 		p->holders++;
-		p->slots = pool_slots(e, p);
+		p->slots = pool_slots(e, p, p->by_hand);
 		pool_changed(e, p);
 		pool_release(e, p);
 	}
@@ -171,14 +177,14 @@ void engine_reconfigure(struct engine *e, const struct engine_config *config)
 
 /* --- looking --- */
 
-static void pool_show(const struct pool *p, struct engine_group *ret)
+static void pool_show(const struct engine *e, const struct pool *p, struct engine_group *ret)
 {
 	*ret = (struct engine_group){ .group = p->name,
-				      .slots = p->slots,
+				      .slots = pool_slots(e, p, p->stored_by_hand),
 				      .used = p->used,
 				      .runs = p->runs,
-				      .by_hand = p->by_hand != 0,
-				      .paused = p->paused };
+				      .by_hand = p->stored_by_hand != 0,
+				      .paused = p->stored_paused };
 }
 
 static int by_name(const struct pool *a, const struct pool *b)
@@ -197,7 +203,7 @@ void engine_each_group(struct engine *e, const char *after,
 	{
 		if (!more || !pool_exists(e, p) || (after && strcmp(p->name, after) <= 0))
 			continue;
-		pool_show(p, &g);
+		pool_show(e, p, &g);
 		more = fn(arg, &g);
 	}
 	pool_release(e, held);
@@ -208,6 +214,6 @@ bool engine_get_group(struct engine *e, const char *name, struct engine_group *r
 	struct pool *p;
 	HASH_FIND_STR(e->pools, name, p);
 	if (p)
-		pool_show(p, ret);
+		pool_show(e, p, ret);
 	return p;
 }

@@ -39,14 +39,6 @@ void turn_retry(struct engine *e)
 		turn_unhold(e); /* a move may have come to nothing */
 }
 
-static void todo_change_drop(struct todo_change *c)
-{
-	if (!c)
-		return;
-	todo_change_done(c);
-	free(c);
-}
-
 static void turn_free(struct turn *t)
 {
 	free(t->posts);
@@ -108,7 +100,7 @@ void turn_emit_run(struct live_run *r)
 	turn_event(r->e, &(struct event){ .type = EVENT_RUN_STATE, .run = r->id, .row = &row });
 }
 
-static void turn_emit_todo(struct engine *e, const struct todo_change *c)
+void turn_emit_todo(struct engine *e, const struct todo_change *c)
 {
 	turn_event(e, &(struct event){ .type = EVENT_TODO_CHANGED,
 				       .run = c->run,
@@ -284,41 +276,4 @@ void engine_flush(struct engine *e)
 	e->committing = true;
 	t->moves = e->moves.made;
 	turn_commit(e, t);
-}
-
-/* --- a client's own write of todos: a transaction of its own, so that its failure is its answer
- * --- */
-
-struct todo_commit {
-	struct engine *e;
-	struct todo_change *change;
-	engine_todo_fn done;
-	void *arg;
-};
-
-static void todo_commit_done(void *arg, enum txn_status status, uint64_t existing,
-			     const struct err *err)
-{
-	struct todo_commit *c = arg;
-	(void)existing;
-	if (status == TXN_DONE)
-		turn_emit_todo(c->e, c->change);
-	/* Also when memory was loaded anew while this was on its way, after a write before it had
-	 * failed. */
-	if (status != TXN_DONE || todos_rev(c->e->todos, c->change->list) < c->change->rev) {
-		c->e->ports.todos_lost(c->e->ports.arg, c->change->list);
-		c->e->todos_lost = true;
-	}
-	c->done(c->arg, status == TXN_DONE ? NULL : err);
-	todo_change_drop(c->change);
-	free(c);
-}
-
-void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *change,
-			engine_todo_fn done, void *arg)
-{
-	struct todo_commit *c = xmalloc(sizeof(*c));
-	*c = (struct todo_commit){ .e = e, .change = change, .done = done, .arg = arg };
-	txn_on_done(t, todo_commit_done, c);
-	e->ports.commit(e->ports.arg, t);
 }

@@ -34,6 +34,7 @@ struct peer {
 	struct scan scan;
 	struct evbuffer *out;
 	uint64_t queued, written;
+	size_t owed;	/* bytes that wait elsewhere until they may be queued */
 	size_t charged; /* what hub->held has of us */
 	int must_read_s;
 	bool reading; /* ev_read is pending */
@@ -127,7 +128,7 @@ static void hub_reap_soon(struct peer_hub *hub)
 static void peer_charge(struct peer *p)
 {
 	struct peer_hub *hub = p->hub;
-	size_t now = p->in.cap + evbuffer_get_length(p->out);
+	size_t now = p->in.cap + evbuffer_get_length(p->out) + p->owed;
 	hub->held = hub->held - p->charged + now;
 	p->charged = now;
 	if (hub->held > PEER_HELD_MAX_BYTES)
@@ -187,7 +188,7 @@ void peer_close(struct peer *p, const char *why)
 static bool peer_open(const struct peer *p)
 {
 	return !p->dead && !p->put_off && !p->hub->quiet &&
-	       evbuffer_get_length(p->out) <= PEER_BACKLOG_BYTES;
+	       evbuffer_get_length(p->out) + p->owed <= PEER_BACKLOG_BYTES;
 }
 
 /*
@@ -481,6 +482,16 @@ static void peer_write_soon(struct peer *p)
 		event_active(p->ev_write, EV_WRITE, 0);
 	}
 	peer_charge(p);
+}
+
+void peer_owe(struct peer *p, int64_t bytes)
+{
+	if (p->dead)
+		return;
+	p->owed = (size_t)((int64_t)p->owed + bytes);
+	peer_charge(p);
+	if (bytes < 0 && !p->reading)
+		peer_more_soon(p);
 }
 
 void peer_send(struct peer *p, struct slice s)

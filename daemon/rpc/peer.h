@@ -91,6 +91,10 @@ void peer_send(struct peer *p, struct slice s);
 void peer_send_buf(struct peer *p, struct buf *b);
 void peer_send_shared(struct peer *p, struct shared *s);
 
+/* So many bytes more (or fewer) are ready for the peer that may not be sent yet: they count as
+ * unwritten, but for peer_backlog(). */
+void peer_owe(struct peer *p, int64_t bytes);
+
 /* Queued and not yet written. */
 size_t peer_backlog(const struct peer *p);
 /* Positions in all that was ever queued: its end, and how far it has been written. */

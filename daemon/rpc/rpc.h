@@ -117,6 +117,16 @@ struct rpc_call {
 void rpc_reply(struct rpc_call *call, struct buf *result);
 void rpc_fail(struct rpc_call *call, const struct err *e);
 void rpc_failf(struct rpc_call *call, int sym, const char *fmt, ...) _printf_(3, 4);
+/*
+ * The same for what was looked up in the todo lists, which show writes at once: the answer goes
+ * when they are stored (E_STORAGE: they could not be).
+ */
+void rpc_reply_stored(struct rpc_call *call, struct buf *result);
+void rpc_fail_stored(struct rpc_call *call, const struct err *e);
+/* What these do: fn is called when it may be answered, with NULL or that error. `bytes` count as
+ * the connection's meanwhile. */
+void rpc_once_stored(struct rpc_call *call, size_t bytes,
+		     void (*fn)(void *arg, const struct err *err), void *arg);
 /* A packer into b with the connection's omit_nil. */
 struct pk rpc_pk(const struct rpc_call *call, struct buf *b);
 /* The connection, or NULL when it is gone. */

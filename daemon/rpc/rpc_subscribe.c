@@ -230,6 +230,38 @@ static void pack_lists(struct pk *pk, const struct todos *t)
 	page_next(&l.page);
 }
 
+struct todo_sub_job {
+	struct rpc_call *call;
+	char *list;	 /* NULL: all */
+	struct buf push; /* raw; empty: the default */
+	struct buf b;
+	struct pk pk;
+};
+
+/* What the snapshot shows is stored and has been told: its events begin here. */
+static void todo_sub_answer(struct todo_sub_job *j)
+{
+	const struct sub like = { .kind = SUB_TODO, .list = j->list };
+	struct sub *sub = subs_add(j->call, &like, j->push.len ? buf_slice(&j->push) : SLICE_NONE);
+	if (sub)
+		subs_pack(sub, &j->pk);
+	pk_end(&j->pk);
+	rpc_reply(j->call, &j->b);
+}
+
+static void todo_sub_done(void *arg, const struct err *err)
+{
+	struct todo_sub_job *j = arg;
+	if (err)
+		rpc_fail(j->call, err);
+	else
+		todo_sub_answer(j);
+	buf_done(&j->b);
+	buf_done(&j->push);
+	free(j->list);
+	free(j);
+}
+
 /* Without a list or folder of its own it is told of all lists (contract section 3 rule 7). */
 void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 {
@@ -237,19 +269,16 @@ void rpc_todo_subscribe(struct rpc_call *call, const void *params)
 	if (!rpc_todos_ready(call))
 		return;
 	const struct todos *t = engine_todos(call->s->config.engine);
-	_cleanup_free_ char *list = p->list.p  ? xslicedup(p->list)
-				    : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd)
-					       : NULL;
-	const struct sub like = { .kind = SUB_TODO, .list = list };
-	struct buf b = BUF_INIT;
-	struct pk pk = rpc_pk(call, &b);
-	struct sub *sub = subs_add(call, &like, p->push);
-	pk_map(&pk);
-	subs_pack(sub, &pk);
-	if (list)
-		pack_list_items(&pk, t, list, LIMIT_REPLY_BYTES - 4096);
+	struct todo_sub_job *j = xcalloc(1, sizeof(*j));
+	j->call = call;
+	j->list = p->list.p ? xslicedup(p->list) : p->cwd.p ? rpc_todo_list_of_cwd(p->cwd) : NULL;
+	if (p->push.p)
+		buf_addslice(&j->push, p->push);
+	j->pk = rpc_pk(call, &j->b);
+	pk_map(&j->pk);
+	if (j->list)
+		pack_list_items(&j->pk, t, j->list, LIMIT_REPLY_BYTES - 4096);
 	else
-		pack_lists(&pk, t);
-	pk_end(&pk);
-	rpc_reply(call, &b);
+		pack_lists(&j->pk, t);
+	rpc_once_stored(call, j->b.cap, todo_sub_done, j);
 }

@@ -115,7 +115,10 @@ static void write_answer(struct write_job *w, int64_t rev, const struct todo_cha
 	pk_kraw(&pk, "warnings",
 		c && c->warnings.len ? buf_slice(&c->warnings) : slice_of("\x90", 1));
 	pk_end(&pk);
-	rpc_reply(w->call, &b);
+	if (c)
+		rpc_reply(w->call, &b);
+	else
+		rpc_reply_stored(w->call, &b);
 }
 
 static void write_done(void *arg, const struct err *err)
@@ -170,7 +173,7 @@ static void write_finish(struct write_job *w, int refused, const struct err *err
 		return;
 	}
 	if (refused)
-		rpc_fail(w->call, err);
+		rpc_fail_stored(w->call, err);
 	else
 		write_answer(w, todos_rev(engine_todos(e), w->list), NULL);
 	write_drop(w);

@@ -24,11 +24,10 @@ static void list_head(struct pk *pk, const char *list, int64_t rev)
 	pk_key(pk, "todos");
 }
 
-static void list_end(struct rpc_call *call, struct pk *pk, uint32_t next)
+static void list_end(struct pk *pk, uint32_t next)
 {
 	pk_kint_or_nil(pk, "next", next, next != 0);
 	pk_end(pk);
-	rpc_reply(call, pk->b);
 }
 
 static void list_now(struct rpc_call *call, const struct params_todo_list *p, const char *list)
@@ -43,7 +42,8 @@ static void list_now(struct rpc_call *call, const struct params_todo_list *p, co
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
 	list_head(&pk, list, todos_rev(t, list));
-	list_end(call, &pk, todos_pack(t, list, &filter, &pk));
+	list_end(&pk, todos_pack(t, list, &filter, &pk));
+	rpc_reply_stored(call, &b);
 }
 
 struct past_job {
@@ -93,7 +93,8 @@ static void past_answer(struct past_job *j)
 			shape_item(&pk, item);
 	}
 	pk_end(&pk);
-	list_end(j->call, &pk, next);
+	list_end(&pk, next);
+	rpc_reply(j->call, &b);
 }
 
 static void past_done(void *arg)
@@ -140,8 +141,9 @@ void rpc_todo_list(struct rpc_call *call, const void *params)
 struct history_job {
 	struct rpc_call *call;
 	char *list;
-	int64_t since, rev;
-	int64_t last; /* revision sent */
+	int64_t since;
+	int64_t rev;  /* the newest that is stored */
+	int64_t last; /* that was sent */
 	uint32_t limit, n;
 	bool more;
 	struct buf b;
@@ -156,8 +158,10 @@ static bool history_event(void *arg, const struct todo_event_row *row)
 	struct history_job *j = arg;
 	struct pk *pk = &j->pk;
 	bool fits = pk->b->len + row->before.len + row->after.len <= LIST_MAX_BYTES;
+	if (row->rev > j->rev)
+		return false;
 	j->more = j->n == j->limit || (!fits && j->n > 0);
-	if (row->rev > j->rev || j->more)
+	if (j->more)
 		return false;
 	pk_map(pk);
 	pk_kint(pk, "rev", row->rev);
@@ -178,6 +182,9 @@ static bool history_event(void *arg, const struct todo_event_row *row)
 static void history_read(struct sql_reader *r, void *arg)
 {
 	struct history_job *j = arg;
+	j->failed = sql_todo_rev(r, j->list, &j->rev, &j->err) != 0;
+	if (j->failed)
+		return;
 	pk_map(&j->pk);
 	pk_ktext(&j->pk, "list", slice_str(j->list));
 	pk_kint(&j->pk, "rev", j->rev);
@@ -213,7 +220,6 @@ void rpc_todo_history(struct rpc_call *call, const void *params)
 	j->list = list;
 	j->since = p->since;
 	j->limit = (uint32_t)MIN2(p->limit, INT32_MAX);
-	j->rev = todos_rev(engine_todos(call->s->config.engine), list);
 	j->pk = rpc_pk(call, &j->b);
 	store_read(call->s->config.store, history_read, history_done, j);
 }
@@ -264,5 +270,5 @@ void rpc_todo_lists(struct rpc_call *call, const void *params)
 	pk_end(&pk);
 	page_next(&page);
 	pk_end(&pk);
-	rpc_reply(call, &b);
+	rpc_reply_stored(call, &b);
 }

@@ -63,6 +63,8 @@ int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct er
 int sql_run_env_names(struct sql_reader *r, uint64_t run, struct buf *ret,
 		      struct err *e) _must_check_;
 
+/* The list's newest revision; 0: there is no such list. */
+int sql_todo_rev(struct sql_reader *r, const char *list, int64_t *ret, struct err *e) _must_check_;
 /* Events with rev > since, oldest first; limit 0: none. */
 int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint32_t limit,
 		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,

@@ -11,6 +11,21 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
+int sql_todo_rev(struct sql_reader *r, const char *list, int64_t *ret, struct err *e)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+		r, "SELECT ifnull(max(rev), 0) FROM todo_event WHERE list = ?", e);
+	bool failed = false;
+
+	if (!stmt)
+		return 1;
+	sqlite3_bind_text(stmt, 1, list, -1, SQLITE_STATIC);
+	*ret = 0;
+	if (sql_reader_step(r, stmt, &failed, e))
+		*ret = sqlite3_column_int64(stmt, 0);
+	return failed;
+}
+
 int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint32_t limit,
 		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,
 		     struct err *e)

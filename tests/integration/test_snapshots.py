@@ -3,11 +3,12 @@ What a reply shows is stored: it is still so after `kill -9`. And what a subscri
 """
 import contextlib
 import itertools
+import resource
 import threading
 import time
 import unittest
 
-from harness import ENDED, Case, Closed, bash, batch, exec_, until, write
+from harness import ENDED, Case, Closed, RpcError, bash, batch, exec_, until, write
 from rpc import PATIENCE
 
 LOOKS = 30      # while others write
@@ -77,6 +78,108 @@ class Snapshots(Case):
                 self.assertEqual(r.pushes, [], 'no event precedes the reply')
                 r.receive(time.monotonic() + PATIENCE)
         return subs
+
+
+def writes(list, *ids):
+    return [lambda r, i, id=id: r.call('todo.write', list=list, mode='merge', todos=[{'id': id, 'content': '%s%d' % (id, i)}])
+            for id in ids]
+
+
+class Todos(Snapshots):
+    def replay(self, snap, events):
+        """What the list holds after these events."""
+        items, rev = {t['id']: t for t in snap['todos']}, snap['todo_rev']
+        for e in events:
+            rev += 1
+            self.assertEqual(e['todo_rev'], rev)
+            for t in e['before']:
+                self.assertEqual(items.pop(t['id']), t)
+            items.update((t['id'], t) for t in e['after'])
+        return rev, sorted(items.values(), key=lambda t: t['position'])
+
+    def now(self, list):
+        got = self.call('todo.list', list=list)
+        return got['rev'], got['todos']
+
+    def test_events_of_a_list_go_on_from_the_snapshot(self):
+        subs = self.subscriptions('todo.subscribe', lambda r: {'list': 'l'}, *writes('l', 'a', 'b'))
+        for r, snap in subs:
+            self.assertEqual(self.replay(snap, self.events(r, snap)), self.now('l'))
+
+    def test_so_do_those_of_all_lists(self):
+        subs = self.subscriptions('todo.subscribe', lambda r: {}, *writes('x', 'a', 'b'), *writes('y', 'a'))
+        for r, snap in subs:
+            events, lists = self.events(r, snap), {l['list']: l for l in snap['lists']}
+            for list in 'xy':
+                known = lists.get(list, {'todos': [], 'todo_rev': 0})
+                self.assertEqual(self.replay(known, [e for e in events if e['list'] == list]), self.now(list))
+
+    def test_a_history_ends_at_its_revision(self):
+        with self.busy(*writes('l', 'a', 'b')):
+            for _ in range(LOOKS):
+                got = self.call('todo.history', list='l', limit=100000)
+                self.assertEqual([e['rev'] for e in got['events']], list(range(1, got['rev'] + 1)))
+
+    def test_a_list_that_was_seen_is_the_same_after_kill_9(self):
+        seen, told = {}, {}
+
+        def look(r, i):
+            got = r.call('todo.list', list='l')
+            seen[got['rev']] = got['todos']
+            told.update((l['rev'], l['total']) for l in r.call('todo.lists')['lists'])
+        for life in range(3):
+            with self.until_killed(*writes('l', 'a%d' % life, 'b'), look, look):
+                until(lambda: len(seen) > 20 * (life + 1), 'some revisions')
+            for rev, todos in seen.items():
+                self.assertEqual(self.call('todo.list', list='l', rev=rev)['todos'], todos, 'revision %d' % rev)
+            for rev, total in told.items():
+                self.assertEqual(len(self.call('todo.list', list='l', rev=rev)['todos']), total, 'revision %d' % rev)
+
+    def test_a_refusal_that_names_a_revision_holds_after_kill_9(self):
+        named = [0]
+
+        def conflict(r, i):
+            try:
+                r.call('todo.write', list='l', todos=[], base_rev=0)
+            except RpcError as e:
+                named.append(int(e.text.split('is at revision ')[1].split(',')[0]))
+        self.call('todo.write', list='l', todos=[{'id': 'a', 'content': 'a'}])
+        for life in range(3):
+            with self.until_killed(*writes('l', 'a', 'b'), conflict, conflict):
+                until(lambda: len(named) > 50 * (life + 1), 'some refusals')
+            self.assertGreaterEqual(self.call('todo.list', list='l')['rev'], max(named))
+
+    def test_what_finds_no_room_is_not_shown(self):
+        self.call('todo.write', list='l', todos=[{'id': 'a', 'content': 'a'}])
+        self.call('group.set', group='g', slots=3)
+        before, groups, pid = self.now('l'), self.call('group.list'), self.box.daemon_pid()
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+
+        def in_vain(method, **params):
+            def work(r, i):
+                with self.assertRaises(RpcError) as e:
+                    r.call(method, params)
+                self.assertEqual(e.exception.symbol, 'E_STORAGE')
+            return work
+
+        def shown(method, params=None):
+            """Or an error that says why it cannot be."""
+            try:
+                return r.call(method, params)
+            except RpcError as e:
+                self.assertEqual((e.symbol, e.caller), ('E_STORAGE', False))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        with self.busy(in_vain('todo.update', list='l', id='a', content='b'), in_vain('group.set', group='g', slots=7)):
+            r = self.box.connect()
+            for _ in range(LOOKS * 10):
+                got = shown('todo.list', {'list': 'l'})
+                self.assertIn(got and (got['rev'], got['todos']), (before, None))
+                got = shown('todo.subscribe', {'list': 'l'})
+                self.assertIn(got and (got['todo_rev'], got['todos']), (before, None))
+                self.assertIn(shown('group.list'), (groups, None))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+        self.call('todo.update', list='l', id='a', content='c')
+        self.assertEqual(self.now('l')[0], before[0] + 1)
 
 
 class Runs(Snapshots):

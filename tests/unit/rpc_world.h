@@ -1,7 +1,7 @@
 /*
  * A server with an engine that nobody submits to, handlers made for the test, and clients of it,
- * all in one process: the server's loop is turned while a client waits. Included by test_rpc.c
- * alone.
+ * all in one process: the server's loop is turned while a client waits. Todos can be written: the
+ * test answers for the store. Included by test_rpc.c and test_rpc_stored.c, one world a program.
  */
 #ifndef TEST_RPC_WORLD_H
 #define TEST_RPC_WORLD_H
@@ -39,7 +39,9 @@ static struct {
 	char dir[64], socket[96];
 	struct rpc_call *held[HELD_MAX]; /* calls that the handlers keep */
 	unsigned n_held, n_called, n_gone;
-	size_t reply_bytes; /* of what batch_check answers */
+	size_t reply_bytes;  /* of what batch_check answers */
+	struct txn *txns[8]; /* handed to the store and not answered */
+	unsigned n_txns;
 } w;
 
 /* --- handlers of the test --- */
@@ -98,6 +100,8 @@ static const struct rpc_row rows[METHOD_MAX] = {
 	[METHOD_RPC_HELLO] = { rpc_rpc_hello, 0 },
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
 	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
+	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
+	[METHOD_TODO_RELEASE] = { rpc_todo_release, ROW_MAKES_TODOS },
 	[METHOD_DAEMON_STATUS] = { h_now, 0 },
 	[METHOD_RUN_WAIT] = { h_hold_gone, 0 },
 	[METHOD_RUN_GET] = { h_hold, ROW_READS | ROW_SEES_RUNS },
@@ -110,12 +114,35 @@ static const struct rpc_row rows[METHOD_MAX] = {
 static void w_commit(void *arg, struct txn *t)
 {
 	(void)arg;
-	txn_free(t);
+	ck_assert_uint_lt(w.n_txns, ARRAY_SIZE(w.txns));
+	w.txns[w.n_txns++] = t;
+}
+
+static void w_event(void *arg, const struct event *e)
+{
+	(void)arg;
+	rpc_server_event(w.server, e);
+}
+
+/* There is nothing to load anew: a list whose write failed is as it was before it had any. */
+static void w_lost(void *arg, const char *list)
+{
+	(void)arg;
+	todos_list_reset(engine_todos(w.engine), list);
+}
+
+static int w_reload(void *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	return 0;
 }
 
 static void setup(void)
 {
-	static const struct engine_ports ports = { .commit = w_commit };
+	static const struct engine_ports ports = {
+		.commit = w_commit, .event = w_event, .todos_lost = w_lost, .todos_reload = w_reload
+	};
 	static const struct engine_config config = { .slots = 1 };
 	memset(&w, 0, sizeof(w));
 	signal(SIGPIPE, SIG_IGN);
@@ -154,6 +181,7 @@ static void teardown(void)
 	while (w.n_held)
 		reply_int(w.held[--w.n_held], 0);
 	ck_assert_uint_eq(w.server->n_calls, 0);
+	ck_assert_uint_eq(w.n_txns, 0);
 	rpc_server_free(w.server);
 	engine_free(w.engine);
 	event_base_free(w.base);
@@ -242,7 +270,7 @@ static bool next_frame(struct client *c, int ms)
 	return false;
 }
 
-static void expect_close(struct client *c)
+static inline void expect_close(struct client *c)
 {
 	while (next_frame(c, WAIT_MS))
 		;
@@ -305,7 +333,7 @@ static void expect_error(struct client *c, uint32_t msgid, const char *begins)
 		      error, begins);
 }
 
-static struct slice map1(struct buf *b, const char *key, int64_t v)
+static inline struct slice map1(struct buf *b, const char *key, int64_t v)
 {
 	struct pk pk = PK_INIT(b);
 	pk_map(&pk);

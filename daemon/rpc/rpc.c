@@ -29,9 +29,9 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_RUN_LIST] = { rpc_run_list, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_GET] = { rpc_run_get, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_WAIT] = { rpc_run_wait, ROW_SEES_RUNS },
-	[METHOD_RUN_CANCEL] = { rpc_run_cancel, ROW_SEES_RUNS },
-	[METHOD_RUN_PAUSE] = { rpc_run_pause, ROW_SEES_RUNS },
-	[METHOD_RUN_RESUME] = { rpc_run_resume, ROW_SEES_RUNS },
+	[METHOD_RUN_CANCEL] = { rpc_run_cancel, ROW_SEES_RUNS | ROW_ACTS },
+	[METHOD_RUN_PAUSE] = { rpc_run_pause, ROW_SEES_RUNS | ROW_ACTS },
+	[METHOD_RUN_RESUME] = { rpc_run_resume, ROW_SEES_RUNS | ROW_ACTS },
 	[METHOD_RUN_RESTART] = { rpc_run_restart, ROW_SEES_RUNS | ROW_READS | ROW_ALONE },
 	[METHOD_RUN_OUTPUT] = { rpc_run_output, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_FORGET] = { rpc_run_forget, ROW_SEES_RUNS | ROW_READS | ROW_ALONE },
@@ -47,7 +47,7 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
 	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
 	[METHOD_GROUP_LIST] = { rpc_group_list, 0 },
-	[METHOD_GROUP_SET] = { rpc_group_set, 0 },
+	[METHOD_GROUP_SET] = { rpc_group_set, ROW_ALONE },
 	[METHOD_DAEMON_STATUS] = { rpc_daemon_status, 0 },
 	[METHOD_DAEMON_STOP] = { rpc_daemon_stop, 0 },
 	[METHOD_DAEMON_RELOAD] = { rpc_daemon_reload, ROW_ALONE },
@@ -145,6 +145,7 @@ static void conn_count(struct rpc_conn *c, unsigned flags, int by)
 	uint32_t d = (uint32_t)by;
 	c->n_reads += flags & ROW_READS ? d : 0;
 	c->n_runs += flags & ROW_MAKES_RUNS ? d : 0;
+	c->n_acts += flags & ROW_ACTS ? d : 0;
 	c->n_todos += flags & ROW_MAKES_TODOS ? d : 0;
 	c->n_alone += flags & ROW_ALONE ? d : 0;
 }
@@ -376,7 +377,8 @@ static bool must_wait(const struct rpc_conn *c, struct slice name)
 {
 	const struct method *m = method_find(name);
 	unsigned flags = m ? row_of(c, m)->flags : 0;
-	return c->n_alone || (flags & ROW_SEES_RUNS && c->n_runs) ||
+	bool shows = flags & ROW_SEES_RUNS && !(flags & ROW_ACTS);
+	return c->n_alone || (flags & ROW_SEES_RUNS && c->n_runs) || (shows && c->n_acts) ||
 	       (flags & ROW_SEES_TODOS && c->n_todos) ||
 	       (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
 }

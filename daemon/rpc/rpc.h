@@ -8,8 +8,8 @@
  *
  * Order (contract section 3 rule 4): handlers run in the order of arrival. What a handler changes
  * it changes before it returns, but for what the flags of its row say: a run begins with its
- * commit, what was written to a list can be read from the store after its commit, and what must
- * look before it changes anything goes alone.
+ * commit, what was done to one is shown after its commit, what was written to a list can be read
+ * from the store after its commit, and what must look before it changes anything goes alone.
  */
 #ifndef DAEMON_RPC_RPC_H
 #define DAEMON_RPC_RPC_H
@@ -39,6 +39,8 @@ enum row_flags {
 			   connection */
 	ROW_ALONE = 32, /* reads and then changes: nothing more of its connection is taken until it
 			   is answered */
+	ROW_ACTS = 64,	/* on runs, and is shown with its answer: what shows runs waits for those
+			   before it on its connection */
 };
 
 struct rpc_row {
@@ -75,11 +77,11 @@ struct rpc_conn {
 	pid_t pid;
 	char *client, *cwd; /* from rpc.hello; NULL: not said */
 	bool omit_nil;
-	struct list calls;			    /* all without an answer */
-	struct rpc_call *pending;		    /* of these, requests: by msgid */
-	uint32_t n_calls;			    /* of `calls` */
-	uint32_t n_reads, n_runs, n_todos, n_alone; /* calls whose rows have such flags */
-	bool parent_known;			    /* the two below have been looked up */
+	struct list calls;				    /* all without an answer */
+	struct rpc_call *pending;			    /* of these, requests: by msgid */
+	uint32_t n_calls;				    /* of `calls` */
+	uint32_t n_reads, n_runs, n_acts, n_todos, n_alone; /* calls whose rows have such flags */
+	bool parent_known;				    /* the two below have been looked up */
 	uint64_t parent;
 	uint32_t parent_op;
 	/* subs.c */

@@ -142,7 +142,7 @@ struct history_job {
 	struct rpc_call *call;
 	char *list;
 	int64_t since;
-	int64_t rev;  /* the newest that is stored */
+	int64_t rev;  /* the newest that is stored of those made before the call */
 	int64_t last; /* that was sent */
 	uint32_t limit, n;
 	bool more;
@@ -182,9 +182,11 @@ static bool history_event(void *arg, const struct todo_event_row *row)
 static void history_read(struct sql_reader *r, void *arg)
 {
 	struct history_job *j = arg;
-	j->failed = sql_todo_rev(r, j->list, &j->rev, &j->err) != 0;
+	int64_t stored;
+	j->failed = sql_todo_rev(r, j->list, &stored, &j->err) != 0;
 	if (j->failed)
 		return;
+	j->rev = MIN2(j->rev, stored);
 	pk_map(&j->pk);
 	pk_ktext(&j->pk, "list", slice_str(j->list));
 	pk_kint(&j->pk, "rev", j->rev);
@@ -220,6 +222,7 @@ void rpc_todo_history(struct rpc_call *call, const void *params)
 	j->list = list;
 	j->since = p->since;
 	j->limit = (uint32_t)MIN2(p->limit, INT32_MAX);
+	j->rev = todos_rev(engine_todos(call->s->config.engine), list);
 	j->pk = rpc_pk(call, &j->b);
 	store_read(call->s->config.store, history_read, history_done, j);
 }

@@ -256,6 +256,15 @@ class Runs(Snapshots):
             for run, x in seen.items():
                 self.assertEqual({k: v for k, v in self.call('run.get', run=run).items() if k in x}, x)
 
+    def test_a_connection_is_shown_what_it_has_done(self):
+        r = self.box.connect()
+        run, held = (self.submit(r, b) for b in (batch([exec_('sleep', '9')]), batch([exec_('true')], held=True)))
+        self.box.wait(self.submit(r, batch([exec_('true')])))
+        for method, which, state in (('run.pause', run, 'paused'), ('run.resume', run, 'running'), ('run.cancel', held, 'cancelled')):
+            ids = [r.request(method, {'run': which}), r.request('run.get', {'run': which}), r.request('run.list')]
+            listed = {x['run']: x['state'] for x in r.reply(ids[2])['runs']}
+            self.assertEqual([r.reply(n)['state'] for n in ids[:2]] + [listed[which]], [state] * 3)
+
     def test_what_is_shown_as_ended_can_be_restarted_and_forgotten_at_once(self):
         r = self.box.connect()
         for i in range(LOOKS):

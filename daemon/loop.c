@@ -293,7 +293,6 @@ static struct engine_config engine_config_now(struct batchd *b)
 		.batchctl = b->batchctl,
 		.socket = b->socket,
 		.runs_dir = store_runs_dir(b->store),
-		.environ_dflt = environ,
 	};
 }
 
@@ -504,6 +503,7 @@ static int listen_now(struct batchd *b, const struct batchd_options *o, struct e
 		.output = b->output,
 		.work = b->work,
 		.runs_dir = store_runs_dir(b->store),
+		.environ_dflt = environ,
 		.socket = b->socket,
 		.max_frame = (uint32_t)b->config.max_frame,
 		.keeper = b->keeper,

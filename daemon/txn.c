@@ -184,6 +184,19 @@ void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, s
 	txn_own_slice(t, &r->run_new.env);
 }
 
+void txn_run_is(struct txn *t, const struct run_row *row)
+{
+	struct run_row *r = &t->first->run_new.row;
+
+	assert(t->first->kind == TXN_RUN_NEW);
+	r->run = row->run;
+	r->state = row->state;
+	r->origin = row->origin;
+	r->parent = row->parent;
+	r->parent_op = row->parent_op;
+	r->created = row->created;
+}
+
 void txn_key(struct txn *t, const char *key, const uint8_t digest[32])
 {
 	struct txn_record *r = txn_add(t, TXN_KEY);

@@ -44,6 +44,9 @@ bool txn_empty(const struct txn *t);
  * when the run's end is committed.
  */
 void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, struct slice env);
+/* What was not known yet of the new run with which t begins: run, origin, parent, parent_op,
+ * created, state. */
+void txn_run_is(struct txn *t, const struct run_row *row);
 /* Stores nothing, and compares the key as txn_run_new does: TXN_DONE where no run has it. */
 void txn_key(struct txn *t, const char *key, const uint8_t digest[32]);
 /* Replaces the run's changing columns (state, started, ended, summary, messages, order_used). */

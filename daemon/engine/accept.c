@@ -1,11 +1,10 @@
 /*
- * From bytes to an accepted run: the plan proves the batch, the run is built, its records go to the
- * store, and only when these are durable is the submitter answered and anything started.
+ * From a proved batch (accept_batch.c) to an accepted run: it is given its number, its records go
+ * to the store, and only when these are durable is the submitter answered and anything started.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "common/paths.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -50,63 +49,21 @@ static void refusal_done(void *arg, enum txn_status status, uint64_t existing,
 
 /*
  * A transaction keeps the order of answers: a refusal comes after what the same client was accepted
- * before. `key`: the batch is whole and only what it refers to is not there. It was there when the
+ * before. `r`: the batch is whole and only what it refers to is not there. It was there when the
  * key's first run was accepted, so the key is compared before that counts.
  */
-static void refuse(struct engine *e, const struct engine_submit *s, const char *key,
+static void refuse(struct engine *e, const struct engine_submit *s, const struct live_run *r,
 		   const struct err *err)
 {
 	struct refusal *f = xmalloc(sizeof(*f));
 	struct txn *t = txn_new(refusal_done, f);
-	uint8_t digest[32];
+	const char *key = r ? r->key : NULL;
 	*f = (struct refusal){
 		.done = s->done, .arg = s->arg, .key = key ? xstrdup(key) : NULL, .err = *err
 	};
-	if (key) {
-		batch_digest(s->batch, digest);
-		txn_key(t, key, digest);
-	}
+	if (key)
+		txn_key(t, key, r->digest);
 	e->ports.commit(e->ports.arg, t);
-}
-
-void accept_project(struct live_run *r)
-{
-	_cleanup_free_ char *marked = path_project(r->cwd);
-	const struct batch_head *h = &r->plan->head;
-	r->project = marked ? xstrdup(marked) : xstrdup(r->cwd);
-	r->list = h->list.p ? xslicedup(h->list) : path_todo_list(r->cwd);
-}
-
-static int accept_no_memory(struct slice batch, struct err *err)
-{
-	return err_set(err, E_MEMORY, "no memory for a batch of %zu bytes: send it in parts",
-		       batch.len);
-}
-
-static struct live_run *accept_build(struct engine *e, uint64_t id, struct slice batch,
-				     struct err *err)
-{
-	struct buf stripped = BUF_INIT;
-	struct plan *plan;
-	if (buf_try_reserve(&stripped, batch.len) < 0) {
-		accept_no_memory(batch, err);
-		return NULL;
-	}
-	batch_strip(batch, &stripped);
-	char *bytes = stripped.p;
-	if (plan_make(buf_slice(&stripped), &plan, err)) {
-		buf_done(&stripped);
-		return NULL;
-	}
-	struct live_run *r = live_new(e, id, bytes, plan);
-	if (!r) {
-		accept_no_memory(batch, err);
-		plan_free(plan);
-		buf_done(&stripped);
-		return NULL;
-	}
-	accept_project(r);
-	return r;
 }
 
 /* The run it needed did not succeed: nothing of it runs, not even what would clean up. */
@@ -245,7 +202,7 @@ static void accept_existing(struct live_run *r, enum txn_status status, uint64_t
 	live_free(r);
 }
 
-static void accept_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
+void accept_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err)
 {
 	struct live_run *r = arg;
 	struct engine *e = r->e;
@@ -282,6 +239,8 @@ static void accept_first_claims(struct live_run *r)
 	const struct plan_message *pm = &r->plan->messages[0];
 	for (int stage = STAGE_TODOS; stage < STAGE_MAX; stage++) {
 		uint32_t n = 0;
+		if (r->messages[0].stage_left[stage] == 0)
+			continue;
 		for (uint32_t op = pm->first; op < pm->first + pm->count && n < want; op++) {
 			if (r->ops[op].waits > 0 || live_stage(&r->plan->ops[op]) != stage)
 				continue;
@@ -293,8 +252,12 @@ static void accept_first_claims(struct live_run *r)
 	}
 }
 
-static void accept_claims(struct live_run *r, struct txn *t)
+static void accept_commit(struct live_run *r, struct txn *t)
 {
+	struct engine *e = r->e;
+	struct run_row row;
+	live_fill_row(r, &row);
+	txn_run_is(t, &row);
 	accept_first_claims(r);
 	_cleanup_free_ uint32_t *ops = xcalloc(r->n_claimed, sizeof(ops[0]));
 	for (uint32_t i = 0; i < r->n_claimed; i++)
@@ -303,33 +266,7 @@ static void accept_claims(struct live_run *r, struct txn *t)
 				   .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
 	if (r->n_claimed)
 		txn_claim(t, &claim);
-}
-
-/* Of the row's own strings, `meta` aside. */
-#define ROW_BYTES 16384
-
-/* 1 with err: there is no memory for what is stored of it. */
-static int accept_commit(struct live_run *r, struct slice batch, struct err *err)
-{
-	struct engine *e = r->e;
-	struct batch_head head = r->plan->head;
-	_cleanup_buf_ struct buf env = BUF_INIT;
-	struct run_row row;
-	struct txn *t = txn_new(accept_done, r);
-	head.env_base = mp_find(batch, "env_base");
-	if (buf_try_reserve(&env, head.env_base.len + head.env.len) < 0)
-		goto no_memory;
-	batch_env(&head, e->config.environ_dflt, &env);
-	if (txn_reserve(t, 2 * r->plan->raw.len + env.len + ROW_BYTES) < 0)
-		goto no_memory;
-	live_fill_row(r, &row);
-	txn_run_new(t, &row, r->plan->raw, buf_slice(&env));
-	accept_claims(r, t);
 	e->ports.commit(e->ports.arg, t);
-	return 0;
-no_memory:
-	txn_free(t);
-	return accept_no_memory(batch, err);
 }
 
 static void accept_reused(struct live_run *r, struct slice reused)
@@ -339,29 +276,8 @@ static void accept_reused(struct live_run *r, struct slice reused)
 		r->ops[ops[i] - 1].reused = 1;
 }
 
-/* Of two `todos` ops that replace the list in one message, the later takes out what the earlier put
- * in. */
-static void warn_todos(const struct live_run *r, struct pk *pk)
-{
-	uint32_t message = UINT32_MAX;
-	struct batch_op spec;
-	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
-		if (r->plan->ops[op].kind != KIND_TODOS)
-			continue;
-		plan_op_decode(r->plan, op, &spec);
-		if (spec.todos_mode != TODOS_REPLACE || spec.list.p)
-			continue;
-		if (r->plan->ops[op].message == message) {
-			pk_str(pk, slice_str("two todos ops of one message replace the list: only "
-					     "the later's items stay; "
-					     "use one, or mode: \"merge\""));
-			return;
-		}
-		message = r->plan->ops[op].message;
-	}
-}
-
-static void warn(struct buf *warnings, const struct live_run *r)
+/* of_batch: a packed array of what the batch alone is warned of. */
+static void warn(struct buf *warnings, const struct live_run *r, struct slice of_batch)
 {
 	struct pk pk = PK_INIT(warnings);
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -374,41 +290,47 @@ static void warn(struct buf *warnings, const struct live_run *r)
 	}
 	if (r->plan->head.order == ORDER_AS_IF_SERIAL)
 		pk_str(&pk, slice_str("order: as-if-serial runs serially in this version"));
-	warn_todos(r, &pk);
-	plan_warn(r->plan, &pk);
+	struct mp m = mp_of(of_batch);
+	for (uint32_t n = mp_next(&m).count; n > 0; n--)
+		pk_raw(&pk, mp_skip(&m));
 	pk_end(&pk);
+}
+
+/* What it refers to is there. */
+static int accept_refers(struct live_run *r, struct err *err)
+{
+	return accept_needs(r, err) || drive_check(r, err);
 }
 
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings)
 {
 	struct err err = ERR_INIT;
-	struct live_run *r = accept_build(e, e->next_run, s->batch, &err);
+	struct engine_batch *b = s->batch;
+	struct live_run *r = TAKE_PTR(b->run);
 	if (!r) {
-		refuse(e, s, NULL, &err);
+		refuse(e, s, NULL, &b->err);
+		engine_batch_free(b);
 		return;
 	}
+	live_join(r, e, e->next_run);
 	if (warnings)
-		warn(warnings, r);
-	if (accept_needs(r, &err) || drive_prepare(r, false, &err)) {
-		refuse(e, s, r->key, &err);
+		warn(warnings, r, buf_slice(&b->warnings));
+	if (accept_refers(r, &err)) {
+		refuse(e, s, r, &err);
 		live_free(r);
+		engine_batch_free(b);
 		return;
 	}
+	e->next_run++;
+	r->created = time_wall_ms();
 	r->parent = s->parent;
 	r->parent_op = s->parent_op;
 	r->origin = s->origin;
 	r->done = s->done;
 	r->done_arg = s->arg;
-	batch_digest(s->batch, r->digest);
-	if (r->held)
-		r->state = RUN_PAUSED;
 	accept_reused(r, s->reused);
-	if (accept_commit(r, s->batch, &err)) {
-		refuse(e, s, r->key, &err);
-		live_free(r);
-		return;
-	}
-	e->next_run++;
+	accept_commit(r, TAKE_PTR(b->txn));
+	engine_batch_free(b);
 }
 
 static void check_plan(const struct live_run *r, struct pk *pk)
@@ -425,16 +347,21 @@ static void check_plan(const struct live_run *r, struct pk *pk)
 	pk_end(pk);
 }
 
-int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct buf *warnings,
+int engine_check(struct engine *e, struct engine_batch *b, struct pk *plan, struct buf *warnings,
 		 struct err *err)
 {
-	struct live_run *r = accept_build(e, 0, batch, err);
-	if (r && (accept_needs(r, err) || drive_prepare(r, false, err)))
-		r = live_free(r);
-	if (!r)
-		return 1;
-	check_plan(r, plan);
-	warn(warnings, r);
-	live_free(r);
-	return 0;
+	struct live_run *r = b->run;
+	int bad = !r;
+	if (r) {
+		live_join(r, e, 0);
+		bad = accept_refers(r, err);
+	} else {
+		*err = b->err;
+	}
+	if (!bad) {
+		check_plan(r, plan);
+		warn(warnings, r, buf_slice(&b->warnings));
+	}
+	engine_batch_free(b);
+	return bad;
 }

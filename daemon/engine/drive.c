@@ -33,21 +33,23 @@ static void drive_commit(struct engine *e, struct txn *t, const struct todo_chan
  * earlier message sets --- */
 
 struct todo_name {
-	uint32_t message; /* first that sets it */
+	uint32_t message; /* first that sets it; UINT32_MAX: none does */
+	uint32_t drive;	  /* 1-based into run->drives, 0: no op drives it */
 	UT_hash_handle hh;
 	char id[];
 };
 
-static void names_add(struct todo_name **names, struct slice id, uint32_t message)
+static struct todo_name *names_get(struct todo_name **names, struct slice id, uint32_t message)
 {
 	struct todo_name *n;
 	HASH_FIND(hh, *names, id.p, id.len, n);
 	if (n)
-		return;
+		return n;
 	n = xcalloc(1, sizeof(*n) + id.len + 1);
 	memcpy(n->id, id.p, id.len);
 	n->message = message;
 	HASH_ADD(hh, *names, id[0], id.len, n);
+	return n;
 }
 
 static void names_free(struct todo_name **names)
@@ -75,52 +77,62 @@ static void names_of_batch(struct live_run *r, struct todo_name **names)
 		for (uint32_t i = 0; items.type == MP_ARRAY && i < items.count; i++) {
 			struct slice id = mp_get_str(mp_skip(&m), "id");
 			if (id.p)
-				names_add(names, id, r->plan->ops[op].message);
+				names_get(names, id, r->plan->ops[op].message);
 		}
 	}
 }
 
-static uint32_t drive_index(struct live_run *r, struct slice id)
+static uint32_t drive_new(struct live_run *r, uint32_t op, const struct todo_name *n)
 {
-	for (uint32_t i = 0; i < r->n_drives; i++)
-		if (slice_is(id, r->drives[i].id))
-			return i + 1;
-	r->drives = xrealloc(r->drives, r->n_drives + 1, sizeof(r->drives[0]));
-	r->drives[r->n_drives] = (struct drive){ .id = xslicedup(id) };
+	if ((r->n_drives & (r->n_drives - 1)) == 0) /* room for the next power of two */
+		r->drives = xrealloc(r->drives, r->n_drives ? 2 * (size_t)r->n_drives : 1,
+				     sizeof(r->drives[0]));
+	r->drives[r->n_drives] = (struct drive){ .id = xstrdup(n->id),
+						 .first = op,
+						 .set = n->message <= r->plan->ops[op].message };
 	return ++r->n_drives;
 }
 
-static int drive_one(struct live_run *r, uint32_t op, struct todo_name *names, bool recovered,
-		     struct err *err)
+static void drive_one(struct live_run *r, uint32_t op, struct todo_name **names)
 {
 	struct batch_op spec;
-	struct todo_name *n;
-	uint32_t message = r->plan->ops[op].message;
 	plan_op_decode(r->plan, op, &spec);
-	HASH_FIND(hh, names, spec.todo.p, spec.todo.len, n);
-	if (!recovered && !(n && n->message <= message) &&
-	    !todos_has(engine_todos(r->e), r->list, spec.todo))
-		return err_set(err, E_PARAMS,
-			       "messages[%u].ops[%u].todo: no item '%.*s' in list '%s' and none "
-			       "set by this or an "
-			       "earlier message: add it to a `todos` op, or check the id",
-			       message, op - r->plan->messages[message].first, SLICE_FMT(spec.todo),
-			       r->list);
-	r->ops[op].drive = drive_index(r, spec.todo);
-	r->drives[r->ops[op].drive - 1].left++;
-	return 0;
+	struct todo_name *n = names_get(names, spec.todo, UINT32_MAX);
+	if (!n->drive)
+		n->drive = drive_new(r, op, n);
+	r->ops[op].drive = n->drive;
+	r->drives[n->drive - 1].left++;
 }
 
-int drive_prepare(struct live_run *r, bool recovered, struct err *err)
+void drive_prepare(struct live_run *r)
 {
 	struct todo_name *names = NULL;
-	int bad = recovered ? 0 : engine_todos_check(r->e, err);
 	names_of_batch(r, &names);
-	for (uint32_t op = 0; op < r->plan->n_ops && !bad; op++)
+	for (uint32_t op = 0; op < r->plan->n_ops; op++)
 		if (r->plan->ops[op].has_todo)
-			bad = drive_one(r, op, names, recovered, err);
+			drive_one(r, op, &names);
 	names_free(&names);
-	return bad;
+}
+
+/* Ops come in the order of their messages: what is there in time for the first of a todo's ops is
+ * so for all. */
+int drive_check(struct live_run *r, struct err *err)
+{
+	if (engine_todos_check(r->e, err))
+		return 1;
+	for (uint32_t i = 0; i < r->n_drives; i++) {
+		const struct drive *d = &r->drives[i];
+		uint32_t message = r->plan->ops[d->first].message;
+		if (d->set || todos_has(engine_todos(r->e), r->list, slice_str(d->id)))
+			continue;
+		return err_set(err, E_PARAMS,
+			       "messages[%u].ops[%u].todo: no item '%s' in list '%s' and none "
+			       "set by this or an "
+			       "earlier message: add it to a `todos` op, or check the id",
+			       message, d->first - r->plan->messages[message].first, d->id,
+			       r->list);
+	}
+	return 0;
 }
 
 /* --- while it runs --- */

@@ -81,7 +81,6 @@ struct engine_config {
 	const char *batchctl;	   /* what TodoRead runs; NULL: the one in the op's PATH */
 	const char *socket;	   /* BATCHD_SOCKET of the ops */
 	const char *runs_dir;	   /* RUN.env files are here */
-	char *const *environ_dflt; /* base environment where the batch brings none */
 };
 
 struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
@@ -97,8 +96,18 @@ void engine_reconfigure(struct engine *e, const struct engine_config *config);
 /* On the loop thread, after the commit: run != 0, or err. `existing`: the key's first run. */
 typedef void (*engine_submit_fn)(void *arg, uint64_t run, bool existing, const struct err *err);
 
+/*
+ * A batch proved and made ready, which for a large one takes long; so this may be done on any
+ * thread. `batch` is a whole msgpack map, scanned; it is copied. What is wrong with it is said by
+ * who takes it.
+ */
+struct engine_batch;
+/* environ_dflt: the base environment where the batch brings none. */
+struct engine_batch *engine_batch_new(struct slice batch, char *const *environ_dflt);
+void engine_batch_free(struct engine_batch *b); /* NULL is fine */
+
 struct engine_submit {
-	struct slice batch; /* a whole msgpack map, scanned */
+	struct engine_batch *batch; /* taken */
 	uint64_t parent;    /* run of the op the caller runs in, 0: none */
 	uint32_t parent_op;
 	uint64_t origin;       /* restart: the run it repeats, 0: none */
@@ -110,9 +119,9 @@ struct engine_submit {
 /* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are
  * appended where not NULL. */
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
-/* The same checks without accepting: 0 and a map {messages: [...]} written to plan, packed array of
+/* The same checks without accepting (b is taken too): 0 and a map {messages: [...]} written to plan, packed array of
  * str in warnings; or 1. */
-int engine_check(struct engine *e, struct slice batch, struct pk *plan, struct buf *warnings,
+int engine_check(struct engine *e, struct engine_batch *b, struct pk *plan, struct buf *warnings,
 		 struct err *err) _must_check_;
 
 /* --- looking --- */

@@ -103,7 +103,7 @@ static int live_reserve(struct live_run *r, const struct plan *p)
 	return -ENOMEM;
 }
 
-struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan)
+struct live_run *live_new(char *batch, struct plan *plan)
 {
 	struct live_run *r = xcalloc(1, sizeof(*r));
 	const struct batch_head *h = &plan->head;
@@ -111,8 +111,6 @@ struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct pla
 		free(r);
 		return NULL;
 	}
-	r->e = e;
-	r->id = id;
 	r->batch = batch;
 	r->plan = plan;
 	r->name = xslicedup(h->name);
@@ -123,7 +121,7 @@ struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct pla
 	r->jobs = h->has_jobs ? (uint32_t)h->jobs : UINT32_MAX;
 	r->held = h->held;
 	r->created = time_wall_ms();
-	r->state = RUN_QUEUED;
+	r->state = h->held ? RUN_PAUSED : RUN_QUEUED;
 	r->ready_head = r->ready_tail = NO_OP;
 	r->run_timer = (struct timer){ .kind = TIMER_RUN, .owner = r };
 	r->message_timer = (struct timer){ .kind = TIMER_MESSAGE, .owner = r };
@@ -133,9 +131,30 @@ struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct pla
 	live_init_ops(r);
 	live_link_dependants(r);
 	r->summary.ops = plan->n_ops;
+	return r;
+}
+
+void live_join(struct live_run *r, struct engine *e, uint64_t id)
+{
+	r->e = e;
+	r->id = id;
 	r->pool = pool_hold(e, r->group);
 	HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
-	return r;
+}
+
+static void live_leave(struct live_run *r)
+{
+	struct timers *t = &r->e->timers;
+	timer_disarm(t, &r->run_timer);
+	timer_disarm(t, &r->message_timer);
+	timer_disarm(t, &r->begin_timer);
+	timer_disarm(t, &r->claims_timer);
+	r->n_ready = 0;
+	sched_update(r);
+	r->pool->runs -= r->accepted;
+	pool_release(r->e, r->pool);
+	list_del(&r->dirty);
+	HASH_DEL(r->e->runs, r);
 }
 
 void live_accept(struct live_run *r)
@@ -160,17 +179,8 @@ static void live_free_ops(struct live_run *r)
 
 struct live_run *live_free(struct live_run *r)
 {
-	struct timers *t = &r->e->timers;
-	timer_disarm(t, &r->run_timer);
-	timer_disarm(t, &r->message_timer);
-	timer_disarm(t, &r->begin_timer);
-	timer_disarm(t, &r->claims_timer);
-	r->n_ready = 0;
-	sched_update(r);
-	r->pool->runs -= r->accepted;
-	pool_release(r->e, r->pool);
-	list_del(&r->dirty);
-	HASH_DEL(r->e->runs, r);
+	if (r->e)
+		live_leave(r);
 	live_free_ops(r);
 	for (uint32_t i = 0; i < r->n_drives; i++)
 		free(r->drives[i].id);

@@ -88,7 +88,9 @@ struct todo_writes {
 /* A todo that ops of this run drive. */
 struct drive {
 	char *id;
+	uint32_t first; /* of these ops */
 	uint32_t left;
+	bool set; /* the batch itself sets it, no later than its first op's message */
 	bool failed;
 };
 
@@ -172,6 +174,14 @@ struct live_run {
 	void *done_arg;
 };
 
+/* A batch on its way in: its run, which is of no engine yet, and the records of that. */
+struct engine_batch {
+	struct live_run *run; /* NULL: it is refused */
+	struct txn *txn;
+	struct buf warnings; /* packed array of str */
+	struct err err;
+};
+
 /* What waits for a commit. */
 enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_CALL };
 struct post {
@@ -221,8 +231,10 @@ struct engine {
 };
 
 /* --- live.c: making, freeing, rows --- */
-/* Takes batch and plan; NULL, with nothing taken: there is no memory for so many ops. */
-struct live_run *live_new(struct engine *e, uint64_t id, char *batch, struct plan *plan);
+/* Takes batch and plan; NULL, with nothing taken: there is no memory for so many ops. On any
+ * thread: it is of no engine yet. */
+struct live_run *live_new(char *batch, struct plan *plan);
+void live_join(struct live_run *r, struct engine *e, uint64_t id);
 struct live_run *live_free(struct live_run *r);
 /* Its row is durable, and its pool has a run more. */
 void live_accept(struct live_run *r);
@@ -333,8 +345,10 @@ void flow_restore(struct live_run *r, const struct op_row *row);
 void flow_restore_try(struct live_run *r, const struct op_row *row);
 
 /* --- drive.c: todos moved by ops --- */
-/* recovered: items that are gone by now are no fault. */
-int drive_prepare(struct live_run *r, bool recovered, struct err *err);
+/* Which ops drive which todos; on any thread. */
+void drive_prepare(struct live_run *r);
+/* Every one of these must be in the list, or be set by the batch in time. */
+int drive_check(struct live_run *r, struct err *err);
 void drive_started(struct live_run *r, uint32_t op);
 void drive_settled(struct live_run *r, uint32_t op);
 void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec);
@@ -348,7 +362,7 @@ void drive_arm_leases(struct engine *e);
 void drive_end_leases(struct engine *e);
 
 /* --- accept.c --- */
-void accept_project(struct live_run *r);
+void accept_done(void *arg, enum txn_status status, uint64_t existing, const struct err *err);
 /* Begins unless something stands before it: held, paused, runs it waits for, a time. What ends that
  * calls again; for a run that has begun it only looks what is next. */
 void accept_begin(struct live_run *r);

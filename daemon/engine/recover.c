@@ -64,15 +64,15 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 		free(bytes);
 		return 1;
 	}
-	struct live_run *r = live_new(e, s->row.run, bytes, plan);
+	struct live_run *r = live_new(bytes, plan);
 	if (!r) {
 		plan_free(plan);
 		free(bytes);
 		return err_set(err, E_MEMORY, "no memory for its ops");
 	}
+	live_join(r, e, s->row.run);
 	recover_row(r, &s->row);
-	if (drive_prepare(r, true, err))
-		return 1;
+	drive_prepare(r); /* without drive_check: items that are gone by now are no fault */
 	r->settling = true;
 	for (uint32_t i = 0; i < s->n_attempts; i++)
 		flow_restore_try(r, &s->attempts[i]);

@@ -253,6 +253,7 @@ void turn_store_run(struct live_run *r)
 	live_fill_row(r, &row);
 	live_pack_messages(r, &messages);
 	row.messages = buf_slice(&messages);
+	row.meta = SLICE_NONE; /* it does not change, and may be long */
 	txn_run_update(turn_txn(r->e), &row);
 }
 

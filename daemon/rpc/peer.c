@@ -219,13 +219,14 @@ static void peer_more_soon(struct peer *p)
 	event_add(p->ev_more, &now);
 }
 
-/* A whole frame stands at in->start. False: stop here. */
+/* A whole frame stands at in->start. A large one is offered at the beginning of the peer's own
+ * buffer, where it can stay. False: stop here. */
 static bool peer_offer(struct peer *p, struct input *in, unsigned *budget)
 {
 	const char *why = NULL;
 	if (!peer_open(p))
 		return false;
-	if (*budget == 0) {
+	if (*budget == 0 || (p->proved > PEER_LARGE_BYTES && in->start > 0)) {
 		peer_more_soon(p);
 		return false;
 	}
@@ -274,22 +275,27 @@ static void peer_take(struct peer *p, struct input *in)
 	}
 }
 
+static void peer_drop_in(struct peer *p, size_t n)
+{
+	if (n == p->in.len)
+		buf_clear(&p->in);
+	else if (n)
+		buf_consume(&p->in, n);
+	if (p->in.len == 0 && p->in.cap > KEPT_IN_BYTES)
+		buf_done(&p->in);
+}
+
 /* Keeps what was not taken. False: there is no memory for it. */
 static bool peer_keep(struct peer *p, const struct input *in)
 {
 	if (in->p == p->in.p) {
-		if (in->start == in->len)
-			buf_clear(&p->in);
-		else if (in->start)
-			buf_consume(&p->in, in->start);
+		peer_drop_in(p, in->start);
 	} else if (in->start < in->len) {
 		if (buf_try_reserve(&p->in, in->len - in->start) < 0)
 			return false;
 		buf_add(&p->in, in->p + in->start, in->len - in->start);
 	}
 	p->scanned = in->at - in->start;
-	if (p->in.len == 0 && p->in.cap > KEPT_IN_BYTES)
-		buf_done(&p->in);
 	return true;
 }
 
@@ -414,6 +420,23 @@ void peer_resume(struct peer *p)
 		return;
 	p->put_off = false;
 	peer_more_soon(p);
+}
+
+void peer_took(struct peer *p)
+{
+	if (p->dead)
+		return;
+	peer_drop_in(p, p->proved);
+	p->proved = p->scanned = 0;
+	peer_charge(p);
+	p->put_off = false;
+	peer_more_soon(p);
+}
+
+void peer_take_in(struct peer *p, struct buf *ret)
+{
+	*ret = p->in;
+	p->in = (struct buf)BUF_INIT;
 }
 
 void peer_hub_quiet(struct peer_hub *hub)

@@ -29,7 +29,10 @@ struct event;
 struct event_base;
 struct peer;
 
-#define PEER_READ_BYTES (64 << 10)    /* taken from a socket at a time */
+#define PEER_READ_BYTES (64 << 10) /* taken from a socket at a time */
+#define PEER_LARGE_BYTES                                                                           \
+	(128 << 10)		      /* a frame above this stays where it is while it is put off  \
+				       */
 #define PEER_BACKLOG_BYTES (64 << 10) /* unwritten, above which no further frame is taken */
 #define PEER_HELD_MAX_BYTES                                                                        \
 	(256u << 20) /* of unfinished frames and unwritten replies, all peers together */
@@ -38,7 +41,7 @@ struct peer;
 
 enum peer_verdict {
 	PEER_TAKEN, /* go on */
-	PEER_LATER, /* the frame is offered again after peer_resume() */
+	PEER_LATER, /* the frame is offered again after peer_resume(), or peer_took() takes it */
 	PEER_BAD,   /* not a frame of ours; *ret_why says what is wrong */
 };
 
@@ -49,7 +52,7 @@ struct peer_hub {
 	enum peer_verdict (*frame)(void *user, struct slice frame, const char **ret_why);
 	/* All that was queued has been written. */
 	void (*drained)(void *user);
-	/* It is gone; called exactly once. NULL where nothing is to be said in the log. */
+	/* It is about to go; called exactly once. NULL where nothing is to be said in the log. */
 	void (*closed)(void *user, const char *why);
 	/* The peer has shut down its sending side: true when replies are still due, so that the
 	 * socket stays open for them. */
@@ -105,5 +108,9 @@ uint64_t peer_written(const struct peer *p);
 void peer_must_read(struct peer *p, int seconds);
 /* A frame that was put off may be taken now. */
 void peer_resume(struct peer *p);
+/* The frame that was put off is taken. */
+void peer_took(struct peer *p);
+/* In closed(): who still reads a large frame that was put off takes over its bytes. */
+void peer_take_in(struct peer *p, struct buf *ret);
 
 #endif

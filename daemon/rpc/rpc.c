@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
+#include "daemon/rpc/opener.h"
 #include "daemon/rpc/subs.h"
 #include "proto/mp.h"
 #include "proto/suggest.h"
@@ -17,15 +18,14 @@
 #define LOG_LINES_AT_ONCE 1000
 #define LOG_LINES_PER_S 20
 
-enum frame_type { FRAME_REQUEST, FRAME_RESPONSE, FRAME_NOTIFICATION };
-
 /* What only names or asks about todos and the daemon need not wait for anything. */
 const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_RPC_HELLO] = { rpc_rpc_hello, 0 },
 	[METHOD_RPC_ASYNC] = { NULL, 0 }, /* not a call but a way to call: rpc_async */
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
-	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, ROW_MAKES_RUNS },
-	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0 },
+	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, ROW_MAKES_RUNS, rpc_batch_open,
+				  rpc_batch_drop },
+	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0, rpc_batch_open, rpc_batch_drop },
 	[METHOD_RUN_LIST] = { rpc_run_list, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_GET] = { rpc_run_get, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_WAIT] = { rpc_run_wait, ROW_SEES_RUNS },
@@ -101,6 +101,8 @@ void rpc_closed(void *user, const char *why)
 		conn_log(c, why);
 	HASH_DEL(s->conns, c);
 	s->n_conns--;
+	if (c->opening)
+		opener_forget(c);
 	subs_conn_gone(s->subs, c);
 	HASH_CLEAR(hh, c->pending);
 	list_for_safe (&c->calls, node) {
@@ -160,6 +162,7 @@ static void call_end(struct rpc_call *call, struct rpc_conn *c)
 		conn_count(c, call->flags, -1);
 		c->n_calls--;
 		peer_resume(c->peer);
+		opener_next(s);
 	}
 	buf_done(&call->push);
 	free(call);
@@ -179,7 +182,7 @@ static void call_head(struct rpc_call *call, bool failed, struct buf *b)
 		return;
 	}
 	buf_addc(b, (char)0x94);
-	pk_int(&pk, FRAME_RESPONSE);
+	pk_int(&pk, 1); /* a response */
 	pk_int(&pk, call->msgid);
 	if (!failed)
 		pk_nil(&pk);
@@ -273,7 +276,7 @@ unsigned rpc_push_prefix(struct slice push, struct buf *b)
 {
 	struct pk pk = PK_INIT(b);
 	put_array(b, 3);
-	pk_int(&pk, FRAME_NOTIFICATION);
+	pk_int(&pk, 2); /* a notification */
 	if (!push.p) {
 		pk_str(&pk, slice_str("batchd.event"));
 		put_array(b, 1);
@@ -337,14 +340,10 @@ static void call_unknown(struct rpc_call *call, struct slice name)
 		  suggest_text(&s, text));
 }
 
-/* Decodes the params and calls the handler; answers itself where there is nothing to call. */
-static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slice name,
-			  struct slice params)
+/* Opens the request and calls the handler; answers itself where there is nothing to call. */
+static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct request *q)
 {
-	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
-	struct err e = ERR_INIT;
-	const struct method *m = method_find(name);
-	call->method = m;
+	const struct method *m = call->method = q->method;
 	if (c->n_calls > RPC_PENDING_MAX) {
 		rpc_failf(call, E_BUSY, "%d requests of this connection wait for their answers",
 			  RPC_PENDING_MAX);
@@ -356,7 +355,7 @@ static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slic
 		return;
 	}
 	if (!m) {
-		call_unknown(call, name);
+		call_unknown(call, q->name);
 		return;
 	}
 	if (!row_of(c, m)->fn) {
@@ -365,17 +364,18 @@ static void call_dispatch(struct rpc_call *call, struct rpc_conn *c, struct slic
 	}
 	call->flags = row_of(c, m)->flags;
 	conn_count(c, call->flags, 1);
-	if (method_decode(m, params, decoded, &e)) {
-		rpc_fail(call, &e);
+	request_open(q, &c->s->config);
+	if (q->refused) {
+		rpc_fail(call, &q->err);
 		return;
 	}
-	row_of(c, m)->fn(call, decoded);
+	call->prepared = TAKE_PTR(q->prepared);
+	q->row->fn(call, q->decoded);
 }
 
 /* What must be over before this method's turn comes. */
-static bool must_wait(const struct rpc_conn *c, struct slice name)
+static bool must_wait(const struct rpc_conn *c, const struct method *m)
 {
-	const struct method *m = method_find(name);
 	unsigned flags = m ? row_of(c, m)->flags : 0;
 	bool shows = flags & ROW_SEES_RUNS && !(flags & ROW_ACTS);
 	return c->n_alone || (flags & ROW_SEES_RUNS && c->n_runs) || (shows && c->n_acts) ||
@@ -383,122 +383,66 @@ static bool must_wait(const struct rpc_conn *c, struct slice name)
 	       (flags & ROW_READS && c->n_reads >= RPC_READS_MAX);
 }
 
-static enum peer_verdict frame_request(struct rpc_conn *c, int64_t msgid, struct slice name,
-				       struct slice params, const char **ret_why)
+bool rpc_conn_settled(const struct rpc_conn *c)
 {
-	struct rpc_call *same;
-	uint32_t id = (uint32_t)msgid;
-	HASH_FIND(hh, c->pending, &id, sizeof(id), same);
-	if (same) {
-		*ret_why = "it used a msgid again before the answer to it";
-		return PEER_BAD;
-	}
-	if (must_wait(c, name))
-		return PEER_LATER;
-	call_dispatch(call_new(c, CALL_REQUEST, id), c, name, params);
-	return PEER_TAKEN;
-}
-
-/* A method's params as the map itself, or none: made into the array that method_decode expects. */
-static void async_params(struct slice params, struct buf *b)
-{
-	struct mp m = mp_of(params);
-	if (params.p && mp_peek(&m) == MP_ARRAY) {
-		buf_addslice(b, params);
-		return;
-	}
-	put_array(b, params.p ? 1 : 0);
-	buf_addslice(b, params);
+	return !c->n_alone && !c->n_runs && !c->n_acts && !c->n_todos && c->n_reads < RPC_READS_MAX;
 }
 
 /* What is wrong with an rpc.async itself is pushed as well, where it says to whom. */
-static void async_refused(struct rpc_conn *c, const struct method *m, struct slice params,
-			  const struct err *e)
+static void async_refused(struct rpc_conn *c, const struct request *q)
 {
 	struct slice push;
-	if (!method_async_push(params, &push)) {
-		log_debug("connection %" PRIu64 ": rpc.async: %s", c->id, e->text);
+	if (!method_async_push(q->params, &push)) {
+		log_debug("connection %" PRIu64 ": rpc.async: %s", c->id, q->err.text);
 		return;
 	}
 	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
-	call->method = m;
+	call->method = q->method;
 	call->push_depth = rpc_push_prefix(push, &call->push);
-	rpc_fail(call, e);
+	rpc_fail(call, &q->err);
 }
 
-static enum peer_verdict frame_async(struct rpc_conn *c, const struct method *m,
-				     struct slice params)
+void rpc_take(struct rpc_conn *c, struct request *q)
 {
-	_Alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
-	struct err e = ERR_INIT;
-	_cleanup_buf_ struct buf wrapped = BUF_INIT;
-	const struct params_rpc_async *a = (const void *)decoded;
-	if (method_decode(m, params, decoded, &e)) {
-		async_refused(c, m, params, &e);
-		return PEER_TAKEN;
+	if (q->bad_async) {
+		async_refused(c, q);
+		return;
 	}
-	if (must_wait(c, a->method))
-		return PEER_LATER;
-	struct rpc_call *call = call_new(c, CALL_ASYNC, 0);
-	call->push_depth = rpc_push_prefix(a->push, &call->push);
-	async_params(a->params, &wrapped);
-	call_dispatch(call, c, a->method, buf_slice(&wrapped));
-	return PEER_TAKEN;
+	struct rpc_call *call = call_new(c, q->kind, q->msgid);
+	if (q->kind == CALL_ASYNC)
+		call->push_depth = rpc_push_prefix(q->push, &call->push);
+	call_dispatch(call, c, q);
 }
 
-static enum peer_verdict frame_notification(struct rpc_conn *c, struct slice name,
-					    struct slice params)
+static bool msgid_is_pending(const struct rpc_conn *c, uint32_t msgid)
 {
-	const struct method *m = method_find(name);
-	if (!m)
-		return PEER_TAKEN;
-	if (m->id == METHOD_RPC_ASYNC)
-		return frame_async(c, m, params);
-	if (must_wait(c, name))
-		return PEER_LATER;
-	call_dispatch(call_new(c, CALL_NOTIFY, 0), c, name, params);
-	return PEER_TAKEN;
-}
-
-/* An int; an integral float counts as one. */
-static bool take_int(struct mp *m, int64_t max, int64_t *ret)
-{
-	struct mp_value v = mp_next(m);
-	if (v.type == MP_FLOAT && v.f >= 0 && v.f <= (double)max && v.f == (double)(int64_t)v.f)
-		v = (struct mp_value){ .type = MP_INT, .i = (int64_t)v.f };
-	*ret = v.i;
-	return v.type == MP_INT && v.i >= 0 && v.i <= max;
-}
-
-/* A name is a str; pynvim greets with one that is bin. */
-static bool take_method(struct mp *m, struct slice *ret_name, struct slice *ret_params)
-{
-	struct mp_value name = mp_next(m);
-	if (name.type != MP_STR && name.type != MP_BIN)
-		return false;
-	*ret_name = name.bytes;
-	*ret_params = mp_skip(m);
-	return true;
+	struct rpc_call *same;
+	HASH_FIND(hh, c->pending, &msgid, sizeof(msgid), same);
+	return same;
 }
 
 enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why)
 {
 	struct rpc_conn *c = user;
-	struct slice name, params;
-	struct mp m = mp_of(frame);
-	struct mp_value array = mp_next(&m);
-	int64_t type, msgid;
-	*ret_why = "it sent what is not MessagePack-RPC";
-	if (array.type != MP_ARRAY || !take_int(&m, FRAME_NOTIFICATION, &type) ||
-	    array.count != (type == FRAME_NOTIFICATION ? 3 : 4))
+	struct request q;
+	if (c->opening)
+		return PEER_LATER; /* it is this very frame */
+	enum request_read read = request_read(frame, &q);
+	if (read == REQUEST_NOTHING)
+		return PEER_TAKEN;
+	if (read == REQUEST_BAD || (q.kind == CALL_REQUEST && msgid_is_pending(c, q.msgid))) {
+		*ret_why = read == REQUEST_BAD ? "it sent what is not MessagePack-RPC"
+					       : "it used a msgid again before the answer to it";
 		return PEER_BAD;
-	if (type != FRAME_NOTIFICATION && !take_int(&m, UINT32_MAX, &msgid))
-		return PEER_BAD;
-	if (type == FRAME_RESPONSE)
-		return PEER_TAKEN; /* we ask nobody anything */
-	if (!take_method(&m, &name, &params))
-		return PEER_BAD;
-	if (type == FRAME_NOTIFICATION)
-		return frame_notification(c, name, params);
-	return frame_request(c, msgid, name, params, ret_why);
+	}
+	if (frame.len > PEER_LARGE_BYTES) {
+		opener_add(c, &q);
+		return PEER_LATER;
+	}
+	request_unwrap(&q);
+	bool wait = !q.bad_async && must_wait(c, q.method);
+	if (!wait)
+		rpc_take(c, &q);
+	request_done(&q);
+	return wait ? PEER_LATER : PEER_TAKEN;
 }

@@ -19,6 +19,7 @@
 #include "common/list.h"
 #include "common/table.h"
 #include "daemon/rpc/peer.h"
+#include "daemon/rpc/request.h"
 #include "daemon/rpc/server.h"
 #include "proto/errors.h"
 #include "proto/methods.h"
@@ -46,6 +47,10 @@ enum row_flags {
 struct rpc_row {
 	rpc_handler fn; /* NULL: not offered */
 	unsigned flags;
+	/* Where there is much to do with the params that needs nothing but them: called before fn,
+	 * on any thread. What it returns is call->prepared; fn takes it, or else drop does. */
+	void *(*open)(const struct rpc_config *config, const void *params);
+	void (*drop)(void *prepared);
 };
 extern const struct rpc_row rpc_handlers[METHOD_MAX];
 
@@ -67,6 +72,10 @@ struct rpc_server {
 	struct subs *subs;
 	struct waits *waits;
 	struct logcache *logs;
+	/* opener.c */
+	struct work *opener;	 /* one thread, for what would hold the loop */
+	struct list openings;	 /* frames that wait for it */
+	struct opening *opening; /* the one it has */
 };
 
 struct rpc_conn {
@@ -81,6 +90,7 @@ struct rpc_conn {
 	struct rpc_call *pending;			    /* of these, requests: by msgid */
 	uint32_t n_calls;				    /* of `calls` */
 	uint32_t n_reads, n_runs, n_acts, n_todos, n_alone; /* calls whose rows have such flags */
+	struct opening *opening;			    /* the frame that is to be taken next */
 	bool parent_known;				    /* the two below have been looked up */
 	uint64_t parent;
 	uint32_t parent_op;
@@ -92,8 +102,6 @@ struct rpc_conn {
 	uint64_t dropping_subs; /* ... of subscriptions up to this one; later ones have a newer
 				   snapshot */
 };
-
-enum call_kind { CALL_REQUEST, CALL_NOTIFY, CALL_ASYNC };
 
 struct rpc_call {
 	struct rpc_server *s;
@@ -108,6 +116,7 @@ struct rpc_call {
 	/* The connection is gone before the answer: not called unless set; must end in rpc_fail().
 	 */
 	void (*gone)(struct rpc_call *call);
+	void *prepared;	  /* by row->open; the handler's */
 	void *user;	  /* the handler's */
 	struct list list; /* conn->calls */
 	UT_hash_handle hh;
@@ -138,6 +147,10 @@ struct rpc_conn *rpc_conn_of(const struct rpc_call *call);
 
 struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid);
 enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why);
+/* Calls what an opened request asks for. */
+void rpc_take(struct rpc_conn *c, struct request *q);
+/* No call of it is under way that any other would have to wait for. */
+bool rpc_conn_settled(const struct rpc_conn *c);
 /* The peer's other hooks. */
 void rpc_drained(void *user);
 void rpc_closed(void *user, const char *why);
@@ -154,6 +167,8 @@ unsigned rpc_push_prefix(struct slice push, struct buf *b);
 
 void rpc_rpc_hello(struct rpc_call *call, const void *params);
 void rpc_rpc_unsubscribe(struct rpc_call *call, const void *params);
+void *rpc_batch_open(const struct rpc_config *config, const void *params);
+void rpc_batch_drop(void *prepared);
 void rpc_batch_submit(struct rpc_call *call, const void *params);
 void rpc_batch_check(struct rpc_call *call, const void *params);
 void rpc_run_list(struct rpc_call *call, const void *params);

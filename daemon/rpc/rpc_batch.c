@@ -1,10 +1,26 @@
 /* batch.submit and batch.check. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/rpc/lend.h"
 #include "daemon/rpc/rpc.h"
+
+/* --- both: the batch is proved and made ready before the handler is called --- */
+
+void *rpc_batch_open(const struct rpc_config *config, const void *params)
+{
+	static_assert(sizeof(struct params_batch_submit) == sizeof(struct params_batch_check),
+		      "both are a batch");
+	const struct params_batch_submit *p = params;
+	return engine_batch_new(p->batch, config->environ_dflt);
+}
+
+void rpc_batch_drop(void *prepared)
+{
+	engine_batch_free(prepared);
+}
 
 /* --- batch.submit --- */
 
@@ -34,10 +50,10 @@ static void submit_done(void *arg, uint64_t run, bool existing, const struct err
 
 void rpc_batch_submit(struct rpc_call *call, const void *params)
 {
-	const struct params_batch_submit *p = params;
 	struct rpc_conn *c = rpc_conn_of(call);
 	struct submit_job *j = xcalloc(1, sizeof(*j));
-	struct engine_submit s = { .batch = p->batch, .done = submit_done, .arg = j };
+	struct engine_submit s = { .batch = call->prepared, .done = submit_done, .arg = j };
+	(void)params;
 	j->call = call;
 	conn_parent(c, &s.parent, &s.parent_op);
 	engine_submit(call->s->config.engine, &s, &j->warnings);
@@ -47,14 +63,14 @@ void rpc_batch_submit(struct rpc_call *call, const void *params)
 
 void rpc_batch_check(struct rpc_call *call, const void *params)
 {
-	const struct params_batch_check *p = params;
 	_cleanup_buf_ struct buf warnings = BUF_INIT;
 	struct buf b = BUF_INIT;
 	struct pk pk = rpc_pk(call, &b);
 	struct err err = ERR_INIT;
+	(void)params;
 	pk_map(&pk);
 	pk_key(&pk, "plan");
-	if (engine_check(call->s->config.engine, p->batch, &pk, &warnings, &err)) {
+	if (engine_check(call->s->config.engine, call->prepared, &pk, &warnings, &err)) {
 		buf_done(&b);
 		rpc_fail(call, &err);
 		return;

@@ -4,6 +4,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/exec/work.h"
 #include "daemon/rpc/lend.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/store/keep.h"
@@ -44,6 +45,8 @@ struct restart_job {
 	struct buf batch, reused, warnings;
 	struct buf always; /* a byte a message: it cleans up */
 	uint32_t succeeded;
+	struct buf live; /* uint64_t each, ascending: runs that have not ended */
+	struct engine_batch *ready;
 	struct err err;
 };
 
@@ -54,6 +57,7 @@ static void restart_free(struct restart_job *j)
 	buf_done(&j->reused);
 	buf_done(&j->warnings);
 	buf_done(&j->always);
+	buf_done(&j->live);
 	free(j);
 }
 
@@ -113,18 +117,35 @@ static bool belongs_to_the_first(struct slice key)
 	return false;
 }
 
+static void restart_note_live(struct restart_job *j)
+{
+	struct engine *e = j->call->s->config.engine;
+	_cleanup_buf_ struct buf ids = BUF_INIT;
+	engine_live_runs(e, &ids);
+	const uint64_t *id = (const void *)ids.p;
+	for (size_t i = 0; i < ids.len / sizeof(*id); i++)
+		if (!engine_run_ends(e, id[i]))
+			buf_add(&j->live, &id[i], sizeof(*id));
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
 /* Of the runs it was to wait for those that have not ended; what came of the others was for its
  * first time. */
-static void restart_needs(struct engine *e, struct pk *pk, struct slice runs)
+static void restart_needs(const struct restart_job *j, struct pk *pk, struct slice runs)
 {
 	struct mp m = mp_of(runs);
-	struct run_row row;
 	pk_array(pk);
 	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
 		struct mp_value v = mp_next(&m);
-		int64_t run = v.type == MP_FLOAT ? (int64_t)v.f : v.i;
-		if (engine_run_row(e, (uint64_t)run, &row) && !engine_run_ends(e, (uint64_t)run))
-			pk_int(pk, run);
+		uint64_t run = v.type == MP_FLOAT ? (uint64_t)v.f : (uint64_t)v.i;
+		if (j->live.len &&
+		    bsearch(&run, j->live.p, j->live.len / sizeof(run), sizeof(run), by_id))
+			pk_int(pk, (int64_t)run);
 	}
 	pk_end(pk);
 }
@@ -140,7 +161,7 @@ static void restart_batch(const struct restart_job *j, struct buf *ret)
 			continue;
 		pk_keyslice(&pk, key);
 		if (slice_is(key, "needs_runs") || slice_is(key, "after_any_runs"))
-			restart_needs(j->call->s->config.engine, &pk, value);
+			restart_needs(j, &pk, value);
 		else
 			pk_raw(&pk, value);
 	}
@@ -190,17 +211,19 @@ static void restart_submitted(void *arg, uint64_t run, bool existing, const stru
 	restart_free(j);
 }
 
-static void restart_go(void *arg)
+/* On the opener's thread. */
+static void restart_open(void *arg)
 {
 	struct restart_job *j = arg;
 	_cleanup_buf_ struct buf batch = BUF_INIT;
-	if (j->err.sym) {
-		rpc_fail(j->call, &j->err);
-		restart_free(j);
-		return;
-	}
 	restart_batch(j, &batch);
-	struct engine_submit s = { .batch = buf_slice(&batch),
+	j->ready = engine_batch_new(buf_slice(&batch), j->call->s->config.environ_dflt);
+}
+
+static void restart_submit(void *arg)
+{
+	struct restart_job *j = arg;
+	struct engine_submit s = { .batch = TAKE_PTR(j->ready),
 				   .origin = j->run,
 				   .reused = j->reused.len ? buf_slice(&j->reused) : SLICE_NONE,
 				   .done = restart_submitted,
@@ -209,6 +232,20 @@ static void restart_go(void *arg)
 	if (c)
 		conn_parent(c, &s.parent, &s.parent_op);
 	engine_submit(j->call->s->config.engine, &s, &j->warnings);
+}
+
+static void restart_go(void *arg)
+{
+	struct restart_job *j = arg;
+	if (j->call->s->freed)
+		err_set(&j->err, E_STATE, "the daemon is stopping");
+	if (j->err.sym) {
+		rpc_fail(j->call, &j->err);
+		restart_free(j);
+		return;
+	}
+	restart_note_live(j);
+	work_submit(j->call->s->opener, restart_open, restart_submit, j);
 }
 
 static void restart_look(void *arg)

@@ -1,7 +1,8 @@
 /*~
  * How a request comes in: on_accept (here) looks who it is and makes a connection; its peer
- * (peer.c) scans what arrives and hands whole frames to rpc_frame (rpc.c), which decodes the params
- * by the method's field table and calls the handler of its row (rpc_batch.c, rpc_run.c, ...).
+ * (peer.c) scans what arrives and hands whole frames to rpc_frame (rpc.c), which has the params
+ * decoded by the method's field table (request.c; large ones on a thread, opener.c) and calls the
+ * handler of its row (rpc_batch.c, rpc_run.c, ...).
  * Answers go back through rpc_reply; what happens meanwhile goes out through rpc_server_event.
  */
 #include "daemon/rpc/server.h"
@@ -19,6 +20,7 @@
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/logcache.h"
+#include "daemon/rpc/opener.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/subs.h"
 #include "daemon/rpc/wait.h"
@@ -129,6 +131,7 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->subs = subs_new(s);
 	s->waits = waits_new(s);
 	s->logs = logcache_new(config->runs_dir);
+	opener_init(s);
 	s->ev_accept =
 		event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
 	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
@@ -157,6 +160,7 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	event_free(s->ev_accept_again);
 	close(s->config.listen_fd);
 	peer_hub_done(&s->hub);
+	opener_done(s);
 	subs_free(s->subs);
 	waits_free(s->waits);
 	logcache_release(s->logs);

@@ -42,8 +42,9 @@ struct rpc_config {
 	struct output *output;
 	struct work *work; /* for reading output of ended runs */
 	const char *runs_dir;
-	const char *socket; /* where listen_fd is bound: BATCHD_SOCKET of the ops */
-	uint32_t max_frame; /* bytes; 0: LIMIT_FRAME_BYTES */
+	char *const *environ_dflt; /* base environment of batches that bring none; constant */
+	const char *socket;	   /* where listen_fd is bound: BATCHD_SOCKET of the ops */
+	uint32_t max_frame;	   /* bytes; 0: LIMIT_FRAME_BYTES */
 	/* Adds keys to the open map that daemon.status answers. */
 	void (*status)(void *arg, struct pk *pk);
 	/* daemon.reload: answers when the configuration has been read and holds, or was refused. */

@@ -228,8 +228,6 @@ static void w_init(struct world *w, unsigned seed, int commit_fails)
 	struct engine_config config = {
 		.slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r"
 	};
-	static char *no_env[] = { NULL };
-	config.environ_dflt = no_env;
 	struct engine_ports ports = { w_commit,	 w_start, w_start_file, w_token, w_stop,
 				      w_signal,	 w_token, w_run_done,	w_event, w_run_state,
 				      w_printed, w_lost,  w_reload,	w };
@@ -379,9 +377,11 @@ static void one_life(unsigned seed, int commit_fails, bool cancel)
 	struct buf b = BUF_INIT;
 	w_init(&w, seed, commit_fails);
 	unsigned ops = pack_batch(&w, &b);
-	engine_submit(
-		w.e, &(struct engine_submit){ .batch = buf_slice(&b), .done = w_answer, .arg = &w },
-		NULL);
+	static char *no_env[] = { NULL };
+	struct engine_submit s = { .batch = engine_batch_new(buf_slice(&b), no_env),
+				   .done = w_answer,
+				   .arg = &w };
+	engine_submit(w.e, &s, NULL);
 	w_drive(&w, cancel);
 	ck_assert_msg(!w.error[0], "%s", w.error);
 	check_end(&w, ops);

@@ -101,9 +101,9 @@ struct exec_file *exec_file_new(struct work *work, struct output *output,
 struct exec_file *exec_file_free(struct exec_file *x);
 /*
  * write, edit or read as `op` says, path resolved against cwd (absolute, normalised by the caller),
- * mode of new files from umask; `again`: it may have been done before a crash. Everything needed is
- * copied. `ended` comes with is_file_op set: cause 0 (succeeded), CAUSE_CONFLICT, CAUSE_LIMIT or
- * CAUSE_IO with error.
+ * mode of new files from umask; `again`: it may have been done before a crash. What op points to (it
+ * may be long) must stay until `ended` comes, with is_file_op set: cause 0 (succeeded),
+ * CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with error.
  */
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
 		     const char *path, uint32_t umask, int64_t output_cap, bool again);

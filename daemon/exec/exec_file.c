@@ -32,8 +32,8 @@ struct exec_file {
 struct file_job {
 	struct exec_file *x;
 	struct file_op op;
-	char *bytes; /* what op borrows from */
-	int unable;  /* -errno: it cannot even be tried */
+	char *path; /* op.path */
+	int unable; /* -errno: it cannot even be tried */
 	struct exec_result result;
 	int64_t begun_ns;
 	atomic_bool cancelled; /* looked at when it begins */
@@ -58,7 +58,7 @@ static void job_free(struct file_job *j)
 {
 	if (j->op.pipe_fd >= 0)
 		close(j->op.pipe_fd);
-	free(j->bytes);
+	free(j->path);
 	free(j);
 }
 
@@ -124,29 +124,6 @@ bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_
 	return true;
 }
 
-/* Copies what the op borrows, in one piece. 0 or -ENOMEM. */
-static int job_own(struct file_job *j, const struct batch_op *op, const char *path)
-{
-	const struct slice parts[] = { slice_str(path), op->content, op->expect, op->old_text,
-				       op->new_text };
-	struct slice *const into[] = { &j->op.path, &j->op.content, &j->op.expect, &j->op.old_text,
-				       &j->op.new_text };
-	size_t size = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		size += parts[i].len + 1;
-	char *at = j->bytes = malloc(size);
-	if (!at)
-		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		if (parts[i].len)
-			memcpy(at, parts[i].p, parts[i].len);
-		at[parts[i].len] = '\0';
-		*into[i] = parts[i].p ? slice_of(at, parts[i].len) : SLICE_NONE;
-		at += parts[i].len + 1;
-	}
-	return 0;
-}
-
 static int job_pipe(struct file_job *j, int64_t output_cap)
 {
 	int fds[2];
@@ -165,6 +142,7 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 	j->x = x;
 	j->result.token = token;
 	j->result.is_file_op = true;
+	j->path = xstrdup(path);
 	j->op = (struct file_op){
 		.kind = op->kind,
 		.root_fd = x->root_fd,
@@ -176,13 +154,17 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 		.limit = op->limit,
 		.create_only = op->create_only,
 		.append = op->append,
+		.path = slice_str(j->path),
+		.content = op->content,
+		.expect = op->expect,
+		.old_text = op->old_text,
+		.new_text = op->new_text,
 		.all = op->all,
 		.again = again,
 		.pipe_fd = -1,
 	};
-	j->unable = job_own(j, op, path);
 	idmap_put(&x->jobs, token, (uintptr_t)j);
-	if (op->kind == KIND_READ && j->unable == 0)
+	if (op->kind == KIND_READ)
 		j->unable = job_pipe(j, output_cap);
 	j->drained = op->kind != KIND_READ || j->unable < 0;
 	work_submit(x->work, job_run, job_done, j);

@@ -26,7 +26,7 @@ struct file_op {
 	int root_fd;	   /* the folder that is '/' for it */
 	uint64_t token;	   /* of the attempt */
 	uint32_t store;	   /* tells the temporaries of one batchd from another's */
-	struct slice path; /* absolute; all slices are NUL-terminated */
+	struct slice path; /* absolute, NUL-terminated */
 	struct slice content, expect, old_text, new_text;
 	int64_t mode, offset, limit; /* -1: not given */
 	uint32_t umask;

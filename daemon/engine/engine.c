@@ -36,6 +36,8 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	list_init(&e->moves.open);
 	list_init(&e->writes.waiters);
 	list_init(&e->dirty);
+	list_init(&e->sweeping);
+	e->sweep_left = SWEEP_PER_TURN;
 	list_init(&e->back);
 	engine_reconfigure(e, config);
 	return e;
@@ -494,6 +496,8 @@ void engine_op_output(struct engine *e, uint64_t token)
 int64_t engine_deadline(struct engine *e)
 {
 	struct timer *t = timers_first(&e->timers);
+	if (!list_empty(&e->sweeping) && !e->committing)
+		return e->now_ms;
 	return t ? t->at_ms : INT64_MAX;
 }
 
@@ -548,5 +552,6 @@ void engine_tick(struct engine *e, int64_t now_mono_ms)
 		timer_disarm(&e->timers, t);
 		timer_due(e, t);
 	}
+	flow_sweep(e);
 	sched_run(e);
 }

@@ -38,11 +38,13 @@ static void run_mark_running(struct live_run *r)
 
 static void settled_push(struct live_run *r, uint32_t op)
 {
-	if (r->n_settled == r->cap_settled) {
-		r->cap_settled = r->cap_settled ? r->cap_settled * 2 : 16;
-		r->settled = xrealloc(r->settled, r->cap_settled, sizeof(r->settled[0]));
+	const struct live_op *o = &r->ops[op];
+	struct op_queue *q = o->attempts > 0 || o->reused ? &r->settled : &r->swept;
+	if (q->n == q->cap) {
+		q->cap = q->cap ? q->cap * 2 : 16;
+		q->ops = xrealloc(q->ops, q->cap, sizeof(q->ops[0]));
 	}
-	r->settled[r->n_settled++] = op;
+	q->ops[q->n++] = op;
 }
 
 static void attempt_drop(struct live_run *r, struct live_op *o)
@@ -201,6 +203,8 @@ static void op_consider(struct live_run *r, uint32_t op)
 
 static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_t stage)
 {
+	if (r->messages[pm->index].stage_left[stage] == 0)
+		return; /* none, or none that has not ended */
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
 		if (live_stage(&r->plan->ops[op]) != stage)
 			continue;
@@ -263,12 +267,27 @@ static int64_t message_gone_ms(const struct live_run *r, const struct plan_messa
 	return now - first;
 }
 
+static void message_kill(struct live_run *r, struct live_message *m)
+{
+	m->killed = 1;
+	flow_stop_message(r, INPUT_KILL, CAUSE_DEPENDENCY);
+}
+
+static bool message_to_kill(const struct live_run *r, const struct live_message *m)
+{
+	return m->failed && !m->killed && r->plan->messages[r->message].m.on_failure == FAIL_KILL;
+}
+
 static void message_open(struct live_run *r)
 {
 	const struct plan_message *pm = &r->plan->messages[r->message];
 	struct live_message *m = &r->messages[r->message];
 	m->begun = 1;
 	m->state = OP_RUNNING;
+	if (message_to_kill(r, m)) { /* it was being killed when an earlier batchd ended */
+		message_kill(r, m);
+		return;
+	}
 	if (pm->m.has_timeout && pm->m.timeout_ms > 0 && r->started)
 		timer_arm(&r->e->timers, &r->message_timer,
 			  r->e->now_ms + MAX2(pm->m.timeout_ms - message_gone_ms(r, pm), 0));
@@ -426,23 +445,56 @@ static void settle_one(struct live_run *r, uint32_t op)
 	turn_store_op(r, op);
 	claims_drop(r, op);
 	tell_dependants(r, op);
-	if (m->failed && po->message == r->message &&
-	    r->plan->messages[r->message].m.on_failure == FAIL_KILL)
-		flow_stop_message(r, INPUT_KILL, CAUSE_DEPENDENCY);
+	if (po->message == r->message && message_to_kill(r, m))
+		message_kill(r, m);
 }
 
+/* At most so many; how many they were. */
+static uint32_t settle_queue(struct live_run *r, struct op_queue *q, uint32_t most)
+{
+	uint32_t n = 0;
+	for (; n < most && q->next < q->n; n++)
+		settle_one(r, q->ops[q->next++]);
+	if (q->next == q->n)
+		q->n = q->next = 0;
+	return n;
+}
+
+/*
+ * Ops that were started are acknowledged in this turn, so that what they came to must be stored in
+ * it as well. Of the others SWEEP_AT_ONCE have their turn, then those of other runs.
+ */
 static void flow_settle_pending(struct live_run *r)
 {
+	enum { SWEEP_AT_ONCE = 500 };
+	struct engine *e = r->e;
+	uint32_t most = MIN2(SWEEP_AT_ONCE, e->sweep_left), n = 0;
 	if (r->settling)
 		return;
 	r->settling = true;
-	while (r->n_settled > 0) {
-		for (uint32_t i = 0; i < r->n_settled; i++)
-			settle_one(r, r->settled[i]);
-		r->n_settled = 0;
-		message_next(r);
+	while (r->settled.n > 0 || (r->swept.n > 0 && n < most)) {
+		settle_queue(r, &r->settled, UINT32_MAX);
+		n += settle_queue(r, &r->swept, most - n);
+		if (r->settled.n == 0 && r->swept.n == 0)
+			message_next(r);
 	}
 	r->settling = false;
+	e->sweep_left -= MIN2(n, e->sweep_left);
+	if (r->swept.n > 0 && list_empty(&r->sweep))
+		list_add_tail(&e->sweeping, &r->sweep);
+}
+
+/* While a transaction is on its way the next one is not made longer than it is. */
+void flow_sweep(struct engine *e)
+{
+	if (e->committing)
+		return;
+	e->sweep_left = SWEEP_PER_TURN;
+	while (!list_empty(&e->sweeping) && e->sweep_left > 0) {
+		struct live_run *r = list_entry(e->sweeping.next, struct live_run, sweep);
+		list_del(&r->sweep);
+		flow_settle_pending(r);
+	}
 }
 
 /* --- stopping --- */

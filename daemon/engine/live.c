@@ -128,6 +128,7 @@ struct live_run *live_new(char *batch, struct plan *plan)
 	r->begin_timer = (struct timer){ .kind = TIMER_BEGIN, .owner = r };
 	r->claims_timer = (struct timer){ .kind = TIMER_CLAIMS, .owner = r };
 	list_init(&r->dirty);
+	list_init(&r->sweep);
 	live_init_ops(r);
 	live_link_dependants(r);
 	r->summary.ops = plan->n_ops;
@@ -154,6 +155,7 @@ static void live_leave(struct live_run *r)
 	r->pool->runs -= r->accepted;
 	pool_release(r->e, r->pool);
 	list_del(&r->dirty);
+	list_del(&r->sweep);
 	HASH_DEL(r->e->runs, r);
 }
 
@@ -189,7 +191,8 @@ struct live_run *live_free(struct live_run *r)
 	free(r->rdep_first);
 	free(r->rdeps);
 	free(r->claimed);
-	free(r->settled);
+	free(r->settled.ops);
+	free(r->swept.ops);
 	plan_free(r->plan);
 	free(r->batch);
 	free(r->name);

@@ -20,6 +20,7 @@
 
 #define NO_OP UINT32_MAX
 #define CLOCK_LOOK_MS 10000 /* how late a time of day may be noticed when the clock was set */
+#define SWEEP_PER_TURN 4000
 #define STORE_RETRY_MS 1000 /* what could not be stored is offered again */
 
 /* One try at an op that is under way (or waits for its retry delay). */
@@ -65,7 +66,7 @@ struct live_message {
 	uint32_t stage_left[STAGE_MAX];
 	uint8_t stage; /* opened up to this one */
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
-	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1;
+	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1, killed : 1;
 	uint8_t tried : 1, skipped : 1, late : 1; /* an op of it was; late: not begun in time */
 	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
 	uint32_t serial_end;  /* serial: no op from here on is done, one before has failed; 0: none
@@ -79,10 +80,16 @@ struct moves {
 	uint64_t made;
 };
 
+<<<<<<< HEAD
 /* Writes of todo lists: handed to the store, answered by it, and of these failed; todo_commit.c. */
 struct todo_writes {
 	uint64_t begun, ended, lost;
 	struct list waiters; /* struct todo_waiter */
+=======
+struct op_queue {
+	uint32_t *ops, n, cap;
+	uint32_t next;	      /* the first that has not been taken */
+>>>>>>> 1495711 (engine: what becomes of ops that never started is stored in parts)
 };
 
 /* A todo that ops of this run drive. */
@@ -156,8 +163,12 @@ struct live_run {
 	bool claims_dirty, in_dirty;
 	struct list dirty;
 
-	uint32_t *settled, n_settled, cap_settled; /* ops whose dependants have yet to be told */
+	/* Ops that have ended, and that has yet to be stored and told to their dependants: at once
+	 * of those that were started or are reused; of the others, which may be a million, some in
+	 * a turn. */
+	struct op_queue settled, swept;
 	bool settling;
+	struct list sweep; /* engine->sweeping */
 
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
@@ -213,12 +224,22 @@ struct engine {
 	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
 	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
 	struct moves moves;
+<<<<<<< HEAD
 	struct todo_writes writes;
 	struct turn *turn;   /* being gathered; NULL: nothing yet */
 	struct turn *failed; /* to be committed again */
 	struct turn *held;   /* to be committed when moves before it are stored */
 	struct list dirty;   /* runs whose claims changed */
 	struct list back;    /* lenders that have their slots again and are to be told (lend.c) */
+=======
+	struct turn *turn;    /* being gathered; NULL: nothing yet */
+	struct turn *failed;  /* to be committed again */
+	struct turn *held;    /* to be committed when moves before it are stored */
+	struct list dirty;    /* runs whose claims changed */
+	struct list sweeping; /* runs whose `swept` goes on in the next turn */
+	uint32_t sweep_left;  /* ops that may still be taken from there in this one */
+	struct list back;     /* lenders that have their slots again and are to be told (lend.c) */
+>>>>>>> 1495711 (engine: what becomes of ops that never started is stored in parts)
 	uint64_t next_run;
 	int64_t rev, rev_stored;
 	int64_t now_ms; /* monotonic, at the last look */
@@ -339,6 +360,8 @@ void flow_signal_run(struct live_run *r, int signal);
 void flow_thaw(struct live_run *r);
 void flow_message_timeout(struct live_run *r);
 void flow_run_timeout(struct live_run *r);
+/* Goes on with what was left for this turn. */
+void flow_sweep(struct engine *e);
 /* Takes the outcome of an op that an earlier batchd stored (recovery). */
 void flow_restore(struct live_run *r, const struct op_row *row);
 /* Takes what an earlier try of an op said (first to last): it stands where there is no other. */

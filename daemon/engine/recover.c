@@ -226,5 +226,5 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		else
 			accept_begin(r);
 	}
-	sched_run(e);
+	engine_tick(e, time_mono_ms()); /* whose time is over starts nothing more */
 }

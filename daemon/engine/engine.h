@@ -77,10 +77,10 @@ struct engine_config {
 	size_t n_pools;
 	int64_t output_cap; /* where the batch gives none */
 	int64_t grace_ms;
-	const char *shell;	   /* for bash ops without `shell` */
-	const char *batchctl;	   /* what TodoRead runs; NULL: the one in the op's PATH */
-	const char *socket;	   /* BATCHD_SOCKET of the ops */
-	const char *runs_dir;	   /* RUN.env files are here */
+	const char *shell;    /* for bash ops without `shell` */
+	const char *batchctl; /* what TodoRead runs; NULL: the one in the op's PATH */
+	const char *socket;   /* BATCHD_SOCKET of the ops */
+	const char *runs_dir; /* RUN.env files are here */
 };
 
 struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
@@ -108,7 +108,7 @@ void engine_batch_free(struct engine_batch *b); /* NULL is fine */
 
 struct engine_submit {
 	struct engine_batch *batch; /* taken */
-	uint64_t parent;    /* run of the op the caller runs in, 0: none */
+	uint64_t parent;	    /* run of the op the caller runs in, 0: none */
 	uint32_t parent_op;
 	uint64_t origin;       /* restart: the run it repeats, 0: none */
 	struct slice reused;   /* restart: array of uint32_t, ops (1-based) taken over as
@@ -119,8 +119,8 @@ struct engine_submit {
 /* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are
  * appended where not NULL. */
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
-/* The same checks without accepting (b is taken too): 0 and a map {messages: [...]} written to plan, packed array of
- * str in warnings; or 1. */
+/* The same checks without accepting (b is taken too): 0 and a map {messages: [...]} written to
+ * plan, packed array of str in warnings; or 1. */
 int engine_check(struct engine *e, struct engine_batch *b, struct pk *plan, struct buf *warnings,
 		 struct err *err) _must_check_;
 

@@ -80,16 +80,15 @@ struct moves {
 	uint64_t made;
 };
 
-<<<<<<< HEAD
 /* Writes of todo lists: handed to the store, answered by it, and of these failed; todo_commit.c. */
 struct todo_writes {
 	uint64_t begun, ended, lost;
 	struct list waiters; /* struct todo_waiter */
-=======
+};
+
 struct op_queue {
 	uint32_t *ops, n, cap;
-	uint32_t next;	      /* the first that has not been taken */
->>>>>>> 1495711 (engine: what becomes of ops that never started is stored in parts)
+	uint32_t next; /* the first that has not been taken */
 };
 
 /* A todo that ops of this run drive. */
@@ -224,14 +223,7 @@ struct engine {
 	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
 	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
 	struct moves moves;
-<<<<<<< HEAD
 	struct todo_writes writes;
-	struct turn *turn;   /* being gathered; NULL: nothing yet */
-	struct turn *failed; /* to be committed again */
-	struct turn *held;   /* to be committed when moves before it are stored */
-	struct list dirty;   /* runs whose claims changed */
-	struct list back;    /* lenders that have their slots again and are to be told (lend.c) */
-=======
 	struct turn *turn;    /* being gathered; NULL: nothing yet */
 	struct turn *failed;  /* to be committed again */
 	struct turn *held;    /* to be committed when moves before it are stored */
@@ -239,7 +231,6 @@ struct engine {
 	struct list sweeping; /* runs whose `swept` goes on in the next turn */
 	uint32_t sweep_left;  /* ops that may still be taken from there in this one */
 	struct list back;     /* lenders that have their slots again and are to be told (lend.c) */
->>>>>>> 1495711 (engine: what becomes of ops that never started is stored in parts)
 	uint64_t next_run;
 	int64_t rev, rev_stored;
 	int64_t now_ms; /* monotonic, at the last look */

@@ -42,6 +42,7 @@ def started(t):
 def stopped_state(t):
     started(t)
     t.ctl('daemon', 'stop', check=0)
+    until(lambda: not t.box.spawner_pid(), 'the end of its spawner')
 
 
 def newer_schema(t):

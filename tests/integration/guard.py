@@ -109,22 +109,20 @@ def run_test(argv, group):
 
 def keep(argv, group, starter):
     """The keeper. TERM, which also comes when the starter is gone, ends it and all."""
-    def told_to_end(*_):
-        raise SystemExit
+    def told_to_end(*_):    # whatever we are at, also when the test has just ended
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_all()
+        end_as(signal.SIGTERM)
     os.setpgid(0, 0)
     become_subreaper()
     signal.signal(signal.SIGTERM, told_to_end)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    status = signal.SIGTERM
-    try:
-        if os.getppid() == starter:
-            test = os.fork()
-            if test == 0:
-                run_test(argv, group)
-            status = wait_for(test)
-    except SystemExit:
-        pass
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.getppid() != starter:
+        told_to_end()
+    test = os.fork()
+    if test == 0:
+        run_test(argv, group)
+    status = wait_for(test)
     end_all()
     end_as(status)
 

@@ -196,8 +196,8 @@ static int build_flags(struct build *b)
 	build_duration(b, "timeout", &o->timeout);
 	if (o->hold)
 		pk_kbool(&b->pk, "held", true);
-	if (o->delay.set)
-		pk_kint(&b->pk, "not_before", time_wall_ms() + o->delay.v);
+	/* Not the time it comes to: sent again with its key the batch is to be the same. */
+	build_duration(b, "delay", &o->delay);
 	const char *list = o->list		       ? o->list
 			   : build_file_has(b, "list") ? NULL
 						       : getenv("BATCHD_LIST");
@@ -228,6 +228,7 @@ static bool build_overruled(const struct build *b, const char *key)
 		{ "timeout", o->timeout.set },
 		{ "held", o->hold },
 		{ "not_before", o->delay.set },
+		{ "delay", o->delay.set },
 		{ "list", o->list },
 		{ "env", o->env.n > 0 },
 		{ "cwd", b->c->dir },

@@ -109,7 +109,8 @@ static void print_key(struct printer *p, const char *key, size_t len)
 
 static bool print_is_duration(const char *key)
 {
-	return strcmp(key, "timeout") == 0 || strcmp(key, "retry_delay") == 0;
+	return strcmp(key, "timeout") == 0 || strcmp(key, "retry_delay") == 0 ||
+	       strcmp(key, "delay") == 0;
 }
 
 /* One member; `top`: of a batch, message or op, where a bare number of seconds from 1000 is

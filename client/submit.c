@@ -8,11 +8,15 @@
 #include "client/ctx.h"
 #include "client/daemon_start.h"
 #include "client/plan_print.h"
+#include "common/lock.h"
+#include "common/paths.h"
 #include "common/text.h"
 #include "proto/errors.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
+
+#define SENDS_MAX 3 /* of one batch: should batchd die of it, not for ever */
 
 int submit_check(struct ctx *c, const struct submit_options *o)
 {
@@ -68,29 +72,61 @@ static int submit_params(struct ctx *c, const struct submit_options *o,
 	return EXIT_OK;
 }
 
+/* Does the daemon of our own state folder serve the socket? Then whoever serves it next, also one
+ * that we start, has that folder too. */
+static bool submit_is_ours(const struct ctx *c)
+{
+	_cleanup_free_ char *state = path_default_state(NULL);
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	return state && lock_look(state, &h) && h.socket && strcmp(h.socket, c->socket) == 0;
+}
+
+/*
+ * Sends until it is answered. With a key that may be done more than once: what was taken the first
+ * time is found by it. A daemon of another state folder would not find it, so one that is not ours
+ * is waited for and not started.
+ */
+static int submit_until_answered(struct ctx *c, const struct buf *params, struct slice key,
+				 bool *ret_again, struct buf *reply)
+{
+	bool ours = key.p && submit_is_ours(c);
+	struct err e = ERR_INIT;
+	for (int n = 1;; n++) {
+		int r = ctx_try(c, "batch.submit", params, reply, &e);
+		*ret_again = n > 1;
+		if (r >= 0)
+			return r ? fail_err(c, &e) : EXIT_OK;
+		if (!key.p || n == SENDS_MAX)
+			return fail(c, EXIT_NO_DAEMON,
+				    "batchd went away before it answered: see `batchctl status` "
+				    "whether it took the batch%s",
+				    key.p ? ", or submit again with the same key" : "");
+		ctx_disconnect(c);
+		int status = ours ? ctx_connect(c, CTX_MAY_START) : ctx_reconnect(c, -1);
+		if (status)
+			return status;
+	}
+}
+
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
-	struct err e = ERR_INIT;
+	bool again = false;
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
 		status = submit_params(c, o, from, &params);
 	if (status)
 		return status;
-	int r = ctx_try(c, "batch.submit", &params, &reply, &e);
-	if (r < 0)
-		return fail(c, EXIT_NO_DAEMON,
-			    "batchd went away before it answered: see `batchctl status` whether it "
-			    "took the batch%s",
-			    o->key ? ", or submit again with the same key" : "");
-	if (r)
-		return fail_err(c, &e);
+	struct slice key = mp_get_str(mp_find(buf_slice(&params), "batch"), "key");
+	status = submit_until_answered(c, &params, key, &again, &reply);
+	if (status)
+		return status;
 	ctx_warnings(c, buf_slice(&reply));
 	*ret_run = mp_get_int(buf_slice(&reply), "run", 0);
 	*ret_existing = mp_get_bool(buf_slice(&reply), "existing");
-	if (*ret_existing)
-		note(c, "key '%s' was used before: run %" PRId64, o->key ? o->key : "", *ret_run);
+	if (*ret_existing && !again)
+		note(c, "key '%.*s' was used before: run %" PRId64, SLICE_FMT(key), *ret_run);
 	return EXIT_OK;
 }
 

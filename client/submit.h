@@ -12,7 +12,7 @@ int submit_check(struct ctx *c, const struct submit_options *o) _must_check_;
 int submit_command(struct ctx *c, const struct submit_options *o,
 		   struct batch_source *from) _must_check_;
 /* Builds the batch of `from` and submits it, starting batchd where none runs; warnings go to
- * stderr. An exit status. */
+ * stderr. With a key it is sent again when batchd dies before it answers. An exit status. */
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing) _must_check_;
 /* -n: prints the plan and what there is to warn of, submits nothing. An exit status. */

@@ -50,6 +50,8 @@ const struct field batch_head_fields[] = {
 	{ "held", FIELD_BOOL, HEAD(held), .doc = "paused until run.resume" },
 	{ "not_before", FIELD_INT, HEAD(not_before), .min = 0, .max = LIMIT_INT,
 	  .doc = "not started before this time" },
+	{ "delay", FIELD_DURATION, HEAD(delay_ms),
+	  .doc = "not started sooner than that after it was accepted" },
 	{ "list", FIELD_NAME, HEAD(list), .max = LIMIT_PATH_BYTES,
 	  .doc = "its todo list; default: the project's" },
 	{ "output_cap", FIELD_INT, HEAD(output_cap), HEAD(has_output_cap), .min = 0,

@@ -34,7 +34,7 @@ struct batch_head {
 	struct slice name, key, group, list, meta;
 	struct slice needs_runs, after_any_runs; /* raw arrays of run ids */
 	int on_failure, order;
-	int64_t priority, jobs, timeout_ms, not_before, output_cap, umask;
+	int64_t priority, jobs, timeout_ms, not_before, delay_ms, output_cap, umask;
 	bool held;
 	bool has_timeout, has_output_cap, has_umask, has_jobs;
 };

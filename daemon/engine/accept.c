@@ -11,6 +11,13 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
+void accept_other_batch(const char *key, uint64_t run, struct err *err)
+{
+	err_set(err, E_KEY,
+		"key '%s' belongs to run %" PRIu64 ", which is another batch: use another key", key,
+		run);
+}
+
 /* What a key that was used before answers with. */
 static void answer_key(engine_submit_fn done, void *arg, const char *key, enum txn_status status,
 		       uint64_t existing)
@@ -20,9 +27,7 @@ static void answer_key(engine_submit_fn done, void *arg, const char *key, enum t
 		done(arg, existing, true, NULL);
 		return;
 	}
-	err_set(&err, E_KEY,
-		"key '%s' belongs to run %" PRIu64 ", which is another batch: use another key", key,
-		existing);
+	accept_other_batch(key, existing, &err);
 	done(arg, 0, false, &err);
 }
 
@@ -179,9 +184,17 @@ static void settle_reused(struct live_run *r)
 			flow_reuse(r, op);
 }
 
+/* The time before which it is not started. A delay counts from its acceptance, also over a restart.
+ */
+static int64_t accept_not_before(const struct live_run *r)
+{
+	const struct batch_head *h = &r->plan->head;
+	return MAX2(h->not_before, h->delay_ms ? r->created + h->delay_ms : 0);
+}
+
 void accept_begin(struct live_run *r)
 {
-	int64_t wait_ms = r->plan->head.not_before - time_wall_ms();
+	int64_t wait_ms = accept_not_before(r) - time_wall_ms();
 	if (r->held || r->paused || r->run_waits > 0)
 		return;
 	if (wait_ms > 0 && !r->begun) {
@@ -234,7 +247,7 @@ static void accept_first_claims(struct live_run *r)
 {
 	const struct batch_head *h = &r->plan->head;
 	uint32_t want = MIN2(r->pool->slots, r->jobs);
-	if (h->held || h->not_before > time_wall_ms() || r->run_waits > 0)
+	if (h->held || accept_not_before(r) > time_wall_ms() || r->run_waits > 0)
 		return;
 	const struct plan_message *pm = &r->plan->messages[0];
 	for (int stage = STAGE_TODOS; stage < STAGE_MAX; stage++) {
@@ -276,8 +289,7 @@ static void accept_reused(struct live_run *r, struct slice reused)
 		r->ops[ops[i] - 1].reused = 1;
 }
 
-/* of_batch: a packed array of what the batch alone is warned of. */
-static void warn(struct buf *warnings, const struct live_run *r, struct slice of_batch)
+void accept_warn(const struct live_run *r, struct slice of_batch, struct buf *warnings)
 {
 	struct pk pk = PK_INIT(warnings);
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -296,8 +308,7 @@ static void warn(struct buf *warnings, const struct live_run *r, struct slice of
 	pk_end(&pk);
 }
 
-/* What it refers to is there. */
-static int accept_refers(struct live_run *r, struct err *err)
+int accept_refers(struct live_run *r, struct err *err)
 {
 	return accept_needs(r, err) || drive_check(r, err);
 }
@@ -314,7 +325,7 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 	}
 	live_join(r, e, e->next_run);
 	if (warnings)
-		warn(warnings, r, buf_slice(&b->warnings));
+		accept_warn(r, buf_slice(&b->warnings), warnings);
 	if (accept_refers(r, &err)) {
 		refuse(e, s, r, &err);
 		live_free(r);
@@ -331,37 +342,4 @@ void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *
 	accept_reused(r, s->reused);
 	accept_commit(r, TAKE_PTR(b->txn));
 	engine_batch_free(b);
-}
-
-static void check_plan(const struct live_run *r, struct pk *pk)
-{
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	pk_map(pk);
-	pk_key(pk, "messages");
-	live_pack_plan(r, pk, &text);
-	pk_kint(pk, "ops", r->plan->n_ops);
-	pk_kstr(pk, "group", slice_str(r->group));
-	pk_kint(pk, "slots", MIN2(r->pool->slots, r->jobs));
-	pk_ktext(pk, "list", slice_str(r->list));
-	pk_ktext(pk, "project", slice_str(r->project));
-	pk_end(pk);
-}
-
-int engine_check(struct engine *e, struct engine_batch *b, struct pk *plan, struct buf *warnings,
-		 struct err *err)
-{
-	struct live_run *r = b->run;
-	int bad = !r;
-	if (r) {
-		live_join(r, e, 0);
-		bad = accept_refers(r, err);
-	} else {
-		*err = b->err;
-	}
-	if (!bad) {
-		check_plan(r, plan);
-		warn(warnings, r, buf_slice(&b->warnings));
-	}
-	engine_batch_free(b);
-	return bad;
 }

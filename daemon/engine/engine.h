@@ -119,10 +119,20 @@ struct engine_submit {
 /* Checks, accepts and (after the commit) starts. Warnings (packed array of str) for the caller are
  * appended where not NULL. */
 void engine_submit(struct engine *e, const struct engine_submit *s, struct buf *warnings);
-/* The same checks without accepting (b is taken too): 0 and a map {messages: [...]} written to
- * plan, packed array of str in warnings; or 1. */
-int engine_check(struct engine *e, struct engine_batch *b, struct pk *plan, struct buf *warnings,
-		 struct err *err) _must_check_;
+
+/* err: what submit would be refused with; NULL: it would be accepted, or answered with the run that
+ * its key has. */
+typedef void (*engine_check_fn)(void *arg, const struct err *err);
+struct engine_check {
+	struct engine_batch *batch; /* taken */
+	struct pk *plan;	    /* a map {messages: [...]} is written to it */
+	struct buf *warnings;	    /* a packed array of str is appended; both stay until done */
+	engine_check_fn done; /* called exactly once: at once, or for a key when the store has been
+				 asked */
+	void *arg;
+};
+/* The same checks without accepting. */
+void engine_check(struct engine *e, const struct engine_check *k);
 
 /* --- looking --- */
 

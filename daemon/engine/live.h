@@ -382,6 +382,12 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 void accept_begin(struct live_run *r);
 /* Counts the runs it has to wait for; 1 with err for one that does not exist. */
 int accept_needs(struct live_run *r, struct err *err);
+/* What it refers to, runs and todos, is there; else 1 with err. */
+int accept_refers(struct live_run *r, struct err *err);
+/* A packed array of str. of_batch: such an array of what the batch alone is warned of. */
+void accept_warn(const struct live_run *r, struct slice of_batch, struct buf *warnings);
+/* The refusal of a key that was used with another batch. */
+void accept_other_batch(const char *key, uint64_t run, struct err *err);
 /* A run's end is durable: those that waited for it may begin. */
 void accept_run_ended(struct engine *e, uint64_t run, enum run_state state);
 

@@ -61,21 +61,41 @@ void rpc_batch_submit(struct rpc_call *call, const void *params)
 
 /* --- batch.check --- */
 
+struct check_job {
+	struct rpc_call *call;
+	struct buf reply, warnings;
+	struct pk pk; /* into the reply */
+};
+
+static void batch_checked(void *arg, const struct err *err)
+{
+	struct check_job *j = arg;
+	if (err) {
+		rpc_fail(j->call, err);
+	} else {
+		pk_kraw(&j->pk, "warnings", buf_slice(&j->warnings));
+		pk_end(&j->pk);
+		rpc_reply(j->call, &j->reply);
+	}
+	buf_done(&j->reply);
+	buf_done(&j->warnings);
+	free(j);
+}
+
 void rpc_batch_check(struct rpc_call *call, const void *params)
 {
-	_cleanup_buf_ struct buf warnings = BUF_INIT;
-	struct buf b = BUF_INIT;
-	struct pk pk = rpc_pk(call, &b);
-	struct err err = ERR_INIT;
+	struct check_job *j = xcalloc(1, sizeof(*j));
+	struct engine_check k = {
+		.batch = call->prepared,
+		.plan = &j->pk,
+		.warnings = &j->warnings,
+		.done = batch_checked,
+		.arg = j,
+	};
 	(void)params;
-	pk_map(&pk);
-	pk_key(&pk, "plan");
-	if (engine_check(call->s->config.engine, call->prepared, &pk, &warnings, &err)) {
-		buf_done(&b);
-		rpc_fail(call, &err);
-		return;
-	}
-	pk_kraw(&pk, "warnings", buf_slice(&warnings));
-	pk_end(&pk);
-	rpc_reply(call, &b);
+	j->call = call;
+	j->pk = rpc_pk(call, &j->reply);
+	pk_map(&j->pk);
+	pk_key(&j->pk, "plan");
+	engine_check(call->s->config.engine, &k);
 }

@@ -110,7 +110,7 @@ static void restart_read(struct sql_reader *r, void *arg)
 
 static bool belongs_to_the_first(struct slice key)
 {
-	static const char *const keys[] = { "key", "env_base", "held", "not_before" };
+	static const char *const keys[] = { "key", "env_base", "held", "not_before", "delay" };
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (slice_is(key, keys[i]))
 			return true;

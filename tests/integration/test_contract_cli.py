@@ -415,6 +415,25 @@ def submit_key(t):
     t.one_line(t.ctl('submit', '--key', 'k', '-e', 'false', check=2), 'E_KEY', first)
 
 
+def submit_key_delay(t):
+    """What was asked for is compared, not what o'clock that came to."""
+    first = t.new('submit', '--key', 'd', '--delay', '1h', '-e', 'true')
+    t.assertEqual(t.ctl('submit', '--key', 'd', '--delay', '60m', '-e', 'true', check=0).out, b'%d\n' % first)
+    for other in (['--delay', '2h'], []):
+        t.one_line(t.ctl('submit', '--key', 'd', *other, '-e', 'true', check=2), 'E_KEY', first)
+
+
+def check_key(t):
+    """`check` says what `submit` would."""
+    t.box.put('b', 'Bash("true")')
+    t.ctl('check', '--key', 'k', 'b', check=0)
+    first = t.new('submit', '--key', 'k', 'b')
+    r = t.ctl('check', '--key', 'k', 'b', check=0)
+    t.assertIn("key 'k' was used before: run %d" % first, r.errors)
+    t.one_line(t.ctl('check', '--key', 'k', '-e', 'false', check=2), 'E_KEY', first)
+    t.one_line(t.ctl('submit', '-n', '--key', 'k', '-e', 'false', check=2), 'E_KEY', first)
+
+
 def submit_after(t):
     bad = t.ran('-e', 'false')['run']
     good = t.ran('-e', 'true')['run']
@@ -545,6 +564,8 @@ class Submit(Cli):
             t.match({'state': 'failed'}, t.ctl('submit', '-w', '-o', '-e', 'echo x; false', '--json', check=1).json))),
         ('`--name`', lambda t: t.assertEqual(t.ran('--name', 'n', '-e', 'true')['name'], 'n')),
         ('`--key`: the same batch gives the first run, another is refused, naming it', submit_key),
+        ('`--key` with `--delay`', submit_key_delay),
+        ('`--key` of `check`', check_key),
         ('`--define NAME=TEXT` and `=@FILE`', lambda t: (
             t.box.put('text', b'from\nfile'), t.box.put('b', 'Write("one", a)\nWrite("two", c)'),
             t.ran('b', '--define', 'a=x=y', '--define', 'c=@text'),

@@ -148,12 +148,20 @@ def not_before(t):
     t.end(run, ops({'started': lambda s: s >= when}))
 
 
+def delay(t):
+    asked = int(time.time() * 1000)
+    run = t.submit(batch([bash('true')]), delay='400ms')
+    t.end(run, ops({'started': lambda s: s >= asked + 400}))
+
+
 def key(t):
     b = dict(batch([bash('true')]), cwd=t.here, key='k')
     first = t.box.call('batch.submit', batch=dict(b, env_base={'A': '1'}))
     match({'run': first['run'], 'existing': True}, t.box.call('batch.submit', batch=dict(b, env_base={'A': '2'})))
     match({'existing': False}, first)
     t.refused('E_KEY', 'batch.submit', {'batch': dict(b, name='other')}, str(first['run']))
+    t.refused('E_KEY', 'batch.check', {'batch': dict(b, name='other')}, str(first['run']))
+    match({'warnings': [lambda w: "key 'k'" in w and str(first['run']) in w]}, t.box.call('batch.check', batch=b))
 
 
 def key_at_once(t):
@@ -236,6 +244,7 @@ class Batch(Table):
                 'E_NOT_FOUND', batch([bash('true')], needs_runs=[1, 7777]), 'needs_runs[1]', '7777')),
             ('`held`: accepted but paused until `resume`', held),
             ('`not_before`: not started before', not_before),
+            ('`delay`: not started sooner than that', delay),
             ('`list`: todo list for this batch', batch([bash('test $BATCHD_LIST = mine')], list='mine'), ops(OK)),
             ('`output_cap`: per op, 0 = none', batch([bash('seq 30000', output_cap=0), bash('seq 30000')], output_cap=30000),
              ops({'dropped_bytes': 0, 'stdout_bytes': 168894}, {'dropped_bytes': lambda n: n > 100000, 'stdout_bytes': 168894})),

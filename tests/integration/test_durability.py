@@ -1,6 +1,7 @@
 """Contract section 1: accepted means durable, an op runs at most once per attempt over any process crash."""
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 import unittest
 
+from faults import Inject, no_inject
 from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, proc_stat, process_name, rows, strace_works, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
@@ -421,6 +423,66 @@ class KilledSpawner(Case):
         self.match({'state': lambda s: s in ('interrupted', 'succeeded')}, b.get(run))
         self.assertEqual(b.text('ran'), 'x\n', 'and it is not run twice')
         self.assertEqual(b.run(batch([bash('true')]))['state'], 'succeeded')
+
+
+@expand
+class Unanswered(Case):
+    """batchd is killed with a submit in hand: with a key batchctl sends it again by itself, and there is one run."""
+
+    def killed(self, *args, at='pwrite64', input=b'', start=False):
+        """Killed `at` this call of the commit; the next one is started by us, else batchctl does that."""
+        b = self.box
+        if no_inject():
+            self.skipTest(no_inject())
+        fault = Inject(b.daemon_pid(), at + ':signal=SIGKILL:when=1')
+        self.addCleanup(fault.stop)
+        p = b.ctl_start(*args, stdin=subprocess.PIPE)
+        p.stdin.write(input)
+        p.stdin.close()
+        p.stdin = None
+        self.assertEqual(b.daemon.wait(20 * SLOW), -signal.SIGKILL)
+        b.daemon = None
+        b.disconnect()
+        if start:
+            b.start()
+        out, err = p.communicate(timeout=30 * SLOW)
+        return p.returncode, out.decode(), err.decode()
+
+    def ran_once(self, n=1):
+        self.box.wait(n)
+        self.assertEqual(self.box.text('ran'), 'x\n')
+        self.assertEqual([r['run'] for r in self.box.call('run.list')['runs']], [n])
+
+    @rows(*[('%s, %s' % (name, when), args, at) for name, args in (
+        ('submit', ['submit', '--key', 'k', '-e', 'echo x >> ran']),
+        ('submit of a file with a key in it', ['submit', '-']),
+        ('submit that goes on', ['submit', '-w', '--key', 'k', '-e', 'echo x >> ran']),
+        ('submit with a delay', ['submit', '--key', 'k', '--delay', '100ms', '-e', 'echo x >> ran']),
+        ('add', ['add', '--key', 'k', '--', 'echo x >> ran']),
+        ('run', ['run', '--key', 'k', '--', 'echo x >> ran']),
+    ) for at, when in (('pwrite64', 'not stored'), ('fdatasync', 'stored and not told'))])
+    def is_sent_again(self, args, at):
+        status, out, err = self.killed(*args, at=at, input=b'Batch { key: "k" }\nBash("echo x >> ran")\n')
+        self.assertEqual((status, out), (0, '' if args[0] == 'run' else '1\n'), err)
+        self.assertNotIn('used before', err)
+        self.ran_once()
+
+    def test_without_a_key_nobody_can_know(self):
+        status, out, err = self.killed('submit', '-e', 'true')
+        self.assertEqual((status, out), (125, ''))
+        self.assertIn('went away before it answered', err)
+
+    def test_only_to_the_daemon_that_had_it(self):
+        # Another state folder does not know the key: sent there it would run a second time.
+        b = self.box
+        b.stop_quietly()
+        b.state, usual = b.path('elsewhere'), b.state
+        shutil.rmtree(usual)
+        b.start()
+        status, out, err = self.killed('submit', '--key', 'k', '-e', 'echo x >> ran', at='fdatasync', start=True)
+        self.assertEqual((status, out), (0, '1\n'), err)
+        self.ran_once()
+        self.assertFalse(os.path.exists(usual))
 
 
 class Secrets(Case):

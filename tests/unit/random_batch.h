@@ -381,6 +381,7 @@ static json_t *rnd_batch(uint64_t seed)
 	RND_SET(r, batch, "after_any_runs", json_pack("[i]", 3));
 	RND_SET(r, batch, "held", json_true());
 	RND_SET(r, batch, "not_before", json_integer(1700000000000));
+	RND_SET(r, batch, "delay", rnd_duration(r));
 	RND_SET(r, batch, "list", json_string("a list"));
 	RND_SET(r, batch, "output_cap", json_integer(123456));
 	RND_SET(r, batch, "umask", json_string("077"));

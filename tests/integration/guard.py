@@ -1,23 +1,28 @@
 #!/usr/bin/python3
 """
-Runs a test and leaves no process of it behind, however it ends: guard.py PROGRAM [ARG...]
+Runs a test and leaves no process and no folder of it behind, however it ends: guard.py PROGRAM [ARG...]
 
 What a test starts has sessions of its own, and would outlive a test program that is killed (meson's timeout, ^C, a crash). So two
 processes stand over it: the one that was started in its place, and below that a keeper in a process group of its own, which a kill
 of the group does not reach. Both are subreapers, so that all the test ever started descends from them. When the test has ended, or
-either of the two, the one that is left ends what there is, by pid. The exit status is the test's.
+either of the two, the one that is left ends what there is, by pid, and removes the folder that the test had for its TMPDIR. The exit
+status is the test's.
 """
+import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import time
 
 GUARDED = 'BATCHD_TEST_GUARDED'     # in the environment of what runs so
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 END_SECONDS = 10    # for processes that were killed to be gone
+TMP_LENGTH_MAX = 28     # of TMPDIR: a socket's path, some folders below it, holds 107 bytes
 
 
 def prctl(option, value):
@@ -78,6 +83,21 @@ def end_all():
         time.sleep(0.005)
 
 
+def make_folder():
+    """TMPDIR of the test, in the one we have."""
+    base = os.environ.get('TMPDIR', '/tmp')
+    return tempfile.mkdtemp(prefix='bt-', dir=base if len(base) <= TMP_LENGTH_MAX else '/tmp')
+
+
+def remove_folder(folder):
+    for path, names, _ in os.walk(folder):      # a test may have closed some
+        for name in names:
+            if not os.path.islink(os.path.join(path, name)):
+                with contextlib.suppress(OSError):
+                    os.chmod(os.path.join(path, name), 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def wait_for(child):
     """Reaps whatever ends until that child has; its wait status."""
     while True:
@@ -107,7 +127,7 @@ def run_test(argv, group):
         os._exit(127)
 
 
-def keep(argv, group, starter):
+def keep(argv, group, starter, folder):
     """The keeper. TERM, which also comes when the starter is gone, ends it and all."""
     def told_to_end(*_):    # whatever we are at, also when the test has just ended
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -124,6 +144,7 @@ def keep(argv, group, starter):
         run_test(argv, group)
     status = wait_for(test)
     end_all()
+    remove_folder(folder)
     end_as(status)
 
 
@@ -131,17 +152,19 @@ def main(argv):
     if not argv:
         sys.exit('guard.py: name a program')
     os.environ[GUARDED] = '1'
+    folder = os.environ['TMPDIR'] = make_folder()
     become_subreaper()
     group, starter = os.getpgrp(), os.getpid()
     keeper = os.fork()
     if keeper == 0:
-        keep(argv, group, starter)
+        keep(argv, group, starter, folder)
     for s in (signal.SIGINT, signal.SIGQUIT):       # of a terminal: the test gets them too, and decides
         signal.signal(s, signal.SIG_IGN)
     for s in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, lambda *_: os.kill(keeper, signal.SIGTERM))
     status = wait_for(keeper)
     end_all()
+    remove_folder(folder)
     end_as(status)
 
 

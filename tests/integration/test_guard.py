@@ -1,4 +1,4 @@
-"""guard.py: nothing that a test started outlives it, whichever of the processes over it is killed."""
+"""guard.py: nothing that a test started or made outlives it, whichever of the processes over it is killed."""
 import os
 import signal
 import subprocess
@@ -9,7 +9,7 @@ import guard
 from harness import Case, alive, expand, proc_stat, rows, until
 
 # A child in a session of its own, as the spawner is, and a test that takes its time.
-TEST = 'setsid sh -c "echo \\$\\$ > child; exec sleep 1000" & echo $$ > test; wait; sleep 1000'
+TEST = 'mkdir -p "$TMPDIR/some" && chmod 500 "$TMPDIR/some"; echo "$TMPDIR" > folder; setsid sh -c "echo \\$\\$ > child; exec sleep 1000" & echo $$ > test; wait; sleep 1000'
 
 
 @expand
@@ -42,6 +42,9 @@ class Guard(Case):
         self.assertEqual(p.wait(), status)
         for pid in (child, test, keeper):
             until(lambda: not alive(pid), 'the end of %d' % pid)
+        folder = self.box.text('folder').strip()
+        self.assertTrue(os.path.basename(folder).startswith('bt-'), folder)
+        until(lambda: not os.path.exists(folder), 'the end of %s' % folder)
 
     @rows(
         ('success', 'exit 0', 0),
@@ -51,8 +54,9 @@ class Guard(Case):
         ('a child left behind', 'setsid sh -c "echo \\$\\$ > child; exec sleep 1000" & until test -s child; do :; done; exit 4', 4),
     )
     def tells(self, script, status):
-        p = self.start('bash', '-c', script)
+        p = self.start('bash', '-c', 'echo "$TMPDIR" > folder; mkdir "$TMPDIR/some"; ' + script)
         self.assertEqual(p.wait(), status)
+        self.assertFalse(os.path.exists(self.box.text('folder').strip()))
         if self.box.exists('child'):
             self.assertFalse(alive(self.pid('child')))
 

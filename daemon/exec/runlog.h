@@ -11,6 +11,9 @@
  * it runs up to a quarter of the cap (at least 4 KiB, at most 16 MiB) more, since dropping goes in
  * steps. What is dropped in pieces smaller than a page is freed once the whole page is.
  *
+ * A log that somebody cuts under its writer is not made up for with the zeros of a hole: a CUT
+ * record says what is missing.
+ *
  * All this holds over the death of the process at any instruction. After a power cut it holds for
  * what runlog_sync has seen.
  *
@@ -67,8 +70,9 @@ struct runlog_chunk {
  * middle is stepped over. *ret_offset is the position of the first byte returned, *ret_next that
  * after the last, *ret_dropped the bytes stepped over from `offset` to *ret_next: *ret_next ==
  * offset + bytes returned + *ret_dropped, for an offset within what was printed. `chunks` (may be
- * NULL) gets struct runlog_chunk's for the bytes returned, in order. 0 or -errno, -ENOMEM where the
- * limit was too great.
+ * NULL) gets struct runlog_chunk's for the bytes returned, in order. It ends before bytes that
+ * somebody took away from the log. 0 or -errno, -ENOMEM where the limit was too great, -EIO where
+ * the first byte is missing.
  */
 int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum stream stream,
 		int64_t offset, int64_t limit, struct buf *data, struct buf *chunks,

@@ -122,16 +122,7 @@ static int drop_record(struct runlog_writer *w, const struct runlog_attempt *a, 
 				     .pos = stream_drop[0],
 				     .stream_pos = stream_drop[1],
 				     .time_ms = MAX2(time_wall_ms(), 1) };
-	int r = runlog_writer_settle(w);
-	if (r == 0 && w->n_records >= RECORD_NONE - 1)
-		r = -EFBIG;
-	if (r == 0)
-		r = fd_pwrite_all(w->idx_fd, &rec, sizeof(rec), record_at(w->n_records));
-	if (r < 0)
-		return r;
-	w->n_records++;
-	w->last_valid = false;
-	return 0;
+	return runlog_writer_append(w, &rec);
 }
 
 void runlog_drop(struct runlog_writer *w, struct runlog_attempt *a, int64_t to)

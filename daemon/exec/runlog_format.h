@@ -5,8 +5,9 @@
  * Data records come in the order of their bytes in the log; a record's bytes end where the next
  * data record's begin, or at the end of the log, whatever its length says. Every record carries its
  * positions, so one whose bytes were dropped can go too: the index is punched out like the log, by
- * whole pages. A record that lost its first or its last eight bytes (op, time_ms: never 0) to that,
- * or to a power cut, is none.
+ * whole pages. A cut record is written by whoever finds the log shorter than it left it: what the
+ * records before it have there is missing. A record that lost its first or its last eight bytes
+ * (op, time_ms: never 0) to that, or to a power cut, is none.
  */
 #ifndef DAEMON_EXEC_RUNLOG_FORMAT_H
 #define DAEMON_EXEC_RUNLOG_FORMAT_H
@@ -16,7 +17,7 @@
 #include <stdint.h>
 
 /* stored, never renumber */
-enum record_type { RECORD_STDOUT = 1, RECORD_STDERR = 2, RECORD_DROP = 3 };
+enum record_type { RECORD_STDOUT = 1, RECORD_STDERR = 2, RECORD_DROP = 3, RECORD_CUT = 4 };
 
 /* stored: fields keep their place and meaning */
 struct runlog_record {
@@ -25,8 +26,8 @@ struct runlog_record {
 	uint8_t type;
 	uint8_t zero;
 	int64_t off; /* data: of the first byte in the log; drop: position (both streams) where the
-			dropped range begins */
-	int64_t len; /* data: bytes; drop: bytes dropped in all so far */
+			dropped range begins; cut: where the log ended */
+	int64_t len; /* data: bytes; drop: bytes dropped in all so far; cut: bytes missing */
 	int64_t pos; /* data: position over both streams; drop: of the dropped bytes, stdout's */
 	int64_t stream_pos; /* data: position in its stream; drop: of the dropped bytes, stderr's */
 	int64_t time_ms;    /* data: of the first byte, wall clock */
@@ -68,9 +69,9 @@ static inline bool record_ok(const struct runlog_record *rec)
 {
 	const int64_t top = INT64_C(1) << 60;
 	return rec->op != 0 && rec->time_ms != 0 && rec->type >= RECORD_STDOUT &&
-	       rec->type <= RECORD_DROP && rec->off >= 0 && rec->off < top && rec->len >= 0 &&
+	       rec->type <= RECORD_CUT && rec->off >= 0 && rec->off < top && rec->len >= 0 &&
 	       rec->len < top && rec->pos >= 0 && rec->pos < top && rec->stream_pos >= 0 &&
-	       rec->stream_pos < top && (rec->type == RECORD_DROP || rec->len <= RECORD_MAX_BYTES);
+	       rec->stream_pos < top && (!record_is_data(rec) || rec->len <= RECORD_MAX_BYTES);
 }
 
 static inline uint64_t runlog_key(uint32_t op, uint32_t attempt)

@@ -29,6 +29,18 @@ int runlog_open(const char *dir, uint64_t run, struct runlog_reader **ret)
 	return 0;
 }
 
+static void index_forget(struct runlog_reader *r)
+{
+	for (uint32_t i = 0; i < r->n_chains; i++) {
+		free(r->chains[i].rows[0].v);
+		free(r->chains[i].rows[1].v);
+	}
+	idmap_done(&r->by_key);
+	r->n_chains = r->n_cuts = r->n_records = 0;
+	r->newest_number = RECORD_NONE;
+	r->newest_shown = false;
+}
+
 struct runlog_reader *runlog_close(struct runlog_reader *r)
 {
 	if (!r)
@@ -37,12 +49,9 @@ struct runlog_reader *runlog_close(struct runlog_reader *r)
 		close(r->log_fd);
 	if (r->idx_fd >= 0)
 		close(r->idx_fd);
-	for (uint32_t i = 0; i < r->n_chains; i++) {
-		free(r->chains[i].rows[0].v);
-		free(r->chains[i].rows[1].v);
-	}
+	index_forget(r);
 	free(r->chains);
-	idmap_done(&r->by_key);
+	free(r->cuts);
 	free(r->dir);
 	free(r);
 	return NULL;
@@ -162,6 +171,14 @@ static void index_take_drop(struct runlog_reader *r, const struct runlog_record 
 	extents_drop(&c->rows[1], c);
 }
 
+static void index_take_cut(struct runlog_reader *r, uint32_t number,
+			   const struct runlog_record *rec)
+{
+	r->cuts = xrealloc(r->cuts, r->n_cuts + 1, sizeof(*r->cuts));
+	r->cuts[r->n_cuts++] =
+		(struct cut){ .from = rec->off, .to = rec->off + rec->len, .record = number };
+}
+
 static int index_open(struct runlog_reader *r)
 {
 	struct runlog_header h = { 0 };
@@ -192,6 +209,8 @@ static void index_rewind(struct runlog_reader *r)
 	if (r->newest_shown)
 		index_row(index_chain(r, r->newest.op, r->newest.attempt), &r->newest)->n--;
 	r->n_records = r->newest_number;
+	while (r->n_cuts > 0 && r->cuts[r->n_cuts - 1].record >= r->n_records)
+		r->n_cuts--;
 	r->newest_number = RECORD_NONE;
 	r->newest_shown = false;
 }
@@ -206,6 +225,8 @@ static uint32_t block_take(struct runlog_reader *r, const struct runlog_record *
 			none++;
 		else if (record_is_data(&block[i]))
 			index_take_data(r, r->n_records + i, &block[i]);
+		else if (block[i].type == RECORD_CUT)
+			index_take_cut(r, r->n_records + i, &block[i]);
 		else
 			index_take_drop(r, &block[i]);
 	}
@@ -254,15 +275,27 @@ static int index_read(struct runlog_reader *r)
 
 /* A record is punched out when a later one has said why: where some are none, that one may have
  * come after the measure. */
+static int index_read_all(struct runlog_reader *r)
+{
+	int e;
+	do
+		e = index_read(r);
+	while (e > 0);
+	return e;
+}
+
 int runlog_refresh(struct runlog_reader *r)
 {
 	int e = r->idx_fd < 0 ? index_open(r) : 0;
 	if (e < 0)
 		return e == -ENOENT ? 0 : e;
-	do
-		e = index_read(r);
-	while (e > 0);
-	return e;
+	uint32_t n_cuts = r->n_cuts, n_records = r->n_records;
+	e = index_read_all(r);
+	if (e < 0 || r->n_cuts == n_cuts || n_records == 0)
+		return e;
+	/* What was known may have been read from a log that was cut, and shorter than it was. */
+	index_forget(r);
+	return index_read_all(r);
 }
 
 bool runlog_restore(const struct runlog_reader *r, struct runlog_attempt *a)

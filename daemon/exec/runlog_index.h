@@ -27,6 +27,12 @@ struct chain {
 	int64_t stream_drop[2];
 };
 
+/* Bytes of the log that somebody took away; of records before that number. */
+struct cut {
+	int64_t from, to;
+	uint32_t record;
+};
+
 struct runlog_reader {
 	char *dir;
 	uint64_t run;
@@ -43,6 +49,8 @@ struct runlog_reader {
 	struct chain *chains;
 	uint32_t n_chains, size_chains;
 	struct idmap by_key; /* runlog_key: index into chains + 1 */
+	struct cut *cuts;
+	uint32_t n_cuts;
 };
 
 /* NULL: that attempt printed nothing. Valid until the next refresh. */
@@ -55,6 +63,7 @@ uint32_t extents_find(const struct extents *x, int64_t at, bool by_stream);
 struct chain_piece {
 	int64_t at; /* position of the first byte, of the stream asked for */
 	int64_t off, len, time_ms;
+	uint32_t record;
 	enum stream stream;
 };
 struct chain_walk {

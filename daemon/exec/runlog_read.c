@@ -74,12 +74,28 @@ static int read_fetch(struct read_state *s)
 	return 0;
 }
 
+/* How many of the `len` bytes at `off` of the log, which a record describes, come before those that
+ * somebody took away. */
+static int64_t read_there(const struct runlog_reader *r, uint32_t record, int64_t off, int64_t len)
+{
+	for (uint32_t i = 0; i < r->n_cuts; i++) {
+		const struct cut *c = &r->cuts[i];
+		if (record < c->record && c->from < off + len && c->to > off)
+			len = MAX2(c->from - off, 0);
+	}
+	return len;
+}
+
+/* 1: it ends here, what follows is missing. */
 static int read_piece(struct read_state *s, const struct chain_piece *p, int64_t limit)
 {
 	int64_t skip = MAX2(s->at - p->at, 0);
-	int64_t take = MIN2(p->len - skip, limit - s->got);
-	if (take <= 0)
+	int64_t want = MIN2(p->len - skip, limit - s->got);
+	if (want <= 0)
 		return 0;
+	int64_t take = read_there(s->r, p->record, p->off + skip, want);
+	if (take == 0)
+		return s->got ? 1 : -EIO;
 	s->dropped += p->at + skip - s->at;
 	if (s->got == 0)
 		s->first = p->at + skip;
@@ -99,7 +115,7 @@ static int read_piece(struct read_state *s, const struct chain_piece *p, int64_t
 					      .bytes = take };
 		buf_add(s->chunks, &chunk, sizeof(chunk));
 	}
-	return 0;
+	return take < want;
 }
 
 static int read_chain(struct read_state *s, const struct chain *c, enum stream stream,
@@ -113,8 +129,8 @@ static int read_chain(struct read_state *s, const struct chain *c, enum stream s
 	chain_walk_from(&w, c, stream, s->at);
 	while (s->got < limit && chain_walk_next(&w, &p)) {
 		int r = read_piece(s, &p, limit);
-		if (r < 0)
-			return r;
+		if (r)
+			return r < 0 ? r : read_fetch(s);
 	}
 	if (s->got < limit && s->at < size) { /* what is gone lies at the very end of this stream */
 		s->dropped += size - s->at;
@@ -143,12 +159,14 @@ int runlog_read(struct runlog_reader *r, uint32_t op, uint32_t attempt, enum str
 	for (;;) {
 		const struct chain *c = runlog_chain(r, op, attempt);
 		int64_t drop_to = c ? c->drop_to : 0;
+		uint32_t n_cuts = r->n_cuts;
 		int e = read_chain(&s, c, stream, offset, limit < 0 ? INT64_MAX : limit);
 		if (e == 0 && c && read_is_stale(r)) {
-			/* Bytes may have been punched out while we read them: their drop record is
-			 * in the index by now. */
+			/* Bytes may have been punched out while we read them, or be found missing:
+			 * the record that says so is in the index by now. */
 			e = runlog_refresh(r);
-			if (e == 0 && runlog_chain(r, op, attempt)->drop_to != drop_to)
+			if (e == 0 && (runlog_chain(r, op, attempt)->drop_to != drop_to ||
+				       r->n_cuts != n_cuts))
 				e = -EAGAIN;
 		}
 		if (e == 0)

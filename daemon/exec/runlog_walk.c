@@ -56,6 +56,7 @@ static bool chain_walk_piece(const struct chain_walk *w, int row, const struct e
 		.off = x->off + cut,
 		.len = x->len - cut,
 		.time_ms = x->time_ms,
+		.record = x->record,
 		.stream = row ? STREAM_STDERR : STREAM_STDOUT,
 	};
 	return ret->len > 0;

@@ -192,6 +192,20 @@ int runlog_writer_settle(struct runlog_writer *w)
 	return r;
 }
 
+int runlog_writer_append(struct runlog_writer *w, const struct runlog_record *rec)
+{
+	int r = runlog_writer_settle(w);
+	if (r == 0 && w->n_records >= RECORD_NONE - 1)
+		r = -EFBIG;
+	if (r == 0)
+		r = fd_pwrite_all(w->idx_fd, rec, sizeof(*rec), record_at(w->n_records));
+	if (r < 0)
+		return r;
+	w->n_records++;
+	w->last_valid = false;
+	return 0;
+}
+
 static bool writer_can_merge(const struct runlog_writer *w, const struct runlog_attempt *a,
 			     enum stream stream, int64_t now)
 {
@@ -240,10 +254,35 @@ static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, 
 	return 0;
 }
 
+/*
+ * Somebody cut the log. Written to where it ended, it would have zeros that nobody printed: a
+ * record tells what is missing, and then the zeros can come.
+ */
+static int writer_note_cut(struct runlog_writer *w, const struct runlog_attempt *a, int64_t now)
+{
+	struct stat st;
+	if (fstat(w->log_fd, &st) < 0)
+		return -errno;
+	if (st.st_size >= w->end)
+		return 0;
+	struct runlog_record rec = { .op = a->op,
+				     .attempt = (uint16_t)a->attempt,
+				     .type = RECORD_CUT,
+				     .off = st.st_size,
+				     .len = w->end - st.st_size,
+				     .time_ms = MAX2(now, 1) };
+	int r = runlog_writer_append(w, &rec);
+	if (r == 0 && ftruncate(w->log_fd, w->end) < 0)
+		r = -errno;
+	return r;
+}
+
 int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
 		   int64_t len, int64_t time_ms, struct runlog_room *ret)
 {
 	int r = writer_open_files(w, O_CREAT);
+	if (r == 0)
+		r = writer_note_cut(w, a, time_ms);
 	if (r < 0)
 		return r;
 	/* A record lies wholly before or wholly after the end of the head. */

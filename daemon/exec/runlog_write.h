@@ -26,6 +26,8 @@ struct runlog_writer {
 
 /* Makes the newest record's length in the index true. 0 or -errno. */
 int runlog_writer_settle(struct runlog_writer *w) _must_check_;
+/* Appends a record that describes no bytes. 0 or -errno. */
+int runlog_writer_append(struct runlog_writer *w, const struct runlog_record *rec) _must_check_;
 /* Notes `len` bytes just written to the log as the attempt's newest kept piece, and drops what is
  * too much by now. */
 void runlog_drop_note(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,

@@ -810,6 +810,46 @@ START_TEST(test_noise)
 }
 END_TEST
 
+/* Somebody cuts the log under its writer: what is missing is an error, never zeros; what came
+ * before and what comes later is read. */
+START_TEST(test_cut_under_the_writer)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt a[2];
+	struct runlog_reader *r;
+	_cleanup_buf_ struct buf data = BUF_INIT;
+	int64_t first, next, dropped;
+	for (uint32_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(runlog_attempt_begin(w, &a[i], i + 1, 1, 0), 0);
+		emit_pattern(w, &a[i], 6000, 1, 0);
+	}
+	cut("log", 5000);
+	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+	for (uint32_t i = 0; i < 2; i++)
+		emit_pattern(w, &a[i], 6000, 2, 0);
+	ck_assert_int_eq(runlog_refresh(r), 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		buf_clear(&data);
+		int e = runlog_read(r, i + 1, 1, STREAM_BOTH, 0, -1, &data, NULL, &first, &next,
+				    &dropped);
+		ck_assert_int_eq(e, i == 0 ? 0 : -EIO);
+		ck_assert_int_eq(data.len, i == 0 ? 5000 : 0);
+		e = runlog_read(r, i + 1, 1, STREAM_BOTH, 5000, -1, &data, NULL, &first, &next,
+				&dropped);
+		ck_assert_int_eq(e, -EIO);
+		buf_clear(&data);
+		e = runlog_read(r, i + 1, 1, STREAM_BOTH, 6000, -1, &data, NULL, &first, &next,
+				&dropped);
+		ck_assert_int_eq(e, 0);
+		ck_assert_int_eq(data.len, 6000);
+		ck_assert(!memchr(data.p, 0, data.len));
+		runlog_attempt_end(w, &a[i]);
+	}
+	runlog_close(r);
+	runlog_writer_free(w);
+}
+END_TEST
+
 START_TEST(test_foreign)
 {
 	char *path = path_of("idx");
@@ -853,6 +893,7 @@ int main(void)
 	tcase_add_loop_test(t, test_beside, 0, 6);
 	tcase_add_test(t, test_cap_lifted);
 	tcase_add_test(t, test_noise);
+	tcase_add_test(t, test_cut_under_the_writer);
 	tcase_add_test(t, test_foreign);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);

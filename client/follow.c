@@ -2,6 +2,7 @@
 
 #include "client/selectors.h"
 #include "common/text.h"
+#include "proto/limits.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
 
@@ -222,6 +223,23 @@ static int follow_unsubscribe(struct follow *f, const struct run_view *v)
 	return follow_call(f->c, "rpc.unsubscribe", &params, NULL);
 }
 
+/* Who shows nothing on the way needs no events, only to be told of the end. */
+static bool follow_is_blind(const struct follow *f)
+{
+	return !f->sink->op && !f->sink->output;
+}
+
+static void follow_await(struct follow *f, struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kint(&pk, "timeout_ms", LIMIT_DURATION_MS);
+	pk_end(&pk);
+	v->sub = conn_send(f->c->conn, "run.wait", buf_slice(&params));
+}
+
 /* The ended run as it will be reported; its subscription is over. */
 static int follow_finish(struct follow *f, struct run_view *v)
 {
@@ -235,7 +253,7 @@ static int follow_finish(struct follow *f, struct run_view *v)
 	if (status)
 		return status;
 	run_view_head(v, buf_slice(&v->final));
-	if (follow_unsubscribe(f, v) == FOLLOW_LOST)
+	if (!follow_is_blind(f) && follow_unsubscribe(f, v) == FOLLOW_LOST)
 		return FOLLOW_LOST;
 	/* Ops that had ended before we came get no event of their own. */
 	for (uint32_t i = 1; f->sink->op_end && i <= v->n_ops; i++)
@@ -267,6 +285,10 @@ static int follow_past(struct follow *f, struct run_view *v)
 static int follow_begin(struct follow *f, struct run_view *v)
 {
 	bool known = v->n_ops > 0 && f->sink->output;
+	if (follow_is_blind(f)) {
+		follow_await(f, v);
+		return EXIT_OK;
+	}
 	int status = follow_subscribe(f, v, known);
 	if (status)
 		return status;
@@ -375,6 +397,21 @@ static int follow_event(struct follow *f, struct slice event)
 	return EXIT_OK;
 }
 
+/* To what follow_await asked; a wait that has lasted as long as there are numbers for goes on. */
+static int follow_reply(struct follow *f, const struct conn_in *in)
+{
+	for (int i = 0; i < f->n; i++) {
+		struct run_view *v = &f->views[i];
+		if (v->final.len || v->sub != in->msgid)
+			continue;
+		if (in->failed)
+			return fail_err(f->c, &in->error);
+		return mp_get_bool(in->body, "timed_out") ? follow_begin(f, v)
+							  : follow_finish(f, v);
+	}
+	return EXIT_OK;
+}
+
 static bool follow_over(const struct follow *f)
 {
 	for (int i = 0; i < f->n; i++)
@@ -395,6 +432,7 @@ static int follow_turn(struct follow *f)
 	case CONN_CLOSED:
 		return FOLLOW_LOST;
 	case CONN_REPLY:
+		return follow_is_blind(f) ? follow_reply(f, &in) : EXIT_OK;
 	case CONN_TIMEOUT:
 		break;
 	}

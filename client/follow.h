@@ -12,7 +12,8 @@
 #include "client/ctx.h"
 #include "client/model.h"
 
-/* Any of these may be NULL. `v` and `o` are valid during the call. */
+/* Any of these may be NULL; without op and output only the end is waited for. `v` and `o` are valid
+ * during the call. */
 struct follow_sink {
 	/* A snapshot was taken: at the start, and again after a reconnection. */
 	void (*snapshot)(void *arg, struct run_view *v);

@@ -281,6 +281,9 @@ static int progress_signal(void *arg, int signal)
 	.tick = progress_tick, .lost = progress_lost, .signal = progress_signal
 
 const struct follow_sink progress_sink = { PROGRESS_SINK };
+/* Of somebody who is told nothing on the way. */
+static const struct follow_sink progress_quiet_sink = { .lost = progress_lost,
+							.signal = progress_signal };
 const struct follow_sink progress_output_sink = {
 	PROGRESS_SINK,
 	.output = progress_output,
@@ -323,7 +326,7 @@ int progress_follow(struct ctx *c, const int64_t *runs, int n, bool fresh, bool 
 		f.views[i].run = runs[i];
 	progress_init(&p, c, &f, output);
 	p.fresh = fresh;
-	f.sink = output ? &progress_output_sink : &progress_sink;
+	f.sink = output ? &progress_output_sink : c->quiet ? &progress_quiet_sink : &progress_sink;
 	f.arg = &p;
 	int status = follow_runs(&f);
 	progress_clear(&p);

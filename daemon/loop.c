@@ -528,7 +528,6 @@ static int make_base(struct batchd *b, struct err *e)
 	struct event_config *ec = event_config_new();
 	evthread_use_pthreads();
 	event_config_set_flag(ec, EVENT_BASE_FLAG_IGNORE_ENV);
-	event_config_set_flag(ec, EVENT_BASE_FLAG_PRECISE_TIMER);
 	b->base = event_base_new_with_config(ec);
 	event_config_free(ec);
 	if (!b->base)
@@ -608,7 +607,7 @@ static void arm_deadline(struct batchd *b)
 static void turn(struct batchd *b)
 {
 	engine_tick(b->engine, time_mono_ms());
-	engine_flush(b->engine);
+	engine_flush_due(b->engine);
 	exec_local_flush(b->local);
 	arm_deadline(b);
 	if (b->draining && engine_running_ops(b->engine) == 0)

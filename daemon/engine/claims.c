@@ -149,7 +149,7 @@ void claims_flush(struct engine *e)
 		for (uint32_t i = 0; i < r->n_claimed; i++)
 			ops[i] = r->claimed[i] + 1;
 		row.ops = slice_of(ops, r->n_claimed * sizeof(ops[0]));
-		txn_claim(turn_txn(e), &row);
+		txn_claim(turn_txn_later(e), &row);
 		list_del(node);
 	}
 }

@@ -31,6 +31,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->retry_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->busy_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->lease_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
+	e->linger_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->lease_at = INT64_MAX;
 	list_init(&e->moves.waiting);
 	list_init(&e->moves.open);
@@ -516,8 +517,9 @@ static void due_engine(struct engine *e, struct timer *t)
 		turn_retry(e);
 	else if (t == &e->lease_timer)
 		drive_end_leases(e);
-	else
+	else if (t == &e->busy_timer)
 		e->busy = false;
+	/* that of what lingers only has engine_flush_due called */
 }
 
 static void timer_due(struct engine *e, struct timer *t)

@@ -237,9 +237,11 @@ void engine_op_ended(struct engine *e, const struct exec_result *r);
 void engine_op_busy(struct engine *e, uint64_t token);
 void engine_op_output(struct engine *e, uint64_t token);
 
-/* Hands this turn's transaction to the store, if there is one. The loop calls it once at the end of
- * each turn. */
+/* Hands this turn's transaction to the store, if there is one. */
 void engine_flush(struct engine *e);
+/* Likewise, at the end of each turn of the loop; results that nobody waits for gather for a moment,
+ * so that more of them share a commit. */
+void engine_flush_due(struct engine *e);
 /* Monotonic ms of the next thing that is due (timeouts, delays), INT64_MAX: none. */
 int64_t engine_deadline(struct engine *e);
 /* Does what is due. */

@@ -210,6 +210,8 @@ struct turn {
 	struct post *posts;
 	size_t n_posts, cap_posts;
 	uint64_t moves; /* made before it was handed over: it is stored after these */
+	int64_t due_ms; /* to be handed over then, */
+	bool hurry;	/* or at once: somebody waits for it */
 };
 
 struct engine {
@@ -219,7 +221,7 @@ struct engine {
 	struct pool *pools;    /* by name */
 	struct todos *todos;
 	struct timers timers;
-	struct timer retry_timer, lease_timer;
+	struct timer retry_timer, lease_timer, linger_timer;
 	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
 	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
 	struct moves moves;
@@ -271,6 +273,10 @@ struct plan_message *live_message_of(struct live_run *r, uint32_t op);
 
 /* --- turn.c: the transaction of a loop turn and what follows it --- */
 struct txn *turn_txn(struct engine *e);
+/* For what nobody waits for. */
+struct txn *turn_txn_later(struct engine *e);
+/* What has gathered is stored at once. */
+void turn_hurry(struct engine *e);
 void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op);
 void turn_emit_op(struct live_run *r, uint32_t op);
 void turn_emit_run(struct live_run *r);

@@ -206,6 +206,7 @@ static bool pool_start_one(struct pool *p)
 	if (!claims_clear(r, op)) {
 		if (r->ops[op].claim != CLAIM_DURABLE)
 			claims_stalled(r, p->slots - MIN2(p->slots, p->used));
+		turn_hurry(r->e);
 		sched_hold(r, weight); /* it comes back when all is durable that must be */
 		return true;
 	}

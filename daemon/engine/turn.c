@@ -7,6 +7,8 @@
 #include "daemon/engine/live.h"
 
 #define REV_RESERVE 10000
+/* How long what nobody waits for may wait for company in its commit. */
+#define LINGER_MS 25
 
 /* A result is stored after what it made of a todo: with the result stored nobody would make that
  * move again. */
@@ -201,11 +203,18 @@ static struct turn *turn_now(struct engine *e)
 		e->turn = xcalloc(1, sizeof(*e->turn));
 		e->turn->e = e;
 		e->turn->txn = txn_new(turn_done, e->turn);
+		e->turn->due_ms = e->now_ms + LINGER_MS;
 	}
 	return e->turn;
 }
 
 struct txn *turn_txn(struct engine *e)
+{
+	turn_now(e)->hurry = true;
+	return e->turn->txn;
+}
+
+struct txn *turn_txn_later(struct engine *e)
 {
 	return turn_now(e)->txn;
 }
@@ -225,15 +234,23 @@ void turn_post(struct engine *e, enum post_kind kind, uint64_t id, uint32_t op)
 	*turn_add_post(e) = (struct post){ .kind = kind, .id = id, .op = op };
 }
 
+void turn_hurry(struct engine *e)
+{
+	if (e->turn)
+		e->turn->hurry = true;
+}
+
 void turn_tell_run(struct live_run *r)
 {
 	r->n_telling++;
 	*turn_add_post(r->e) = (struct post){ .kind = POST_RUN, .id = r->id, .state = r->state };
+	turn_hurry(r->e);
 }
 
 void engine_after(struct engine *e, void (*fn)(void *arg), void *arg)
 {
 	*turn_add_post(e) = (struct post){ .kind = POST_CALL, .fn = fn, .arg = arg };
+	turn_hurry(e);
 }
 
 void turn_store_op(struct live_run *r, uint32_t op)
@@ -241,7 +258,8 @@ void turn_store_op(struct live_run *r, uint32_t op)
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct op_row row;
 	live_fill_op(r, op, &text, &row);
-	txn_op(turn_txn(r->e), &row);
+	bool lingers = r->plan->ops[op].kind != KIND_TODOS;
+	txn_op(lingers ? turn_txn_later(r->e) : turn_txn(r->e), &row);
 	turn_post(r->e, POST_OP, r->id, op);
 	op_unstored(r, op, 1);
 }
@@ -277,4 +295,16 @@ void engine_flush(struct engine *e)
 	e->committing = true;
 	t->moves = e->moves.made;
 	turn_commit(e, t);
+}
+
+void engine_flush_due(struct engine *e)
+{
+	const struct turn *t = e->turn;
+	if (!t || e->committing || t->hurry || e->now_ms >= t->due_ms) {
+		engine_flush(e);
+		return;
+	}
+	drive_arm_leases(e);
+	if (!e->linger_timer.pos)
+		timer_arm(&e->timers, &e->linger_timer, t->due_ms);
 }

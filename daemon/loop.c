@@ -29,7 +29,7 @@
 
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
-#define STOP_FILES_SECONDS 5
+#define STOP_SECONDS 5
 
 /* A todo list whose last write was not stored: loaded anew before it is used again. */
 struct lost_list {
@@ -84,9 +84,9 @@ static void port_cancel_file(void *arg, uint64_t token)
 	exec_file_cancel(((struct batchd *)arg)->files, token);
 }
 
-static void port_stop(void *arg, uint64_t token, int64_t grace_ms)
+static void port_stop(void *arg, uint64_t token, uint32_t note, int64_t grace_ms)
 {
-	exec_local_stop(((struct batchd *)arg)->local, token, grace_ms);
+	exec_local_stop(((struct batchd *)arg)->local, token, note, grace_ms);
 }
 
 static void port_signal(void *arg, uint64_t token, int signal)
@@ -251,7 +251,7 @@ static int recover_run(void *arg, const struct store_run *run, struct err *e)
 static void recover_attempt(void *arg, const struct exec_known *known)
 {
 	struct batchd *b = arg;
-	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms);
+	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms, known->note);
 }
 
 static int64_t recover_cap(void *arg, uint64_t token)
@@ -643,17 +643,19 @@ static void settle_up(struct batchd *b)
 
 /*
  * Nobody remembers file ops but we: those that have begun end here, for a while, and those that
- * have not are known not to have. Else the next batchd could only call them lost.
+ * have not are known not to have. Else the next batchd could only call them lost. Nor has anybody
+ * but us the pipes of a spawner that was killed a moment ago: the next one is to have them first.
  */
-static void finish_files(struct batchd *b)
+static void finish(struct batchd *b)
 {
-	const struct timeval tv = { .tv_sec = STOP_FILES_SECONDS };
-	int64_t end = time_mono_ms() + STOP_FILES_SECONDS * 1000;
-	if (!b->engine || !b->files)
+	const struct timeval tv = { .tv_sec = STOP_SECONDS };
+	int64_t end = time_mono_ms() + STOP_SECONDS * 1000;
+	if (!b->engine || !b->files || !b->local)
 		return;
 	engine_leave(b->engine);
 	event_base_loopexit(b->base, &tv); /* wakes us then */
-	while (exec_file_is_busy(b->files) && time_mono_ms() < end) {
+	while ((exec_file_is_busy(b->files) || (!b->failed && !exec_local_is_kept(b->local))) &&
+	       time_mono_ms() < end) {
 		turn(b);
 		event_base_loop(b->base, EVLOOP_ONCE);
 	}
@@ -668,7 +670,7 @@ struct batchd *batchd_close(struct batchd *b)
 	}
 	reloader_quiet(b->reloader);
 	keeper_quiet(b->keeper);
-	finish_files(b);
+	finish(b);
 	settle_up(b);
 	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);

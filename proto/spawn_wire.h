@@ -9,6 +9,9 @@
  * carries its token for ever. A START is answered by exactly one of STARTED (then EXIT),
  * START_FAILED, BUSY (not taken: no trace of it is kept), or KNOWN when the token was seen before.
  * Records stay until ACK. QUERY is answered by one KNOWN a record and KNOWN_END.
+ *
+ * What came to a protocol later is told by a bit of HELLO_OK and never said to a spawner that did
+ * not tell it: one that is older and knows no such frame goes on without.
  */
 #ifndef PROTO_SPAWN_WIRE_H
 #define PROTO_SPAWN_WIRE_H
@@ -19,7 +22,12 @@
 #ifndef SW_PROTOCOL   /* a test builds one of another */
 #define SW_PROTOCOL 1 /* of HELLO */
 #endif
-#define SW_VERSION 1		     /* of every other frame */
+#define SW_VERSION 1 /* of every other frame */
+/* Bits of the token of HELLO_OK, which was 0 once. wire, never renumber */
+#define SW_CAN_KEEP UINT64_C(1) /* NOTE and PIPES */
+#ifndef SW_CAN			/* a test builds one that can less */
+#define SW_CAN SW_CAN_KEEP
+#endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
 #define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
 #define SW_CAPACITY 16384	     /* records in the table */
@@ -34,6 +42,8 @@ enum sw_type {
 	SW_SIGNAL = 5,	  /* struct sw_signal */
 	SW_ACK = 6,	  /* head alone: forget the token, close its pipes */
 	SW_QUERY = 7,	  /* head alone */
+	SW_NOTE = 8,	  /* struct sw_note; SW_CAN_KEEP */
+	SW_PIPES = 9,	  /* struct sw_pipes, n_fds fds; SW_CAN_KEEP */
 	SW_HELLO_OK = 32, /* struct sw_hello_ok */
 	SW_REFUSED = 33,  /* struct sw_refused, then the connection ends */
 	SW_STARTED = 34,  /* struct sw_report from here on; n_fds fds */
@@ -105,6 +115,9 @@ static_assert(sizeof(struct sw_stage) == 8, "wire");
 #define SW_START_PTY 2u	     /* a terminal instead of two pipes */
 #define SW_START_STDIN_FD 4u /* stdin is the fd that came along */
 #define SW_START_FORK 8u     /* fork even where vfork would do */
+/* And beside them there the record's note, 0: none. */
+#define SW_FLAGS_NOTE_SHIFT 24
+#define SW_FLAGS_NOTE (0xffu << SW_FLAGS_NOTE_SHIFT)
 
 /*
  * Followed by n_stages struct sw_stage, then the texts, each with the length given (its NULs
@@ -135,6 +148,24 @@ struct sw_stop {
 	int64_t grace_ms; /* from TERM to KILL; 0: KILL at once */
 };
 static_assert(sizeof(struct sw_stop) == 24, "wire");
+
+/* To be kept with the record, over anybody's death, and told with it in SW_FLAGS_NOTE: that batchd
+ * is about to stop the attempt, and why. The spawner does not ask what it means. */
+struct sw_note {
+	struct sw_head head;
+	uint32_t note; /* 1 to 255 */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct sw_note) == 24, "wire");
+
+/* The read ends of an attempt whose record came without: the spawner that had them was killed, and
+ * this one keeps them from here on as its own. Of a stream that is over, one at its end. */
+struct sw_pipes {
+	struct sw_head head;
+	uint32_t n_fds; /* as in a report */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct sw_pipes) == 24, "wire");
 
 struct sw_signal {
 	struct sw_head head;
@@ -193,7 +224,7 @@ struct sw_report {
 	struct sw_head head;
 	uint32_t state; /* enum sw_state */
 	int32_t pid;
-	uint32_t flags; /* of its START */
+	uint32_t flags; /* of its START, and SW_FLAGS_NOTE */
 	int32_t wait_status;
 	int32_t start_errno;
 	uint32_t step;		      /* enum sw_step */

@@ -438,6 +438,10 @@ static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_res
 	o->attempts = (uint16_t)token_attempt(x->token);
 	take_facts(r->e, o, x);
 	o->cause = (uint8_t)(x->lost ? CAUSE_LOST : result_cause(r, o, &spec, x));
+	if (!x->lost && (x->note & STOP_CAUSE) == CAUSE_TIMEOUT) { /* as op_ended would have it */
+		o->cause = CAUSE_TIMEOUT;
+		o->exit = -1;
+	}
 	live_fill_op(r, op, &text, &row);
 	row.state = x->lost ? OP_INTERRUPTED : OP_FAILED;
 	txn_attempt(turn_txn(r->e), &row);

@@ -48,7 +48,9 @@ struct engine_ports {
 	void (*start_file)(void *arg, uint64_t token, const struct batch_op *op, const char *path,
 			   uint32_t umask, int64_t output_cap, bool again);
 	void (*cancel_file)(void *arg, uint64_t token);
-	void (*stop)(void *arg, uint64_t token, int64_t grace_ms);
+	/* `note`, 1 to 255, is kept with the attempt and told to the next engine by
+	 * engine_recover_attempt. */
+	void (*stop)(void *arg, uint64_t token, uint32_t note, int64_t grace_ms);
 	void (*signal)(void *arg, uint64_t token, int signal);
 	void (*ack)(void *arg, uint64_t token); /* the attempt's result is durable */
 	void (*run_done)(void *arg,
@@ -262,9 +264,10 @@ struct engine_stored_run {
 };
 int engine_recover_run(struct engine *e, const struct engine_stored_run *s,
 		       struct err *err) _must_check_;
-/* The executor has this attempt (running, or ended with the result to come). Unknown tokens: false.
- */
-bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms);
+/* The executor has this attempt (running, or ended with the result to come), and its last stop's
+ * note. Unknown tokens: false. */
+bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
+			    uint32_t note);
 int64_t engine_output_cap(struct engine *e, uint64_t token);
 /* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go
  * on. */

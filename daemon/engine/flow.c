@@ -106,11 +106,19 @@ static void cancel_children(struct live_run *parent, uint32_t op)
 		flow_cancel_run(r, parent->now);
 }
 
+void flow_tell_stop(struct live_run *r, uint32_t op)
+{
+	const struct live_op *o = &r->ops[op];
+	struct engine *e = r->e;
+	uint32_t note = o->stop_cause | (r->cancelled ? STOP_RUN : 0) | (r->now ? STOP_NOW : 0);
+	e->ports.stop(e->ports.arg, token_make(r->id, op + 1, o->attempts), note,
+		      e->config.grace_ms);
+}
+
 static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 {
 	struct live_op *o = &r->ops[op];
 	struct engine *e = r->e;
-	uint64_t token = token_make(r->id, op + 1, o->attempts);
 	if (o->stop_cause == CAUSE_NONE) {
 		o->stop_cause = cause;
 		stop_store(r, op);
@@ -119,9 +127,9 @@ static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 	timer_disarm(&e->timers, &o->attempt->timer);
 	uint8_t kind = r->plan->ops[op].kind;
 	if (kind == KIND_BASH || kind == KIND_EXEC)
-		e->ports.stop(e->ports.arg, token, e->config.grace_ms);
+		flow_tell_stop(r, op);
 	else
-		e->ports.cancel_file(e->ports.arg, token);
+		e->ports.cancel_file(e->ports.arg, token_make(r->id, op + 1, o->attempts));
 }
 
 static void effect_backoff(struct live_run *r, uint32_t op)
@@ -422,7 +430,9 @@ static void settle_count(struct live_run *r, uint32_t op)
 	m->left--;
 	m->stage_left[live_stage(po)]--;
 	bool spoils = op_spoils(r, op), interrupted = o->phase == PHASE_INTERRUPTED;
-	bool late = o->phase == PHASE_SKIPPED && o->cause == CAUSE_TIMEOUT;
+	/* Or ended for one that failed; after a crash that one may not fail again. */
+	bool late = (o->phase == PHASE_SKIPPED && o->cause == CAUSE_TIMEOUT) ||
+		    (o->phase == PHASE_CANCELLED && o->cause == CAUSE_DEPENDENCY);
 	m->failed = m->failed || spoils;
 	m->interrupted = m->interrupted || interrupted;
 	m->cancelled = m->cancelled || (r->cancelled && o->phase == PHASE_CANCELLED);
@@ -529,10 +539,8 @@ void flow_thaw(struct live_run *r)
 	r->frozen = false;
 }
 
-void flow_cancel_run(struct live_run *r, bool now)
+void flow_note_cancel(struct live_run *r, bool now)
 {
-	bool always = r->message < r->plan->n_messages && r->plan->messages[r->message].m.always;
-	bool begun = r->message < r->plan->n_messages && r->messages[r->message].begun;
 	r->cancelled = true;
 	r->now = r->now || now;
 	r->paused = r->held = false;
@@ -545,6 +553,13 @@ void flow_cancel_run(struct live_run *r, bool now)
 		turn_tell_run(r);
 	sched_update(r);
 	timer_disarm(&r->e->timers, &r->begin_timer);
+}
+
+void flow_cancel_run(struct live_run *r, bool now)
+{
+	bool always = r->message < r->plan->n_messages && r->plan->messages[r->message].m.always;
+	bool begun = r->message < r->plan->n_messages && r->messages[r->message].begun;
+	flow_note_cancel(r, now);
 	cancel_children(r, NO_OP);
 	if (!begun) {
 		flow_begin(r);

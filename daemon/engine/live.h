@@ -56,6 +56,15 @@ struct live_op {
 	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
 	uint8_t reused : 1;
+	uint8_t noted : 1; /* that it was told to end is known by the executor's note alone */
+};
+
+/* What the executor keeps with an attempt that is told to end, so that the next batchd knows what
+ * this one may not come to store. stored, never renumber */
+enum stop_note {
+	STOP_CAUSE = 0x3f, /* enum op_cause */
+	STOP_RUN = 0x40,   /* its run is cancelled */
+	STOP_NOW = 0x80,   /* and does not clean up */
 };
 
 enum { STAGE_TODOS, STAGE_FILES, STAGE_REST, STAGE_MAX };
@@ -178,6 +187,7 @@ struct live_run {
 	char *unmet;		     /* "run 7 failed": one it needed, NULL: none */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
+	bool noted;    /* that it was cancelled is known by an executor's note alone */
 	bool end_sent; /* its end is on its way to the store */
 
 	engine_submit_fn done;
@@ -351,6 +361,10 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 /* `input` to all ops of the current message that have not ended. */
 void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause cause);
 void flow_cancel_run(struct live_run *r, bool now);
+/* The first half of that: what is known of it, and stored. */
+void flow_note_cancel(struct live_run *r, bool now);
+/* Has the executor end an op that is in PHASE_STOPPING. */
+void flow_tell_stop(struct live_run *r, uint32_t op);
 /* To all ops that run. */
 void flow_signal_run(struct live_run *r, int signal);
 /* What was frozen goes on. */

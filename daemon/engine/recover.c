@@ -86,7 +86,25 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	return 0;
 }
 
-bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms)
+/*
+ * It was told to end: that, and what was asked of its run, may not be stored. Nobody was answered,
+ * but what was begun is done.
+ */
+static void recover_note(struct live_run *r, uint32_t op, uint32_t note)
+{
+	struct live_op *o = &r->ops[op];
+	enum op_cause cause = (enum op_cause)(note & STOP_CAUSE);
+	if (cause != CAUSE_CANCEL && cause != CAUSE_TIMEOUT && cause != CAUSE_DEPENDENCY)
+		return;
+	o->noted = !o->stop_cause;
+	if (!o->stop_cause)
+		o->stop_cause = (uint8_t)cause;
+	r->noted = r->noted || (note & STOP_RUN && !r->cancelled);
+	r->now = r->now || note & STOP_NOW;
+}
+
+bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
+			    uint32_t note)
 {
 	struct live_run *r = live_find(e, token_run(token));
 	uint32_t op = token_op(token) - 1;
@@ -98,7 +116,9 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	if (o->attempt) {     /* the try after it has begun: its end is only to be stored */
 		sched_release(r, op);
 		free(o->attempt);
+		o->stop_cause = CAUSE_NONE; /* was that one's */
 	}
+	recover_note(r, op, note);
 	o->attempts = (uint16_t)token_attempt(token);
 	live_op_enter(o, PHASE_RUNNING);
 	if (o->stop_cause)
@@ -183,18 +203,31 @@ static void recover_lost(struct live_run *r, bool rebooted)
 /* Ops that were told to end: those that run are told again, those that never began do not begin. */
 static void recover_stops(struct live_run *r)
 {
-	struct engine *e = r->e;
 	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
 		struct live_op *o = &r->ops[op];
 		if (!o->stop_cause || op_phase_ended(o->phase))
 			continue;
 		if (o->attempt)
-			e->ports.stop(e->ports.arg, token_make(r->id, op + 1, o->attempts),
-				      e->config.grace_ms);
+			flow_tell_stop(r, op);
 		else
 			flow_input(r, op,
 				   o->stop_cause == CAUSE_CANCEL ? INPUT_CANCEL : INPUT_TIMEOUT,
 				   o->stop_cause);
+	}
+}
+
+/* Runs that are cancelled by a note, or were submitted by what is: these come after it. */
+static void recover_cancels(struct engine *e)
+{
+	struct live_run *r, *next;
+	HASH_ITER(hh, e->runs, r, next)
+	{
+		const struct live_run *p = r->parent ? live_find(e, r->parent) : NULL;
+		bool with_op = p && r->parent_op > 0 && r->parent_op <= p->plan->n_ops &&
+			       p->ops[r->parent_op - 1].noted;
+		r->noted = r->noted || with_op || (p && p->noted);
+		if (r->noted)
+			flow_note_cancel(r, r->now || (p && p->now));
 	}
 }
 
@@ -210,6 +243,7 @@ static void recover_drives(struct live_run *r)
 void engine_recover_done(struct engine *e, bool rebooted)
 {
 	struct live_run *r, *next;
+	recover_cancels(e);
 	HASH_ITER(hh, e->runs, r, next)
 	{
 		recover_timeouts(r);

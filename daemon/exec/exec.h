@@ -22,6 +22,7 @@ struct exec_known {
 	bool ended; /* else it runs on: `ended` of exec_events comes when it is over */
 	int32_t pid;
 	int64_t started_ms;
+	uint32_t note; /* of exec_local_stop, 0: none */
 };
 
 struct exec_local_config {
@@ -74,8 +75,12 @@ void exec_local_recovered(struct exec_local *x);
 int exec_local_start(struct exec_local *x, const struct exec_spec *spec) _must_check_;
 /* Starts gathered since are sent together at the end of the loop turn; this sends them now. */
 void exec_local_flush(struct exec_local *x);
-/* Ends the whole tree: TERM, after grace_ms KILL. Calling again shortens the grace. */
-void exec_local_stop(struct exec_local *x, uint64_t token, int64_t grace_ms);
+/*
+ * Ends the whole tree: TERM, after grace_ms KILL. Calling again shortens the grace. The note (1 to
+ * 255, 0: none) is kept by the spawner before the first signal is sent, until the acknowledgement:
+ * the next batchd is told it with what is known of the attempt. An older spawner keeps none.
+ */
+void exec_local_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_t grace_ms);
 /* One signal to the op's process group. */
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal);
 /* The result is durable: the spawner may forget the token, its record and its pipes. Also for a
@@ -85,6 +90,9 @@ void exec_local_ack(struct exec_local *x, uint64_t token);
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals);
 /* Has the spawner execute its program anew where that was replaced since; ops notice nothing. */
 void exec_local_renew(const struct exec_local *x);
+/* Is a spawner there that has, or is about to be handed, what it needs to keep of the attempts
+ * when we end? False in the moments after one was killed. */
+bool exec_local_is_kept(const struct exec_local *x);
 /* Of the spawner; 0 while there is none. */
 int32_t exec_local_pid(const struct exec_local *x);
 /* The run's environment file is of no further use (run ended). */
@@ -101,8 +109,8 @@ struct exec_file *exec_file_new(struct work *work, struct output *output,
 struct exec_file *exec_file_free(struct exec_file *x);
 /*
  * write, edit or read as `op` says, path resolved against cwd (absolute, normalised by the caller),
- * mode of new files from umask; `again`: it may have been done before a crash. What op points to (it
- * may be long) must stay until `ended` comes, with is_file_op set: cause 0 (succeeded),
+ * mode of new files from umask; `again`: it may have been done before a crash. What op points to
+ * (it may be long) must stay until `ended` comes, with is_file_op set: cause 0 (succeeded),
  * CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with error.
  */
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,

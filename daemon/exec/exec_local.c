@@ -17,6 +17,7 @@
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/exec_spawner_link.h"
+#include "daemon/exec/exec_spawner_pipes.h"
 #include "daemon/exec/exec_spawner_start.h"
 #include "daemon/exec/idmap.h"
 #include "proto/limits.h"
@@ -38,8 +39,10 @@ struct attempt {
 	bool detach;
 	bool seen;  /* in this sync */
 	bool swept; /* went with the table that knew it */
+	bool bare;  /* the spawner has none of its pipes */
 	int64_t cap;
 	int64_t stop_ms; /* grace of a stop asked for, -1: none; said again to a new spawner */
+	uint32_t note;	 /* with it */
 	int fds[2];	 /* pipes heard of while recovering */
 	struct sw_report report;
 	struct output_totals totals;
@@ -108,12 +111,24 @@ static void local_say(struct exec_local *x, enum sw_type type, uint64_t token)
 		memcpy(spawner_link_add(x->link, sizeof(head), -1), &head, sizeof(head));
 }
 
-static void local_say_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
+/* Kept by the spawner before the first signal is sent. */
+static void local_say_note(struct exec_local *x, uint64_t token, uint32_t note)
+{
+	struct sw_note f = { .head = { sizeof(f), SW_NOTE, SW_VERSION, token }, .note = note };
+	if (spawner_link_can(x->link, SW_CAN_KEEP))
+		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
+}
+
+/* note 0: none. */
+static void local_say_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_t grace_ms)
 {
 	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token },
 				.grace_ms = grace_ms };
-	if (spawner_link_is_up(x->link))
-		memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
+	if (!spawner_link_is_up(x->link))
+		return;
+	if (note != 0)
+		local_say_note(x, token, note);
+	memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
 }
 
 /* --- the life of an attempt --- */
@@ -128,6 +143,7 @@ static void attempt_end(struct exec_local *x, struct attempt *a)
 		.start_step = r->state == SW_FAILED ? sw_step_name(r->step) : NULL,
 		.lost = r->state == SW_LOST,
 		.unread = r->state == SW_EXITED && !a->attached,
+		.note = r->flags >> SW_FLAGS_NOTE_SHIFT,
 		.pid = r->pid,
 		.lingering = r->lingering,
 		.started = r->started_ms,
@@ -214,7 +230,7 @@ static void attempt_reaped(struct exec_local *x, struct attempt *a, const siginf
 	list_del(&a->child);
 	/* What it left behind the spawner can still find by its session. */
 	if (!a->detach)
-		local_say_stop(x, a->token, LINGER_KILL_MS);
+		local_say_stop(x, a->token, 0, LINGER_KILL_MS);
 	attempt_exited(x, a);
 }
 
@@ -329,6 +345,7 @@ static void local_known(struct exec_local *x, struct attempt *a, const struct sw
 		a = attempt_find(x, token); /* `started` may have done anything */
 		if (!a)
 			return;
+		a->bare = r->n_fds == 0 && a->attached;
 	}
 	if (r->state == SW_ORPHAN && a->stage == ATTEMPT_RUNNING) {
 		a->report = *r;
@@ -380,7 +397,11 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 static void local_on_down(void *arg)
 {
 	struct exec_local *x = arg;
-	idmap_for(&x->attempts, slot)((struct attempt *)slot->word)->seen = false;
+	idmap_for(&x->attempts, slot)
+	{
+		struct attempt *a = (struct attempt *)slot->word;
+		a->seen = a->bare = false;
+	}
 }
 
 /* The spawner has told all it knows, and it does not know this one. */
@@ -409,10 +430,13 @@ static void local_on_synced(void *arg)
 			a->swept = true; /* ended ones too: until that is stored */
 			x->n_swept++;
 		}
+		if (a->bare)
+			spawner_pipes_give(x->link, x->output, &a->report);
+		a->bare = false;
 		if (!a->seen && a->stage < ATTEMPT_EXITED)
 			buf_add(&gone, &a->token, sizeof(a->token));
 		else if (a->stop_ms >= 0 && a->stage < ATTEMPT_EXITED)
-			local_say_stop(x, a->token, a->stop_ms);
+			local_say_stop(x, a->token, a->note, a->stop_ms);
 	}
 	for (size_t at = 0; at < gone.len; at += sizeof(uint64_t)) {
 		uint64_t token;
@@ -538,6 +562,7 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 		k.ended = local_is_end(&a->report);
 		k.pid = a->report.pid;
 		k.started_ms = a->report.started_ms;
+		k.note = a->report.flags >> SW_FLAGS_NOTE_SHIFT;
 		known(arg, &k);
 		a = attempt_find(x, k.token);
 		if (a)
@@ -597,13 +622,14 @@ void exec_local_flush(struct exec_local *x)
 	spawner_link_flush(x->link);
 }
 
-void exec_local_stop(struct exec_local *x, uint64_t token, int64_t grace_ms)
+void exec_local_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_t grace_ms)
 {
 	struct attempt *a = attempt_find(x, token);
 	if (!a || a->stage >= ATTEMPT_EXITED)
 		return;
 	a->stop_ms = a->stop_ms < 0 ? grace_ms : MIN2(a->stop_ms, grace_ms);
-	local_say_stop(x, token, grace_ms);
+	a->note = note;
+	local_say_stop(x, token, note, grace_ms);
 }
 
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal)
@@ -631,6 +657,12 @@ void exec_local_drained(struct exec_local *x, uint64_t token, const struct outpu
 	a->totals = *totals;
 	if (a->stage == ATTEMPT_EXITED)
 		attempt_end(x, a);
+}
+
+bool exec_local_is_kept(const struct exec_local *x)
+{
+	return x->recovering || x->attempts.n == 0 ||
+	       (spawner_link_is_up(x->link) && !local_spawner_is_dead(x));
 }
 
 int32_t exec_local_pid(const struct exec_local *x)

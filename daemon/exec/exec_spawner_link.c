@@ -26,6 +26,7 @@
 #define LINK_RETRY_MIN_MS 10
 #define LINK_RETRY_MAX_MS 5000
 #define LINK_RETRY_SERVICE_MS 500 /* where a service manager starts it again at once */
+#define LINK_AGAIN_MS 20
 #define LINK_PACKETS_A_TURN 16
 
 /* Frames that go out together. */
@@ -58,6 +59,7 @@ struct spawner_link {
 	struct event *readable, *writable, *flush, *retry;
 	int retry_ms;
 	uint32_t capacity;
+	uint64_t can;	   /* SW_CAN_*, of the spawner served by */
 	int32_t pid;	   /* of the spawner served by, 0: none now */
 	int32_t last_pid;  /* of the one before */
 	char refused[240]; /* why; "" when it was not */
@@ -102,22 +104,27 @@ static struct link_packet *link_packet_add(struct spawner_link *l)
 	return p;
 }
 
-static void *link_add(struct spawner_link *l, uint32_t size, int fd)
+static void *link_add(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds)
 {
 	struct link_packet *p = l->last;
-	if (!p || p->len + size > sizeof(p->bytes) || (fd >= 0 && p->n_fds == SW_PACKET_FDS))
+	if (!p || p->len + size > sizeof(p->bytes) || p->n_fds + n_fds > SW_PACKET_FDS)
 		p = link_packet_add(l);
 	void *frame = p->bytes + p->len;
 	p->len += size;
-	if (fd >= 0)
-		p->fds[p->n_fds++] = fd;
+	for (unsigned i = 0; i < n_fds; i++)
+		p->fds[p->n_fds++] = fds[i];
 	event_active(l->flush, EV_TIMEOUT, 0);
 	return frame;
 }
 
 void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd)
 {
-	return link_add(l, size, fd);
+	return link_add(l, size, &fd, fd >= 0);
+}
+
+void *spawner_link_add_fds(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds)
+{
+	return link_add(l, size, fds, n_fds);
 }
 
 static int link_send(int fd, struct link_packet *p)
@@ -146,6 +153,10 @@ void spawner_link_flush(struct spawner_link *l)
 			event_add(l->writable, NULL);
 			return;
 		}
+		if (r == -ETOOMANYREFS || r == -ENOMEM) { /* so many fds are under way */
+			event_add(l->flush, &(struct timeval){ .tv_usec = LINK_AGAIN_MS * 1000 });
+			return;
+		}
 		if (r < 0)
 			return; /* the end of the connection is read next */
 		l->first = p->next;
@@ -164,7 +175,7 @@ static void link_on_flush(evutil_socket_t fd, short what, void *arg)
 static void link_say(struct spawner_link *l, enum sw_type type)
 {
 	struct sw_head head = { sizeof(head), (uint16_t)type, SW_VERSION, 0 };
-	memcpy(link_add(l, sizeof(head), -1), &head, sizeof(head));
+	memcpy(link_add(l, sizeof(head), NULL, 0), &head, sizeof(head));
 }
 
 /* --- frames in --- */
@@ -182,6 +193,7 @@ static int link_take_fd(struct link_fds *fds)
 static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 {
 	l->capacity = f->capacity;
+	l->can = f->head.token;
 	l->pid = f->pid;
 	l->state = LINK_WELCOME;
 	l->down_ms = 0;
@@ -430,7 +442,7 @@ static int link_begin(struct spawner_link *l)
 	event_priority_set(l->readable, 0);
 	event_priority_set(l->writable, 0);
 	event_add(l->readable, NULL);
-	memcpy(link_add(l, sizeof(hello), -1), &hello, sizeof(hello));
+	memcpy(link_add(l, sizeof(hello), NULL, 0), &hello, sizeof(hello));
 	spawner_link_flush(l);
 	return 0;
 }
@@ -651,6 +663,11 @@ bool spawner_link_is_up(const struct spawner_link *l)
 uint32_t spawner_link_capacity(const struct spawner_link *l)
 {
 	return l->capacity;
+}
+
+bool spawner_link_can(const struct spawner_link *l, uint64_t what)
+{
+	return (l->can & what) == what;
 }
 
 int32_t spawner_link_pid(const struct spawner_link *l)

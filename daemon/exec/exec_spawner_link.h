@@ -57,6 +57,8 @@ void spawner_link_forget(struct spawner_link *l);
 bool spawner_link_is_up(const struct spawner_link *l);
 /* As HELLO_OK told. */
 uint32_t spawner_link_capacity(const struct spawner_link *l);
+/* Did the spawner tell that it knows this (SW_CAN_*)? One that is older goes on without. */
+bool spawner_link_can(const struct spawner_link *l, uint64_t what);
 int32_t spawner_link_pid(const struct spawner_link *l);
 
 /*
@@ -65,6 +67,8 @@ int32_t spawner_link_pid(const struct spawner_link *l);
  * of the loop turn. Only while up.
  */
 void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd);
+/* The same with several. */
+void *spawner_link_add_fds(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds);
 void spawner_link_flush(struct spawner_link *l);
 
 #endif

@@ -1,6 +1,7 @@
 #include "daemon/exec/output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -136,6 +137,27 @@ void output_finish(struct output *o, uint64_t token)
 		return;
 	a->finish_sent = true;
 	output_post(a->run->pump, &a->finish, MSG_FINISH);
+}
+
+int output_dup(struct output *o, uint64_t token, int ret_fds[2])
+{
+	struct output_attempt *a = idmap_ptr(&o->attempts, token);
+	int r = 0;
+	ret_fds[0] = ret_fds[1] = -1;
+	if (!a)
+		return 0;
+	pthread_mutex_lock(&a->run->pump->close_lock);
+	for (int i = 0; i < 2 && r == 0; i++)
+		if (a->fds[i].fd >= 0) {
+			ret_fds[i] = fcntl(a->fds[i].fd, F_DUPFD_CLOEXEC, 0);
+			r = ret_fds[i] < 0 ? -errno : 0;
+		}
+	pthread_mutex_unlock(&a->run->pump->close_lock);
+	if (r < 0) { /* the second was none then */
+		cleanup_closep(&ret_fds[0]);
+		ret_fds[0] = ret_fds[1] = -1;
+	}
+	return r;
 }
 
 static void attempt_free(struct output_attempt *a)

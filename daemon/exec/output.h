@@ -16,6 +16,8 @@
 
 #include <stdint.h>
 
+#include "common/cleanup.h"
+
 struct event_base;
 struct output;
 
@@ -59,6 +61,11 @@ void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_
  * drained. Not to be called after drained.
  */
 void output_finish(struct output *o, uint64_t token);
+/*
+ * Duplicates of the pipes it is attached to, for somebody else to keep: -1 where there is none, or
+ * it is at its end. Nothing of them is read twice: a pipe gives each byte once. 0 or -errno.
+ */
+int output_dup(struct output *o, uint64_t token, int ret_fds[2]) _must_check_;
 /* From now on (until 0) `grew` is called for this run. Counts: watch twice, unwatch twice. */
 void output_watch(struct output *o, uint64_t run, int delta);
 /* The run has ended: close its files, as soon as its last attempt is drained. */

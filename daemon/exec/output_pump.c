@@ -120,8 +120,10 @@ static void fd_end(struct pump *p, struct output_fd *f)
 	if (f->fd < 0)
 		return;
 	pump_unwait(p, f);
+	pthread_mutex_lock(&p->close_lock);
 	close(f->fd);
 	f->fd = -1;
+	pthread_mutex_unlock(&p->close_lock);
 }
 
 static void attempt_end(struct pump *p, struct output_attempt *a)
@@ -368,6 +370,7 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	int r = mailbox_init(&p->in);
 	if (r < 0)
 		return r;
+	pthread_mutex_init(&p->close_lock, NULL);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	r = p->epoll_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->in.wake_fd, &event) < 0
 		    ? -errno
@@ -377,6 +380,7 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	if (r < 0) {
 		if (p->epoll_fd >= 0)
 			close(p->epoll_fd);
+		pthread_mutex_destroy(&p->close_lock);
 		mailbox_done(&p->in);
 	}
 	return r;
@@ -389,5 +393,6 @@ void pump_stop(struct pump *p)
 		log_error("cannot wake a thread: %s", errno_text(errno));
 	pthread_join(p->thread, NULL);
 	close(p->epoll_fd);
+	pthread_mutex_destroy(&p->close_lock);
 	mailbox_done(&p->in);
 }

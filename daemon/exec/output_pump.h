@@ -81,7 +81,7 @@ struct output_attempt;
 /* The pump's. */
 struct output_fd {
 	struct output_attempt *attempt;
-	int fd; /* -1: at its end, or none */
+	int fd; /* -1: at its end, or none; it becomes that under the pump's close_lock */
 	enum stream stream;
 	bool waiting; /* in epoll */
 	bool copy;    /* splice is refused */
@@ -124,6 +124,8 @@ struct pump {
 	struct list stalled;
 	struct msg *done, **done_end; /* to be posted at the end of the round */
 	char block[PUMP_BLOCK_BYTES];
+	/* Held by the pump where it closes a pipe, by the loop where it makes a duplicate. */
+	pthread_mutex_t close_lock;
 };
 
 /* 0 or -errno. */

@@ -204,7 +204,7 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 		conn_close(active);
 	active = c;
 	report_clear();
-	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, 0 },
+	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, SW_CAN },
 				  .protocol = SW_PROTOCOL,
 				  .pid = (int32_t)getpid(),
 				  .capacity = table_capacity(),
@@ -247,6 +247,27 @@ static bool conn_signal(struct conn *c, const struct sw_head *head, struct conn_
 	return true;
 }
 
+static bool conn_note(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c, (void)fds;
+	keep_note(head->token, ((const struct sw_note *)head)->note);
+	return true;
+}
+
+static bool conn_pipes(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+{
+	(void)c;
+	uint32_t n = ((const struct sw_pipes *)head)->n_fds;
+	int out = n > 0 ? conn_take_fd(fds) : -1, err = n > 1 ? conn_take_fd(fds) : -1;
+	/* Fewer than n: we had no room for them (MSG_CTRUNC), and half of them are of no use. */
+	bool whole = n == 1 ? out >= 0 : n == 2 && err >= 0;
+	if (whole && keep_pipes(head->token, out, err))
+		return true;
+	cleanup_closep(&out);
+	cleanup_closep(&err);
+	return true;
+}
+
 static bool conn_ack(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
 {
 	(void)c, (void)fds;
@@ -272,21 +293,24 @@ static bool conn_query(struct conn *c, const struct sw_head *head, struct conn_f
 static const struct {
 	uint16_t type;
 	uint32_t size; /* at least; exactly but for START */
+	uint64_t can;  /* else it is as one that has never heard of it */
 	bool (*run)(struct conn *c, const struct sw_head *head, struct conn_fds *fds);
 } frames[] = {
-	{ SW_HELLO, sizeof(struct sw_hello), conn_hello },
-	{ SW_ENV_DROP, sizeof(struct sw_head), conn_env_drop },
-	{ SW_START, sizeof(struct sw_start), conn_start },
-	{ SW_STOP, sizeof(struct sw_stop), conn_stop },
-	{ SW_SIGNAL, sizeof(struct sw_signal), conn_signal },
-	{ SW_ACK, sizeof(struct sw_head), conn_ack },
-	{ SW_QUERY, sizeof(struct sw_head), conn_query },
+	{ SW_HELLO, sizeof(struct sw_hello), 0, conn_hello },
+	{ SW_ENV_DROP, sizeof(struct sw_head), 0, conn_env_drop },
+	{ SW_START, sizeof(struct sw_start), 0, conn_start },
+	{ SW_STOP, sizeof(struct sw_stop), 0, conn_stop },
+	{ SW_SIGNAL, sizeof(struct sw_signal), 0, conn_signal },
+	{ SW_ACK, sizeof(struct sw_head), 0, conn_ack },
+	{ SW_QUERY, sizeof(struct sw_head), 0, conn_query },
+	{ SW_NOTE, sizeof(struct sw_note), SW_CAN_KEEP, conn_note },
+	{ SW_PIPES, sizeof(struct sw_pipes), SW_CAN_KEEP, conn_pipes },
 };
 
 static bool conn_frame(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(frames); i++) {
-		if (frames[i].type != head->type)
+		if (frames[i].type != head->type || frames[i].can & ~SW_CAN)
 			continue;
 		bool fits = head->type == SW_START ? head->size >= frames[i].size
 						   : head->size == frames[i].size;

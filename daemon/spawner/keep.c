@@ -109,7 +109,7 @@ static void keep_watch(struct op *op, int fd)
 static void keep_fill(struct record *r, const struct sw_start *start)
 {
 	struct slice extra = start_extra(start);
-	r->flags = start->flags;
+	r->flags = start->flags & ~SW_FLAGS_NOTE;
 	r->drain_ms = start->drain_ms;
 	r->linger_ms = start->linger_ms;
 	r->owner_hash = tree_owner_hash(extra.p, extra.len);
@@ -303,6 +303,26 @@ void keep_signal(uint64_t token, int sig)
 		return;
 	if (kill(-r->pid, sig) < 0 && errno == ESRCH)
 		kill(r->pid, sig); /* has not come to setsid yet */
+}
+
+void keep_note(uint64_t token, uint32_t note)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE)
+		return;
+	struct record *r = table_at(slot);
+	r->flags = (r->flags & ~SW_FLAGS_NOTE) | note << SW_FLAGS_NOTE_SHIFT;
+}
+
+bool keep_pipes(uint64_t token, int stdout_fd, int stderr_fd)
+{
+	uint32_t slot = table_find(token);
+	struct op *op = slot == TABLE_NONE ? NULL : op_at(slot);
+	if (!op || op->phase == PHASE_NONE || op->stdout_fd >= 0)
+		return false;
+	op->stdout_fd = stdout_fd;
+	op->stderr_fd = stderr_fd;
+	return true;
 }
 
 void keep_ack(uint64_t token)

@@ -31,6 +31,10 @@ bool keep_start(const struct sw_start *start, int stdin_fd,
 		struct child_error *ret_why) _must_check_;
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);
+/* Keeps the note with the record. */
+void keep_note(uint64_t token, uint32_t note);
+/* Takes the read ends (-1: none) for an op that has none; false: they stay the caller's. */
+bool keep_pipes(uint64_t token, int stdout_fd, int stderr_fd) _must_check_;
 void keep_ack(uint64_t token);
 /* As keep_stop, of every op: the session that they belong to is over. */
 void keep_stop_all(int64_t grace_ms);

@@ -24,7 +24,7 @@ struct record {
 	uint32_t state; /* enum sw_state */
 	int32_t pid;	/* written by the kernel before the child runs (CLONE_PARENT_SETTID); its
 			   session and group as well */
-	uint32_t flags; /* SW_START_* */
+	uint32_t flags; /* SW_START_*, SW_FLAGS_NOTE */
 	int32_t wait_status;
 	int32_t start_errno;
 	uint32_t step;

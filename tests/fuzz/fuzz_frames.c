@@ -131,6 +131,25 @@ void keep_stop(uint64_t token, int64_t grace_ms)
 		conn_report(op_at(slot), REPORT_ENDED);
 }
 
+void keep_note(uint64_t token, uint32_t note)
+{
+	uint32_t slot = table_find(token);
+	if (slot != TABLE_NONE)
+		op_record(op_at(slot))->flags |= note << SW_FLAGS_NOTE_SHIFT;
+}
+
+bool keep_pipes(uint64_t token, int stdout_fd, int stderr_fd)
+{
+	uint32_t slot = table_find(token);
+	struct op *op = slot == TABLE_NONE ? NULL : op_at(slot);
+	HOLDS(stdout_fd >= 0);
+	if (!op || op->stdout_fd >= 0)
+		return false;
+	op->stdout_fd = stdout_fd;
+	op->stderr_fd = stderr_fd;
+	return true;
+}
+
 void keep_signal(uint64_t token, int sig)
 {
 	(void)token;

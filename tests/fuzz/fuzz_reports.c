@@ -41,7 +41,8 @@ static void spawner_says(const void *p, size_t len)
 
 static void spawner_greets(void)
 {
-	static const struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, 0 },
+	static const struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION,
+							 SW_CAN },
 					       .protocol = SW_PROTOCOL,
 					       .pid = INT32_MAX,
 					       .capacity = 8,
@@ -106,7 +107,7 @@ static void check_said(void)
 			HOLDS((size_t)n - at >= sizeof(*f) && f->size <= (size_t)n - at &&
 			      f->size >= sizeof(*f) && f->size % 8 == 0);
 			HOLDS(f->version == SW_VERSION && f->type >= SW_HELLO &&
-			      f->type <= SW_QUERY);
+			      f->type <= SW_PIPES);
 			at += f->size;
 		}
 }
@@ -176,7 +177,7 @@ static void act(uint8_t what)
 			*life_of(token) = LIFE_STARTED;
 		break;
 	case 1:
-		exec_local_stop(x, token, what);
+		exec_local_stop(x, token, what, what);
 		break;
 	case 2:
 		exec_local_signal(x, token, what);

@@ -3,6 +3,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import time
 import unittest
 
 from faults import Inject, no_inject
-from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, proc_stat, process_name, rows, strace_works, todos, until, write
+from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, message, proc_stat, process_name, rows, strace_works, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
@@ -293,6 +294,74 @@ class KilledDaemon(Case):
         b.run(batch([bash('true')]))
 
 
+STUBBORN = 'trap "touch told" TERM; touch began; while [ ! -e go ]; do sleep .05; done'
+CANCELLED = {'state': 'cancelled', 'cause': 'cancel', 'attempts': 1}
+TIMED_OUT = {'state': 'failed', 'cause': 'timeout', 'exit': None, 'attempts': 1}
+NEVER = {'started': None}
+
+
+@expand
+class StopNotStored(Case):
+    """An op is told to end, and batchd is killed before that is stored: the database is locked meanwhile. Nobody was answered."""
+
+    def told(self, run, ask, alone):
+        """The op has ended, with nobody there or (not alone) adopted by the next batchd."""
+        b = self.box
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        pid = b.get(run)['ops'][0]['pid']
+        with contextlib.closing(sqlite3.connect(os.path.join(b.state, 'batchd.db'), isolation_level=None)) as db:
+            db.execute('BEGIN IMMEDIATE')
+            ask(b, run)
+            until(lambda: b.exists('told'), 'the TERM')
+            b.kill_daemon()
+        if alone:
+            b.put('go')
+            until(lambda: not alive(pid), 'the end of the op without its daemon')
+        b.start()
+        if not alone:
+            self.match({'ops': [{'state': 'running', 'pid': pid}, *[{}] * (len(b.get(run)['ops']) - 1)]}, b.get(run))
+            b.put('go')
+        b.wait(run)
+
+    @rows(*[(sentence + (', and it ends alone' if alone else ', and it is adopted'), alone, *row) for alone in (True, False) for sentence, *row in (
+        ('its run is cancelled', batch([bash(STUBBORN)], [bash('touch never')], [bash('true')], on_failure='continue'),
+         lambda b, run: b.rpc.request('run.cancel', {'run': run}),
+         {'state': 'cancelled', 'ops': [CANCELLED, {'state': 'cancelled', **NEVER}, {'state': 'cancelled', **NEVER}]}),
+        ('its run is cancelled but for cleaning up', batch([bash(STUBBORN)], [bash('touch never')], message(bash('true'), always=True)),
+         lambda b, run: b.rpc.request('run.cancel', {'run': run}),
+         {'state': 'cancelled', 'ops': [CANCELLED, {'state': 'cancelled', **NEVER}, SUCCEEDED]}),
+        ('its run is cancelled now', batch([bash(STUBBORN)], message(bash('touch never'), always=True)),
+         lambda b, run: b.rpc.request('run.cancel', {'run': run, 'now': True}),
+         {'state': 'cancelled', 'ops': [CANCELLED, {'state': 'cancelled', **NEVER}]}),
+        ('it is cancelled', batch([bash(STUBBORN, retries=3, retry_delay=0), bash('true', after_any=['a'])], [bash('touch never')]),
+         lambda b, run: b.rpc.request('run.cancel', {'run': run, 'op': 1}),
+         {'state': 'failed', 'ops': [CANCELLED, SUCCEEDED, {'state': 'skipped'}]}),
+        ('its timeout comes', batch([bash(STUBBORN, timeout='1s')]), lambda b, run: None, {'state': 'failed', 'ops': [TIMED_OUT]}),
+        ('that of its message comes', batch(message(bash(STUBBORN), timeout='1s')), lambda b, run: None, {'state': 'failed', 'ops': [TIMED_OUT]}),
+        ('that of its run comes', batch([bash(STUBBORN)], [bash('touch never')], timeout='1s'), lambda b, run: None,
+         {'state': 'failed', 'ops': [TIMED_OUT, {'state': 'skipped', 'cause': 'timeout'}]}),
+        ('it times out and is tried again', batch([bash('test $BATCHD_ATTEMPT = 2 || { %s; }' % STUBBORN, timeout='1s', retries=1, retry_delay=0)]),
+         lambda b, run: None, {'state': 'succeeded', 'ops': [{'state': 'succeeded', 'attempts': 2}]}),
+        ('another one fails', batch([bash(STUBBORN), bash('until [ -e told ] || [ -e fail ]; do sleep .05; done; exit 3')], on_failure='kill'),
+         lambda b, run: b.put('fail'),
+         {'state': 'failed', 'ops': [{'state': 'cancelled', 'cause': 'dependency', 'exit': 0}, {'state': 'failed', 'cause': 'exit', 'exit': 3}]}),
+    )])
+    def what_was_meant_is_known(self, alone, b, ask, expected):
+        b['messages'][0]['ops'][0]['id'] = 'a'
+        run = self.box.submit(b)
+        self.told(run, ask, alone)
+        self.match(expected, self.box.get(run))
+        self.assertFalse(self.box.exists('never'))
+
+    def test_runs_that_the_op_submitted_end_with_it(self):
+        b = self.box
+        run = b.submit(batch([bash("batchctl submit -e 'touch inner; exec sleep 60' > submitted; until [ -e inner ]; do sleep .05; done; " + STUBBORN)]))
+        self.told(run, lambda b, run: b.rpc.request('run.cancel', {'run': run, 'op': 1}), True)
+        inner = int(b.text('submitted'))
+        b.wait(inner)
+        self.match({'state': 'cancelled', 'parent': run, 'ops': [{'state': 'cancelled', 'cause': 'cancel'}]}, b.get(inner))
+
+
 DYING = """
 import fcntl, os, socket, sys
 lock, path = sys.argv[1:]
@@ -409,6 +478,113 @@ class KilledSpawner(Case):
         b.wait(run)
         self.match({'state': 'succeeded', 'exit': 0, 'stdout_bytes': 4, 'error': lambda e: e and e.startswith('output may be missing')},
                    b.get(run)['ops'][0])
+
+    def new_spawner(self, pid, streams=(1, 2)):
+        """kill -9 of the spawner; the next one has the op's pipes."""
+        b = self.box
+        pipes, old = {os.readlink('/proc/%d/fd/%d' % (pid, n)) for n in streams}, b.spawner_pid()
+        os.kill(old, signal.SIGKILL)
+
+        def has():
+            new = b.spawner_pid()
+            with contextlib.suppress(OSError, TypeError):
+                return new != old and pipes <= {os.readlink('/proc/%d/fd/%s' % (new, n)) for n in os.listdir('/proc/%d/fd' % new)}
+        until(has, 'a spawner that has the pipes of the op')
+
+    def leave(self, how):
+        b = self.box
+        if how == 'killed':
+            b.kill_daemon()
+        else:
+            b.stop_quietly()
+
+    @rows(('killed', 'killed', {}), ('stopped', 'stopped', {}), ('killed, and the op has a terminal', 'killed', {'pty': True}))
+    def what_is_printed_after_both_have_gone_one_after_the_other(self, how, keys):
+        # Nobody is left to know how the op ended; but it is not hindered, and all that it said is there.
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo before; touch began; read x < gate; seq 300; echo err >&2; touch printed', **keys)]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        pid = b.get(run)['ops'][0]['pid']
+        for _ in range(2):
+            self.new_spawner(pid, () if keys else (1, 2))
+        if keys:
+            until(lambda: any(os.readlink('/proc/%d/fd/%s' % (b.spawner_pid(), n)).endswith('ptmx')
+                              for n in os.listdir('/proc/%d/fd' % b.spawner_pid())), 'a spawner that has the terminal')
+        self.leave(how)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not alive(pid), 'the end of the op')
+        self.assertTrue(b.exists('printed'))
+        b.start()
+        b.wait(run)
+        self.match({'state': 'interrupted', 'cause': 'lost', 'error': None}, b.get(run)['ops'][0])
+        said = b''.join(b'%d\n' % i for i in range(1, 301))
+        if keys:
+            self.assertEqual(b.output(run, 1), (b'before\n' + said + b'err\n').replace(b'\n', b'\r\n'))
+        else:
+            self.assertEqual(b.output(run, 1, 'stdout'), b'before\n' + said)
+            self.assertEqual(b.output(run, 1, 'stderr'), b'err\n')
+
+    def test_a_stream_that_was_closed_before_and_one_that_is_not(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo out; exec >&-; touch began; read x < gate; echo err >&2')]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        until(lambda: b.output(run, 1) == b'out\n', 'what it printed')
+        pid = b.get(run)['ops'][0]['pid']
+        self.new_spawner(pid, (2,))
+        b.kill_daemon()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: not alive(pid), 'the end of the op')
+        b.start()
+        b.wait(run)
+        self.assertEqual((b.output(run, 1, 'stdout'), b.output(run, 1, 'stderr')), (b'out\n', b'err\n'))
+
+    def test_a_talker_is_read_on_by_whoever_comes(self):
+        b = self.box
+        run = b.submit(batch([bash('touch began; i=0; while [ ! -e go ]; do i=$((i+1)); echo $i; done; echo $i > count')]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['stdout_bytes'], 'the op')
+        pid = b.get(run)['ops'][0]['pid']
+        for how in ('killed', 'stopped'):
+            self.new_spawner(pid)
+            self.leave(how)
+            b.start()
+            size = b.get(run)['ops'][0]['stdout_bytes']
+            until(lambda: b.get(run)['ops'][0]['stdout_bytes'] > size, 'more output')
+        b.put('go')
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b''.join(b'%d\n' % (i + 1) for i in range(int(b.text('count')))))
+
+    def test_output_that_was_read_to_its_end_is_known_to_be_all(self):
+        b = self.box
+        gate = b.fifo('gate')
+        idle = self.open_pipes(b.daemon_pid())
+        run = b.submit(batch([bash('echo out; touch began; read x < gate')]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        pid, spawner = b.get(run)['ops'][0]['pid'], b.spawner_pid()
+        with contextlib.closing(sqlite3.connect(os.path.join(b.state, 'batchd.db'), isolation_level=None)) as db:
+            db.execute('BEGIN IMMEDIATE')
+            with open(gate, 'w') as f:
+                f.write('\n')
+            until(lambda: not proc_stat(pid), 'the end of the op, and that the spawner knows it')
+            before = self.open_pipes(spawner)
+            until(lambda: self.open_pipes(b.daemon_pid()) == idle, 'that batchd has read all')
+            os.kill(spawner, signal.SIGKILL)
+            until(lambda: b.spawner_pid() not in (None, spawner) and self.open_pipes(b.spawner_pid()) == before, 'a spawner with as much')
+            b.kill_daemon()
+        b.start()
+        b.wait(run)
+        self.match({'state': 'succeeded', 'exit': 0, 'stdout_bytes': 4, 'error': None}, b.get(run)['ops'][0])
+
+    def open_pipes(self, pid):
+        n = 0
+        with contextlib.suppress(FileNotFoundError):
+            for fd in os.listdir('/proc/%d/fd' % pid):
+                with contextlib.suppress(FileNotFoundError):
+                    n += int(fd) > 2 and os.readlink('/proc/%d/fd/%s' % (pid, fd)).startswith('pipe:')
+        return n
 
     def test_both_killed(self):
         b = self.box

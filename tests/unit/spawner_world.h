@@ -25,6 +25,7 @@
 
 struct seen {
 	bool started, ended, busy, known, known_ended;
+	uint32_t note; /* as known */
 	int32_t pid;
 	struct exec_result result;
 	struct buf out, err;
@@ -142,6 +143,15 @@ void output_finish(struct output *o, uint64_t token)
 		}
 }
 
+int output_dup(struct output *o, uint64_t token, int ret_fds[2])
+{
+	ret_fds[0] = ret_fds[1] = -1;
+	for (struct output_item *it = o->items; it; it = it->next)
+		for (int i = 0; i < 2 && it->token == token; i++)
+			ret_fds[i] = it->fds[i] < 0 ? -1 : fcntl(it->fds[i], F_DUPFD_CLOEXEC, 0);
+	return 0;
+}
+
 static inline void output_forget(struct output *o)
 {
 	while (o->items) {
@@ -207,6 +217,7 @@ static inline void world_on_known(void *arg, const struct exec_known *k)
 	struct seen *s = world_seen(arg, k->token);
 	s->known = true;
 	s->known_ended = k->ended;
+	s->note = k->note;
 }
 
 static inline int64_t world_cap(void *arg, uint64_t token)

@@ -101,10 +101,11 @@ static void w_token(void *arg, uint64_t token)
 	(void)token;
 }
 
-static void w_stop(void *arg, uint64_t token, int64_t grace)
+static void w_stop(void *arg, uint64_t token, uint32_t note, int64_t grace)
 {
 	(void)arg;
 	(void)token;
+	(void)note;
 	(void)grace;
 }
 

@@ -148,7 +148,7 @@ START_TEST(a_fifo_as_stdin_holds_up_nobody)
 	ck_assert_int_eq(exec_local_start(w.x, &spec), 0);
 	world_run(&w, 3, "exit 0");
 	ck_assert(!w.seen[0].started && !w.seen[1].started);
-	exec_local_stop(w.x, token_make(1, 2, 1), 5000);
+	exec_local_stop(w.x, token_make(1, 2, 1), 0, 5000);
 	world_until(&w, w.seen[1].ended);
 	ck_assert(!w.seen[0].started);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -260,7 +260,7 @@ START_TEST(term_ends_what_listens)
 	world_sh(&w, 1, "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.02; done",
 		 false);
 	world_until(&w, s->out.len > 0);
-	exec_local_stop(w.x, token_make(1, 1, 1), 20000);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 20000);
 	world_until(&w, s->ended);
 	assert_out(s, "up\nbye\n");
 	ck_assert_int_eq(s->result.wait_status, 3 << 8);
@@ -273,8 +273,8 @@ START_TEST(kill_follows_after_the_grace)
 	world_sh(&w, 1, "trap '' TERM; echo up; while :; do sleep 1000; done", false);
 	world_until(&w, s->out.len > 0);
 	int64_t begun = time_mono_ms();
-	exec_local_stop(w.x, token_make(1, 1, 1), 20000);
-	exec_local_stop(w.x, token_make(1, 1, 1), 300); /* shortens it */
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 20000);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 300); /* shortens it */
 	world_until(&w, s->ended);
 	ck_assert_int_ge(time_mono_ms() - begun, 300);
 	ck_assert_int_lt(time_mono_ms() - begun, 15000);
@@ -300,7 +300,7 @@ START_TEST(stop_ends_the_whole_tree)
 		world_until(&w, s->out.len > 0);
 	else
 		world_until(&w, s->started);
-	exec_local_stop(w.x, token_make(1, 1, 1), 400);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 400);
 	world_until(&w, s->ended);
 	int32_t pid = atoi(buf_str(&s->out));
 	ck_assert(pid == 0 || process_is_gone(pid));
@@ -327,7 +327,7 @@ START_TEST(a_storm_of_sessions_ends)
 		 "i=$((i+1)); done; sleep 1000",
 		 false);
 	world_until(&w, s->out.len > 0);
-	exec_local_stop(w.x, token_make(1, 1, 1), 200);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 200);
 	world_until(&w, s->ended);
 	ck_assert_int_eq(s->result.wait_status, SIGKILL);
 	world_poll(no_children(exec_local_pid(w.x)));
@@ -399,7 +399,7 @@ START_TEST(siblings_children_are_told_apart)
 	ck_assert_uint_eq(b->result.lingering, 1);
 	ck_assert(process_is_gone(atoi(buf_str(&b->out))));
 	ck_assert(!process_is_gone(atoi(buf_str(&a->out))));
-	exec_local_stop(w.x, token_make(1, 1, 1), 300);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 300);
 	world_until(&w, a->ended);
 	ck_assert(process_is_gone(atoi(buf_str(&a->out))));
 }
@@ -451,7 +451,7 @@ START_TEST(a_full_table_says_so)
 	for (uint32_t i = 0; i < n; i++)
 		world_until(&w, w.seen[i].started);
 	for (uint32_t i = 0; i < n; i++)
-		exec_local_stop(w.x, token_make(1, i + 1, 1), 5000);
+		exec_local_stop(w.x, token_make(1, i + 1, 1), 0, 5000);
 	world_until(&w, w.n_ended == n);
 	exec_local_ack(w.x, token_make(1, 1, 1));
 	w.seen[0].ended = false;

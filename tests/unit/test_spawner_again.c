@@ -167,7 +167,7 @@ START_TEST(a_stop_under_way_goes_on)
 	struct seen *s = &w.seen[0];
 	world_sh(&w, 1, "trap 'echo told' TERM; echo up; while :; do sleep 0.02; done", false);
 	world_until(&w, s->out.len > 0);
-	exec_local_stop(w.x, token_make(1, 1, 1), 700);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 700);
 	world_until(&w, strstr(buf_str(&s->out), "told"));
 	again();
 	ck_assert(!s->ended);
@@ -291,6 +291,73 @@ START_TEST(one_of_another_protocol_keeps_what_runs)
 }
 END_TEST
 
+/* --- what is kept with an attempt --- */
+
+START_TEST(a_note_and_pipes_go_over)
+{
+	struct seen *s = w.seen;
+	world_sh(&w, 1, "trap '' TERM; echo up; " WAIT_FOR("go") "echo on; exit 3", false);
+	world_sh(&w, 2, "echo up; exec sleep 1000", false);
+	world_sh(&w, 3, "echo up; " WAIT_FOR("go") "exit 0", false);
+	world_until(&w, s[0].out.len > 0 && s[1].out.len > 0 && s[2].out.len > 0);
+	exec_local_stop(w.x, token_make(1, 1, 1), 200, 60000);
+	exec_local_stop(w.x, token_make(1, 2, 1), 7, 60000);
+	world_until(&w, s[1].ended);
+	again();
+	restart_client();
+	ck_assert(!s[0].known_ended && s[1].known_ended && !s[2].known_ended);
+	ck_assert_uint_eq(s[0].note, 200);
+	ck_assert_uint_eq(s[1].note, 7);
+	ck_assert_uint_eq(s[2].note, 0);
+	/* A spawner that was killed has told nobody, but it had kept it. */
+	int32_t spawner = exec_local_pid(w.x);
+	kill(spawner, SIGKILL);
+	world_until(&w, w.n_respawned == 1);
+	again();
+	restart_client();
+	ck_assert_uint_eq(s[0].note, 200);
+	ck_assert_uint_eq(s[1].note, 7);
+	touch("go");
+	world_until(&w, s[0].ended && s[1].ended && s[2].ended);
+	ck_assert_str_eq(buf_str(&s[0].out), "on\n");
+	ck_assert_uint_eq(s[0].result.note, 200);
+	ck_assert_uint_eq(s[2].result.note, 0);
+	ck_assert(!s[0].result.unread);
+}
+END_TEST
+
+/* One that is older gets on without, and after an upgrade they are there. */
+START_TEST(an_older_one_keeps_neither)
+{
+	struct seen *s = &w.seen[0];
+	install(TEST_SPAWNER_PLAIN, NULL);
+	again();
+	/* It heard HELLO as another program: a word too many costs it the connection, no more. */
+	world_sh(&w, 1, "trap 'echo told' TERM; echo up; " WAIT_FOR("go") "exit 3", false);
+	world_until(&w, s->out.len > 0);
+	exec_local_stop(w.x, token_make(1, 1, 1), 7, 60000);
+	world_until(&w, strstr(buf_str(&s->out), "told"));
+	ck_assert_uint_eq(said("was not to be understood"), 1);
+	restart_client();
+	ck_assert_uint_eq(s->note, 0);
+	exec_local_stop(w.x, token_make(1, 1, 1), 7, 60000);
+	world_run(&w, 3, "exit 0");
+	int32_t spawner = exec_local_pid(w.x);
+	kill(spawner, SIGKILL);
+	world_until(&w, w.n_respawned == 1 && exec_local_pid(w.x) != spawner);
+	install(TEST_SPAWNER, NULL);
+	again();
+	restart_client();
+	exec_local_stop(w.x, token_make(1, 1, 1), 7, 60000);
+	world_run(&w, 2, "exit 0"); /* it has come through */
+	restart_client();
+	ck_assert_uint_eq(s->note, 7);
+	ck_assert_uint_eq(said("was not to be understood"), 1);
+	touch("go");
+	world_until(&w, s->ended && w.seen[1].ended && w.seen[2].ended);
+}
+END_TEST
+
 START_TEST(many_at_once)
 {
 	enum { N = 300 };
@@ -333,11 +400,13 @@ int main(void)
 	tcase_add_test(t, a_start_that_hangs_hangs_on);
 	tcase_add_test(t, limits_stay);
 	tcase_add_test(t, many_at_once);
+	tcase_add_test(t, a_note_and_pipes_go_over);
 	suite_add_tcase(s, t);
 	t = tcase_create("replaced");
 	tcase_add_checked_fixture(t, setup_replaceable, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, one_of_another_protocol_keeps_what_runs);
+	tcase_add_test(t, an_older_one_keeps_neither);
 	tcase_add_loop_test(t, one_that_cannot_take_over_does_not, 0, ARRAY_SIZE(unfit));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);

@@ -129,7 +129,7 @@ START_TEST(statuses_survive_the_spawner)
 	ck_assert_uint_eq(w.n_ended, 1);
 	ck_assert_int_eq(ended->result.wait_status, 6 << 8);
 	world_run(&w, 4, "exit 1");
-	exec_local_stop(w.x, token_make(1, 3, 1), 200);
+	exec_local_stop(w.x, token_make(1, 3, 1), 0, 200);
 	world_until(&w, stopped->ended);
 	ck_assert(!stopped->result.lost);
 	ck_assert_int_eq(stopped->result.wait_status, SIGKILL);
@@ -196,7 +196,7 @@ START_TEST(a_swept_table_is_known_as_such_until_its_losses_are_stored)
 	world_until(&w, w.seen[1].out.len > 0);
 	restart_client();
 	ck_assert(!exec_local_is_swept(w.x) && w.seen[1].known);
-	exec_local_stop(w.x, token_make(1, 2, 1), 0);
+	exec_local_stop(w.x, token_make(1, 2, 1), 0, 0);
 	world_until(&w, w.seen[1].ended);
 }
 END_TEST
@@ -260,7 +260,7 @@ START_TEST(an_orphan_is_waited_for_and_then_lost)
 	world_until(&w, s->ended);
 	ck_assert(s->result.lost);
 	ck_assert(!t->ended);
-	exec_local_stop(w.x, token_make(1, 2, 1), 200);
+	exec_local_stop(w.x, token_make(1, 2, 1), 0, 200);
 	world_until(&w, t->ended);
 	ck_assert(t->result.lost);
 	ck_assert(process_is_gone(t->result.pid));
@@ -354,7 +354,7 @@ START_TEST(strangers_are_refused)
 	close(fd);
 	/* None of this touched the one who is served. */
 	ck_assert(!process_is_gone(s->pid));
-	exec_local_stop(w.x, token_make(1, 1, 1), 5000);
+	exec_local_stop(w.x, token_make(1, 1, 1), 0, 5000);
 	world_until(&w, s->ended);
 	ck_assert_int_eq(s->result.wait_status, SIGTERM);
 }

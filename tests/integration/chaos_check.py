@@ -227,8 +227,6 @@ class Checker:
             (end == ('cancelled', 'cancel') and cancels) or \
             (end == ('cancelled', 'dependency') and asked.batch.get('on_failure') == 'kill') or \
             (op['state'] == 'failed' and signals) or \
-            (op['signal'] in ('SIGTERM', 'SIGKILL') and self.told_to_end(doc, op, asked, plan, cancels)) or \
-            (op['signal'] == 'SIGPIPE' and self.w.pipes_lost(op['started'], doc['ended'])) or \
             (end == ('cancelled', 'timeout') or end == ('failed', 'timeout')) and not asked.strict or \
             (plan.attempts > 1 and end == ('failed', 'exit') and (not asked.strict or cancels or asked.batch.get('on_failure') == 'kill')) or \
             (op['state'] == 'failed' and plan.nested and (full or cancels or self.nested_failed(doc, op))) or \
@@ -243,11 +241,6 @@ class Checker:
             self.bad('run %d op %d succeeded at try %d, and does at %d' % (run, op['index'], op['attempts'], plan.attempts), run)
         if plan.lingering and end == plan.ends and not op['lingering'] and not self.w.killed('spawner', op['started'], op['ended']):
             self.bad('run %d op %d left a child behind and it was not counted' % (run, op['index']), run)
-
-    def told_to_end(self, doc, op, asked, plan, cancels):
-        """It was, and batchd was killed before that was stored: what the op died of is all that is known. Nobody had been answered."""
-        reasons = any(not c.answered for c in cancels) or plan.ends[1] == 'timeout' or not asked.strict or asked.batch.get('on_failure') == 'kill'
-        return reasons and self.w.killed('batchd', op['started'], doc['ended'])
 
     def batchd_ended(self, op):
         """Under it: batchctl does not submit a second time by itself, and says that it does not know."""
@@ -282,9 +275,9 @@ class Checker:
         if op['cause'] == 'reused' or not op['attempts']:
             return
         where = 'run %d op %d (%s)' % (doc['run'], op['index'], op['state'])
-        unread = (op['error'] or '').startswith('output may be missing')     # said where both programs were killed, and only there
+        unread = (op['error'] or '').startswith('output may be missing')     # said where both programs were killed in one moment, and only there
         if unread and not self.w.pipes_lost(op['started'], doc['ended']):
-            self.bad('%s lacks output, and nothing was killed' % where, doc['run'])
+            self.bad('%s lacks output, and its pipes did not go with both programs' % where, doc['run'])
         whole = (op['state'], op['cause']) == plan.ends and not unread
         if plan.dropped and whole and (op['stdout_bytes'] != plan.dropped or not op['dropped_bytes']):
             self.bad('%s printed %d bytes, %d are counted' % (where, plan.dropped, op['stdout_bytes']), doc['run'])

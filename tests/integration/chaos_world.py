@@ -19,6 +19,7 @@ from harness import BATCHD, SLOW, Box, Closed, Rpc, RpcError, alive, become_subr
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DISK_MB = 192
+ONE_MOMENT_MS = 500 * SLOW
 VIOLATIONS_MAX = 40
 CONFIG = 'slots = %d\ngroup.a = %d\ngroup.b = 3\ngrace = 300ms\nlog_level = info\n'
 
@@ -211,8 +212,8 @@ class World:
         return any(since - 300 <= t <= to + 300 for t in self.kills[kind])
 
     def pipes_lost(self, since, to):
-        """Of a spawner that was killed the next one has no pipes: then they are batchd's alone, and go with it."""
-        return self.killed('spawner', since, to) and (self.killed('batchd', since, to) or any(since <= t <= to for t in self.stops))
+        """Both were killed in one moment: the next of either had no time to get the pipes from the other."""
+        return any(since - 300 <= s <= to + 300 and abs(s - b) <= ONE_MOMENT_MS for s in self.kills['spawner'] for b in self.kills['batchd'])
 
     def keep_copy(self):
         """Everything as it is at the first broken promise, for whoever looks into it."""

@@ -103,6 +103,13 @@ static void recover_note(struct live_run *r, uint32_t op, uint32_t note)
 	r->now = r->now || note & STOP_NOW;
 }
 
+static void recover_try(struct live_run *r, uint32_t op)
+{
+	struct attempt *a = r->ops[op].attempt = xcalloc(1, sizeof(*a));
+	*a = (struct attempt){ .run = r, .op = op, .begun_mono_ms = r->e->now_ms };
+	a->timer = (struct timer){ .kind = TIMER_OP, .owner = a };
+}
+
 bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
 			    uint32_t note)
 {
@@ -127,9 +134,7 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	o->started = started_ms;
 	o->recovered = 0;
 	o->opened = 1;
-	o->attempt = xcalloc(1, sizeof(*o->attempt));
-	*o->attempt = (struct attempt){ .run = r, .op = op, .begun_mono_ms = e->now_ms };
-	o->attempt->timer = (struct timer){ .kind = TIMER_OP, .owner = o->attempt };
+	recover_try(r, op);
 	sched_adopt(r, op);
 	return true;
 }
@@ -200,6 +205,26 @@ static void recover_lost(struct live_run *r, bool rebooted)
 	}
 }
 
+/* Between two tries: what is left of the delay is waited for, as far as the wall clock tells. */
+static void recover_delays(struct live_run *r)
+{
+	int64_t wall = time_wall_ms();
+	struct batch_op spec;
+	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
+		struct live_op *o = &r->ops[op];
+		if (o->phase != PHASE_WAITING || o->attempts == 0 || o->stop_cause)
+			continue;
+		plan_op_decode(r->plan, op, &spec);
+		int64_t left = MIN2(o->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
+		if (left <= 0)
+			continue;
+		o->opened = 1;
+		live_op_enter(o, PHASE_BACKOFF);
+		recover_try(r, op);
+		timer_arm(&r->e->timers, &o->attempt->timer, time_mono_ms() + left);
+	}
+}
+
 /* Ops that were told to end: those that run are told again, those that never began do not begin. */
 static void recover_stops(struct live_run *r)
 {
@@ -250,6 +275,7 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		recover_drives(r);
 		r->settling = true;
 		recover_lost(r, rebooted);
+		recover_delays(r);
 		recover_stops(r);
 		r->settling = false;
 		/* What has begun may have had forgotten what it needed once. */

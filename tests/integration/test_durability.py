@@ -16,6 +16,7 @@ from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, ex
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
 
+@expand
 class KilledDaemon(Case):
     """kill -9 of batchd."""
 
@@ -250,6 +251,22 @@ class KilledDaemon(Case):
             f.write('\n')
         b.wait(run)
         self.match({'state': 'failed', 'cause': 'exit', 'exit': 7, 'attempts': 1, 'stdout_bytes': 3}, b.get(run)['ops'][0])
+
+    @rows(('killed', lambda b: b.restart()), ('stopped', lambda b: (b.stop_quietly(), b.start())))
+    def a_retry_waits_for_its_delay_over_it(self, again):
+        b = self.box
+        soon = b.submit(batch([bash('test $BATCHD_ATTEMPT = 2', retries=1, retry_delay='2s')]))
+        late = b.submit(batch([bash('echo x >> tries; exit 7', retries=1, retry_delay='1h')], [bash('touch never')]))
+        for run in (soon, late):
+            until(lambda: (b.get(run)['ops'][0]['state'], b.get(run)['ops'][0]['attempts']) == ('waiting', 1), 'the end of the first try')
+        again(b)
+        b.wait(soon)
+        self.match({'state': 'succeeded', 'ops': [{'attempts': 2}]}, b.get(soon))
+        self.match({'state': 'running', 'ops': [{'state': 'waiting', 'attempts': 1}, {}]}, b.get(late))
+        self.assertEqual(b.text('tries'), 'x\n')
+        b.call('run.cancel', run=late)
+        b.wait(late)
+        self.match({'state': 'cancelled', 'ops': [{'state': 'cancelled', 'attempts': 1}, {'state': 'cancelled'}]}, b.get(late))
 
     def test_a_write_that_was_done_is_content(self):
         b = self.box

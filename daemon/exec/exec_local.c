@@ -20,7 +20,6 @@
 #include "daemon/exec/exec_spawner_pipes.h"
 #include "daemon/exec/exec_spawner_start.h"
 #include "daemon/exec/idmap.h"
-#include "proto/limits.h"
 
 #define HINDERED_MS 3000 /* a start that was refused is tried again sooner */
 
@@ -36,14 +35,15 @@ struct attempt {
 	enum attempt_stage stage;
 	bool attached; /* its pipes are output's */
 	bool drained;
-	bool detach;
-	bool seen;  /* in this sync */
-	bool swept; /* went with the table that knew it */
-	bool bare;  /* the spawner has none of its pipes */
+	bool seen;   /* in this sync */
+	bool swept;  /* went with the table that knew it */
+	bool bare;   /* the spawner has none of its pipes */
+	bool reaped; /* by us: its report holds how it ended; what it left behind may live */
 	int64_t cap;
-	int64_t stop_ms; /* grace of a stop asked for, -1: none; said again to a new spawner */
-	uint32_t note;	 /* with it */
-	int fds[2];	 /* pipes heard of while recovering */
+	int64_t stop_ms;    /* grace of a stop asked for, -1: none; said again to a new spawner */
+	int64_t kill_at_ms; /* when that is over, monotonic; 0: no spawner was told yet */
+	uint32_t note;	    /* with it */
+	int fds[2];	    /* pipes heard of while recovering */
 	struct sw_report report;
 	struct output_totals totals;
 	struct list later; /* of exec_local.later: to be ended from the loop */
@@ -119,15 +119,18 @@ static void local_say_note(struct exec_local *x, uint64_t token, uint32_t note)
 		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
 }
 
-/* note 0: none. */
-static void local_say_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_t grace_ms)
+/* A new spawner is told of what is left of the grace. */
+static void local_say_stop(struct exec_local *x, struct attempt *a)
 {
-	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, token },
-				.grace_ms = grace_ms };
+	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, a->token } };
+	int64_t now = time_mono_ms();
 	if (!spawner_link_is_up(x->link))
 		return;
-	if (note != 0)
-		local_say_note(x, token, note);
+	if (a->note != 0)
+		local_say_note(x, a->token, a->note);
+	if (a->kill_at_ms == 0)
+		a->kill_at_ms = now + a->stop_ms;
+	stop.grace_ms = MAX2(a->kill_at_ms - now, 0);
 	memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
 }
 
@@ -223,15 +226,16 @@ static int local_wait_status(const siginfo_t *si)
 
 static void attempt_reaped(struct exec_local *x, struct attempt *a, const siginfo_t *si)
 {
+	bool over = a->report.state == SW_LOST;
 	a->report.state = SW_EXITED;
 	a->report.wait_status = local_wait_status(si);
 	a->report.ended_ms = time_wall_ms();
 	a->report.duration_ms = MAX2(a->report.ended_ms - a->report.started_ms, 0);
+	a->reaped = true;
 	list_del(&a->child);
-	/* What it left behind the spawner can still find by its session. */
-	if (!a->detach)
-		local_say_stop(x, a->token, 0, LINGER_KILL_MS);
-	attempt_exited(x, a);
+	/* What it left behind the spawner finds by its session, sees to its end and says so. */
+	if (over)
+		attempt_exited(x, a);
 }
 
 /* True when the attempt's process is, or was, our child: its end comes from here and not from the
@@ -305,6 +309,11 @@ static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_
 {
 	if (a->stage >= ATTEMPT_EXITED)
 		return;
+	if (a->reaped) {
+		a->report.lingering = r->lingering;
+		attempt_exited(x, a);
+		return;
+	}
 	a->report = *r;
 	if (r->state == SW_LOST && attempt_adopt(x, a)) {
 		local_reap(x);
@@ -347,7 +356,7 @@ static void local_known(struct exec_local *x, struct attempt *a, const struct sw
 			return;
 		a->bare = r->n_fds == 0 && a->attached;
 	}
-	if (r->state == SW_ORPHAN && a->stage == ATTEMPT_RUNNING) {
+	if (r->state == SW_ORPHAN && a->stage == ATTEMPT_RUNNING && !a->reaped) {
 		a->report = *r;
 		attempt_adopt(x, a);
 	} else if (local_is_end(r)) {
@@ -367,7 +376,6 @@ static void local_note(struct exec_local *x, const struct sw_report *r, int fds[
 		a->fds[i] = TAKE_FD(fds[i]);
 	}
 	a->report = *r;
-	a->detach = r->flags & SW_START_DETACH;
 }
 
 static void local_on_report(void *arg, const struct sw_report *r, int given[2])
@@ -411,8 +419,10 @@ static void local_forgotten(struct exec_local *x, struct attempt *a)
 		local_busy(x, a);
 		return;
 	}
-	a->report.state = SW_LOST;
-	a->report.ended_ms = time_wall_ms();
+	if (!a->reaped) {
+		a->report.state = SW_LOST;
+		a->report.ended_ms = time_wall_ms();
+	}
 	attempt_exited(x, a);
 }
 
@@ -436,7 +446,7 @@ static void local_on_synced(void *arg)
 		if (!a->seen && a->stage < ATTEMPT_EXITED)
 			buf_add(&gone, &a->token, sizeof(a->token));
 		else if (a->stop_ms >= 0 && a->stage < ATTEMPT_EXITED)
-			local_say_stop(x, a->token, a->note, a->stop_ms);
+			local_say_stop(x, a);
 	}
 	for (size_t at = 0; at < gone.len; at += sizeof(uint64_t)) {
 		uint64_t token;
@@ -609,7 +619,6 @@ int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 	}
 	struct attempt *a = attempt_new(x, spec->token);
 	a->cap = spec->output_cap;
-	a->detach = spec->detach;
 	if (bytes > SW_PACKET_BYTES)
 		local_start_fails(x, a, E2BIG, SW_STEP_EXEC);
 	else
@@ -628,8 +637,10 @@ void exec_local_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_
 	if (!a || a->stage >= ATTEMPT_EXITED)
 		return;
 	a->stop_ms = a->stop_ms < 0 ? grace_ms : MIN2(a->stop_ms, grace_ms);
+	if (a->kill_at_ms != 0)
+		a->kill_at_ms = MIN2(a->kill_at_ms, time_mono_ms() + grace_ms);
 	a->note = note;
-	local_say_stop(x, token, note, grace_ms);
+	local_say_stop(x, a);
 }
 
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal)

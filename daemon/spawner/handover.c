@@ -25,7 +25,8 @@ enum { OP_REAPED = 1, OP_STOPPING = 2, OP_FOREIGN = 4 };
 struct handover_op {
 	uint32_t slot, phase; /* enum op_phase */
 	int32_t stdout_fd, stderr_fd, error_fd;
-	uint32_t rounds, flags, reserved;
+	uint32_t rounds, flags;
+	uint32_t kill_after_ms; /* the deadline, 0: at it; was reserved */
 	int64_t deadline_ms;
 };
 static_assert(sizeof(struct handover_op) == 40, "stored");
@@ -54,6 +55,7 @@ static uint32_t handover_save_ops(struct handover_op *ret)
 			.rounds = op->rounds,
 			.flags = (op->reaped ? OP_REAPED : 0) | (op->stopping ? OP_STOPPING : 0) |
 				 (op->foreign ? OP_FOREIGN : 0),
+			.kill_after_ms = (uint32_t)MAX2(op->kill_ms - op->deadline_ms, 0),
 			.deadline_ms = op->deadline_ms,
 		};
 	}
@@ -201,6 +203,7 @@ void handover_resume(int fd, const struct handover *h)
 		op->stopping = from->flags & OP_STOPPING;
 		op->foreign = from->flags & OP_FOREIGN;
 		op->deadline_ms = from->deadline_ms;
+		op->kill_ms = from->kill_after_ms ? from->deadline_ms + from->kill_after_ms : 0;
 		keep_resume(from->slot);
 	}
 	tree_restore((const struct tree_kin *)(ops + h->n_ops), h->n_kin);

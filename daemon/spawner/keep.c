@@ -23,6 +23,7 @@
 #define KEEP_ROUND_MS 10 /* pause after the first round of KILL, doubled each time */
 #define KEEP_ROUND_MAX_MS 1000
 #define KEEP_RELOOK_MS 5
+#define KEEP_LOOK_MS 20 /* at what a predecessor's op left behind */
 #define KEEP_ROUNDS_MAX                                                                            \
 	12 /* then what lives is counted and let go: nothing more can be done to it */
 #define KEEP_TIME_MAX_MS (INT64_C(1) << 40)
@@ -217,6 +218,17 @@ static void keep_term(struct op *op, int64_t kill_in_ms)
 	keep_arm(op, time_mono_ms() + kill_in_ms);
 }
 
+/* Nobody tells of the end of what a predecessor's op left behind: it is looked for until KILL is
+ * due. */
+static void keep_look(struct op *op)
+{
+	if (op->phase != PHASE_TERM)
+		return;
+	if (op->kill_ms == 0)
+		op->kill_ms = op->deadline_ms;
+	keep_arm(op, MIN2(op->kill_ms, time_mono_ms() + KEEP_LOOK_MS));
+}
+
 /* The own process of a predecessor's op has ended: what it left behind is to end before that is
  * told. False when there is nothing. */
 static bool keep_end_left(struct op *op)
@@ -229,6 +241,7 @@ static bool keep_end_left(struct op *op)
 	r->lingering = MAX2(r->lingering, left);
 	if (op->phase != PHASE_TERM && op->phase != PHASE_KILL)
 		keep_term(op, r->linger_ms);
+	keep_look(op);
 	return true;
 }
 
@@ -249,8 +262,12 @@ static void keep_deadline(struct op *op)
 	check = true;
 	if (op->phase == PHASE_DRAIN)
 		keep_drained(op);
-	else
+	else if (op->phase != PHASE_TERM || op->kill_ms <= time_mono_ms())
 		keep_kill_round(op);
+	else if (tree_count(op) > 0)
+		keep_look(op);
+	else
+		keep_finish(op, keep_end_state(op));
 }
 
 void keep_stop(uint64_t token, int64_t grace_ms)
@@ -281,6 +298,7 @@ void keep_stop(uint64_t token, int64_t grace_ms)
 		keep_term(op, MIN2(grace_ms, (int64_t)r->linger_ms));
 		break;
 	case PHASE_TERM:
+		op->kill_ms = MIN2(op->kill_ms, time_mono_ms() + grace_ms);
 		if (grace_ms == 0)
 			keep_kill_round(op);
 		else

@@ -38,6 +38,7 @@ struct op {
 	struct list timer;   /* has a deadline */
 	struct list out;     /* has reports to send */
 	int64_t deadline_ms; /* monotonic */
+	int64_t kill_ms; /* PHASE_TERM of what a foreign op left: the deadline is the next look */
 	enum op_phase phase;
 	unsigned reports;
 	int stdout_fd, stderr_fd; /* read ends, -1: none */

@@ -465,6 +465,37 @@ class KilledSpawner(Case):
         self.match({'state': state}, b.get(run)['ops'][0])
         until(lambda: not alive(child), 'the end of what it left behind')
 
+    def test_what_an_op_left_behind_has_its_time_to_end(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('(exec setsid bash -c \'trap "sleep .5; touch cleaned; exit" TERM; touch began; while :; do sleep .05; done\') '
+                                   '</dev/null >/dev/null 2>&1 & read x < gate')], [bash('test -e cleaned')]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        self.new_spawner(b.get(run)['ops'][0]['pid'])
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'succeeded', 'ops': [{'state': 'succeeded', 'lingering': lambda n: n >= 1}, {'state': 'succeeded'}]}, b.get(run))
+
+    def test_the_grace_does_not_begin_anew(self):
+        # It would never end: no spawner lives as long as the grace.
+        b = self.box
+        run = b.submit(batch([bash('trap "" TERM; touch began; while :; do sleep .05; done')]))
+        until(lambda: b.exists('began') and b.get(run)['ops'][0]['pid'], 'the op')
+        pid = b.get(run)['ops'][0]['pid']
+        b.call('run.cancel', run=run, grace='1500ms')
+
+        def ended():
+            spawner = b.spawner_pid()
+            with contextlib.suppress(ProcessLookupError, TypeError):
+                os.kill(spawner, signal.SIGKILL)
+            until(lambda: b.call('daemon.status')['spawner_pid'] not in (0, spawner), 'another spawner')
+            time.sleep(.1)      # a life that is shorter than the grace
+            return not alive(pid)
+        until(ended, 'the KILL')
+        b.wait(run)
+        self.match({'state': 'cancelled', 'ops': [{'state': 'cancelled', 'signal': 'SIGKILL'}]}, b.get(run))
+
     def test_the_daemon_goes_on_and_says_what_it_cannot_know(self):
         b = self.box
         run = b.submit(batch([bash('touch began; sleep .3; exit 5')]))

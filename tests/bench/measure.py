@@ -125,10 +125,10 @@ def cpu_total(pid):
 
 
 def cpu_shares(pid):
-    """(user, system) seconds, by ticks."""
+    """Seconds by ticks: user, system; and those of its children that it has reaped."""
     with open('/proc/%d/stat' % pid) as f:
         fields = f.read().rpartition(')')[2].split()
-    return int(fields[11]) / TICK, int(fields[12]) / TICK
+    return tuple(int(f) / TICK for f in fields[11:15])
 
 
 def switches(pid):

@@ -3,7 +3,7 @@ import os
 import shutil
 
 from harness import BATCHCTL, bash, batch, exec_
-from measure import Line, alternate, best, cpu_ns, cpu_shares, figure, median, note, quantile, ratios, seconds
+from measure import Line, alternate, best, cpu_ns, cpu_shares, cpu_total, figure, median, note, quantile, ratios, seconds
 from world import World
 
 PARALLEL = 8
@@ -12,45 +12,68 @@ PEER_OPS = 1000     # enough for neighbours, which take many times as long
 TSP = 'export TS_SOCKET=$PWD/ts TS_SLOTS=%d TS_MAXFINISHED=%d;' % (PARALLEL, PEER_OPS)
 
 
-class Used:
-    """CPU of batchd (its loop, its other threads) and batchd-spawner over a stretch of work."""
+class Ours:
+    """`batchctl submit --wait -q` again and again, the whole process to the prompt, and what CPU all of it took."""
 
-    def __init__(self, world):
-        self.daemon, self.world = world.daemon_pid(), world
-        self.before, self.shares = self.read()
+    def __init__(self, world, b, ops):
+        self.world, self.ops = world, ops
+        self.file = world.batch_file('ours.json', b)
+        self.daemon = world.daemon_pid()
+        self.client = []        # of each batchctl a Took
+        self.submit()           # the first has to start the spawner
+        self.before = self.read()
+
+    def submit(self):
+        return self.world.ctl_time('submit', '--wait', '-q', '-j', PARALLEL, self.file)
+
+    def side(self):
+        took = self.submit()
+        self.client.append(took)
+        return took.wall, self.everything()
+
+    def everything(self):
+        """CPU seconds so far of all: batchd, batchd-spawner, the ops, batchctl."""
+        spawner = self.world.spawner_pid()
+        return (cpu_total(self.daemon) + cpu_total(spawner) + sum(cpu_shares(spawner)[2:])
+                + sum(t.user + t.system for t in self.client))
 
     def read(self):
         spawner = self.world.spawner_pid()
-        shares = {name: cpu_shares(pid) for name, pid in (('batchd', self.daemon), ('spawner', spawner)) if pid}
-        return (cpu_ns(self.daemon), cpu_ns(spawner) if spawner else {}), shares
+        return {'start': self.everything(), 'batchd': cpu_ns(self.daemon), 'spawner': cpu_ns(spawner),
+                'shares': {'batchd': cpu_shares(self.daemon), 'spawner': cpu_shares(spawner)}}
 
-    def an_op(self, ops, client):
-        """One line: microseconds of CPU an op of each, and user/system by ticks. `client`: of each batchctl a Took."""
-        (daemon, spawner), shares = self.read()
-        used = {t: (ns - self.before[0].get(t, 0)) / 1e3 / ops for t, ns in daemon.items()}
-        split = {}
-        for name, (user, system) in shares.items():
-            was = self.shares.get(name, (0, 0))
-            split[name] = '%s/%s' % (figure((user - was[0]) * 1e6 / ops), figure((system - was[1]) * 1e6 / ops))
+    def an_op(self):
+        """One line: microseconds of CPU an op of each process, its threads, and user/system by ticks."""
+        now, was, ops = self.read(), self.before, self.ops * len(self.client)
+        used = {t: (ns - was['batchd'].get(t, 0)) / 1e3 / ops for t, ns in now['batchd'].items()}
+        spawner = (sum(now['spawner'].values()) - sum(was['spawner'].values())) / 1e3 / ops
+        split = {name: '/'.join(figure((x - y) * 1e6 / ops) for x, y in list(zip(now['shares'][name], was['shares'][name]))[:2])
+                 for name in now['shares']}
         others = sorted((v for t, v in used.items() if t != self.daemon), reverse=True)
-        return 'us of CPU an op: batchd %s (loop %s, other threads %s; user/sys %s), batchd-spawner %s (%s), batchctl %s' % (
-            figure(sum(used.values())), figure(used[self.daemon]), ' '.join(figure(v) for v in others if v >= 0.05) or '0',
-            split.get('batchd', '-'),
-            figure((sum(spawner.values()) - sum(self.before[1].values())) / 1e3 / ops), split.get('spawner', '-'),
-            figure(sum(t.user + t.system for t in client) * 1e6 / ops))
+        return 'us of CPU an op: batchd %s (user/sys %s; loop %s, other threads %s), batchd-spawner %s (%s), batchctl %s (%s/%s)' % (
+            figure(sum(used.values())), split['batchd'], figure(used[self.daemon]),
+            ' '.join(figure(v) for v in others if v >= 0.05) or '0', figure(spawner), split['spawner'],
+            *[figure(sum(f(t) for t in self.client) * 1e6 / ops) for f in (lambda t: t.user + t.system, lambda t: t.user, lambda t: t.system)])
 
 
-def submit(world, path, took=None, jobs=PARALLEL):
-    """The whole process of `batchctl submit --wait -q`, to the prompt."""
-    t = world.ctl_time('submit', '--wait', '-q', '-j', jobs, path)
-    if took is not None:
-        took.append(t)
-    return t.wall
+def against_loops(o, row, ours, limits, goal, others=()):
+    """Measures, and gives the lines against the best of the bare loops; and what others took, by name."""
+    others = dict(others)
+    got = alternate(o.rounds, {**limits, 'ours': ours.side, **others}, warm=False)
+    wall = [t for t, _ in got['ours']]
+    ends = [ours.before['start']] + [end for _, end in got['ours']]
+    cpu = [b - a for a, b in zip(ends, ends[1:])]
+    limit = best(*[[t.wall for t in got[name]] for name in limits])
+    limit_cpu = best(*[[t.user + t.system for t in got[name]] for name in limits])
+    n = ours.ops
+    return [Line(row, 'against the best bare loop', ratios(limit, wall), ('>=', goal), an_op(wall, n), an_op(limit, n), note=ours.an_op()),
+            Line(row, 'CPU of all, against the same', ratios(limit_cpu, cpu), None, an_op(cpu, n), an_op(limit_cpu, n))
+            ], wall, {name: got[name] for name in others}
 
 
 def loops(world, ops, *argv, captured=False):
     """The bare loops, with 1..cores forkers, never more than 8."""
-    return {'%d forkers' % n: lambda n=n: world.loop(ops, PARALLEL, n, *argv, captured=captured).wall
+    return {'%d forkers' % n: lambda n=n: world.loop(ops, PARALLEL, n, *argv, captured=captured)
             for n in range(1, min(os.cpu_count(), PARALLEL) + 1)}
 
 
@@ -80,18 +103,13 @@ def noop(o):
     n, fewer = o.count(OPS), o.count(PEER_OPS)
     with World() as w:
         w.start()
-        path = w.batch_file('noop.json', batch([exec_('/bin/true')] * n))
-        limits, others, took = loops(w, n, '/bin/true'), peers(w, fewer), []
-        submit(w, path)
-        used = Used(w)
-        got = alternate(o.rounds, {**limits, 'ours': lambda: submit(w, path, took), **others}, warm=False)
-        cpu = used.an_op(n * len(took), took)
+        ours = Ours(w, batch([exec_('/bin/true')] * n), n)
+        lines, wall, others = against_loops(o, 'noop', ours, loops(w, n, '/bin/true'), 0.95, peers(w, fewer))
         w.shell('! command -v tsp >/dev/null || { %s tsp -K; }' % TSP)
-    limit, ours = best(*[got[name] for name in limits]), got['ours']
-    yield Line('noop', 'against the best bare loop', ratios(limit, ours), ('>=', 0.95), an_op(ours, n), an_op(limit, n), note=cpu)
-    for name in others:
-        theirs = [t * n / fewer for t in got[name]]
-        yield Line('noop', 'against ' + name, ratios(theirs, ours), None, an_op(ours, n), an_op(theirs, n))
+    yield from lines
+    for name, took in others.items():
+        theirs = [t * n / fewer for t in took]
+        yield Line('noop', 'against ' + name, ratios(theirs, wall), None, an_op(wall, n), an_op(theirs, n))
 
 
 def an_op(values, ops):
@@ -103,14 +121,8 @@ def bash_row(o):
     command, n = 'echo $((1+1))', o.count(OPS)
     with World() as w:
         w.start()
-        path, took = w.batch_file('bash.json', batch([bash(command)] * n)), []
-        limits = loops(w, n, '/bin/bash', '-c', command, captured=True)
-        submit(w, path)
-        used = Used(w)
-        got = alternate(o.rounds, {**limits, 'ours': lambda: submit(w, path, took)}, warm=False)
-        cpu = used.an_op(n * len(took), took)
-    limit, ours = best(*[got[name] for name in limits]), got['ours']
-    yield Line('bash', 'against the best bare loop', ratios(limit, ours), ('>=', 1.0), an_op(ours, n), an_op(limit, n), note=cpu)
+        ours = Ours(w, batch([bash(command)] * n), n)
+        yield from against_loops(o, 'bash', ours, loops(w, n, '/bin/bash', '-c', command, captured=True), 1.0)[0]
 
 
 def chain(o):
@@ -119,31 +131,36 @@ def chain(o):
     ops = [exec_('/bin/true', id='o%d' % i, **({'needs': ['o%d' % (i - 1)]} if i else {})) for i in range(n)]
     with World() as w:
         w.start()
-        path, took = w.batch_file('chain.json', batch(ops)), []
-        submit(w, path)
-        used = Used(w)
-        got = alternate(o.rounds, {'limit': lambda: w.loop(n, 1, 1, '/bin/true').wall, 'ours': lambda: submit(w, path, took)}, warm=False)
-        cpu = used.an_op(n * len(took), took)
-    yield Line('chain', 'against one after the other', ratios(got['limit'], got['ours']), ('>=', 0.9),
-               an_op(got['ours'], n), an_op(got['limit'], n), note=cpu)
+        limit = {'one after the other': lambda: w.loop(n, 1, 1, '/bin/true')}
+        yield from against_loops(o, 'chain', Ours(w, batch(ops), n), limit, 0.9)[0]
+
+
+class Single(Ours):
+    """`batchctl run -- true`, some times in each round."""
+
+    def __init__(self, world, times):
+        self.times = times
+        super().__init__(world, batch(), 1)
+
+    def submit(self):
+        return self.world.times(self.times, BATCHCTL, 'run', '--', 'true')
+
+    def side(self):
+        took = self.submit()
+        self.client += took
+        return [t.wall for t in took]
 
 
 def run(o):
     """`batchctl run -- true`, from prompt to prompt"""
-    times = 50
+    times = 25
     with World() as w:
         w.start()
-        took = []
-        w.times(20, BATCHCTL, 'run', '--', 'true')
-
-        def ours():
-            took.extend(w.times(times, BATCHCTL, 'run', '--', 'true'))
-            return [t.wall for t in took[-times:]]
-        used = Used(w)
-        got = alternate(max(o.rounds, 10), {
+        ours = Single(w, times)
+        got = alternate(2 * o.rounds, {
             'bash': lambda: [t.wall for t in w.times(times, '/bin/bash', '-c', '/bin/true;:')],
-            'ours': ours}, warm=False)
-        cpu = used.an_op(len(took), took)
+            'ours': ours.side}, warm=False)
+        cpu = ours.an_op()
     for what, q, goal in (('median', 0.5, 1.5), ('99th percentile', 0.99, 5)):
         each = [[quantile(samples, q) for samples in got[name]] for name in ('ours', 'bash')]
         whole = [quantile(sum(got[name], []), q) for name in ('ours', 'bash')]

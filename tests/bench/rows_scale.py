@@ -15,7 +15,7 @@ TEXT = len(msgpack.packb(exec_('/bin/true')))       # what an op of these batche
 
 
 class Big:
-    """One size of batch in one world, and what each step of its life took an op."""
+    """One size of batch in one world, and what the steps of its life take."""
 
     def __init__(self, world, n):
         self.world, self.n = world, n
@@ -23,21 +23,21 @@ class Big:
         self.reads = world.batch_file('%d.reads.json' % n, batch([read('empty')] * n))
         world.put('empty')
         self.daemon_bytes, self.client_bytes = [], []
+        self.resident = memory(world.daemon_pid())['VmRSS']
 
     def times(self):
         """Small ones several times: one commit of 1 000 ops is over too soon to be told from chance."""
         return 5 if self.n <= SMALL else 1
 
     def held(self):
-        """Accepted and cancelled without running any: (submit, cancel) seconds an op."""
+        """Accepted and cancelled without running any: seconds of both."""
         submit = cancel = 0
         for _ in range(self.times()):
             pid = self.world.daemon_pid()
             self.world.settle(pid)
             forget_peak(pid)
-            before = memory(pid)['VmRSS']
             took = self.world.ctl_time('submit', '--hold', '-q', self.file)
-            self.daemon_bytes.append((memory(pid)['VmHWM'] - before) / self.n)
+            self.daemon_bytes.append((memory(pid)['VmHWM'] - self.resident) / self.n)
             self.client_bytes.append(took.peak)
             run = self.world.call('run.list', limit=1)['runs'][0]['run']
             begun = time.perf_counter()
@@ -46,41 +46,48 @@ class Big:
                 self.world.wait(run, MINUTES)
             submit, cancel = submit + took.wall, cancel + time.perf_counter() - begun
             self.world.call('run.forget', {'run': run}, timeout=MINUTES)
-        return submit / self.times() / self.n, cancel / self.times() / self.n
+        return submit / self.times(), cancel / self.times()
 
     def run(self, path):
-        """Submitted and waited for: seconds an op."""
+        """Submitted and waited for: seconds."""
         took = [self.world.ctl_time('submit', '--wait', '-q', path).wall for _ in range(self.times())]
         self.world.settle(self.world.daemon_pid())
-        return sum(took) / len(took) / self.n
+        return (sum(took) / len(took),)
 
 
-def compare(what, small, large, goal=1.1):
-    return Line('scale', '%s: %d against %d' % (what, large[0], small[0]), ratios(large[1], small[1]), ('<=', goal),
-                an_op(large[1], 1), an_op(small[1], 1))
+def beyond(got):
+    """{Big: seconds an op, of each step a list} of what was measured, what the batch of one took taken off."""
+    one = next(big for big in got if big.n == 1)
+    return {big: [[(t - fixed) / big.n for t, fixed in zip(took, took_one)] for took, took_one in zip(zip(*got[big]), zip(*got[one]))]
+            for big in got if big is not one}
+
+
+def compare(what, an_op_of, small, large, step=0):
+    a, b = an_op_of[small][step], an_op_of[large][step]
+    return Line('scale', '%s: %d against %d' % (what, large.n, small.n), ratios(b, a), ('<=', 1.1), an_op(b, 1), an_op(a, 1))
 
 
 def scale_world(o, large):
-    """The lines of one large size against 1 000, each round the small one first; a world of its own, so that its memory is its own."""
+    """
+    The lines of one large size against 1 000, each round the small one first; what a batch of one takes is no part of either. A world
+    of its own, so that its memory is its own.
+    """
     with World() as w:
         w.start()
-        small, big = Big(w, SMALL), Big(w, large)
-        idle = Big(w, 1)
-        idle.held()
-        got = alternate(o.rounds, {'small': small.held, 'big': big.held}, warm=False)
-        reads = alternate(o.rounds if large <= 100000 else 1,
-                          {'small': lambda: small.run(small.reads), 'big': lambda: big.run(big.reads)}, warm=False)
+        small, big, one = Big(w, SMALL), Big(w, large), Big(w, 1)
+        held = beyond(alternate(o.rounds, {one: one.held, small: small.held, big: big.held}))
+        reads = beyond(alternate(o.rounds, {b: lambda b=b: b.run(b.reads) for b in (one, small, big)}, warm=False))
         runs = None
         if large <= 100000:
-            runs = alternate(min(o.rounds, 3), {'small': lambda: small.run(small.file), 'big': lambda: big.run(big.file)}, warm=False)
+            runs = beyond(alternate(o.rounds, {b: lambda b=b: b.run(b.file) for b in (one, small, big)}, warm=False))
     for i, what in enumerate(('accept held', 'cancel')):
-        yield compare(what, (SMALL, [t[i] for t in got['small']]), (large, [t[i] for t in got['big']]))
-    yield compare('file ops to their end', (SMALL, reads['small']), (large, reads['big']))
+        yield compare(what, held, small, big, i)
+    yield compare('file ops to their end', reads, small, big)
     if runs:
-        yield compare('commands to their end', (SMALL, runs['small']), (large, runs['big']))
+        yield compare('commands to their end', runs, small, big)
     yield Line('scale', 'memory of batchd, %d ops' % large, [b - TEXT for b in big.daemon_bytes], ('<', 200),
                'beyond the %d bytes of its own text' % TEXT, 'an op, at the peak of accepting', ' B')
-    own = median(idle.client_bytes)
+    own = median(one.client_bytes)
     yield Line('scale', 'memory of batchctl, %d ops' % large, [(b - own) / large for b in big.client_bytes], ('<', 1024),
                '', 'an op, at its peak, beyond a batch of one', ' B')
 

@@ -207,10 +207,7 @@ int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
 	if (!r)
 		return 1;
 	r->paused = true;
-	if (freeze) {
-		r->frozen = true;
-		flow_signal_run(r, SIGSTOP);
-	}
+	r->frozen = r->frozen || freeze; /* its ops are stopped when that is stored */
 	r->state = RUN_PAUSED;
 	sched_update(r);
 	turn_store_run(r);
@@ -278,7 +275,7 @@ void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wa
 		return;
 	r->ops[op].pid = pid;
 	r->ops[op].started = wall_ms;
-	if (r->frozen) /* it was on its way when the run was frozen */
+	if (r->frozen && r->told == RUN_PAUSED) /* it was on its way when the run was frozen */
 		e->ports.signal(e->ports.arg, token, SIGSTOP);
 	flow_input(r, op, INPUT_STARTED, CAUSE_NONE);
 }

@@ -4,6 +4,7 @@
  * been restarted since (the spawner's table outlives batchd and spawner alike); after a reboot it
  * may have, and is interrupted.
  */
+#include <signal.h>
 #include <stdlib.h>
 
 #include "common/timeutil.h"
@@ -136,6 +137,8 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	o->opened = 1;
 	recover_try(r, op);
 	sched_adopt(r, op);
+	if (r->frozen && o->phase == PHASE_RUNNING)
+		e->ports.signal(e->ports.arg, token, SIGSTOP); /* stored, and perhaps not done */
 	return true;
 }
 

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -145,6 +146,9 @@ static void turn_run_stored(struct live_run *r, enum run_state state)
 {
 	r->n_telling--;
 	r->told = state;
+	/* No sooner: a batchd that did not know of it would never have them go on. */
+	if (state == RUN_PAUSED && r->frozen)
+		flow_signal_run(r, SIGSTOP);
 	turn_emit_run(r);
 }
 

@@ -105,6 +105,22 @@ class KilledDaemon(Case):
         b.wait(run)
         self.assertEqual(b.output(run, 1), b'thawed\n')
 
+    def test_a_freeze_that_was_not_stored_holds_nobody_up(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo on')]))
+        self.began()
+        with contextlib.closing(sqlite3.connect(os.path.join(b.state, 'batchd.db'), isolation_level=None)) as db:
+            db.execute('BEGIN IMMEDIATE')
+            b.rpc.request('run.pause', {'run': run, 'freeze': True})
+            b.call('rpc.hello')     # it has been taken by now
+            b.kill_daemon()
+        b.start()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b'on\n')
+
     def test_an_op_that_still_runs_is_adopted(self):
         b = self.box
         gate = b.fifo('gate')

@@ -84,9 +84,11 @@ def end_all():
 
 
 def make_folder():
-    """TMPDIR of the test, in the one we have."""
+    """TMPDIR of the test, in the one we have. A test that is somebody else for a while passes through it."""
     base = os.environ.get('TMPDIR', '/tmp')
-    return tempfile.mkdtemp(prefix='bt-', dir=base if len(base) <= TMP_LENGTH_MAX else '/tmp')
+    folder = tempfile.mkdtemp(prefix='bt-', dir=base if len(base) <= TMP_LENGTH_MAX else '/tmp')
+    os.chmod(folder, 0o711)
+    return folder
 
 
 def remove_folder(folder):

@@ -16,6 +16,7 @@
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "proto/errors.h"
 #include "proto/mp.h"
@@ -127,7 +128,8 @@ static int ctx_open_failed(struct ctx *c, int r, const struct err *e)
 	if (r == -ECONNRESET)
 		return fail(c, EXIT_NO_DAEMON, "what listens at '%s' hung up: is it batchd?",
 			    c->socket);
-	return fail(c, EXIT_NO_DAEMON, "cannot connect to '%s': %s", c->socket, strerror(-r));
+	return fail(c, EXIT_NO_DAEMON, "cannot connect to '%s': %s: %s", c->socket, strerror(-r),
+		    trouble_mend(-r));
 }
 
 static bool ctx_nobody(int r)

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pwd.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,11 +38,11 @@ static void daemon_ask(struct doctor *d)
 	if (r == 0)
 		r = ctx_try(d->c, "daemon.status", NULL, &d->status, &e);
 	if (r == -ETIMEDOUT)
-		doctor_say(d, DOCTOR_PROBLEM,
-			   "see what holds it up (stopped? a dead disk?), or `kill -9` it: ops go "
-			   "on, and the next start finds them",
-			   "pid %d does not answer within %d s", (int)d->holder.pid,
-			   ANSWER_MS / 1000);
+		doctor_say(
+			d, DOCTOR_PROBLEM,
+			"see what holds it up (stopped? a dead disk? more clients than it may have "
+			"open files?), or `kill -9` it: ops go on, and the next start finds them",
+			"pid %d does not answer within %d s", (int)d->holder.pid, ANSWER_MS / 1000);
 	else if (r < 0)
 		doctor_say(d, DOCTOR_PROBLEM,
 			   "wait a moment if it is just starting; else see the log",
@@ -81,12 +82,30 @@ static void daemon_troubles(struct doctor *d)
 	}
 }
 
+/* The state folder is taken, and nobody serves us: one that is about to end, or no batchd at all.
+ */
+static void daemon_holder(struct doctor *d)
+{
+	_cleanup_free_ char *mend =
+		xasprintf("end it: `fuser '%s/lock'` tells who it is", d->state);
+	if (d->holder.leaving && d->holder.pid > 1 && kill(d->holder.pid, 0) == 0)
+		doctor_ok(d, "pid %d is stopping", (int)d->holder.pid);
+	else
+		doctor_say(d, DOCTOR_PROBLEM, mend,
+			   "state folder '%s' is locked by a program that does not serve '%s'",
+			   d->state, d->c->socket);
+}
+
 void doctor_daemon(struct doctor *d)
 {
 	d->locked = d->state && lock_look(d->state, &d->holder);
 	if (daemon_elsewhere(d))
 		return;
 	d->serves = daemon_is_running(d->c->socket);
+	if (!d->serves && d->locked) {
+		daemon_holder(d);
+		return;
+	}
 	if (!d->serves) {
 		doctor_ok(d, "none runs; the next verb that needs one starts it");
 		return;
@@ -136,6 +155,9 @@ static void socket_folder(struct doctor *d)
 	} else if (st.st_mode & 0077) {
 		doctor_say(d, DOCTOR_PROBLEM, close_it, "folder '%s' is open to others (mode %04o)",
 			   d->socket_dir, (unsigned)st.st_mode & 07777);
+	} else if (access(d->socket_dir, W_OK | X_OK) < 0) {
+		doctor_say(d, DOCTOR_PROBLEM, close_it, "folder '%s' cannot be written to: %s",
+			   d->socket_dir, strerror(errno));
 	} else {
 		doctor_ok(d, "folder '%s' is yours alone", d->socket_dir);
 	}

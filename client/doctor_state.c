@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <fcntl.h>
@@ -70,6 +71,55 @@ void doctor_database(struct doctor *d)
 
 /* ---- state folder ---- */
 
+/* One of ours in the state folder that we could not use; false: it is well, or not there. */
+static bool state_file(struct doctor *d, const char *path, bool folder)
+{
+	struct stat st;
+	_cleanup_free_ char *own = xasprintf("chown %u '%s'", (unsigned)getuid(), path);
+	_cleanup_free_ char *open_it = xasprintf("chmod %s '%s'", folder ? "700" : "600", path);
+	if (lstat(path, &st) < 0)
+		return false;
+	if (folder ? !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode) : !S_ISREG(st.st_mode))
+		doctor_say(d, DOCTOR_PROBLEM, "move it away", "'%s' is no %s", path,
+			   folder ? "folder" : "regular file");
+	else if (st.st_uid != geteuid())
+		doctor_say(d, DOCTOR_PROBLEM, own, "'%s' belongs to uid %u", path,
+			   (unsigned)st.st_uid);
+	else if (access(path, R_OK | W_OK | (folder ? X_OK : 0)) < 0)
+		doctor_say(d, DOCTOR_PROBLEM, open_it, "'%s' cannot be written to: %s", path,
+			   strerror(errno));
+	else
+		return false;
+	return true;
+}
+
+/* Of the runs' files the first that is not well is told: there may be very many. */
+static bool state_run_files(struct doctor *d, const char *runs)
+{
+	DIR *dir = opendir(runs);
+	bool found = false;
+	for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", runs, e->d_name);
+		found = e->d_name[0] != '.' && state_file(d, path, false);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static bool state_files(struct doctor *d)
+{
+	static const char *const names[] = { "lock", "batchd.db", "batchd.db-wal", "batchd.db-shm",
+					     "batchd.log" };
+	_cleanup_free_ char *runs = xasprintf("%s/runs", d->state);
+	bool found = state_file(d, runs, true) || state_run_files(d, runs);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", d->state, names[i]);
+		found |= state_file(d, path, false);
+	}
+	return found;
+}
+
 void doctor_state(struct doctor *d)
 {
 	struct stat st;
@@ -97,7 +147,7 @@ void doctor_state(struct doctor *d)
 		doctor_say(d, st.st_mode & 0002 ? DOCTOR_PROBLEM : DOCTOR_NOTE, close_it,
 			   "'%s' is open to others (mode %04o): commands and output are in it", dir,
 			   (unsigned)st.st_mode & 07777);
-	else
+	else if (!state_files(d))
 		doctor_ok(d, "'%s' is yours alone", dir);
 }
 

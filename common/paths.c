@@ -321,6 +321,10 @@ int unix_listen(const char *path, int type, int backlog)
 {
 	_cleanup_free_ char *temp = xasprintf("%s.%d", path, (int)getpid());
 	struct sockaddr_un sun;
+	struct stat st;
+	/* A file of somebody's, or a link to one, is not ours to replace. */
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
 	int dir = sun_fill(temp, &sun);
 	if (dir < -1)
 		return dir;

@@ -62,7 +62,7 @@ char *unix_bound_path(int fd);
 bool unix_is_bound(const char *path);
 /*
  * Listening socket bound beside `path` and renamed over it, mode 0600, so nobody ever meets a bound
- * but deaf or open socket. Or -errno.
+ * but deaf or open socket. Or -errno; -ENOTSOCK: what is there is no socket, and stays.
  */
 int unix_listen(const char *path, int type, int backlog);
 

@@ -67,6 +67,7 @@ const char *trouble_mend(int err)
 	case ELOOP:
 	case ENOTDIR:
 	case EISDIR:
+	case ENOTSOCK:
 		return "look at its owner and mode, and what stands in its place";
 	default:
 		return "see the system's log";

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/paths.h"
+#include "common/trouble.h"
 
 #define LISTEN_BACKLOG 4096
 
@@ -18,9 +19,11 @@ int own_socket_bind(struct own_socket *s, const char *path, int *ret_fd, struct 
 			       "folder; name another --socket",
 			       path);
 	int fd = unix_listen(path, SOCK_STREAM, LISTEN_BACKLOG);
-	if (fd < 0 || lstat(path, &s->st) < 0)
-		return err_set(e, 0, "cannot listen at '%s': %s", path,
-			       strerror(fd < 0 ? -fd : errno));
+	if (fd < 0 || lstat(path, &s->st) < 0) {
+		int r = fd < 0 ? -fd : errno;
+		return err_set(e, 0, "cannot listen at '%s': %s: %s", path, strerror(r),
+			       trouble_mend(r));
+	}
 	*ret_fd = fd;
 	return 0;
 }

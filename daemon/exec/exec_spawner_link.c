@@ -476,6 +476,8 @@ static void link_lost(struct spawner_link *l)
 	bool was_up = l->state == LINK_UP;
 	if (l->refused[0])
 		link_complain(l, l->refused, "until then ops do not start");
+	else if (l->state == LINK_HELLO && l->down_ms) /* once may be one that was just ending */
+		link_complain(l, "it ends before it answers", "see what it says in batchd's log");
 	link_close(l);
 	if (l->bye)
 		link_go(l, l->socket);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -14,8 +15,14 @@
 int runlog_open_file(const char *dir, uint64_t run, const char *suffix, int flags)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%" PRIu64 ".%s", dir, run, suffix);
-	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return fd < 0 ? -errno : fd;
+	/* Not waiting: somebody may have put a fifo there. */
+	_cleanup_close_ int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	return TAKE_FD(fd);
 }
 
 void runlog_remove(const char *dir, uint64_t run)

@@ -1,9 +1,12 @@
 #include "daemon/store/check.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/lock.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/sql.h"
@@ -55,5 +58,9 @@ int store_check(const char *state_dir, struct err *e)
 		return STORE_LOCKED;
 	if (stat(path, &st) < 0 && errno == ENOENT)
 		return 0;
+	/* Not by SQLite: what it makes beside a read-only database is read-only too, and stays. */
+	if (access(path, R_OK | W_OK) < 0)
+		return err_set(e, E_STORAGE, "cannot open '%s': %s: %s", path, strerror(errno),
+			       trouble_mend(errno));
 	return check_database(path, e);
 }

@@ -12,6 +12,7 @@
 #include "common/fd.h"
 #include "common/paths.h"
 #include "common/lock.h"
+#include "common/trouble.h"
 #include "daemon/store/store.h"
 #include "proto/errors.h"
 
@@ -49,7 +50,8 @@ int state_dir_check(const char *path, struct err *e)
 	int r = path_mkdirs(path, 0700);
 
 	if (r < 0)
-		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", path, strerror(-r));
+		return err_set(e, E_STORAGE, "cannot make folder '%s': %s: %s", path, strerror(-r),
+			       trouble_mend(-r));
 	if (stat(path, &st) < 0)
 		return err_set(e, E_STORAGE, "cannot look at folder '%s': %s", path,
 			       strerror(errno));
@@ -91,8 +93,8 @@ int state_dir_lock(const char *path, const char *socket, int *ret_fd, pid_t *ret
 	buf_addf(&name, "%s/lock", path);
 	fd = open(buf_str(&name), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return err_set(e, E_STORAGE, "cannot open '%s': %s", buf_str(&name),
-			       strerror(errno));
+		return err_set(e, E_STORAGE, "cannot open '%s': %s: %s", buf_str(&name),
+			       strerror(errno), trouble_mend(errno));
 	r = lock_try(fd);
 	if (r == -EWOULDBLOCK) {
 		struct lock_holder h;

@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/lane.h"
 #include "daemon/store/migrate.h"
@@ -41,7 +42,8 @@ static int store_touch(const char *path, struct err *e)
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		return err_set(e, E_STORAGE, "cannot open '%s': %s", path, strerror(errno));
+		return err_set(e, E_STORAGE, "cannot open '%s': %s: %s", path, strerror(errno),
+			       trouble_mend(errno));
 	return 0;
 }
 
@@ -50,12 +52,12 @@ static int store_open_runs(struct store *s, struct err *e)
 	int r = path_mkdirs(s->runs_dir, 0700);
 
 	if (r < 0)
-		return err_set(e, E_STORAGE, "cannot make folder '%s': %s", s->runs_dir,
-			       strerror(-r));
+		return err_set(e, E_STORAGE, "cannot make folder '%s': %s: %s", s->runs_dir,
+			       strerror(-r), trouble_mend(-r));
 	s->runs_fd = open(s->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->runs_fd < 0)
-		return err_set(e, E_STORAGE, "cannot open folder '%s': %s", s->runs_dir,
-			       strerror(errno));
+		return err_set(e, E_STORAGE, "cannot open folder '%s': %s: %s", s->runs_dir,
+			       strerror(errno), trouble_mend(errno));
 	return 0;
 }
 

@@ -134,6 +134,22 @@ def no_inject():
     return None
 
 
+# --- an ordinary user -------------------------------------------------------------------------------------------------
+
+def ordinary(box):
+    """The box given to an ordinary user, whom modes and owners bind: what to start programs under, and why not."""
+    uid = 50000 + os.getpid() % 10000
+    if os.getuid() != 0:
+        return [], None
+    under = ['setpriv', '--reuid=%d' % uid, '--regid=%d' % uid, '--clear-groups']
+    if subprocess.run([*under, 'test', '-x', BATCHD], stderr=subprocess.DEVNULL).returncode != 0:
+        return [], 'the build must be in reach of an ordinary user'
+    os.makedirs(os.path.dirname(box.socket), 0o700, exist_ok=True)
+    for folder, _, _ in os.walk(box.dir):
+        os.chown(folder, uid, uid)
+    return under, None
+
+
 # --- allocations that fail, a clock that jumps -----------------------------------------------------------------------
 
 MEMORY = os.path.join(BUILD, 'tests', 'integration', 'libfault_memory.so')

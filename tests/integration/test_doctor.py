@@ -1,4 +1,5 @@
 """`batchctl doctor`: each thing that can be wrong, made wrong, and what it says about it. It never starts a daemon."""
+import fcntl
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import unittest
 
+from faults import Inject, no_inject
 from harness import BATCHD, SPAWNER, Case, expand, rows, until
 
 
@@ -111,6 +113,86 @@ def locked_database(t):
     until(lambda: t.ctl('--json', 'daemon', 'status', check=0).json['troubles'], 'a word about it')
 
 
+def troubled(t, word):
+    """Until daemon.status names it."""
+    until(lambda: [w for w in t.ctl('--json', 'daemon', 'status', check=0).json['troubles'] if word in w], 'a word about it')
+
+
+def unwritable_output(t):
+    os.mkfifo(t.box.path('gate'))
+    t.ctl('submit', '-e', 'touch began; read x < gate; echo some', check=0)
+    until(lambda: t.box.exists('began'), 'the op')
+    os.rename(t.box.state + '/runs', t.box.state + '/runs.away')
+    open(t.box.state + '/runs', 'w').close()
+    with open(t.box.path('gate'), 'w') as f:
+        f.write('\n')
+    troubled(t, 'cannot write output')
+
+
+def no_processes(t):
+    if no_inject():
+        t.skipTest(no_inject())
+    started(t)
+    fault = Inject(t.box.spawner_pid(), *['%s:error=EAGAIN' % f for f in ('clone', 'clone3', 'vfork', 'fork')])
+    t.addCleanup(fault.stop)
+    t.ctl('submit', '-e', 'true', check=0)
+    troubled(t, 'cannot be started now')
+
+
+def no_spawner(t):
+    replaced_program(t)
+    os.unlink(t.box.path('old/batchd-spawner'))
+    t.box.put('old/batchd-spawner', '#!/bin/sh\necho no luck >&2\nexit 1\n', 0o755)
+    os.kill(t.box.spawner_pid(), signal.SIGKILL)
+    troubled(t, 'cannot be reached or started')
+
+
+def crowd(t):
+    """More clients than it has descriptors for: they take all it had room for."""
+    pid = started(t)
+    subprocess.run(['prlimit', '--pid=%d' % pid, '--nofile=48:48'], check=True)
+    for _ in range(300):
+        s = socket.socket(socket.AF_UNIX)
+        t.addCleanup(s.close)
+        s.connect(t.box.socket)
+
+
+def another_programs_lock(t):
+    stopped_state(t)
+    f = open(t.box.state + '/lock', 'r+')
+    t.addCleanup(f.close)
+    fcntl.flock(f, fcntl.LOCK_EX)
+
+
+def instead(name, make):
+    """Something else in the place of a file of the state folder."""
+    def arrange(t):
+        stopped_state(t)
+        path = t.box.state + '/' + name
+        if os.path.lexists(path):
+            os.rename(path, path + '.away')
+        make(path)
+    return arrange
+
+
+def foreign(name):
+    def arrange(t):
+        if os.getuid() != 0:
+            t.skipTest('only root can give a file away')
+        t.ctl('run', 'echo some', check=0)
+        stopped_state(t)
+        os.chown(t.box.state + '/' + name, 12345, 12345)
+    return arrange
+
+
+def a_file(path):
+    open(path, 'w').close()
+
+
+def a_link(path):
+    os.symlink('/dev/null', path)
+
+
 def hanging_daemon(t):
     pid = started(t)
     os.kill(pid, signal.SIGSTOP)
@@ -157,6 +239,22 @@ class Doctor(Case):
          'BATCHD_SOCKET='),
         ('a daemon that does not answer', hanging_daemon, 1, 'daemon', 'problem', 'does not answer', 'kill -9'),
         ('a daemon that cannot store results', locked_database, 1, 'daemon', 'problem', 'another program holds it', 'goes on by itself'),
+        ('a daemon that cannot write output', unwritable_output, 1, 'daemon', 'problem', 'cannot write output of run 1',
+         'goes on by itself'),
+        ('a daemon that cannot start processes', no_processes, 1, 'daemon', 'problem', 'raise the limit of processes', 'goes on by itself'),
+        ('a daemon without a spawner', no_spawner, 1, 'daemon', 'problem', 'cannot be reached or started', 'goes on by itself'),
+        ('a daemon with too many clients', crowd, 1, 'daemon', 'problem', 'does not answer', 'more clients than'),
+        ('a state folder that another program has locked', another_programs_lock, 1, 'daemon', 'problem',
+         'does not serve', 'fuser'),
+        ("a lock of somebody else", foreign('lock'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
+        ("a database of somebody else", foreign('batchd.db'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
+        ("a folder of runs of somebody else", foreign('runs'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
+        ("output of somebody else", foreign('runs/1.log'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
+        ('a link in the place of the lock', instead('lock', a_link), 1, 'state', 'problem', 'is no regular file', 'move it away'),
+        ('a folder in the place of the lock', instead('lock', os.mkdir), 1, 'state', 'problem', 'is no regular file', 'move it away'),
+        ('a folder in the place of the database', instead('batchd.db', os.mkdir), 1, 'state', 'problem', 'is no regular file', 'move it away'),
+        ('a file in the place of the folder of runs', instead('runs', a_file), 1, 'state', 'problem', 'is no folder', 'move it away'),
+        ('a link in the place of an output', instead('runs/1.log', a_link), 1, 'state', 'problem', 'is no regular file', 'move it away'),
         ('a daemon whose program was replaced', replaced_program, 0, 'daemon', 'note', 'replaced', 'daemon stop'),
         ('a socket folder that is open to others', lambda t: folder(t, os.path.dirname(t.box.socket), 0o755), 1, 'socket', 'problem',
          'open to others (mode 0755)', 'chmod 700'),

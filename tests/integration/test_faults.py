@@ -7,13 +7,14 @@ Each row puts one fault on real programs while an op runs and others wait. The f
 one are in tests/unit/test_store_fault.c, power cuts in test_powercut.py, kills in test_kill.py.
 """
 import contextlib
+import json
 import os
 import resource
 import socket
 import sqlite3
 import subprocess
 
-from faults import Clock, Inject, Memory, SmallDisk, faketime_library, no_inject, no_memory, quiet_share
+from faults import Clock, Inject, Memory, SmallDisk, faketime_library, no_inject, no_memory, ordinary, quiet_share
 from harness import BATCHCTL, BATCHD, LONG, Case, Closed, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
 
 LOUD = .25      # of a CPU: who takes more in a quiet stretch spins
@@ -279,13 +280,9 @@ class Starts(Scene):
 
     def test_the_users_processes_are_used_up(self):
         b = self.box
-        uid = 50000 + os.getpid() % 10000
-        under = ['setpriv', '--reuid=%d' % uid, '--regid=%d' % uid, '--clear-groups']
-        if os.getuid() != 0 or subprocess.run([*under, 'test', '-x', BATCHD], stderr=subprocess.DEVNULL).returncode != 0:
-            self.skipTest('only root can be somebody else, and then the build must be in reach')
-        os.makedirs(os.path.dirname(b.socket), 0o700)
-        for folder, _, _ in os.walk(b.dir):
-            os.chown(folder, uid, uid)
+        under, why_not = ordinary(b)
+        if os.getuid() != 0 or why_not:
+            self.skipTest(why_not or 'only root can be somebody else')
         self.begin(under=under)
         spawner = b.call('daemon.status')['spawner_pid']
         self.start_again = lambda: (b.kill_daemon(), b.start(under=under))
@@ -539,6 +536,147 @@ class Refuses(Scene):
         mend()
         b.start()
         self.all_well(restart=False)
+
+
+def foreign(path):
+    """Somebody else's, and closed to us."""
+    before = os.lstat(path)
+    os.chown(path, 12345, 12345)
+    os.chmod(path, 0o700 if os.path.isdir(path) else 0o600)
+    return lambda: os.chown(path, before.st_uid, before.st_gid)
+
+
+def read_only(path):
+    mode = os.stat(path).st_mode & 0o777
+    os.chmod(path, 0o500 if os.path.isdir(path) else 0o400)
+    return lambda: os.chmod(path, mode)
+
+
+def instead(make):
+    def spoil(path):
+        os.rename(path, path + '.kept')
+        make(path)
+        of = os.stat(os.path.dirname(path))
+        os.chown(path, of.st_uid, of.st_gid)
+
+        def back():
+            (os.rmdir if os.path.isdir(path) else os.unlink)(path)
+            os.rename(path + '.kept', path)
+        return back
+    return spoil
+
+
+a_folder, a_fifo, a_file = instead(os.mkdir), instead(os.mkfifo), instead(lambda path: open(path, 'w').close())
+LOOK = 'look at its owner and mode, and what stands in its place'
+
+
+@expand
+class Ordinary(Scene):
+    """Files of ours that an ordinary user may not use: batchd and `doctor` name the file, the reason and the mend."""
+
+    def scene(self, name):
+        b = self.box
+        self.under, why_not = ordinary(b)
+        if why_not:
+            self.skipTest(why_not)
+        self.begin(under=self.under)
+        b.kill_daemon()
+        with contextlib.closing(sqlite3.connect(b.state + '/batchd.db')) as d:
+            d.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        for folder, _, files in os.walk(b.state):       # also what we have just made
+            for f in files:
+                os.chown(os.path.join(folder, f), os.stat(b.state).st_uid, os.stat(b.state).st_gid)
+        runtime = os.path.dirname(b.socket)
+        return {'socket': b.socket, 'runtime': runtime, 'state': b.state}.get(name, b.state + '/' + name)
+
+    def program(self, *argv):
+        return subprocess.run([*self.under, *argv], env=self.box.env(BATCHD_SOCKET=self.box.socket), cwd=self.box.work,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def doctor_names(self, path):
+        said = self.program(BATCHCTL, '--json', 'doctor')
+        found = [f for f in json.loads(said.stdout)['checks'] if f['state'] == 'problem' and path in f['text']]
+        self.assertTrue(found, said.stdout)
+        for f in found:
+            self.assertTrue(f['mend'])
+
+    def go_on(self, mend):
+        mend()
+        self.box.daemon = None
+        self.box.start(under=self.under)
+        self.let_go()
+        self.all_well(restart=False)
+
+    @rows(*[(sentence % what, path, how, says) for what, path in (('lock', 'lock'), ('database', 'batchd.db'), ('folder of runs', 'runs'))
+            for sentence, how, says in (("somebody else's %s", foreign, 'Permission denied: ' + LOOK),
+                                        ('a file in the place of the %s', a_file, None),
+                                        ('a folder in the place of the %s', a_folder, 'Is a directory: ' + LOOK),
+                                        ('a read-only %s', read_only, 'Permission denied: ' + LOOK))
+            if not (path == 'runs' and how in (a_folder, read_only)) and not (path != 'runs' and how is a_file)],
+          ("somebody else's write-ahead log", 'batchd.db-wal', foreign, 'unable to open database file.*' + LOOK),
+          ('a file in the place of the socket', 'socket', a_file, 'Socket operation on non-socket: ' + LOOK),
+          ('a folder in the place of the socket', 'socket', a_folder, 'Socket operation on non-socket: ' + LOOK),
+          ('a link in the place of the socket', 'socket', elsewhere, '(Socket operation on non-socket|Permission denied): ' + LOOK),
+          ("somebody else's runtime folder", 'runtime', foreign, 'belongs to uid 12345: name'),
+          ('a read-only runtime folder', 'runtime', read_only, 'Permission denied: ' + LOOK),
+          ("somebody else's state folder", 'state', foreign, 'belongs to uid 12345: name'))
+    def refused(self, name, how, says):
+        path = self.scene(name)
+        if name == 'batchd.db-wal':
+            open(path, 'a').close()
+            os.chown(path, os.stat(self.box.state).st_uid, os.stat(self.box.state).st_gid)
+        if how is foreign and os.getuid() != 0:
+            self.skipTest('only root can give a file away')
+        mend = how(path)
+        for argv in ([BATCHD, '--foreground'], [BATCHCTL, 'status']):
+            p = self.program(*argv)
+            self.assertIn(p.returncode, (1, 125), p)
+            self.assertIn(os.path.dirname(path) if name == 'batchd.db-wal' else path, p.stderr)
+            unseen = argv[0] == BATCHCTL and name == 'runtime' and how is foreign     # who cannot look into it does not know why
+            self.assertRegex(p.stderr, 'cannot connect to .*: Permission denied: ' + LOOK if unseen else says or 'Not a directory: ' + LOOK)
+        self.doctor_names(path)
+        self.go_on(mend)
+
+    @rows(*[('%s %s' % (what, name), name, how) for name in ('1.log', '1.idx')
+            for what, how in (("somebody else's", foreign), ('a link in the place of', elsewhere), ('a folder in the place of', a_folder), ('a fifo in the place of', a_fifo))])
+    def of_a_run(self, name, how):
+        # The op that runs waits with its output until that is mended; all else goes on.
+        b = self.box
+        path = self.scene('runs/' + name)
+        if how is foreign and os.getuid() != 0:
+            self.skipTest('only root can give a file away')
+        mend = how(path)
+        b.start(under=self.under)
+        for _ in range(2):
+            with self.assertRaisesRegex(RpcError, 'cannot read the output of op %d.1: ' % self.first):
+                b.call('run.output', run=self.first, op=1)
+        self.assertIsNone(self.try_submit('meanwhile'))
+        b.wait(self.taken['meanwhile'])
+        with open(self.gate, 'w') as f:
+            f.write('\n')
+        until(lambda: [t for t in b.call('daemon.status')['troubles'] if 'cannot write output of run %d' % self.first in t], 'a word about it')
+        self.doctor_names(path)
+        self.quiet()
+        mend()
+        until(lambda: not alive(self.pid), 'the end of the op')
+        self.start_again = lambda: (b.kill_daemon(), b.start(under=self.under))
+        self.all_well()
+
+    def test_a_read_only_state_folder(self):
+        # What is there can be written to: only files of new runs cannot be made.
+        b = self.box
+        path = self.scene('state')
+        runs = path + '/runs'
+        mend = read_only(runs)
+        b.start(under=self.under)
+        said = self.try_submit('meanwhile')
+        self.assertRegex(said or 'it was accepted', "'%s': Permission denied: " % runs + LOOK)
+        self.doctor_names(runs)
+        self.let_go()
+        self.quiet()
+        mend()
+        self.start_again = lambda: (b.kill_daemon(), b.start(under=self.under))
+        self.all_well()
 
 
 # --- files of a run that go ------------------------------------------------------------------------------------------

@@ -251,7 +251,8 @@ static int recover_run(void *arg, const struct store_run *run, struct err *e)
 static void recover_attempt(void *arg, const struct exec_known *known)
 {
 	struct batchd *b = arg;
-	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms, known->note);
+	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms,
+			       known->age_ms, known->note);
 }
 
 static int64_t recover_cap(void *arg, uint64_t token)

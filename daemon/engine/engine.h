@@ -264,10 +264,11 @@ struct engine_stored_run {
 };
 int engine_recover_run(struct engine *e, const struct engine_stored_run *s,
 		       struct err *err) _must_check_;
-/* The executor has this attempt (running, or ended with the result to come), and its last stop's
- * note. Unknown tokens: false. */
+/* The executor has this attempt (running, or ended with the result to come), which began at
+ * started_ms of the wall clock, age_ms ago (-1: as that tells), and its last stop's note. Unknown
+ * tokens: false. */
 bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
-			    uint32_t note);
+			    int64_t age_ms, uint32_t note);
 int64_t engine_output_cap(struct engine *e, uint64_t token);
 /* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go
  * on. */

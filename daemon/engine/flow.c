@@ -268,7 +268,7 @@ static void message_advance(struct live_run *r)
 /* How long ago it began: after a restart of batchd its first op may have started before. */
 static int64_t message_gone_ms(const struct live_run *r, const struct plan_message *pm)
 {
-	int64_t now = time_wall_ms(), first = now;
+	int64_t now = time_wall_ms() - r->jumped_ms, first = now;
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
 		if (r->ops[op].started)
 			first = MIN2(first, r->ops[op].started);

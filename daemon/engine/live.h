@@ -141,6 +141,7 @@ struct live_run {
 	enum run_state told; /* as clients know it */
 	uint32_t n_telling;  /* states that wait for their commit */
 	int64_t created, started, ended, begun_mono_ms;
+	int64_t jumped_ms; /* the wall clock was set by so much since its ops began; recover.c */
 
 	struct live_op *ops;
 	struct live_message *messages;

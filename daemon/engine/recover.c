@@ -12,6 +12,8 @@
 #include "daemon/engine/live.h"
 #include "proto/errors.h"
 
+#define CLOCK_SLACK_MS 2000 /* between two clocks that nobody has set */
+
 static void no_answer(void *arg, uint64_t run, bool existing, const struct err *err)
 {
 	(void)arg;
@@ -104,15 +106,31 @@ static void recover_note(struct live_run *r, uint32_t op, uint32_t note)
 	r->now = r->now || note & STOP_NOW;
 }
 
-static void recover_try(struct live_run *r, uint32_t op)
+/*
+ * Was the wall clock set since that attempt began? What of its run is told by it (its own start,
+ * that of its message) is so many milliseconds off. (Ones that began after that see no difference.)
+ */
+static void recover_jump(struct live_run *r, int64_t started_ms, int64_t age_ms)
+{
+	int64_t wall = time_wall_ms(), jump = wall - started_ms - age_ms;
+	if (age_ms < 0 || llabs(jump) < CLOCK_SLACK_MS)
+		return;
+	r->jumped_ms = jump;
+	if (r->started)
+		r->begun_mono_ms = time_mono_ms() - MAX2(wall - jump - r->started, age_ms);
+}
+
+static void recover_try(struct live_run *r, uint32_t op, int64_t started_ms, int64_t age_ms)
 {
 	struct attempt *a = r->ops[op].attempt = xcalloc(1, sizeof(*a));
-	*a = (struct attempt){ .run = r, .op = op, .begun_mono_ms = r->e->now_ms };
+	if (age_ms < 0)
+		age_ms = started_ms ? MAX2(time_wall_ms() - started_ms, 0) : 0;
+	*a = (struct attempt){ .run = r, .op = op, .begun_mono_ms = r->e->now_ms - age_ms };
 	a->timer = (struct timer){ .kind = TIMER_OP, .owner = a };
 }
 
 bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
-			    uint32_t note)
+			    int64_t age_ms, uint32_t note)
 {
 	struct live_run *r = live_find(e, token_run(token));
 	uint32_t op = token_op(token) - 1;
@@ -131,31 +149,30 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	live_op_enter(o, PHASE_RUNNING);
 	if (o->stop_cause)
 		live_op_enter(o, PHASE_STOPPING);
+	recover_jump(r, started_ms, age_ms);
 	o->pid = pid;
 	o->started = started_ms;
 	o->recovered = 0;
 	o->opened = 1;
-	recover_try(r, op);
+	recover_try(r, op, started_ms, age_ms);
 	sched_adopt(r, op);
 	if (r->frozen && o->phase == PHASE_RUNNING)
 		e->ports.signal(e->ports.arg, token, SIGSTOP); /* stored, and perhaps not done */
 	return true;
 }
 
-/* An adopted attempt's timeout counts on from its start, as far as the wall clock tells. */
+/* An adopted attempt's timeout counts on from its start. */
 static void recover_timeouts(struct live_run *r)
 {
 	struct timers *t = &r->e->timers;
-	int64_t wall = time_wall_ms();
 	struct batch_op spec;
 	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
 		if (!r->ops[op].attempt)
 			continue;
 		plan_op_decode(r->plan, op, &spec);
-		int64_t gone = r->ops[op].started ? MAX2(wall - r->ops[op].started, 0) : 0;
+		struct attempt *a = r->ops[op].attempt;
 		if (spec.has_timeout && spec.timeout_ms > 0)
-			timer_arm(t, &r->ops[op].attempt->timer,
-				  r->e->now_ms + MAX2(spec.timeout_ms - gone, 0));
+			timer_arm(t, &a->timer, a->begun_mono_ms + spec.timeout_ms);
 	}
 	const struct batch_head *h = &r->plan->head;
 	if (r->started && h->has_timeout && h->timeout_ms > 0)
@@ -223,7 +240,7 @@ static void recover_delays(struct live_run *r)
 			continue;
 		o->opened = 1;
 		live_op_enter(o, PHASE_BACKOFF);
-		recover_try(r, op);
+		recover_try(r, op, 0, 0);
 		timer_arm(&r->e->timers, &o->attempt->timer, time_mono_ms() + left);
 	}
 }

@@ -21,8 +21,9 @@ struct exec_known {
 	uint64_t token;
 	bool ended; /* else it runs on: `ended` of exec_events comes when it is over */
 	int32_t pid;
-	int64_t started_ms;
-	uint32_t note; /* of exec_local_stop, 0: none */
+	int64_t started_ms; /* wall clock */
+	int64_t age_ms;	    /* how long it has run, whatever was done to the clock; -1: not known */
+	uint32_t note;	    /* of exec_local_stop, 0: none */
 };
 
 struct exec_local_config {

@@ -16,6 +16,7 @@
 #include "common/timeutil.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
+#include "daemon/exec/age.h"
 #include "daemon/exec/exec_spawner_link.h"
 #include "daemon/exec/exec_spawner_pipes.h"
 #include "daemon/exec/exec_spawner_start.h"
@@ -548,10 +549,8 @@ static void local_recover_one(struct exec_local *x, struct attempt *a, int64_t c
 
 static int token_order(const void *a, const void *b)
 {
-	uint64_t x, y;
-	memcpy(&x, a, sizeof(x));
-	memcpy(&y, b, sizeof(y));
-	return x < y ? -1 : x > y;
+	const uint64_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
 }
 
 void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
@@ -573,6 +572,7 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 		k.pid = a->report.pid;
 		k.started_ms = a->report.started_ms;
 		k.note = a->report.flags >> SW_FLAGS_NOTE_SHIFT;
+		k.age_ms = k.ended ? -1 : process_age_ms(k.pid);
 		known(arg, &k);
 		a = attempt_find(x, k.token);
 		if (a)

@@ -657,6 +657,7 @@ def run_stdin(t):
     t.assertEqual(t.ctl('run', '--', 'cat', input='ours', check=0).out, b'')
     t.assertEqual(t.ctl('run', '--stdin', '--', 'cat', input=data, check=0, timeout=60 * SLOW).out, data)
     t.assertEqual(t.ctl('run', '--stdin', '--', 'head -c 3', input=data, check=0).out, data[:3])
+    t.assertEqual(t.ctl('run', '-t', '--stdin', '--', 'od -An -c; test -t 1', input=b'a\x04b\n', check=0).out.split(), [b'a', b'004', b'b', b'\\n'])
 
 
 def run_tty(t):

@@ -14,6 +14,8 @@
 int64_t time_wall_ms(void);
 int64_t time_mono_ms(void);
 int64_t time_mono_ns(void);
+/* CLOCK_BOOTTIME: as the kernel notes when processes start. */
+int64_t time_boot_ns(void);
 
 /*
  * A duration with units into milliseconds: "500ms", "90s", "10m", "1h30m", "2d", fractions allowed

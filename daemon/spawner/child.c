@@ -9,15 +9,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/spawner/env.h"
+#include "daemon/spawner/stages.h"
 
 #define CHILD_STACK_BYTES (128u << 10)
 
@@ -27,9 +25,6 @@
 static char *stack;
 /* Shared memory, so that it works where a tool (valgrind) turns our vfork into a fork. */
 static struct child_error *shared_error;
-/* In a child: clone3 has put it there, which spares the whole machine the lock that moving a
- * process takes. */
-static bool born_in_cgroup;
 
 int child_init(void)
 {
@@ -41,57 +36,10 @@ int child_init(void)
 		return -errno;
 	shared_error = mmap(NULL, sizeof(*shared_error), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return shared_error == MAP_FAILED ? -errno : 0;
+	return shared_error == MAP_FAILED ? -errno : stages_init();
 }
 
-/* --- the stages: in the child, async-signal-safe calls only, 0 or -errno --- */
-
-static int child_session(const struct child_spec *spec)
-{
-	if (setsid() < 0)
-		return -errno;
-	return spec->tty && ioctl(spec->stdout_fd, TIOCSCTTY, 0) < 0 ? -errno : 0;
-}
-
-static int child_cgroup(const struct child_spec *spec)
-{
-	if (spec->cgroup_fd < 0 || born_in_cgroup)
-		return 0;
-	int fd = openat(spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (write(fd, "0", 1) < 0)
-		errno = 0; /* without, then */
-	close(fd);
-	return 0;
-}
-
-static int child_limits(const struct child_spec *spec)
-{
-	struct rlimit lim;
-	umask(spec->umask);
-	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return -errno;
-	if (lim.rlim_cur == spec->nofile_soft)
-		return 0;
-	lim.rlim_cur = spec->nofile_soft;
-	return setrlimit(RLIMIT_NOFILE, &lim) < 0 ? -errno : 0;
-}
-
-static int child_cwd(const struct child_spec *spec)
-{
-	return chdir(spec->cwd) < 0 ? -errno : 0;
-}
-
-static int child_stdin(const struct child_spec *spec)
-{
-	int fd = spec->stdin_fd >= 0 ? spec->stdin_fd
-				     : open(spec->stdin_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(spec->stdout_fd, STDOUT_FILENO) < 0 ||
-	    dup2(spec->stderr_fd, STDERR_FILENO) < 0)
-		return -errno;
-	return 0;
-}
+/* --- the last stage: in the child, async-signal-safe calls only --- */
 
 /* A file that execve does not know is a script for the shell, as execvp(3) has it. Returns only the
  * errno. */
@@ -148,32 +96,13 @@ static int child_exec(const struct child_spec *spec)
 	}
 }
 
-static const struct {
-	enum sw_step step;
-	int (*run)(const struct child_spec *spec);
-} stages[] = {
-	[0] = { SW_STEP_STAGE, NULL },
-	[SW_STAGE_SESSION] = { SW_STEP_SETSID, child_session },
-	[SW_STAGE_CGROUP] = { SW_STEP_CGROUP, child_cgroup },
-	[SW_STAGE_LIMITS] = { SW_STEP_LIMITS, child_limits },
-	[SW_STAGE_CWD] = { SW_STEP_CHDIR, child_cwd },
-	[SW_STAGE_STDIN] = { SW_STEP_STDIN, child_stdin },
-	[SW_STAGE_EXEC] = { SW_STEP_EXEC, child_exec },
-};
-static_assert(ARRAY_SIZE(stages) == SW_STAGE_MAX, "a stage without a row");
-
 /* Returns only when a stage failed. */
 static struct child_error child_run(const struct child_spec *spec)
 {
-	for (unsigned i = 0; i < spec->n_stages; i++) {
-		const struct sw_stage *s = &spec->stages[i];
-		if (s->kind == 0 || s->kind >= SW_STAGE_MAX || s->version != 1)
-			return (struct child_error){ ENOTSUP, SW_STEP_STAGE };
-		int r = stages[s->kind].run(spec);
-		if (r < 0)
-			return (struct child_error){ -r, stages[s->kind].step };
-	}
-	return (struct child_error){ EINVAL, SW_STEP_STAGE };
+	struct child_error e = stages_run(spec);
+	if (e.err == 0)
+		e = (struct child_error){ -child_exec(spec), SW_STEP_EXEC };
+	return e;
 }
 
 /* --- the two ways --- */
@@ -196,8 +125,9 @@ static pid_t child_clone_cgroup(const struct child_spec *spec, int32_t *pid)
 				   .cgroup = (uint64_t)spec->cgroup_fd };
 	pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (child == 0) {
-		born_in_cgroup = true;
-		child_vfork_main((void *)spec);
+		struct child_spec there = *spec;
+		there.cgroup_fd = -1; /* which spares the machine the lock that moving one takes */
+		child_vfork_main(&there);
 	}
 	return child;
 }

@@ -8,7 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -19,6 +18,7 @@
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/start.h"
 #include "daemon/spawner/tree.h"
+#include "daemon/spawner/warm.h"
 
 #define KEEP_ROUND_MS 10 /* pause after the first round of KILL, doubled each time */
 #define KEEP_ROUND_MAX_MS 1000
@@ -34,13 +34,6 @@ static int64_t relook_ms; /* when to look at orphans again that were unclear, 0:
 static int64_t next_ms;	  /* no later than the first deadline of `timers` */
 static uint32_t live, live_own;
 static bool check; /* something happened that may have emptied a tree */
-
-static int64_t keep_boot_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* --- small steps --- */
 
@@ -116,7 +109,7 @@ static void keep_fill(struct record *r, const struct sw_start *start)
 	r->owner_hash = tree_owner_hash(extra.p, extra.len);
 	r->started_ms = time_wall_ms();
 	r->started_mono_ns = time_mono_ns();
-	r->started_boot_ns = keep_boot_ns();
+	r->started_boot_ns = time_boot_ns();
 	table_set_state(r, SW_STARTING);
 }
 
@@ -408,6 +401,8 @@ void keep_reap(void)
 			;
 		if (node < SW_CAPACITY)
 			pids_remove(si.si_pid);
+		else if (warm_is(si.si_pid))
+			warm_reaped();
 		else
 			tree_reaped(si.si_pid);
 	}
@@ -478,13 +473,17 @@ void keep_turn(void)
 	keep_settle();
 	check = false;
 	tree_turn();
+	warm_turn();
 }
 
 int64_t keep_deadline_ms(void)
 {
-	if (relook_ms > 0 && (next_ms == 0 || relook_ms < next_ms))
-		return relook_ms;
-	return next_ms;
+	const int64_t deadlines[] = { relook_ms, next_ms, warm_deadline_ms() };
+	int64_t first = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(deadlines); i++)
+		if (deadlines[i] > 0 && (first == 0 || deadlines[i] < first))
+			first = deadlines[i];
+	return first;
 }
 
 uint32_t keep_live(void)

@@ -41,6 +41,7 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/mounts.h"
+#include "daemon/spawner/warm.h"
 
 /* Nobody came: the one who started us is gone. Of a service also: nobody came back. A batchd that
  * is being restarted finds it there. */
@@ -351,10 +352,13 @@ static int main_setup(struct spawner *s)
 	r = keep_init(&keep);
 	if (r < 0)
 		return main_fail("begin to keep ops", r);
-	if (s->handover_fd >= 0)
+	warm_init(s->program);
+	if (s->handover_fd >= 0) {
 		main_resume(s);
-	else
+	} else {
+		warm_end_predecessors();
 		keep_inherit();
+	}
 	cgroup_sweep(false);
 	s->alone_ms = time_mono_ms();
 	notify_send("READY=1\nSTATUS=");
@@ -400,6 +404,7 @@ static void main_again(struct spawner *s)
 				       (s->term ? HANDOVER_ENDING : 0),
 			      .nofile_soft = s->nofile_soft };
 	s->again = false;
+	warm_end();
 	notify_send("RELOADING=1");
 	int r = handover_exec(s->program, s->socket, &h);
 	if (r > 0)
@@ -494,6 +499,7 @@ int main(int argc, char **argv)
 	/* First deaf, then gone: who starts another one meanwhile waits for the lock (see
 	 * main_lock). */
 	close(s.listen_fd);
+	warm_end();
 	if (r == 0) {
 		if (table_used() == 0)
 			conn_bye();

@@ -26,7 +26,9 @@ struct table_file {
 	uint64_t store_id;
 	char boot_id[40];
 	uint64_t table_id;
-	char pad[4096 - 72];
+	int64_t shell_boot_ns;
+	int32_t shell;
+	char pad[4096 - 84];
 	struct record records[SW_CAPACITY];
 };
 static_assert(offsetof(struct table_file, records) == TABLE_HEAD_BYTES, "stored");
@@ -220,4 +222,21 @@ void table_remove(uint32_t slot)
 void table_set_state(struct record *r, enum sw_state state)
 {
 	__atomic_store_n(&r->state, (uint32_t)state, __ATOMIC_RELEASE);
+}
+
+void table_set_shell(int32_t pid, int64_t started_boot_ns)
+{
+	file->shell_boot_ns = started_boot_ns;
+	file->shell = pid;
+}
+
+int32_t table_shell(int64_t *ret_started_boot_ns)
+{
+	*ret_started_boot_ns = file->shell_boot_ns;
+	return file->shell;
+}
+
+uint64_t table_offset(const void *in_record)
+{
+	return (uint64_t)((const char *)in_record - (const char *)file);
 }

@@ -64,6 +64,13 @@ uint64_t table_id(void);
 void table_reset(uint64_t store_id);
 const char *table_boot_id(void);
 
+/* The shell that is kept warm for the ops here (warm.h), and CLOCK_BOOTTIME before it began; 0:
+ * none. */
+void table_set_shell(int32_t pid, int64_t started_boot_ns);
+int32_t table_shell(int64_t *ret_started_boot_ns);
+/* Of something in a record, from the beginning of the file. */
+uint64_t table_offset(const void *in_record);
+
 /* Slots beyond `limit` (at most SW_CAPACITY) are not handed out. */
 void table_set_capacity(uint32_t limit);
 uint32_t table_capacity(void);

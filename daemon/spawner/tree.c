@@ -13,6 +13,7 @@
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/proc.h"
+#include "daemon/spawner/warm.h"
 
 /* A process started within this of the time we noted is the one: its own clock has 10 ms ticks. */
 #define TREE_START_SLACK_MS 2000
@@ -153,9 +154,12 @@ static void tree_attribute(struct orphan *o)
 	}
 }
 
-/* The orphan `pid`, its owner looked for; NULL when there are too many to remember. */
+/* The orphan `pid`, its owner looked for; NULL when it is none, or there are too many to remember.
+ */
 static struct orphan *tree_orphan(int32_t pid)
 {
+	if (warm_is(pid))
+		return NULL;
 	uint32_t node = pids_find(pid);
 	if (node == PIDS_NONE) {
 		if (free_nodes != 0) {

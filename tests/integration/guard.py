@@ -131,10 +131,14 @@ def run_test(argv, group):
 
 def keep(argv, group, starter, folder):
     """The keeper. TERM, which also comes when the starter is gone, ends it and all."""
-    def told_to_end(*_):    # whatever we are at, also when the test has just ended
+    def end(status):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         end_all()
-        end_as(signal.SIGTERM)
+        remove_folder(folder)
+        end_as(status)
+
+    def told_to_end(*_):    # whatever we are at, also when the test has just ended
+        end(signal.SIGTERM)
     os.setpgid(0, 0)
     become_subreaper()
     signal.signal(signal.SIGTERM, told_to_end)
@@ -144,10 +148,7 @@ def keep(argv, group, starter, folder):
     test = os.fork()
     if test == 0:
         run_test(argv, group)
-    status = wait_for(test)
-    end_all()
-    remove_folder(folder)
-    end_as(status)
+    end(wait_for(test))
 
 
 def main(argv):

@@ -1,0 +1,326 @@
+#include "daemon/spawner/warm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/timeutil.h"
+#include "daemon/spawner/env.h"
+#include "daemon/spawner/table.h"
+#include "daemon/spawner/tree.h"
+#include "daemon/spawner/warm_wire.h"
+
+#define WARM_SHELL "bash"
+#define WARM_LIBRARY "batchd-warm-shell.so"
+/* So many in a row, each within so long of the last, are worth a process that waits for more. */
+#define WARM_AFTER 3
+#define WARM_PACE_MS 1000
+#define WARM_IDLE_MS 20000
+#define WARM_ANSWER_MS 2000
+
+static char library[PATH_MAX]; /* "": there is none */
+static struct {
+	pid_t pid; /* 0: none */
+	int fd;
+	bool ready;
+	struct stat id; /* of the program */
+	int64_t used_ms;
+} shell = { .fd = -1 };
+static struct stat refused; /* a program that could not be kept warm */
+static unsigned in_a_row;
+static int64_t last_ms;
+
+void warm_init(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+	int dir = slash ? (int)(slash - program) : 0;
+	snprintf(library, sizeof(library), "%.*s/%s", dir, program, WARM_LIBRARY);
+	/* The dynamic linker parts names at these; and what it loads into all programs would take
+	 * our waiting shell for one. */
+	if (strpbrk(library, ": ") || access(library, R_OK) < 0 ||
+	    access("/etc/ld.so.preload", F_OK) == 0)
+		library[0] = '\0';
+}
+
+/* --- which program --- */
+
+static bool warm_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* Nothing in it for the dynamic linker or the C library, which have looked already. */
+static bool warm_may_have(char *const *env)
+{
+	for (; *env; env++)
+		if (strncmp(*env, "LD_", 3) == 0 || strncmp(*env, "GLIBC_TUNABLES=", 15) == 0 ||
+		    strncmp(*env, "MALLOC_", 7) == 0)
+			return false;
+	return true;
+}
+
+/* The file that exec would come to; false where that is not plain to see. */
+static bool warm_find(const struct child_spec *spec, char path[PATH_MAX], struct stat *ret)
+{
+	const char *search = env_value(spec->env, "PATH");
+	if (strcmp(spec->argv[0], WARM_SHELL) != 0 || !search)
+		return false;
+	for (const char *p = search; *p == '/';) {
+		size_t len = strcspn(p, ":");
+		if (len + sizeof("/" WARM_SHELL) > PATH_MAX)
+			return false;
+		snprintf(path, PATH_MAX, "%.*s/" WARM_SHELL, (int)len, p);
+		if (stat(path, ret) == 0)
+			return S_ISREG(ret->st_mode) && access(path, X_OK) == 0;
+		if (errno != ENOENT && errno != ENOTDIR)
+			return false;
+		p += len + (p[len] == ':');
+	}
+	return false;
+}
+
+/* --- the shell --- */
+
+static void warm_gone(void)
+{
+	close(shell.fd);
+	shell.fd = -1;
+	shell.pid = 0;
+	table_set_shell(0, 0);
+}
+
+void warm_end(void)
+{
+	if (!shell.pid)
+		return;
+	kill(shell.pid, SIGKILL);
+	while (waitpid(shell.pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	warm_gone();
+}
+
+bool warm_is(pid_t pid)
+{
+	return pid == shell.pid && pid != 0;
+}
+
+void warm_reaped(void)
+{
+	if (!shell.ready)
+		refused = shell.id;
+	warm_gone();
+}
+
+/* Loaded into memory as any program; all signals stay blocked in it. */
+static void warm_begin(const char *path, const struct stat *id)
+{
+	char preload[PATH_MAX + 16];
+	char *argv[] = { (char *)WARM_SHELL, NULL },
+	     *env[] = { (char *)WARM_ENV "=1", preload, NULL };
+	int pair[2];
+	pid_t pid;
+	posix_spawn_file_actions_t actions;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return;
+	int size = 2 * WARM_PACKET_BYTES;
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
+	int64_t began_boot_ns = time_boot_ns();
+	/* By way of numbers that are out of the way of those they are to have. */
+	int far[2] = { fcntl(pair[1], F_DUPFD_CLOEXEC, 16),
+		       fcntl(table_fd(), F_DUPFD_CLOEXEC, 16) };
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, far[0], WARM_SOCKET_FD);
+	posix_spawn_file_actions_adddup2(&actions, far[1], WARM_TABLE_FD);
+	int r = posix_spawn(&pid, path, &actions, NULL, argv, env);
+	posix_spawn_file_actions_destroy(&actions);
+	close(far[0]);
+	close(far[1]);
+	close(pair[1]);
+	if (r != 0) {
+		close(pair[0]);
+		return;
+	}
+	shell.pid = pid;
+	shell.fd = pair[0];
+	shell.ready = false;
+	shell.id = *id;
+	shell.used_ms = time_mono_ms();
+	table_set_shell(pid, began_boot_ns);
+}
+
+/* Is there one of that program, waiting? If not there may be one later. */
+static bool warm_ready(const char *path, const struct stat *id)
+{
+	struct warm_answer hello;
+	int64_t now = time_mono_ms();
+	in_a_row = now - last_ms <= WARM_PACE_MS ? in_a_row + 1 : 1;
+	last_ms = now;
+	if (shell.pid && !warm_same(&shell.id, id))
+		warm_end();
+	if (!shell.pid) {
+		if (in_a_row >= WARM_AFTER && !warm_same(&refused, id))
+			warm_begin(path, id);
+		return false;
+	}
+	if (!shell.ready)
+		shell.ready = recv(shell.fd, &hello, sizeof(hello), MSG_DONTWAIT) == sizeof(hello);
+	shell.used_ms = now;
+	return shell.ready;
+}
+
+void warm_turn(void)
+{
+	if (shell.pid && time_mono_ms() >= warm_deadline_ms())
+		warm_end();
+}
+
+int64_t warm_deadline_ms(void)
+{
+	return shell.pid ? shell.used_ms + WARM_IDLE_MS : 0;
+}
+
+void warm_end_predecessors(void)
+{
+	int64_t started_boot_ns;
+	int32_t pid = table_shell(&started_boot_ns);
+	int fd =
+		tree_same_process(pid, started_boot_ns) ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	table_set_shell(0, 0);
+	if (fd < 0)
+		return;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	if (tree_same_process(pid, started_boot_ns) && kill(pid, SIGKILL) == 0)
+		poll(&p, 1, WARM_ANSWER_MS);
+	close(fd);
+}
+
+/* --- a start --- */
+
+static char packet[WARM_PACKET_BYTES] __attribute__((aligned(8)));
+
+static bool packet_add(size_t *at, const void *p, size_t len)
+{
+	if (len > sizeof(packet) - *at)
+		return false;
+	memcpy(packet + *at, p, len);
+	*at += len;
+	return true;
+}
+
+/* The strings of a vector; how many they are, and their bytes. */
+static bool packet_add_vector(size_t *at, char *const *v, uint32_t *ret_n, uint32_t *ret_bytes)
+{
+	size_t begin = *at;
+	for (*ret_n = 0; v[*ret_n]; (*ret_n)++)
+		if (!packet_add(at, v[*ret_n], strlen(v[*ret_n]) + 1))
+			return false;
+	*ret_bytes = (uint32_t)(*at - begin);
+	return true;
+}
+
+/* False: too long. */
+static bool packet_make(const struct child_spec *spec, const int32_t *pid, size_t *ret_len)
+{
+	struct warm_request *r = (struct warm_request *)packet;
+	size_t at = sizeof(*r);
+	*r = (struct warm_request){ .nofile_soft = spec->nofile_soft,
+				    .pid_at = table_offset(pid),
+				    .umask = spec->umask,
+				    .n_stages = spec->n_stages,
+				    .cwd_bytes = (uint32_t)strlen(spec->cwd) + 1,
+				    .tty = spec->tty,
+				    .has_cgroup = spec->cgroup_fd >= 0 };
+	bool fits = packet_add(&at, spec->stages, spec->n_stages * sizeof(spec->stages[0])) &&
+		    packet_add(&at, spec->cwd, r->cwd_bytes) &&
+		    packet_add_vector(&at, spec->argv, &r->argc, &r->argv_bytes) &&
+		    packet_add_vector(&at, spec->env, &r->envc, &r->env_bytes);
+	*ret_len = at;
+	return fits && (uint64_t)r->argc + r->envc <= WARM_STRINGS_MAX;
+}
+
+static bool packet_send(const struct child_spec *spec, size_t len)
+{
+	char control[CMSG_SPACE(4 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
+	const int fds[] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, spec->cgroup_fd };
+	size_t n = spec->cgroup_fd >= 0 ? 4 : 3;
+	struct iovec iov = { packet, len };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
+	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
+	*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(n * sizeof(int)),
+			       .cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(m), fds, n * sizeof(int));
+	return sendmsg(shell.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+}
+
+static bool warm_receive(struct warm_answer *ret, int timeout_ms)
+{
+	struct pollfd p = { .fd = shell.fd, .events = POLLIN };
+	return poll(&p, 1, timeout_ms) == 1 &&
+	       recv(shell.fd, ret, sizeof(*ret), MSG_DONTWAIT) == sizeof(*ret);
+}
+
+static void warm_reap(int32_t *pid)
+{
+	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* It does not answer: ended by somebody, stopped by somebody. What it has made by then is known,
+ * and has not become the op before it says so. */
+static bool warm_failed(int32_t *pid, struct warm_answer *ret)
+{
+	log_warn("the shell that is kept warm does not answer: it is ended");
+	kill(shell.pid, SIGKILL);
+	while (waitpid(shell.pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	bool answered = warm_receive(ret, 0);
+	warm_gone();
+	if (answered || *pid == 0)
+		return answered;
+	kill(*pid, SIGKILL);
+	warm_reap(pid);
+	*pid = 0;
+	return false;
+}
+
+bool warm_start(const struct child_spec *spec, int32_t *pid, struct child_error *ret)
+{
+	char path[PATH_MAX];
+	struct warm_answer a;
+	struct stat id;
+	size_t len;
+	if (!library[0] || !warm_find(spec, path, &id) || !warm_may_have(spec->env) ||
+	    !warm_ready(path, &id) || !packet_make(spec, pid, &len))
+		return false;
+	if (!packet_send(spec, len)) {
+		warm_end();
+		return false;
+	}
+	if (!warm_receive(&a, WARM_ANSWER_MS) && !warm_failed(pid, &a))
+		return false;
+	if (a.pid == 0)
+		return false;
+	*ret = a.e;
+	if (a.e.err)
+		warm_reap(pid);
+	return true;
+}

@@ -508,6 +508,8 @@ static void due_op(struct attempt *a)
 	struct live_run *r = a->run;
 	if (r->ops[a->op].phase == PHASE_BACKOFF)
 		flow_input(r, a->op, INPUT_DUE, CAUSE_NONE);
+	else if (r->ops[a->op].phase == PHASE_WAITING)
+		flow_delay_over(r, a->op);
 	else
 		flow_input(r, a->op, INPUT_TIMEOUT, CAUSE_TIMEOUT);
 }

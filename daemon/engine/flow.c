@@ -209,6 +209,12 @@ static void op_consider(struct live_run *r, uint32_t op)
 		flow_input(r, op, INPUT_MET, CAUSE_NONE);
 }
 
+void flow_delay_over(struct live_run *r, uint32_t op)
+{
+	r->ops[op].waits--;
+	op_consider(r, op);
+}
+
 static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_t stage)
 {
 	if (r->messages[pm->index].stage_left[stage] == 0)

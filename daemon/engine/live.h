@@ -364,6 +364,8 @@ void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause ca
 void flow_cancel_run(struct live_run *r, bool now);
 /* The first half of that: what is known of it, and stored. */
 void flow_note_cancel(struct live_run *r, bool now);
+/* What an op waited for beside its dependencies is over (recovery, between two tries). */
+void flow_delay_over(struct live_run *r, uint32_t op);
 /* Has the executor end an op that is in PHASE_STOPPING. */
 void flow_tell_stop(struct live_run *r, uint32_t op);
 /* To all ops that run. */

@@ -238,8 +238,7 @@ static void recover_delays(struct live_run *r)
 		int64_t left = MIN2(o->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
 		if (left <= 0)
 			continue;
-		o->opened = 1;
-		live_op_enter(o, PHASE_BACKOFF);
+		o->waits++; /* for that too: what ends it meanwhile finds it waiting */
 		recover_try(r, op, 0, 0);
 		timer_arm(&r->e->timers, &o->attempt->timer, time_mono_ms() + left);
 	}

@@ -607,6 +607,7 @@ class Ordinary(Scene):
         if why_not:
             self.skipTest(why_not)
         self.begin(under=self.under)
+        until(lambda: b.output(self.first, 1), 'its output, and so the files of it')
         b.kill_daemon()
         with contextlib.closing(sqlite3.connect(b.state + '/batchd.db')) as d:
             d.execute('PRAGMA wal_checkpoint(TRUNCATE)')

@@ -7,10 +7,9 @@ import msgpack
 from harness import ENDED, batch, exec_, read
 from measure import Line, alternate, cpu_ns, figure, forget_peak, median, memory, ratios, seconds
 from rows_ops import an_op
-from world import World
+from world import PATIENCE, World
 
 SMALL = 1000
-MINUTES = 1200      # of patience, in seconds
 TEXT = len(msgpack.packb(exec_('/bin/true')))       # what an op of these batches is on the wire
 
 
@@ -41,11 +40,11 @@ class Big:
             self.client_bytes.append(took.peak)
             run = self.world.call('run.list', limit=1)['runs'][0]['run']
             begun = time.perf_counter()
-            self.world.call('run.cancel', {'run': run, 'now': True}, timeout=MINUTES)
+            self.world.call('run.cancel', {'run': run, 'now': True}, timeout=PATIENCE)
             if self.world.call('run.get', run=run, ops='none')['state'] not in ENDED:
-                self.world.wait(run, MINUTES)
+                self.world.wait(run, PATIENCE)
             submit, cancel = submit + took.wall, cancel + time.perf_counter() - begun
-            self.world.call('run.forget', {'run': run}, timeout=MINUTES)
+            self.world.call('run.forget', {'run': run}, timeout=PATIENCE)
         return submit / self.times(), cancel / self.times()
 
     def run(self, path):
@@ -123,7 +122,7 @@ def accept(o):
                 w.settle(pid)
                 before, begun = cpu_ns(pid), time.perf_counter()
                 c.send_bytes(request)
-                run = c.reply(1, MINUTES)['run']
+                run = c.reply(1, PATIENCE)['run']
                 wall = time.perf_counter() - begun
                 w.settle(pid)
                 now = cpu_ns(pid)

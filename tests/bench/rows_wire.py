@@ -174,13 +174,18 @@ def subscribe(o):
             return used / events, f.done() / events
         got = alternate(o.rounds, {k: lambda k=k: side(k) for k in (0, 1, 10, 100)}, warm=False)
     cpu = {k: [c for c, _ in v] for k, v in got.items()}
-    each = {k: [(c - none) / k for c, none in zip(cpu[k], cpu[0])] for k in (1, 10, 100)}
-    sent = {k: median([b for _, b in got[k]]) / k for k in each}
+    sent = median([b for _, b in got[100]]) / 100
     told = 'CPU an event with 0, 1, 10, 100 followers: %s; bytes a follower and event: %s' % (
-        ', '.join(seconds(median(v)) for v in cpu.values()), figure(sent[100]))
-    for k in (10, 100):
-        yield Line('subscribe', 'CPU for each of %d followers against one' % k, ratios(each[k], each[1]), ('<=', 1.1),
-                   seconds(max(0, median(each[k]))) + ' an event', seconds(max(0, median(each[1]))) + ' an event', 'x', told if k == 10 else '')
+        ', '.join(seconds(median(v)) for v in cpu.values()), figure(sent))
+    yield added(cpu, (0, 1), (1, 10), None)
+    yield added(cpu, (1, 10), (10, 100), ('<=', 1.1), told)
+
+
+def added(cpu, few, many, goal, told=''):
+    """A line: what each follower costs when there come more of them (`many`: from, to), against what each did before (`few`)."""
+    less, more = ([(b - a) / (to - at) for a, b in zip(cpu[at], cpu[to])] for at, to in (few, many))
+    return Line('subscribe', 'CPU of each follower, %d to %d against %d to %d' % (*many, *few), ratios(more, less), goal,
+                seconds(max(0, median(more))) + ' an event', seconds(max(0, median(less))) + ' an event', 'x', told)
 
 
 # --- nothing to do ---

@@ -20,6 +20,7 @@ from machine import mount_of  # noqa: E402
 from measure import note  # noqa: E402
 
 SOCKET_FOLDER_BYTES = 40    # so much leaves room for a socket's name in its 107 bytes
+PATIENCE = 1200     # seconds, for what takes as long as it takes
 IN_MEMORY = ('tmpfs', 'ramfs', 'overlay', 'unknown')
 
 
@@ -103,7 +104,7 @@ class World(Box):
         """A batch as JSON, for batchctl."""
         path = os.path.join(self.dir, name)
         with open(path, 'w') as f:
-            json.dump(b, f, separators=(',', ':'))
+            f.write(json.dumps(b, separators=(',', ':')))
         return path
 
     def ctl_time(self, *args):
@@ -126,4 +127,4 @@ class World(Box):
             seen[1] = seen[1] + 1 if used == seen[0] else 0
             seen[0] = used
             return seen[1] >= 5
-        until(still, 'a quiet process %d' % pid)
+        until(still, 'a quiet process %d' % pid, PATIENCE)

@@ -27,7 +27,6 @@
 #define LINK_RETRY_MAX_MS 5000
 #define LINK_RETRY_SERVICE_MS 500 /* where a service manager starts it again at once */
 #define LINK_AGAIN_MS 20
-#define LINK_PACKETS_A_TURN 16
 
 /* Frames that go out together. */
 struct link_packet {
@@ -505,10 +504,7 @@ static void link_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	struct spawner_link *l = arg;
-	int r = 1;
-	for (unsigned i = 0; i < LINK_PACKETS_A_TURN && r > 0 && l->fd >= 0; i++)
-		r = link_receive(l);
-	if (r < 0) {
+	if (link_receive(l) < 0) {
 		link_lost(l);
 		return;
 	}

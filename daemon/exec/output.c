@@ -15,6 +15,8 @@
 #include "daemon/exec/idmap.h"
 #include "daemon/exec/output_pump.h"
 
+enum { OUTPUT_LATER_MS = 50 };
+
 struct output {
 	struct output_events events;
 	char *dir;
@@ -25,13 +27,47 @@ struct output {
 	struct list all;       /* every attempt that is not freed */
 	unsigned n_pumps;
 	struct pump *pumps;
+	struct event *later; /* when what was put off goes out */
 };
 
-static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
+static void output_put_off(struct pump *p, struct msg *m, enum msg_kind kind)
 {
 	m->kind = kind;
 	m->next = NULL;
-	mailbox_post(&p->in, m, &m->next);
+	*p->later_end = m;
+	p->later_end = &m->next;
+}
+
+static void output_send(struct pump *p)
+{
+	if (!p->later)
+		return;
+	mailbox_post(&p->in, p->later, p->later_end);
+	p->later = NULL;
+	p->later_end = &p->later;
+}
+
+static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
+{
+	output_put_off(p, m, kind);
+	output_send(p);
+}
+
+static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, void *arg)
+{
+	struct output *o = arg;
+	for (unsigned i = 0; i < o->n_pumps; i++)
+		output_send(&o->pumps[i]);
+}
+
+/* Most ops are over in a moment, and then the pump is woken once for all that there is of one; the
+ * bytes wait in the pipe, where nobody asks for them. */
+static void output_attach_later(struct output *o, struct output_attempt *a)
+{
+	const struct timeval tv = { 0, OUTPUT_LATER_MS * 1000 };
+	output_put_off(a->run->pump, &a->attach, MSG_ATTACH);
+	if (!evtimer_pending(o->later, NULL))
+		evtimer_add(o->later, &tv);
 }
 
 /* --- runs --- */
@@ -87,6 +123,7 @@ void output_watch(struct output *o, uint64_t id, int delta)
 	struct output_run *run = run_get(o, id);
 	run->watch += delta;
 	atomic_store_explicit(&run->watched, run->watch, memory_order_relaxed);
+	output_send(run->pump);
 	run_settle(o, run);
 }
 
@@ -113,7 +150,10 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	a->run->used = a->run->opened = a->run->met = true;
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
-	output_post(a->run->pump, &a->attach, MSG_ATTACH);
+	if (a->run->watch > 0 || again || stdout_fd < 0)
+		output_post(a->run->pump, &a->attach, MSG_ATTACH);
+	else
+		output_attach_later(o, a);
 }
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
@@ -233,6 +273,7 @@ struct output *output_new(struct event_base *base, const char *runs_dir, unsigne
 	list_init(&o->all);
 	o->pumps = xcalloc(MAX2(pumps, 1), sizeof(*o->pumps));
 	int r = mailbox_init(&o->in);
+	o->later = evtimer_new(base, output_on_later, o);
 	if (r == 0) {
 		o->event = event_new(base, o->in.wake_fd, EV_READ | EV_PERSIST, output_on_event, o);
 		if (!o->event || event_priority_set(o->event, 0) < 0 ||
@@ -281,6 +322,7 @@ struct output *output_free(struct output *o)
 		output_discard(o->pumps[i].in.first);
 	}
 	event_free(o->event);
+	event_free(o->later);
 	mailbox_done(&o->in);
 	list_for_safe (&o->all, node)
 		attempt_free(list_entry(node, struct output_attempt, all));

@@ -193,7 +193,7 @@ static int attempt_go_on(struct pump *p, struct output_attempt *a)
 	}
 	if (a->finishing)
 		r = attempt_finish(p, a);
-	else
+	else if (!atomic_load(&a->finish_sent))
 		r = attempt_wait(p, a);
 	if (r == 0 && a->fds[0].fd < 0 && a->fds[1].fd < 0)
 		attempt_end(p, a);
@@ -366,6 +366,8 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	p->out = out;
 	p->done = NULL;
 	p->done_end = &p->done;
+	p->later = NULL;
+	p->later_end = &p->later;
 	list_init(&p->stalled);
 	int r = mailbox_init(&p->in);
 	if (r < 0)

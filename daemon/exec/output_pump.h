@@ -96,8 +96,8 @@ struct output_attempt {
 	int64_t cap;
 	/* the loop's */
 	struct list all;
-	bool finish_sent;
 	/* shared */
+	atomic_bool finish_sent; /* by the loop: MSG_FINISH is there or comes */
 	atomic_bool grew_posted;
 	bool finish_met; /* the pump had MSG_FINISH before it said drained */
 	bool again;
@@ -116,6 +116,7 @@ enum { PUMP_BLOCK_BYTES = 65536 };
 struct pump {
 	struct mailbox in;
 	struct mailbox *out;
+	struct msg *later, **later_end; /* the loop's: not posted yet */
 	const char *dir;
 	int epoll_fd;
 	atomic_bool stop;

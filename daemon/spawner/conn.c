@@ -15,7 +15,6 @@
 #include "daemon/spawner/start.h"
 
 #define CONN_MAX 8
-#define CONN_PACKETS_A_TURN 8
 #define CONN_RETRY_MS 50
 
 struct conn {
@@ -388,15 +387,8 @@ void conn_event(uint32_t n)
 		return; /* replaced earlier in this turn */
 	if (c == active)
 		blocked = false;
-	for (unsigned i = 0; i < CONN_PACKETS_A_TURN; i++) {
-		if (c == active && !report_has_room())
-			break;
-		int r = conn_receive(c);
-		if (r < 0)
-			conn_close(c);
-		if (r <= 0)
-			return;
-	}
+	if ((c != active || report_has_room()) && conn_receive(c) < 0)
+		conn_close(c);
 }
 
 /* --- reports out --- */
@@ -409,7 +401,7 @@ void conn_report(struct op *op, unsigned reports)
 
 int64_t conn_deadline_ms(void)
 {
-	return retry_ms;
+	return retry_ms > 0 || blocked || !active ? retry_ms : report_due_ms();
 }
 
 /* 0, or -errno with nothing sent. */
@@ -436,6 +428,8 @@ void conn_flush(void)
 	if (!active || blocked || (retry_ms > 0 && time_mono_ms() < retry_ms))
 		return;
 	retry_ms = 0;
+	if (report_due_ms() > time_mono_ms())
+		return;
 	while ((p = report_next()) != NULL) {
 		int r = conn_send(active->fd, p);
 		if (r == 0) {

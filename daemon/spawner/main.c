@@ -369,9 +369,10 @@ static int main_setup(struct spawner *s)
 
 static void main_signals(struct spawner *s)
 {
-	struct signalfd_siginfo si;
-	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si)) {
-		switch (si.ssi_signo) {
+	struct signalfd_siginfo si[4];
+	ssize_t n = read(s->signal_fd, si, sizeof(si));
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(si[0]); i++) {
+		switch (si[i].ssi_signo) {
 		case SIGCHLD:
 			keep_reap();
 			break;

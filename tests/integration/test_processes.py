@@ -203,7 +203,7 @@ class Ended(Case):
 
     def test_a_process_group_of_its_own_does_not_escape(self):
         b = self.box
-        run = b.run(batch([bash('timeout 60 sh -c "echo \\$\\$ > pid; exec sleep 60"', timeout='300ms')]))
+        run = b.run(batch([bash('timeout 60 sh -c "echo \\$\\$ > pid; exec sleep 60"', timeout='2s')]))
         self.match([failed('timeout')], run['ops'])
         self.assertFalse(alive(self.pids('pid')[0]))
 

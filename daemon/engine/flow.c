@@ -639,5 +639,10 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 		d->left--;
 		d->failed = d->failed || r->ops[op].phase != PHASE_SUCCEEDED;
 	}
-	tell_dependants(r, op);
+}
+
+void flow_restore_dependants(struct live_run *r, const struct op_row *row)
+{
+	if (row->op > 0 && row->op <= r->plan->n_ops && op_state_ended(row->state))
+		tell_dependants(r, row->op - 1);
 }

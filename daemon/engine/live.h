@@ -378,6 +378,8 @@ void flow_run_timeout(struct live_run *r);
 void flow_sweep(struct engine *e);
 /* Takes the outcome of an op that an earlier batchd stored (recovery). */
 void flow_restore(struct live_run *r, const struct op_row *row);
+/* What that means for the ops that wait for it; once the stored outcomes of all are taken. */
+void flow_restore_dependants(struct live_run *r, const struct op_row *row);
 /* Takes what an earlier try of an op said (first to last): it stands where there is no other. */
 void flow_restore_try(struct live_run *r, const struct op_row *row);
 

@@ -81,6 +81,9 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 		flow_restore_try(r, &s->attempts[i]);
 	for (uint32_t i = 0; i < s->n_ops; i++)
 		flow_restore(r, &s->ops[i]);
+	/* What follows from an end is done for those only whose own is not stored. */
+	for (uint32_t i = 0; i < s->n_ops; i++)
+		flow_restore_dependants(r, &s->ops[i]);
 	for (uint32_t i = 0; i < plan->n_messages; i++)
 		r->messages[i].begun = r->messages[i].left == 0 && r->messages[i].tried;
 	recover_claims(r, s->claims);

@@ -247,6 +247,21 @@ class KilledDaemon(Case):
         b.call('run.resume', run=held)
         b.wait(held)
 
+    def test_what_did_not_begin_since_another_failed_is_counted_once(self):
+        """Its end is stored, and follows from the other's as well."""
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('exit 3', id='a'), bash('true', id='b', needs=['a']), bash('true', id='c', needs=['b']),
+                              bash('touch began; read x < gate')]))
+        self.began()
+        until(lambda: b.get(run)['summary']['skipped'] == 2, 'the end of what does not begin')
+        b.restart()
+        self.match({'state': 'running', 'summary': {'failed': 1, 'skipped': 2, 'succeeded': 0}}, b.get(run))
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'failed', 'summary': {'failed': 1, 'skipped': 2, 'succeeded': 1}}, b.get(run))
+
     def test_retries_are_counted_over_it(self):
         b = self.box
         run = b.submit(batch([bash('echo x >> tries; touch began; sleep .2; false', retries=2, retry_delay=0)]))

@@ -272,7 +272,9 @@ static int follow_past(struct follow *f, struct run_view *v)
 		if (!o || !follow_wants(f, o))
 			continue;
 		follow_attempt(f, v, o, o->attempts);
-		bool behind = o->printed[0] > o->streams[0].at || o->printed[1] > o->streams[1].at;
+		/* Of one that runs nobody says how much it had printed when we subscribed. */
+		bool behind = o->state == VIEW_RUNNING || o->printed[0] > o->streams[0].at ||
+			      o->printed[1] > o->streams[1].at;
 		int status = behind ? follow_streams(f, v, o) : EXIT_OK;
 		if (status)
 			return status;

@@ -105,6 +105,12 @@ uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id)
 	return op == NO_OP ? 0 : op + 1;
 }
 
+bool engine_op_at_work(struct engine *e, uint64_t run, uint32_t op)
+{
+	struct live_run *r = live_find(e, run);
+	return r && op >= 1 && op <= r->plan->n_ops && op_busy(&r->ops[op - 1]);
+}
+
 static int by_id(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

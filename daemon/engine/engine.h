@@ -150,6 +150,9 @@ bool engine_op_row(struct engine *e, uint64_t run, uint32_t op, struct buf *text
 		   struct op_row *ret);
 /* Index (1-based) of the op with that id in a live run, 0: none. */
 uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id);
+/* Does it run, or may it by now: it was handed to the executor, and has not been heard to have
+ * ended? */
+bool engine_op_at_work(struct engine *e, uint64_t run, uint32_t op);
 /* Ids of all live runs, ascending. */
 void engine_live_runs(struct engine *e, struct buf *ids /* uint64_t each */);
 /* Appends a struct need_row for each run that one which has not begun names in needs_runs or

@@ -379,6 +379,14 @@ static void local_note(struct exec_local *x, const struct sw_report *r, int fds[
 	a->report = *r;
 }
 
+static void local_refused(struct exec_local *x, struct attempt *a, const struct sw_report *r)
+{
+	if (a->stage != ATTEMPT_SENT)
+		return; /* it had said that this one has begun */
+	local_hindered(r);
+	local_busy(x, a);
+}
+
 static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 {
 	struct exec_local *x = arg;
@@ -392,10 +400,9 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 		local_say(x, SW_ACK, r->head.token); /* acknowledged before; that got lost */
 	else if (r->head.type == SW_STARTED)
 		attempt_started(x, a, r, fds);
-	else if (r->head.type == SW_BUSY) {
-		local_hindered(r);
-		local_busy(x, a);
-	} else if (r->head.type == SW_KNOWN)
+	else if (r->head.type == SW_BUSY)
+		local_refused(x, a, r);
+	else if (r->head.type == SW_KNOWN)
 		local_known(x, a, r, fds);
 	else
 		local_exit(x, a, r);

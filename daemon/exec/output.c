@@ -15,7 +15,7 @@
 #include "daemon/exec/idmap.h"
 #include "daemon/exec/output_pump.h"
 
-enum { OUTPUT_LATER_MS = 50 };
+enum { OUTPUT_LATER_MS = 5 }; /* longer would lose the order of stdout and stderr */
 
 struct output {
 	struct output_events events;

@@ -51,13 +51,9 @@ static void conn_find_parent(struct rpc_conn *c)
 
 bool conn_parent(struct rpc_conn *c, uint64_t *ret_run, uint32_t *ret_op)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct op_row row;
 	if (!c->parent_known)
 		conn_find_parent(c);
-	if (!c->parent ||
-	    !engine_op_row(c->s->config.engine, c->parent, c->parent_op, &text, &row) ||
-	    row.state != OP_RUNNING)
+	if (!c->parent || !engine_op_at_work(c->s->config.engine, c->parent, c->parent_op))
 		return false;
 	*ret_run = c->parent;
 	*ret_op = c->parent_op;

@@ -84,7 +84,8 @@ static int child_exec(const struct child_spec *spec)
 			memcpy(path, p, len);
 			path[len] = '/';
 			memcpy(path + len + (len > 0), name, name_len + 1);
-			int err = child_exec_file(spec, path);
+			/* A look is cheaper than an execve that fails. */
+			int err = access(path, F_OK) < 0 ? errno : child_exec_file(spec, path);
 			if (!child_exec_next(err))
 				return -err;
 			if (err == EACCES)

@@ -16,6 +16,7 @@
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/pids.h"
+#include "daemon/spawner/report.h"
 #include "daemon/spawner/start.h"
 #include "daemon/spawner/tree.h"
 #include "daemon/spawner/warm.h"
@@ -142,12 +143,46 @@ bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *
 		keep_fail(op, e);
 		return true;
 	}
+	if (result == START_ASKED)
+		return true;
 	pids_add(r->pid, slot);
 	if (result == START_FORKED)
 		keep_watch(op, op->error_fd);
 	else
 		keep_runs(op);
 	return true;
+}
+
+void keep_answered(uint32_t slot, int32_t pid, struct child_error e)
+{
+	struct op *op = op_at(slot);
+	struct record *r = table_at(slot);
+	if (pid == 0) { /* as if no START had come */
+		if (conn_served_fd() >= 0)
+			report_busy(r->token, e);
+		keep_count(op, -1);
+		op_done(op);
+		table_remove(slot);
+		return;
+	}
+	if (e.err != 0) {
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		keep_fail(op, e);
+		return;
+	}
+	pids_add(r->pid, slot);
+	keep_runs(op);
+}
+
+/* One that the warm shell is just making is waited for: it has no pid that a signal could go to. */
+static uint32_t keep_find(uint64_t token)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE || op_at(slot)->phase != PHASE_FORKING || op_at(slot)->error_fd >= 0)
+		return slot;
+	warm_settle();
+	return table_find(token);
 }
 
 /* The error pipe of a fork has an error, or its end, which means executed. Never read before epoll
@@ -265,7 +300,7 @@ static void keep_deadline(struct op *op)
 
 void keep_stop(uint64_t token, int64_t grace_ms)
 {
-	uint32_t slot = table_find(token);
+	uint32_t slot = keep_find(token);
 	if (slot == TABLE_NONE)
 		return;
 	struct op *op = op_at(slot);
@@ -303,7 +338,7 @@ void keep_stop(uint64_t token, int64_t grace_ms)
 
 void keep_signal(uint64_t token, int sig)
 {
-	uint32_t slot = table_find(token);
+	uint32_t slot = keep_find(token);
 	if (slot == TABLE_NONE || sig < 1 || sig >= NSIG)
 		return;
 	struct op *op = op_at(slot);
@@ -394,6 +429,8 @@ void keep_reap(void)
 		siginfo_t si = { 0 };
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
 			return;
+		if (pids_find(si.si_pid) == PIDS_NONE)
+			warm_has_ended(si.si_pid);
 		uint32_t node = pids_find(si.si_pid);
 		if (node < SW_CAPACITY)
 			keep_own_ended(op_at(node), &si);

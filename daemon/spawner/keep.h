@@ -29,6 +29,8 @@ void keep_resume(uint32_t slot);
  * be answered BUSY; *ret_why says why, err 0: there is no room. */
 bool keep_start(const struct sw_start *start, int stdin_fd,
 		struct child_error *ret_why) _must_check_;
+/* What became of a START that the warm shell was asked for; pid 0: there is no child. */
+void keep_answered(uint32_t slot, int32_t pid, struct child_error e);
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);
 /* Keeps the note with the record. */

@@ -352,7 +352,7 @@ static int main_setup(struct spawner *s)
 	r = keep_init(&keep);
 	if (r < 0)
 		return main_fail("begin to keep ops", r);
-	warm_init(s->program);
+	warm_init(s->program, s->epoll);
 	if (s->handover_fd >= 0) {
 		main_resume(s);
 	} else {
@@ -430,6 +430,9 @@ static void main_event(struct spawner *s, const struct epoll_event *ev)
 	case LOOP_MOUNTS:
 		mounts_changed();
 		break;
+	case LOOP_WARM:
+		warm_event();
+		break;
 	}
 }
 
@@ -474,7 +477,7 @@ static int main_loop(struct spawner *s)
 		conn_flush();
 		if (conn_any() || table_used() > 0)
 			s->alone_ms = time_mono_ms();
-		if (s->again && conn_has_said_all())
+		if (s->again && conn_has_said_all() && !warm_is_asked())
 			main_again(s);
 	}
 	return 0;

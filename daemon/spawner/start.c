@@ -164,8 +164,8 @@ static enum start_result start_child(struct op *op, const struct sw_start *s,
 		return op->error_fd < 0 ? start_failed(op->error_fd, SW_STEP_FORK, ret)
 					: START_FORKED;
 	}
-	if (warm_start(spec, pid, ret))
-		return ret->err != 0 ? START_FAILED : START_RUNS;
+	if (warm_ask(spec, op_slot(op)))
+		return START_ASKED;
 	int r = child_vfork(spec, pid, ret);
 	if (r < 0)
 		return start_failed(r, SW_STEP_FORK, ret);

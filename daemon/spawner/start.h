@@ -12,6 +12,7 @@
 enum start_result {
 	START_RUNS,   /* executed */
 	START_FORKED, /* op->error_fd will tell */
+	START_ASKED,  /* of the warm shell: keep_answered will tell; there may be no pid yet */
 	START_FAILED, /* nothing was executed; *ret says why */
 	START_BUSY,   /* no process, fd or memory to be had now */
 };

@@ -158,9 +158,13 @@ static void tree_attribute(struct orphan *o)
  */
 static struct orphan *tree_orphan(int32_t pid)
 {
-	if (warm_is(pid))
+	if (warm_is(pid) || warm_has(pid))
 		return NULL;
 	uint32_t node = pids_find(pid);
+	if (node == PIDS_NONE && warm_is_asked()) { /* made this moment for an op, perhaps */
+		unclear++;
+		return NULL;
+	}
 	if (node == PIDS_NONE) {
 		if (free_nodes != 0) {
 			node = free_nodes - 1;
@@ -201,7 +205,7 @@ uint32_t tree_look(uint32_t n_live)
 		list_entry(at, struct op, closing)->kin = 0;
 	size_t n = proc_children(&pids);
 	for (size_t i = 0; i < n; i++) {
-		if (pids_find(pids[i]) < SW_CAPACITY)
+		if (pids_find(pids[i]) < SW_CAPACITY || warm_has(pids[i]))
 			continue;
 		struct orphan *o = tree_orphan(pids[i]);
 		struct op *op = o ? tree_op(o->owner) : NULL;

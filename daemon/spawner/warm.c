@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,6 +19,8 @@
 #include "common/log.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/env.h"
+#include "daemon/spawner/keep.h"
+#include "daemon/spawner/loop.h"
 #include "daemon/spawner/table.h"
 #include "daemon/spawner/tree.h"
 #include "daemon/spawner/warm_wire.h"
@@ -28,7 +31,8 @@
 #define WARM_AFTER 3
 #define WARM_PACE_MS 1000
 #define WARM_IDLE_MS 20000
-#define WARM_ANSWER_MS 2000
+#define WARM_ANSWER_MS 5000
+#define WARM_ASKED_MAX 64
 
 static char library[PATH_MAX]; /* "": there is none */
 static struct {
@@ -38,12 +42,20 @@ static struct {
 	struct stat id; /* of the program */
 	int64_t used_ms;
 } shell = { .fd = -1 };
+/* In the order asked. */
+static struct {
+	uint32_t slot;
+	int64_t since_ms;
+} asked[WARM_ASKED_MAX];
+static unsigned n_asked;
+static int epoll_fd;
 static struct stat refused; /* a program that could not be kept warm */
 static unsigned in_a_row;
 static int64_t last_ms;
 
-void warm_init(const char *program)
+void warm_init(const char *program, int epoll)
 {
+	epoll_fd = epoll;
 	const char *slash = strrchr(program, '/');
 	int dir = slash ? (int)(slash - program) : 0;
 	snprintf(library, sizeof(library), "%.*s/%s", dir, program, WARM_LIBRARY);
@@ -74,7 +86,7 @@ static bool warm_may_have(char *const *env)
 }
 
 /* The file that exec would come to; false where that is not plain to see. */
-static bool warm_find(const struct child_spec *spec, char path[PATH_MAX], struct stat *ret)
+static bool warm_find_program(const struct child_spec *spec, char path[PATH_MAX], struct stat *ret)
 {
 	const char *search = env_value(spec->env, "PATH");
 	if (strcmp(spec->argv[0], WARM_SHELL) != 0 || !search)
@@ -95,11 +107,49 @@ static bool warm_find(const struct child_spec *spec, char path[PATH_MAX], struct
 
 /* --- the shell --- */
 
+static void warm_answered(struct warm_answer a)
+{
+	for (unsigned i = 0; i < n_asked; i++)
+		if (asked[i].slot == a.slot) {
+			n_asked--;
+			memmove(&asked[i], &asked[i + 1], (n_asked - i) * sizeof(asked[0]));
+			keep_answered(a.slot, a.pid, a.e);
+			return;
+		}
+}
+
+void warm_event(void)
+{
+	struct warm_answer a;
+	while (shell.fd >= 0 && recv(shell.fd, &a, sizeof(a), MSG_DONTWAIT) == sizeof(a)) {
+		shell.ready = true;
+		warm_answered(a);
+	}
+}
+
+static void warm_reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/*
+ * It has ended and is reaped. Whom it had made by then is known, and none of those has become an op
+ * without saying so: who has not is ended, and batchd asks for it again.
+ */
 static void warm_gone(void)
 {
+	warm_event();
+	while (n_asked > 0) {
+		int32_t pid = table_at(asked[0].slot)->pid;
+		if (pid > 0 && kill(pid, SIGKILL) == 0)
+			warm_reap(pid);
+		warm_answered((struct warm_answer){ .slot = asked[0].slot });
+	}
 	close(shell.fd);
 	shell.fd = -1;
 	shell.pid = 0;
+	shell.ready = false;
 	table_set_shell(0, 0);
 }
 
@@ -108,14 +158,41 @@ void warm_end(void)
 	if (!shell.pid)
 		return;
 	kill(shell.pid, SIGKILL);
-	while (waitpid(shell.pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	warm_reap(shell.pid);
 	warm_gone();
 }
 
 bool warm_is(pid_t pid)
 {
 	return pid == shell.pid && pid != 0;
+}
+
+bool warm_is_asked(void)
+{
+	return n_asked > 0;
+}
+
+static unsigned warm_find_asked(pid_t pid)
+{
+	unsigned i = 0;
+	while (i < n_asked && table_at(asked[i].slot)->pid != pid)
+		i++;
+	return i;
+}
+
+bool warm_has(pid_t pid)
+{
+	return warm_find_asked(pid) < n_asked;
+}
+
+void warm_has_ended(pid_t pid)
+{
+	if (n_asked == 0)
+		return;
+	warm_event();
+	unsigned i = warm_find_asked(pid);
+	if (i < n_asked)
+		warm_answered((struct warm_answer){ .slot = asked[i].slot, .pid = pid });
 }
 
 void warm_reaped(void)
@@ -155,6 +232,8 @@ static void warm_begin(const char *path, const struct stat *id)
 		close(pair[0]);
 		return;
 	}
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = LOOP_WARM };
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pair[0], &ev);
 	shell.pid = pid;
 	shell.fd = pair[0];
 	shell.ready = false;
@@ -166,7 +245,6 @@ static void warm_begin(const char *path, const struct stat *id)
 /* Is there one of that program, waiting? If not there may be one later. */
 static bool warm_ready(const char *path, const struct stat *id)
 {
-	struct warm_answer hello;
 	int64_t now = time_mono_ms();
 	in_a_row = now - last_ms <= WARM_PACE_MS ? in_a_row + 1 : 1;
 	last_ms = now;
@@ -177,21 +255,34 @@ static bool warm_ready(const char *path, const struct stat *id)
 			warm_begin(path, id);
 		return false;
 	}
-	if (!shell.ready)
-		shell.ready = recv(shell.fd, &hello, sizeof(hello), MSG_DONTWAIT) == sizeof(hello);
 	shell.used_ms = now;
-	return shell.ready;
+	return shell.ready && n_asked < WARM_ASKED_MAX;
 }
 
 void warm_turn(void)
 {
-	if (shell.pid && time_mono_ms() >= warm_deadline_ms())
-		warm_end();
+	if (!shell.pid || time_mono_ms() < warm_deadline_ms())
+		return;
+	if (n_asked > 0)
+		log_warn("the shell that is kept warm does not answer: it is ended");
+	warm_end();
 }
 
 int64_t warm_deadline_ms(void)
 {
-	return shell.pid ? shell.used_ms + WARM_IDLE_MS : 0;
+	if (!shell.pid)
+		return 0;
+	return n_asked > 0 ? asked[0].since_ms + WARM_ANSWER_MS : shell.used_ms + WARM_IDLE_MS;
+}
+
+void warm_settle(void)
+{
+	while (n_asked > 0) {
+		struct pollfd p = { .fd = shell.fd, .events = POLLIN };
+		if (poll(&p, 1, (int)MAX2(warm_deadline_ms() - time_mono_ms(), 0)) > 0)
+			warm_event();
+		warm_turn();
+	}
 }
 
 void warm_end_predecessors(void)
@@ -234,12 +325,14 @@ static bool packet_add_vector(size_t *at, char *const *v, uint32_t *ret_n, uint3
 }
 
 /* False: too long. */
-static bool packet_make(const struct child_spec *spec, const int32_t *pid, size_t *ret_len)
+static bool packet_make(const struct child_spec *spec, uint32_t slot, size_t *ret_len)
 {
 	struct warm_request *r = (struct warm_request *)packet;
 	size_t at = sizeof(*r);
 	*r = (struct warm_request){ .nofile_soft = spec->nofile_soft,
-				    .pid_at = table_offset(pid),
+
+				    .pid_at = table_offset(&table_at(slot)->pid),
+				    .slot = slot,
 				    .umask = spec->umask,
 				    .n_stages = spec->n_stages,
 				    .cwd_bytes = (uint32_t)strlen(spec->cwd) + 1,
@@ -271,56 +364,15 @@ static bool packet_send(const struct child_spec *spec, size_t len)
 	return sendmsg(shell.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
 }
 
-static bool warm_receive(struct warm_answer *ret, int timeout_ms)
-{
-	struct pollfd p = { .fd = shell.fd, .events = POLLIN };
-	return poll(&p, 1, timeout_ms) == 1 &&
-	       recv(shell.fd, ret, sizeof(*ret), MSG_DONTWAIT) == sizeof(*ret);
-}
-
-static void warm_reap(int32_t *pid)
-{
-	while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
-/* It does not answer: ended by somebody, stopped by somebody. What it has made by then is known,
- * and has not become the op before it says so. */
-static bool warm_failed(int32_t *pid, struct warm_answer *ret)
-{
-	log_warn("the shell that is kept warm does not answer: it is ended");
-	kill(shell.pid, SIGKILL);
-	while (waitpid(shell.pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	bool answered = warm_receive(ret, 0);
-	warm_gone();
-	if (answered || *pid == 0)
-		return answered;
-	kill(*pid, SIGKILL);
-	warm_reap(pid);
-	*pid = 0;
-	return false;
-}
-
-bool warm_start(const struct child_spec *spec, int32_t *pid, struct child_error *ret)
+bool warm_ask(const struct child_spec *spec, uint32_t slot)
 {
 	char path[PATH_MAX];
-	struct warm_answer a;
 	struct stat id;
 	size_t len;
-	if (!library[0] || !warm_find(spec, path, &id) || !warm_may_have(spec->env) ||
-	    !warm_ready(path, &id) || !packet_make(spec, pid, &len))
+	if (!library[0] || !warm_find_program(spec, path, &id) || !warm_may_have(spec->env) ||
+	    !warm_ready(path, &id) || !packet_make(spec, slot, &len) || !packet_send(spec, len))
 		return false;
-	if (!packet_send(spec, len)) {
-		warm_end();
-		return false;
-	}
-	if (!warm_receive(&a, WARM_ANSWER_MS) && !warm_failed(pid, &a))
-		return false;
-	if (a.pid == 0)
-		return false;
-	*ret = a.e;
-	if (a.e.err)
-		warm_reap(pid);
+	asked[n_asked].slot = slot;
+	asked[n_asked++].since_ms = shell.used_ms;
 	return true;
 }

@@ -19,16 +19,28 @@
 #include "daemon/spawner/child.h"
 
 /* `program` is ours, beside which the library is. */
-void warm_init(const char *program);
+void warm_init(const char *program, int epoll);
 /*
- * As child_vfork: true with *pid written before the child did anything and ret->err telling (a
- * failed child is reaped). False: there is no child, and another way is to be taken.
+ * Asks for a child for the op in that slot, which comes about while we go on: keep_answered() is
+ * called when it is about to be the shell, or has failed. The kernel writes its pid into the record
+ * before it runs. False: another way is to be taken.
  */
-bool warm_start(const struct child_spec *spec, int32_t *pid, struct child_error *ret) _must_check_;
-/* Whether the pid is that of the shell itself; else 0 at the end of a process: it has ended. */
+bool warm_ask(const struct child_spec *spec, uint32_t slot) _must_check_;
+/* The shell's socket is readable. */
+void warm_event(void);
+/* Waits until all that was asked is answered: for who must know the pid of a child. */
+void warm_settle(void);
+/* Is something asked and not answered? Then a child that nobody knows may be that. */
+bool warm_is_asked(void);
+/* Is it a child whose answer has not been read? */
+bool warm_has(pid_t pid);
+/* That child has ended, perhaps before it could answer: takes it for answered. */
+void warm_has_ended(pid_t pid);
+/* Whether the pid is that of the shell itself. */
 bool warm_is(pid_t pid);
+/* It has ended, and is reaped. */
 void warm_reaped(void);
-/* Ends it after a while without work. */
+/* Ends it after a while without work, or without an answer. */
 void warm_turn(void);
 /* When warm_turn has something to do, monotonic; 0: never. */
 int64_t warm_deadline_ms(void);

@@ -42,9 +42,9 @@ static size_t table_bytes;
 static struct prctl_mm_map layout;
 static void *tid_address;
 
-static void answer(int32_t pid, struct child_error e)
+static void answer(uint32_t slot, int32_t pid, struct child_error e)
 {
-	struct warm_answer a = { pid, e };
+	struct warm_answer a = { slot, pid, e };
 	if (send(WARM_SOCKET_FD, &a, sizeof(a), MSG_NOSIGNAL) < 0)
 		errno = 0; /* the spawner is gone; the op is not */
 }
@@ -162,7 +162,7 @@ static pid_t wait_fork(uint64_t pid_at)
 static void wait_for_work(int fds[4])
 {
 	size_t bytes;
-	answer(0, (struct child_error){ 0 });
+	answer(WARM_HELLO, 0, (struct child_error){ 0 });
 	while (wait_receive(fds, &bytes)) {
 		const struct warm_request *r = (const struct warm_request *)packet;
 		if (r->pid_at > table_bytes - sizeof(int32_t))
@@ -171,7 +171,7 @@ static void wait_for_work(int fds[4])
 		if (pid == 0)
 			return;
 		if (pid < 0)
-			answer(0, (struct child_error){ errno, SW_STEP_FORK });
+			answer(r->slot, 0, (struct child_error){ errno, SW_STEP_FORK });
 		for (int i = 0; i < 4; i++)
 			if (fds[i] >= 0)
 				close(fds[i]);
@@ -217,7 +217,7 @@ static int child_become(const int fds[4])
 	struct child_error e = stages_run(&spec);
 	if (e.err == 0 && layout_set(argv, r->argv_bytes, env, r->env_bytes) < 0)
 		e = (struct child_error){ errno, SW_STEP_EXEC };
-	answer(getpid(), e);
+	answer(r->slot, getpid(), e);
 	if (e.err)
 		_exit(127);
 	close_range(STDERR_FILENO + 1, ~0u, 0);

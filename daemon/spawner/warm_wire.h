@@ -23,17 +23,20 @@ enum { WARM_SOCKET_FD = 3, WARM_TABLE_FD = 4 };
 struct warm_request {
 	uint64_t nofile_soft;
 	uint64_t pid_at; /* where in the table's file the kernel is to write the pid */
+	uint32_t slot;	 /* for the answer */
 	uint32_t umask;
 	uint32_t n_stages, argc, envc;
 	uint32_t cwd_bytes, argv_bytes, env_bytes;
-	uint8_t tty, has_cgroup, pad[2];
+	uint8_t tty, has_cgroup, pad[6];
 };
 
-/* Once at the start with pid 0; then from each child when it is about to be the shell, or has
+/* Once at the start with WARM_HELLO; then from each child when it is about to be the shell, or has
  * failed (and exits), or with pid 0 when there is no child. */
 struct warm_answer {
+	uint32_t slot;
 	int32_t pid;
 	struct child_error e;
 };
+#define WARM_HELLO UINT32_MAX
 
 #endif

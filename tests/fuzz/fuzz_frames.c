@@ -48,9 +48,9 @@ static void child_uses(const struct child_spec *s)
 	HOLDS(s->stdout_fd >= 0 && s->stderr_fd >= 0);
 }
 
-bool warm_start(const struct child_spec *spec, int32_t *pid, struct child_error *ret)
+bool warm_ask(const struct child_spec *spec, uint32_t slot)
 {
-	(void)spec, (void)pid, (void)ret;
+	(void)spec, (void)slot;
 	return false;
 }
 

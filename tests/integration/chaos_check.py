@@ -10,13 +10,19 @@ import zlib
 
 from chaos_batches import DETACHED
 from chaos_world import now_ms
-from harness import ENDED, SLOW, Rpc, RpcError, command_line, descendants, process_name
+from harness import ENDED, SLOW, Rpc, RpcError, command_line, descendants, proc_stat, process_name
 
 FDS_MORE, RSS_MORE_KB = 24, 48 << 10        # of batchd, over what it had at the first check point
 SETTLE_SECONDS = 90
 KEPT = 20                                   # batches that are not forgotten at a check point
 TOLERANCE_MS = 50
 OP_ENDED = ENDED + ('skipped',)
+
+
+def is_warm_shell(pid, line):
+    """The bash that the spawner keeps waiting, and which is no op."""
+    st = proc_stat(pid)
+    return line == [b'bash'] and st and process_name(st[1]) == 'batchd-spawner'
 
 
 class Checker:
@@ -395,7 +401,7 @@ class Checker:
     def strangers(self):
         ours = {p.pid for p in self.w.watchers}
         return [(pid, line) for pid in descendants(os.getpid()) if pid not in ours and process_name(pid) not in ('batchd', 'batchd-spawner')
-                for line in [command_line(pid)] if line and not line[0].startswith(DETACHED.encode())]
+                for line in [command_line(pid)] if line and not line[0].startswith(DETACHED.encode()) and not is_warm_shell(pid, line)]
 
     def check_processes(self, fresh):
         deadline = time.monotonic() + 5 * SLOW

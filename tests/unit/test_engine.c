@@ -266,6 +266,13 @@ static void check_shown(struct world *w)
 	check_counts(&run.summary, n);
 }
 
+/* What was started may do its work from then on, whoever was told. */
+static void check_at_work(struct world *w)
+{
+	for (size_t i = 0; i < w->n_running; i++)
+		ck_assert(engine_op_at_work(w->e, w->run, token_op(w->running[i])));
+}
+
 /* Time goes on by leaps, so that retry delays and back-offs pass. */
 static void w_drive(struct world *w, bool cancel)
 {
@@ -285,6 +292,7 @@ static void w_drive(struct world *w, bool cancel)
 		engine_flush(w->e);
 		if (step % 4 == 0)
 			check_shown(w);
+		check_at_work(w);
 		ck_assert_uint_le(w->n_running, OPS_MAX);
 	}
 }

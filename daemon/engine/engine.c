@@ -316,8 +316,8 @@ static void take_unread(struct engine *e, struct live_op *o, uint64_t token)
 {
 	live_take_printed(e, o, token);
 	free(o->error);
-	o->error = xstrdup("output may be missing: batchd and its spawner were killed "
-			   "while it ran");
+	o->error = xstrdup("output may be missing: the spawner was killed while it ran, and batchd "
+			   "did not have its pipes");
 }
 
 static void take_facts(struct engine *e, struct live_op *o, const struct exec_result *x)

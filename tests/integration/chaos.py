@@ -415,7 +415,7 @@ def run(w, seconds):
 def report(w):
     lines = ['%.0f s, seed %s, %d check points%s' % (time.monotonic() - w.begun, w.seed, w.stretch, '' if w.disk else '; disk pressure skipped: nothing can be mounted here')]
     lines += ['%s: %d' % (name, w.count[name]) for name in
-              ('submits', 'runs', 'ops', 'interrupted ops', 'kills of batchd', 'kills of spawner', 'graceful stops', 'reloads', 'spawner upgrades', 'cancels',
+              ('submits', 'runs', 'ops', 'interrupted ops', 'outputs lost', 'kills of batchd', 'kills of spawner', 'graceful stops', 'reloads', 'spawner upgrades', 'cancels',
                'signals', 'restarts', 'todo writes', 'events', 'refused for disk', 'violations')]
     lines += w.notes + w.violations
     return '\n'.join(lines) + '\n'

@@ -9,13 +9,12 @@ import time
 import zlib
 
 from chaos_batches import DETACHED
-from chaos_world import ONE_MOMENT_MS, now_ms
+from chaos_world import ONE_MOMENT_MS, TOLERANCE_MS, now_ms
 from harness import ENDED, SLOW, Rpc, RpcError, command_line, descendants, proc_stat, process_name
 
 FDS_MORE, RSS_MORE_KB = 24, 48 << 10        # of batchd, over what it had at the first check point
 SETTLE_SECONDS = 90
 KEPT = 20                                   # batches that are not forgotten at a check point
-TOLERANCE_MS = 50
 OP_ENDED = ENDED + ('skipped',)
 
 
@@ -284,8 +283,10 @@ class Checker:
         if op['cause'] == 'reused' or not op['attempts']:
             return
         where = 'run %d op %d (%s)' % (doc['run'], op['index'], op['state'])
-        unread = (op['error'] or '').startswith('output may be missing')     # said where both programs were killed in one moment, and only there
-        if unread and not self.w.pipes_lost(op['started'], doc['ended']):
+        # Said where both programs were killed in one moment, or the spawner before it had told of the start, and only there.
+        unread = (op['error'] or '').startswith('output may be missing')
+        self.w.count['outputs lost'] += unread
+        if unread and not self.w.killed_untold(op['started']) and not self.w.pipes_lost(op['started'], doc['ended']):
             self.bad('%s lacks output, and its pipes did not go with both programs' % where, doc['run'])
         whole = (op['state'], op['cause']) == plan.ends and not unread
         if plan.dropped and whole and (op['stdout_bytes'] != plan.dropped or not op['dropped_bytes']):

@@ -20,6 +20,7 @@ from harness import BATCHD, SLOW, Box, Closed, Rpc, RpcError, alive, become_subr
 HERE = os.path.dirname(os.path.abspath(__file__))
 DISK_MB = 192
 ONE_MOMENT_MS = 500 * SLOW
+TOLERANCE_MS = 50
 VIOLATIONS_MAX = 40
 CONFIG = 'slots = %d\ngroup.a = %d\ngroup.b = 3\ngrace = 300ms\nlog_level = info\n'
 
@@ -214,6 +215,10 @@ class World:
     def pipes_lost(self, since, to):
         """Both were killed in one moment: the next of either had no time to get the pipes from the other."""
         return any(since - 300 <= s <= to + 300 and abs(s - b) <= ONE_MOMENT_MS for s in self.kills['spawner'] for b in self.kills['batchd'])
+
+    def killed_untold(self, started):
+        """The spawner was killed when it had just started this: the pipes were its alone."""
+        return any(-TOLERANCE_MS <= t - started <= ONE_MOMENT_MS for t in self.kills['spawner'])
 
     def keep_copy(self):
         """Everything as it is at the first broken promise, for whoever looks into it."""

@@ -66,10 +66,15 @@ static void *lane_main(void *arg)
 		pthread_mutex_unlock(&l->lock);
 		l->work(l->arg, &jobs);
 		pthread_mutex_lock(&l->lock);
+		bool rung = !list_empty(&l->finished);
 		lane_splice(&l->finished, &jobs);
 		l->busy = false;
 		pthread_cond_broadcast(&l->idle);
-		lane_ring(l);
+		if (!rung) { /* unlocked: who wakes up would only wait for the lock */
+			pthread_mutex_unlock(&l->lock);
+			lane_ring(l);
+			pthread_mutex_lock(&l->lock);
+		}
 	}
 	pthread_mutex_unlock(&l->lock);
 	return NULL;
@@ -178,8 +183,8 @@ void lane_submit(struct lane *l, struct lane_job *job)
 {
 	pthread_mutex_lock(&l->lock);
 	list_add_tail(&l->waiting, &job->node);
-	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->lock);
+	pthread_cond_signal(&l->wake); /* unlocked: it would wake up to wait for the lock */
 }
 
 /* done()s may submit anew, hence the loop: it ends when a round found nothing to deliver and

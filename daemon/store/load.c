@@ -106,8 +106,8 @@ int store_load_runs(struct store *s,
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
 	_cleanup_(load_ops_done) struct load_ops ops = { .n = 0 }, tries = { .n = 0 };
 	_cleanup_buf_ struct buf batch = BUF_INIT, claims = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL,
-				    *try = NULL;
+	_cleanup_query_ sqlite3_stmt *runs = NULL, *bodies = NULL, *claim = NULL, *op = NULL,
+				     *try = NULL;
 	bool failed = false;
 
 	runs = sql_reader_prepare(
@@ -149,7 +149,7 @@ int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_
 		      void *arg, struct err *e)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(&r, "SELECT name, slots, paused FROM grp ORDER BY name", e);
 	bool failed = false;
 
@@ -169,7 +169,7 @@ int store_load_groups(struct store *s, void (*fn)(void *arg, const struct group_
 int store_run_state(struct store *s, uint64_t run, enum run_state *ret)
 {
 	_cleanup_(load_reader_done) struct sql_reader r = { .path = store_path(s) };
-	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	_cleanup_query_ sqlite3_stmt *stmt = NULL;
 	struct err e = ERR_INIT;
 	bool failed = false;
 
@@ -188,7 +188,7 @@ int store_run_state(struct store *s, uint64_t run, enum run_state *ret)
 static int load_lists(struct sql_reader *r, const char *list, const struct store_todo_sink *sink,
 		      struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r,
 				   "SELECT list, max(rev) FROM todo_event WHERE ?1 IS NULL OR list "
 				   "= ?1 GROUP BY list ORDER BY list",
@@ -210,7 +210,7 @@ static int load_lists(struct sql_reader *r, const char *list, const struct store
 static int load_items(struct sql_reader *r, const char *list, const struct store_todo_sink *sink,
 		      struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
 		"SELECT " SQL_TODO_COLUMNS
 		" FROM todo WHERE ?1 IS NULL OR list = ?1 ORDER BY list, position, id",

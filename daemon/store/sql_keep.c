@@ -40,7 +40,7 @@ static void next_at(struct keep_found *f, int64_t ms)
 static int choose_forget(struct sql_reader *r, const struct keep_ask *ask, struct keep_found *ret,
 			 struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r, "SELECT run, ended FROM run WHERE state >= 3 ORDER BY ended", e);
 	int64_t keep_ms = ask->limits.rows_ms;
 	bool failed = false;
@@ -79,7 +79,7 @@ static sqlite3_stmt *with_output(struct sql_reader *r, bool succeeded, struct er
 static int choose_by_age(struct sql_reader *r, const struct keep_ask *ask, bool succeeded,
 			 struct keep_found *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = with_output(r, succeeded, e);
+	_cleanup_query_ sqlite3_stmt *stmt = with_output(r, succeeded, e);
 	int64_t keep_ms = ask->limits.output_ms;
 	bool failed = false;
 
@@ -102,7 +102,7 @@ static int choose_by_age(struct sql_reader *r, const struct keep_ask *ask, bool 
 static int choose_by_size(struct sql_reader *r, bool succeeded, int64_t *excess,
 			  struct keep_found *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = with_output(r, succeeded, e);
+	_cleanup_query_ sqlite3_stmt *stmt = with_output(r, succeeded, e);
 	bool failed = false;
 
 	if (!stmt)
@@ -120,7 +120,7 @@ static int choose_by_size(struct sql_reader *r, bool succeeded, int64_t *excess,
 
 static int choose_left(struct sql_reader *r, struct keep_found *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r, "SELECT EXISTS(SELECT 1 FROM gone)", e);
 	bool failed = false;
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "daemon/store/sql_reader.h"
 #include "proto/errors.h"
 
@@ -22,6 +23,10 @@ int sql_reader_open(struct sql_reader *r, struct err *e)
 
 void sql_reader_close(struct sql_reader *r)
 {
+	for (int i = 0; i < SQL_READER_KEPT; i++) {
+		sqlite3_finalize(r->kept[i]);
+		r->kept[i] = NULL;
+	}
 	if (r->sql.db)
 		sql_close(&r->sql);
 }
@@ -31,18 +36,62 @@ static void reader_failed(struct sql_reader *r, int code, struct err *e)
 	sql_error(&r->sql, code, "read the database", r->path, e);
 }
 
+/* The first i statements make room for this one before them. */
+static sqlite3_stmt *reader_keep(struct sql_reader *r, int i, sqlite3_stmt *stmt)
+{
+	memmove(r->kept + 1, r->kept, (size_t)i * sizeof(*r->kept));
+	r->kept[0] = stmt;
+	return stmt;
+}
+
+/* One in use (a callback reads with the text that it is called for) is left alone. */
+static sqlite3_stmt *reader_find(struct sql_reader *r, const char *text)
+{
+	for (int i = 0; i < SQL_READER_KEPT && r->kept[i]; i++)
+		if (!sqlite3_stmt_busy(r->kept[i]) && strcmp(sqlite3_sql(r->kept[i]), text) == 0)
+			return reader_keep(r, i, r->kept[i]);
+	return NULL;
+}
+
 sqlite3_stmt *sql_reader_prepare(struct sql_reader *r, const char *text, struct err *e)
 {
-	sqlite3_stmt *stmt = NULL;
+	sqlite3_stmt *stmt;
 	int code;
 
 	if (sql_reader_open(r, e))
 		return NULL;
-	code = sqlite3_prepare_v2(r->sql.db, text, -1, &stmt, NULL);
-	if (code == SQLITE_OK)
+	stmt = reader_find(r, text);
+	if (stmt)
 		return stmt;
-	reader_failed(r, code, e);
-	return NULL;
+	code = sqlite3_prepare_v3(r->sql.db, text, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+	if (code != SQLITE_OK) {
+		reader_failed(r, code, e);
+		return NULL;
+	}
+	sqlite3_finalize(r->kept[SQL_READER_KEPT - 1]);
+	return reader_keep(r, SQL_READER_KEPT - 1, stmt);
+}
+
+static bool reader_do(struct sql_reader *r, const char *text)
+{
+	struct err e = ERR_INIT;
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(r, text, &e);
+
+	return stmt && sqlite3_step(stmt) == SQLITE_DONE;
+}
+
+void sql_reader_begin(struct sql_reader *r)
+{
+	if (!reader_do(r, "BEGIN"))
+		log_debug("the database cannot be read in one go");
+}
+
+/* After an error SQLite may have ended it already; what cannot be ended is not to stay as it was.
+ */
+void sql_reader_end(struct sql_reader *r)
+{
+	if (r->sql.db && !sqlite3_get_autocommit(r->sql.db) && !reader_do(r, "COMMIT"))
+		sql_reader_close(r);
 }
 
 bool sql_reader_step(struct sql_reader *r, sqlite3_stmt *stmt, bool *failed, struct err *e)
@@ -104,8 +153,7 @@ static void run_row_own(struct run_row *row, struct buf *b)
 
 static void op_row_own(struct op_row *row, struct buf *b)
 {
-	const char **texts[] = { &row->id, &row->text, &row->todo, &row->error,
-				 &row->description };
+	const char **texts[] = { &row->id, &row->text, &row->todo, &row->error, &row->description };
 	size_t need = row->meta.len + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -133,7 +181,7 @@ static int no_run(struct sql_reader *r, uint64_t run, struct err *e)
 int sql_run_get(struct sql_reader *r, uint64_t run, struct run_row *ret, struct buf *strings,
 		struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE run = ?", e);
 	bool failed = false;
 
@@ -174,19 +222,18 @@ static void filter_text(struct buf *text, const struct sql_run_filter *f)
 	if (f->project)
 		buf_adds(text, " AND project = ?3");
 	if (f->before)
-		buf_addf(text, " AND run < %llu", (unsigned long long)f->before);
+		buf_adds(text, " AND run < ?4");
 	if (f->ended_before)
-		buf_addf(text, " AND state >= 3 AND ended < %lld", (long long)f->ended_before);
+		buf_adds(text, " AND state >= 3 AND ended < ?5");
 	buf_adds(text, f->oldest_first ? " ORDER BY run" : " ORDER BY run DESC");
-	if (f->limit)
-		buf_addf(text, " LIMIT %u", f->limit);
+	buf_adds(text, " LIMIT ?6");
 }
 
 int sql_runs_list(struct sql_reader *r, const struct sql_run_filter *filter,
 		  bool (*fn)(void *arg, const struct run_row *row), void *arg, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	_cleanup_query_ sqlite3_stmt *stmt = NULL;
 	bool failed = false;
 
 	filter_text(&text, filter);
@@ -197,6 +244,9 @@ int sql_runs_list(struct sql_reader *r, const struct sql_run_filter *filter,
 	sqlite3_bind_text(stmt, 1, filter->name, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 2, filter->group, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 3, filter->project, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 4, (int64_t)filter->before);
+	sqlite3_bind_int64(stmt, 5, filter->ended_before);
+	sqlite3_bind_int64(stmt, 6, filter->limit ? (int64_t)filter->limit : -1);
 	while (sql_reader_step(r, stmt, &failed, e)) {
 		struct run_row row;
 
@@ -209,7 +259,7 @@ int sql_runs_list(struct sql_reader *r, const struct sql_run_filter *filter,
 
 int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r, "SELECT body FROM batch WHERE run = ?", e);
 	struct sql_column c = { stmt, 0 };
 	bool failed = false;
@@ -225,7 +275,7 @@ int sql_run_batch(struct sql_reader *r, uint64_t run, struct buf *ret, struct er
 
 int sql_run_env_names(struct sql_reader *r, uint64_t run, struct buf *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r, "SELECT env_names FROM batch WHERE run = ?", e);
 	struct sql_column c = { stmt, 0 };
 	bool failed = false;
@@ -241,11 +291,16 @@ int sql_run_env_names(struct sql_reader *r, uint64_t run, struct buf *ret, struc
 /* --- ops --- */
 
 /* As the partial index op_bad says it. */
-static const char *const ops_where[] = {
-	[SQL_OPS_ALL] = "",
-	[SQL_OPS_FAILED] = " AND state IN (4, 6, 7)",
-	[SQL_OPS_NONE] = " AND 0",
-};
+#define OPS_FAILED " AND state IN (4, 6, 7)"
+#define OPS_LIST(where)                                                                            \
+	"SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?" where " ORDER BY op LIMIT ? OFFSET ?"
+#define OPS_COUNT(where) "SELECT count(*) FROM op WHERE run = ?" where
+static const char *const ops_list[] = { [SQL_OPS_ALL] = OPS_LIST(""),
+					[SQL_OPS_FAILED] = OPS_LIST(OPS_FAILED),
+					[SQL_OPS_NONE] = OPS_LIST(" AND 0") };
+static const char *const ops_count[] = { [SQL_OPS_ALL] = OPS_COUNT(""),
+					 [SQL_OPS_FAILED] = OPS_COUNT(OPS_FAILED),
+					 [SQL_OPS_NONE] = OPS_COUNT(" AND 0") };
 static_assert(OP_FAILED == 4 && OP_CANCELLED == 6 && OP_INTERRUPTED == 7,
 	      "as the SQL texts have them");
 
@@ -268,29 +323,22 @@ int sql_ops_list(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_
 		 uint32_t limit, bool (*fn)(void *arg, const struct op_row *row), void *arg,
 		 struct err *e)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(r, ops_list[which], e);
 
-	buf_addf(&text,
-		 "SELECT " SQL_OP_COLUMNS
-		 " FROM op WHERE run = ?%s ORDER BY op LIMIT %lld OFFSET %u",
-		 ops_where[which], limit ? (long long)limit : -1LL, offset);
-	stmt = sql_reader_prepare(r, buf_str(&text), e);
 	if (!stmt)
 		return 1;
 	sqlite3_bind_int64(stmt, 1, (int64_t)run);
+	sqlite3_bind_int64(stmt, 2, limit ? (int64_t)limit : -1);
+	sqlite3_bind_int64(stmt, 3, offset);
 	return reader_ops(r, stmt, fn, arg, e);
 }
 
 int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32_t *ret,
 		  struct err *e)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(r, ops_count[which], e);
 	bool failed = false;
 
-	buf_addf(&text, "SELECT count(*) FROM op WHERE run = ?%s", ops_where[which]);
-	stmt = sql_reader_prepare(r, buf_str(&text), e);
 	if (!stmt)
 		return 1;
 	sqlite3_bind_int64(stmt, 1, (int64_t)run);
@@ -303,7 +351,7 @@ int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32
 int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id, struct op_row *ret,
 	       struct buf *strings, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
 		op > 0 ? "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND op = ?2"
 		       : "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ?1 AND id = ?2",
@@ -333,7 +381,7 @@ int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id,
 int sql_attempts(struct sql_reader *r, uint64_t run, uint32_t op,
 		 bool (*fn)(void *arg, const struct op_row *row), void *arg, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
 		"SELECT " SQL_OP_COLUMNS " FROM attempt WHERE run = ? AND op = ? ORDER BY attempts",
 		e);

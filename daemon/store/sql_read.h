@@ -1,6 +1,6 @@
 /*
- * Reading history: for use inside the fn of store_read(), on the read thread. Each call sees the
- * database as of its beginning.
+ * Reading history: for use inside the fn of store_read(), on the read thread. Each fn sees the
+ * database as of one moment, at its beginning or shortly before, and after store_read().
  *
  * Rows given to callbacks borrow their strings until the callback returns. A callback returns true
  * to go on, false to stop (the reply is full). Functions return 0, or 1 with e filled: E_NOT_FOUND,

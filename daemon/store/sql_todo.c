@@ -13,7 +13,7 @@
 
 int sql_todo_rev(struct sql_reader *r, const char *list, int64_t *ret, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r, "SELECT ifnull(max(rev), 0) FROM todo_event WHERE list = ?", e);
 	bool failed = false;
 
@@ -30,7 +30,7 @@ int sql_todo_history(struct sql_reader *r, const char *list, int64_t since, uint
 		     bool (*fn)(void *arg, const struct todo_event_row *row), void *arg,
 		     struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
 		"SELECT list, rev, time, run, source, restored, before, after FROM "
 		"todo_event WHERE list = ? AND rev > ?"
@@ -147,7 +147,7 @@ static void past_pack(struct past *p, struct buf *ret)
 int sql_todo_at(struct sql_reader *r, const char *list, int64_t rev, struct buf *ret, struct err *e)
 {
 	_cleanup_(past_done) struct past past = { NULL };
-	_cleanup_stmt_ sqlite3_stmt *stmt =
+	_cleanup_query_ sqlite3_stmt *stmt =
 		sql_reader_prepare(r,
 				   "SELECT before, after, rev FROM todo_event WHERE list = ? AND "
 				   "rev <= ? ORDER BY rev DESC",
@@ -182,7 +182,7 @@ int sql_todo_at(struct sql_reader *r, const char *list, int64_t rev, struct buf 
 int sql_todo_lists(struct sql_reader *r, bool (*fn)(void *arg, const struct sql_todo_list *row),
 		   void *arg, struct err *e)
 {
-	_cleanup_stmt_ sqlite3_stmt *stmt = sql_reader_prepare(
+	_cleanup_query_ sqlite3_stmt *stmt = sql_reader_prepare(
 		r,
 		"SELECT v.list, v.rev, sum(t.status = 0), sum(t.status = 1), sum(t.status = 2), "
 		"sum(t.status = 3)"

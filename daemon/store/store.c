@@ -219,16 +219,27 @@ struct read_job {
 	void *arg;
 };
 
+/* So many reads share a transaction: while it is open the database's log cannot begin anew. */
+#define READS_TOGETHER 64
+
+/* What waits was handed in after all that it is to see, so one look is late enough for all. */
 static void store_read_jobs(void *arg, struct list *jobs)
 {
 	struct store *s = arg;
+	unsigned n = 0;
 
 	list_for (jobs, node) {
 		struct read_job *job =
 			list_entry(list_entry(node, struct lane_job, node), struct read_job, job);
 
+		if (n % READS_TOGETHER == 0) {
+			sql_reader_end(&s->reader);
+			sql_reader_begin(&s->reader);
+		}
+		n++;
 		job->fn(&s->reader, job->arg);
 	}
+	sql_reader_end(&s->reader);
 }
 
 /* Files of forgotten runs, or of output that was dropped. */

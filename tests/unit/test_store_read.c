@@ -154,6 +154,113 @@ START_TEST(ops_are_listed)
 }
 END_TEST
 
+struct nested {
+	struct sql_reader *r;
+	char got[256];
+};
+
+static bool nested_op(void *arg, const struct op_row *row)
+{
+	struct nested *x = arg;
+	size_t at = strlen(x->got);
+
+	snprintf(x->got + at, sizeof(x->got) - at, "%llu.%u ", (unsigned long long)row->run,
+		 row->op);
+	return true;
+}
+
+static bool nested_run(void *arg, const struct run_row *row)
+{
+	struct nested *x = arg;
+	struct sql_run_filter before = { .before = row->run, .limit = 1 };
+	struct err e = ERR_INIT;
+
+	ck_assert_int_eq(sql_ops_list(x->r, row->run, SQL_OPS_ALL, 0, 0, nested_op, x, &e), 0);
+	/* The very text that this is called for, until there is nothing before. */
+	ck_assert_int_eq(sql_runs_list(x->r, &before, nested_run, x, &e), 0);
+	return true;
+}
+
+static void look_nested(struct sql_reader *r, void *arg _unused_)
+{
+	struct sql_run_filter newest = { .before = 99, .limit = 1 };
+	struct nested x = { .r = r };
+	struct err e = ERR_INIT;
+
+	/* More texts than the reader keeps, each of them before and after it had to go. */
+	for (uint32_t i = 0; i < 64; i++) {
+		struct sql_run_filter states = { .states = i % 32 + 1 };
+
+		ck_assert_int_eq(sql_runs_list(r, &states, nested_run, &x, &e), 0);
+		x.got[0] = '\0';
+	}
+	ck_assert_msg(sql_runs_list(r, &newest, nested_run, &x, &e) == 0, "%s", e.text);
+	ck_assert_str_eq(x.got, "3.1 3.2 2.1 2.2 1.1 1.2 ");
+}
+
+START_TEST(a_reading_may_read)
+{
+	struct answer a = { .n = 0 };
+
+	for (uint64_t run = 1; run <= 3; run++) {
+		struct txn *t = txn_of_run(&a, run, NULL, 1);
+
+		for (uint32_t op = 1; op <= 2; op++)
+			txn_op(t, &(struct op_row){ .run = run, .op = op, .text = "t" });
+		commit_now(&w, t, &a);
+	}
+	world_read(&w, look_nested, NULL);
+}
+END_TEST
+
+/* One of several readings that share a look, each handed in after one more run was there. */
+struct sees {
+	uint64_t run;
+	bool seen;
+};
+
+static unsigned n_looked;
+
+static void sees_look(struct sql_reader *r, void *arg)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct sees *x = arg;
+	struct run_row row;
+	struct err e = ERR_INIT;
+
+	x->seen = sql_run_get(r, x->run, &row, &strings, &e) == 0 && row.run == x->run;
+}
+
+static void sees_done(void *arg _unused_)
+{
+	n_looked++;
+}
+
+START_TEST(a_reading_sees_all_before_it)
+{
+	enum { N = 150 };
+	struct sees all[N];
+	struct answer a = { .n = 0 };
+
+	n_looked = 0;
+	for (uint64_t i = 0; i < N; i++) {
+		/* Every third waits for the read before it, so that groups of all sizes come about.
+		 */
+		commit_now(&w, txn_of_run(&a, i + 1, NULL, 1), &a);
+		all[i] = (struct sees){ .run = i + 1 };
+		store_read(w.store, sees_look, sees_done, &all[i]);
+		while (i % 3 == 0 && n_looked <= i)
+			event_base_loop(w.base, EVLOOP_ONCE);
+	}
+	for (uint64_t i = 0; i < N; i++)
+		store_read(w.store, sees_look, sees_done, &all[N - 1 - i]);
+	while (n_looked < 2 * N)
+		event_base_loop(w.base, EVLOOP_ONCE);
+	for (unsigned i = 0; i < N; i++)
+		ck_assert_msg(all[i].seen, "run %u", i + 1);
+}
+END_TEST
+
 /* --- todos --- */
 
 /* The item's map without the packed row's other fields: the store looks at id and position alone.
@@ -363,6 +470,8 @@ static void fill(Suite *s)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, runs_are_listed, 0, ARRAY_SIZE(listings));
 	tcase_add_test(t, ops_are_listed);
+	tcase_add_test(t, a_reading_may_read);
+	tcase_add_test(t, a_reading_sees_all_before_it);
 	tcase_add_test(t, a_list_has_a_past);
 	tcase_add_test(t, a_write_on_top_of_a_lost_one_is_lost_too);
 	tcase_add_test(t, items_are_loaded);

@@ -44,6 +44,7 @@ struct attempt {
 	int64_t stop_ms;    /* grace of a stop asked for, -1: none; said again to a new spawner */
 	int64_t kill_at_ms; /* when that is over, monotonic; 0: no spawner was told yet */
 	uint32_t note;	    /* with it */
+	int halt;	    /* SIGSTOP or SIGCONT, the last it was sent; said again too. 0: none */
 	int fds[2];	    /* pipes heard of while recovering */
 	struct sw_report report;
 	struct output_totals totals;
@@ -133,6 +134,23 @@ static void local_say_stop(struct exec_local *x, struct attempt *a)
 		a->kill_at_ms = now + a->stop_ms;
 	stop.grace_ms = MAX2(a->kill_at_ms - now, 0);
 	memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
+}
+
+static void local_say_signal(struct exec_local *x, uint64_t token, int signal)
+{
+	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token },
+			       .signal = signal };
+	if (spawner_link_is_up(x->link))
+		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
+}
+
+/* What the spawner may not have come to do, or the one before it. */
+static void local_say_again(struct exec_local *x, struct attempt *a)
+{
+	if (a->halt)
+		local_say_signal(x, a->token, a->halt);
+	if (a->stop_ms >= 0)
+		local_say_stop(x, a);
 }
 
 /* --- the life of an attempt --- */
@@ -453,8 +471,8 @@ static void local_on_synced(void *arg)
 		a->bare = false;
 		if (!a->seen && a->stage < ATTEMPT_EXITED)
 			buf_add(&gone, &a->token, sizeof(a->token));
-		else if (a->stop_ms >= 0 && a->stage < ATTEMPT_EXITED)
-			local_say_stop(x, a);
+		else if (a->stage < ATTEMPT_EXITED)
+			local_say_again(x, a);
 	}
 	for (size_t at = 0; at < gone.len; at += sizeof(uint64_t)) {
 		uint64_t token;
@@ -652,10 +670,10 @@ void exec_local_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_
 
 void exec_local_signal(struct exec_local *x, uint64_t token, int signal)
 {
-	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token },
-			       .signal = signal };
-	if (spawner_link_is_up(x->link))
-		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
+	struct attempt *a = attempt_find(x, token);
+	if (a && (signal == SIGSTOP || signal == SIGCONT))
+		a->halt = signal;
+	local_say_signal(x, token, signal);
 }
 
 void exec_local_ack(struct exec_local *x, uint64_t token)

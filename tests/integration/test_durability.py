@@ -496,6 +496,27 @@ class KilledSpawner(Case):
         self.match({'state': state}, b.get(run)['ops'][0])
         until(lambda: not alive(child), 'the end of what it left behind')
 
+    @rows(('to go on', True, 'S', 'run.resume', {}), ('to halt', False, 'T', 'run.pause', {'freeze': True}))
+    def what_it_was_told_and_did_not_do_is_told_the_next(self, frozen, state, asked, keys):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo on')]))
+        until(lambda: b.exists('began'), 'the op')
+        pid, spawner = b.get(run)['ops'][0]['pid'], b.spawner_pid()
+        if frozen:
+            b.call('run.pause', run=run, freeze=True)
+            until(lambda: proc_stat(pid)[0] == 'T', 'the freeze')
+        os.kill(spawner, signal.SIGSTOP)
+        b.call(asked, run=run, **keys)
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: proc_stat(pid)[0] == state, 'what it was told')
+        if not frozen:
+            b.call('run.resume', run=run)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b'on\n')
+
     def test_what_an_op_left_behind_has_its_time_to_end(self):
         b = self.box
         gate = b.fifo('gate')

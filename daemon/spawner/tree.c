@@ -309,6 +309,7 @@ static void tree_refresh(void)
 	if (all_fresh)
 		return;
 	all_fresh = true;
+	warm_settle(); /* else a child that nobody knows yet may be what it is just making */
 	n_all = proc_all(&all);
 	for (size_t i = 0; i < n_all; i++)
 		owners[i] = tree_owner(i);

@@ -5,7 +5,7 @@ import shutil
 import signal
 import unittest
 
-from harness import Case, alive, bash, batch, command_line, descendants, exec_, expand, proc_stat, rows, until
+from harness import Case, alive, bash, batch, command_line, descendants, exec_, expand, proc_stat, process_name, rows, until
 
 WARM = 'grep -q batchd-warm-shell /proc/$$/maps || exit 9'     # not as the last thing: that would be executed in its place
 
@@ -109,6 +109,22 @@ class WarmShell(Case):
         for n in range(5):
             self.assertEqual(self.box.text('ran%d' % n), 'x\n')
         until(lambda: not alive(shell), 'the end of the shell')
+
+    def test_what_an_op_left_behind_is_seen_while_the_shell_is_asked(self):
+        """A child that nobody knows may be the one that the shell is just making, or not."""
+        self.warm_up()
+        gate = self.box.fifo('gate')
+        run = self.box.submit(batch([bash("setsid bash -c 'echo $$ > child; exec sleep 300' </dev/null >/dev/null 2>&1 & read x < gate")]))
+        until(lambda: self.box.exists('child') and process_name(int(self.box.text('child') or 0)) == 'sleep', 'its child')
+        os.kill(self.shell(), signal.SIGSTOP)
+        other = self.box.submit(batch([bash('true')]))
+        self.box.wait(self.box.submit(batch([exec_('true')])))      # so the one before it is asked for
+        with open(gate, 'w') as f:
+            f.write('\n')
+        self.box.wait(run)
+        self.assertEqual(self.box.get(run)['ops'][0]['lingering'], 1)
+        self.assertFalse(alive(int(self.box.text('child'))))
+        self.box.wait(other)
 
     def test_the_shell_goes_with_its_spawner(self):
         self.warm_up()

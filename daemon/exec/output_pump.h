@@ -85,6 +85,7 @@ struct output_fd {
 	enum stream stream;
 	bool waiting; /* in epoll */
 	bool copy;    /* splice is refused */
+	bool widened; /* the pipe is as large as it gets */
 	char *held;   /* read, and could not be written yet */
 	size_t held_len;
 };

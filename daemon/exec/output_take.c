@@ -13,6 +13,9 @@
 #include "common/xalloc.h"
 #include "daemon/exec/output_pump.h"
 
+/* An ordinary pipe holds 64 KiB; more than 1 MiB only root may ask for (pipe(7)). */
+enum { TAKE_MUCH_BYTES = 32 << 10, TAKE_WIDE_BYTES = 1 << 20 };
+
 /* Bytes that are in our memory already; what cannot be written is held back. */
 static int take_store(struct output_fd *f, const char *p, size_t len)
 {
@@ -54,6 +57,15 @@ static int take_copy(struct pump *p, struct output_fd *f)
 	if (n < 0)
 		return errno == EINTR || errno == EAGAIN ? 0 : 1;
 	return n == 0 ? 1 : take_store(f, p->block, (size_t)n);
+}
+
+/* A pipe that is found full becomes as large as an ordinary user may have it, where the kernel
+ * lets us: who prints much then waits less, and is waited for less often. */
+static void take_widen(struct output_fd *f)
+{
+	f->widened = true;
+	if (fcntl(f->fd, F_SETPIPE_SZ, TAKE_WIDE_BYTES) < 0)
+		errno = 0; /* it stays as it is */
 }
 
 static int take_splice(struct pump *p, struct output_fd *f, int64_t len)
@@ -108,6 +120,8 @@ int output_take(struct pump *p, struct output_fd *f)
 		f->copy = true;
 		return take_copy(p, f);
 	}
+	if (len >= TAKE_MUCH_BYTES && !f->widened)
+		take_widen(f);
 	return take_splice(p, f, len);
 }
 

@@ -609,7 +609,7 @@ class Clean(Keep):
 def starts_what_waits(t):
     b = t.box
     runs = [b.submit(batch([bash('echo >> began; exec sleep 60')]), group='g') for _ in range(3)]
-    until(lambda: b.exists('began'), 'the first')
+    until(lambda: b.exists('began') and b.text('began'), 'the first')
     t.assertEqual(b.text('began'), '\n')
     t.assertEqual(t.reload('group.g = 3'), {'group.g': ('', '3')})
     until(lambda: b.text('began') == '\n\n\n', 'the others')

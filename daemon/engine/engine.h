@@ -216,6 +216,8 @@ void engine_todo_commit(struct engine *e, struct txn *t, struct todo_change *cha
 
 /* Lists show writes at once. False: some of what they show is not stored. */
 bool engine_todos_stored(const struct engine *e);
+/* The same number means that the lists show the same; 0: some of that is not stored. */
+uint64_t engine_todos_rev(const struct engine *e);
 /* Some of what the lists showed could not be stored (lost), or all of it is. */
 typedef void (*engine_stored_fn)(void *arg, bool lost);
 /* Calls fn when all writes that have been made are answered by the store, and before the event of

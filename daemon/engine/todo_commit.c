@@ -76,6 +76,11 @@ bool engine_todos_stored(const struct engine *e)
 	return e->writes.ended == e->writes.begun;
 }
 
+uint64_t engine_todos_rev(const struct engine *e)
+{
+	return engine_todos_stored(e) ? 1 + e->writes.begun + e->writes.lost : 0;
+}
+
 void engine_after_todos(struct engine *e, engine_stored_fn fn, void *arg)
 {
 	struct todo_waiter *x = xmalloc(sizeof(*x));

@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
+#include "daemon/rpc/answers.h"
 #include "daemon/rpc/opener.h"
 #include "daemon/rpc/subs.h"
 #include "proto/mp.h"
@@ -188,34 +189,62 @@ static void call_head(struct rpc_call *call, bool failed, struct buf *b)
 		pk_nil(&pk);
 }
 
-void rpc_reply(struct rpc_call *call, struct buf *result)
+/* False: the answer is one that cannot be given, and that has been said. */
+static bool reply_fits(struct rpc_call *call, struct slice result)
 {
-	struct rpc_conn *c = rpc_conn_of(call);
-	_cleanup_buf_ struct buf head = BUF_INIT;
-	if (result->len > LIMIT_REPLY_BYTES) {
-		buf_done(result);
+	if (result.len > LIMIT_REPLY_BYTES) {
 		rpc_failf(call, E_LIMIT,
 			  "the answer would be longer than %u bytes: ask for less at a time",
 			  LIMIT_REPLY_BYTES);
-		return;
+		return false;
 	}
-	if (call->kind == CALL_ASYNC &&
-	    call->push_depth + 1 + mp_depth(buf_slice(result)) > LIMIT_DEPTH_OUT) {
-		buf_done(result);
+	if (call->kind == CALL_ASYNC && call->push_depth + 1 + mp_depth(result) > LIMIT_DEPTH_OUT) {
 		rpc_failf(
 			call, E_LIMIT,
 			"the push would be nested more than %d deep: give one without an array at "
 			"its end",
 			LIMIT_DEPTH_OUT);
-		return;
+		return false;
 	}
-	if (c && call->kind != CALL_NOTIFY) {
-		call_head(call, false, &head);
-		peer_send(c->peer, buf_slice(&head));
-		peer_send_buf(c->peer, result);
+	return true;
+}
+
+/* The answer up to the result, to the connection; NULL: nobody waits for it. */
+static struct peer *reply_begin(struct rpc_call *call, struct rpc_conn *c)
+{
+	_cleanup_buf_ struct buf head = BUF_INIT;
+	if (!c || call->kind == CALL_NOTIFY)
+		return NULL;
+	call_head(call, false, &head);
+	peer_send(c->peer, buf_slice(&head));
+	return c->peer;
+}
+
+void rpc_reply(struct rpc_call *call, struct buf *result)
+{
+	if (reply_fits(call, buf_slice(result))) {
+		struct rpc_conn *c = rpc_conn_of(call);
+		struct peer *p = reply_begin(call, c);
+		if (p)
+			peer_send_buf(p, result);
+		call_end(call, c);
 	}
 	buf_done(result);
-	call_end(call, c);
+}
+
+bool rpc_reply_again(struct rpc_call *call, struct slice question, uint64_t rev)
+{
+	struct rpc_conn *c = rpc_conn_of(call);
+	struct shared *result = answers_find(call->s->answers, question, rev);
+	if (!result || (c && c->n_reads > 1))
+		return false;
+	if (reply_fits(call, slice_of(result->bytes, result->len))) {
+		struct peer *p = reply_begin(call, c);
+		if (p)
+			peer_send_shared(p, result);
+		call_end(call, c);
+	}
+	return true;
 }
 
 static void pack_error(const struct err *e, struct buf *b)

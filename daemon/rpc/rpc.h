@@ -72,6 +72,7 @@ struct rpc_server {
 	struct subs *subs;
 	struct waits *waits;
 	struct logcache *logs;
+	struct answers *answers;
 	/* opener.c */
 	struct work *opener;	 /* one thread, for what would hold the loop */
 	struct list openings;	 /* frames that wait for it */
@@ -126,6 +127,11 @@ struct rpc_call {
 
 /* result: one packed value; taken, left empty. */
 void rpc_reply(struct rpc_call *call, struct buf *result);
+/*
+ * Answers with what answers_keep() was given for this question and revision. False: nothing is
+ * kept, or the connection waits for other reads, which are to be answered in the order of asking.
+ */
+bool rpc_reply_again(struct rpc_call *call, struct slice question, uint64_t rev);
 void rpc_fail(struct rpc_call *call, const struct err *e);
 void rpc_failf(struct rpc_call *call, int sym, const char *fmt, ...) _printf_(3, 4);
 /*

@@ -7,6 +7,7 @@
 #include "common/text.h"
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/answers.h"
 #include "daemon/rpc/logcache.h"
 #include "daemon/rpc/rundoc.h"
 #include "daemon/rpc/shape.h"
@@ -15,14 +16,31 @@
 
 /* --- run.get --- */
 
+/* All that makes a difference to the answer about a run that has ended; no padding. */
+struct get_question {
+	int64_t method, run, ops, offset, limit, omit_nil;
+};
+
 struct get_job {
 	struct rpc_call *call;
 	struct rundoc doc;
+	struct get_question question;
+	uint64_t past_rev; /* when it was asked; 0: the answer is not to be kept */
 };
 
 static void get_stored(struct sql_reader *r, void *arg)
 {
 	rundoc_stored(&((struct get_job *)arg)->doc, r);
+}
+
+/* What was read while something of the past changed may be either. */
+static void get_keep(const struct get_job *j)
+{
+	const struct rpc_server *s = j->call->s;
+	if (j->past_rev && run_state_ended(j->doc.state) && !s->freed &&
+	    j->past_rev == store_past_rev(s->config.store))
+		answers_keep(s->answers, slice_of(&j->question, sizeof(j->question)), j->past_rev,
+			     buf_slice(&j->doc.b));
 }
 
 static void get_done(void *arg)
@@ -32,6 +50,7 @@ static void get_done(void *arg)
 		rpc_fail(j->call, &j->doc.err);
 	} else {
 		pk_end(&j->doc.pk);
+		get_keep(j);
 		rpc_reply(j->call, &j->doc.b);
 	}
 	rundoc_done(&j->doc);
@@ -50,6 +69,11 @@ void rpc_run_get(struct rpc_call *call, const void *params)
 {
 	const struct params_run_get *p = params;
 	struct rpc_server *s = call->s;
+	struct get_question q = { METHOD_RUN_GET, p->run,   p->ops,
+				  p->offset,	  p->limit, call->omit_nil };
+	uint64_t past_rev = p->output < 0 ? store_past_rev(s->config.store) : 0;
+	if (past_rev && rpc_reply_again(call, slice_of(&q, sizeof(q)), past_rev))
+		return;
 	struct get_job *j = get_new(call, (uint64_t)p->run);
 	j->doc.ops = p->ops;
 	j->doc.offset = p->offset;
@@ -62,6 +86,8 @@ void rpc_run_get(struct rpc_call *call, const void *params)
 	}
 	if (p->output >= 0)
 		j->doc.log = logcache_take(s->logs, j->doc.run);
+	j->question = q;
+	j->past_rev = past_rev;
 	store_read(s->config.store, get_stored, get_done, j);
 }
 

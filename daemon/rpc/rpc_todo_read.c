@@ -4,6 +4,7 @@
 
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
+#include "daemon/rpc/answers.h"
 #include "daemon/rpc/page.h"
 #include "daemon/rpc/rpc.h"
 #include "daemon/rpc/rpc_todo.h"
@@ -30,8 +31,28 @@ static void list_end(struct pk *pk, uint32_t next)
 	pk_end(pk);
 }
 
+static void list_question(const struct rpc_call *call, const struct params_todo_list *p,
+			  const char *list, struct buf *ret)
+{
+	const int64_t numbers[] = { METHOD_TODO_LIST,
+				    call->omit_nil,
+				    p->statuses,
+				    p->ready,
+				    p->offset,
+				    p->limit,
+				    p->owner.p ? (int64_t)p->owner.len : -1 };
+	buf_add(ret, numbers, sizeof(numbers));
+	buf_addslice(ret, p->owner);
+	buf_adds(ret, list);
+}
+
 static void list_now(struct rpc_call *call, const struct params_todo_list *p, const char *list)
 {
+	_cleanup_buf_ struct buf question = BUF_INIT;
+	uint64_t rev = engine_todos_rev(call->s->config.engine);
+	list_question(call, p, list, &question);
+	if (rpc_reply_again(call, buf_slice(&question), rev))
+		return;
 	const struct todos *t = engine_todos(call->s->config.engine);
 	struct todo_filter filter = { .status_mask = p->statuses,
 				      .ready = p->ready,
@@ -43,6 +64,7 @@ static void list_now(struct rpc_call *call, const struct params_todo_list *p, co
 	struct pk pk = rpc_pk(call, &b);
 	list_head(&pk, list, todos_rev(t, list));
 	list_end(&pk, todos_pack(t, list, &filter, &pk));
+	answers_keep(call->s->answers, buf_slice(&question), rev, buf_slice(&b));
 	rpc_reply_stored(call, &b);
 }
 

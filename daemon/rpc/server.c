@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
+#include "daemon/rpc/answers.h"
 #include "daemon/rpc/logcache.h"
 #include "daemon/rpc/opener.h"
 #include "daemon/rpc/rpc.h"
@@ -131,6 +132,7 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->subs = subs_new(s);
 	s->waits = waits_new(s);
 	s->logs = logcache_new(config->runs_dir);
+	s->answers = answers_new();
 	opener_init(s);
 	s->ev_accept =
 		event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
@@ -164,6 +166,7 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	subs_free(s->subs);
 	waits_free(s->waits);
 	logcache_release(s->logs);
+	s->answers = answers_free(s->answers);
 	s->freed = true;
 	if (s->n_calls == 0)
 		free(s);

@@ -22,7 +22,8 @@ struct write_job {
 	struct txn *txn;
 	enum txn_status status;
 	uint64_t existing;
-	struct err *e; /* malloced; only with TXN_FAILED */
+	struct err *e;		/* malloced; only with TXN_FAILED */
+	unsigned *changes_past; /* the store's count of those that do; NULL: this does not */
 };
 
 struct file_id {

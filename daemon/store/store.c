@@ -31,6 +31,8 @@ struct store {
 	uint64_t id, next_run;
 	int64_t rev;
 	bool rebooted;
+	uint64_t past_rev;	/* transactions so far that change runs that have ended */
+	unsigned past_changing; /* of these, those under way */
 };
 
 /* --- opening --- */
@@ -342,6 +344,19 @@ struct store *store_close(struct store *s)
 
 /* --- writing and reading --- */
 
+static bool txn_changes_past(const struct txn *t)
+{
+	for (const struct txn_record *r = txn_first(t); r; r = r->next)
+		if (r->kind == TXN_FORGET || r->kind == TXN_DROP)
+			return true;
+	return false;
+}
+
+uint64_t store_past_rev(const struct store *s)
+{
+	return s->past_changing ? 0 : s->past_rev + 1;
+}
+
 static void store_write_done(struct lane_job *lane_job)
 {
 	struct write_job *job = list_entry(lane_job, struct write_job, job);
@@ -350,6 +365,8 @@ static void store_write_done(struct lane_job *lane_job)
 	enum txn_status status = job->status;
 	uint64_t existing = job->existing;
 
+	if (job->changes_past)
+		--*job->changes_past;
 	free(job);
 	txn_finish(t, status, existing, status == TXN_FAILED ? e : NULL);
 }
@@ -360,6 +377,11 @@ void store_commit(struct store *s, struct txn *t)
 
 	job->job.done = store_write_done;
 	job->txn = t;
+	if (txn_changes_past(t)) {
+		job->changes_past = &s->past_changing;
+		s->past_changing++;
+		s->past_rev++;
+	}
 	lane_submit(s->write_lane, &job->job);
 }
 

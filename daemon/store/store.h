@@ -78,6 +78,12 @@ void store_remove_files(struct store *s, const uint64_t *runs, size_t n, void (*
 /* Disk that the output of all ended runs takes, as of the last commit. Never more than a load. */
 int64_t store_log_bytes(const struct store *s);
 
+/*
+ * The same number before a store_read() and when it is done means that what is stored of runs that
+ * have ended (once their end was TXN_DONE) has not changed meanwhile; 0: it may be changing now.
+ */
+uint64_t store_past_rev(const struct store *s);
+
 const char *store_runs_dir(const struct store *s);
 /* As they were at store_open. next_run is above every id that was ever accepted, also forgotten
  * ones. */

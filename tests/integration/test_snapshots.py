@@ -14,6 +14,13 @@ from rpc import PATIENCE
 LOOKS = 30      # while others write
 
 
+def said(x):
+    """Without nils."""
+    if isinstance(x, dict):
+        return {k: said(v) for k, v in x.items() if v is not None}
+    return [said(v) for v in x] if isinstance(x, list) else x
+
+
 class Snapshots(Case):
     def call(self, method, **params):
         return self.box.call(method, params)
@@ -264,6 +271,44 @@ class Runs(Snapshots):
             ids = [r.request(method, {'run': which}), r.request('run.get', {'run': which}), r.request('run.list')]
             listed = {x['run']: x['state'] for x in r.reply(ids[2])['runs']}
             self.assertEqual([r.reply(n)['state'] for n in ids[:2]] + [listed[which]], [state] * 3)
+
+    def test_who_asks_the_same_again_is_told_what_is(self):
+        """Also by answers that are kept: for each way to ask its own, and none of what is gone."""
+        run = self.box.run(batch([exec_('true'), exec_('false', id='f')], on_failure='continue'))['run']
+        ways = [dict(ops='none'), dict(ops='failed'), dict(offset=2), dict(limit=1), dict(limit=0), {}]
+        r, brief = self.box.connect(), self.box.connect()
+        brief.call('rpc.hello', omit_nil=True)
+        first = [(r.call('run.get', run=run, **w), brief.call('run.get', run=run, **w)) for w in ways]
+        for (full, less), w in zip(first, ways):
+            self.assertEqual(said(full), less)
+            for _ in range(3):
+                self.assertEqual((r.call('run.get', run=run, **w), brief.call('run.get', run=run, **w)), (full, less))
+        self.assertEqual([[o['index'] for o in full.get('ops', ())] for full, _ in first], [[], [2], [2], [1], [], [1, 2]])
+        brief.call('run.forget', run=run)
+        for c in (r, brief):
+            for w in ways:
+                with self.assertRaisesRegex(RpcError, 'E_NOT_FOUND'):
+                    c.call('run.get', run=run, **w)
+
+    def test_reads_of_a_run_that_is_forgotten_meanwhile(self):
+        """None is answered with the run after one has been told that there is none."""
+        for i in range(LOOKS):
+            run = self.box.run(batch([exec_('true')]))['run']
+            readers = [self.box.connect() for _ in range(3)]
+            forget = self.box.connect()
+            for r in readers:
+                r.call('run.get', run=run)
+            asked = [(r, r.request('run.get', {'run': run})) for r in readers]
+            forgotten = forget.request('run.forget', {'run': run})
+            asked += [(r, r.request('run.get', {'run': run, 'limit': 1})) for r in readers]
+            forget.reply(forgotten)
+            for r, n in asked:
+                with contextlib.suppress(RpcError):
+                    r.reply(n)
+            for r in readers:
+                for w in ({}, {'limit': 1}):
+                    with self.assertRaisesRegex(RpcError, 'E_NOT_FOUND'):
+                        r.call('run.get', run=run, **w)
 
     def test_what_is_shown_as_ended_can_be_restarted_and_forgotten_at_once(self):
         r = self.box.connect()

@@ -101,6 +101,7 @@ static const struct rpc_row rows[METHOD_MAX] = {
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
 	[METHOD_TODO_SUBSCRIBE] = { rpc_todo_subscribe, 0 },
 	[METHOD_TODO_LISTS] = { rpc_todo_lists, 0 },
+	[METHOD_TODO_LIST] = { rpc_todo_list, ROW_SEES_TODOS | ROW_READS },
 	[METHOD_TODO_RELEASE] = { rpc_todo_release, ROW_MAKES_TODOS },
 	[METHOD_DAEMON_STATUS] = { h_now, 0 },
 	[METHOD_RUN_WAIT] = { h_hold_gone, 0 },

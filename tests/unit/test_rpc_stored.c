@@ -89,6 +89,45 @@ START_TEST(what_could_not_be_stored_is_not_shown)
 }
 END_TEST
 
+static int64_t list_rev(struct client *c, uint32_t msgid)
+{
+	_cleanup_buf_ struct buf map = BUF_INIT;
+	struct pk pk = PK_INIT(&map);
+	char error[256];
+	struct slice result;
+	pk_map(&pk);
+	pk_kstr(&pk, "list", slice_str("l"));
+	pk_end(&pk);
+	request(c, msgid, "todo.list", buf_slice(&map));
+	if (w.n_txns) {
+		ck_assert(!next_frame(c, 50));
+		store_answers(TXN_FAILED);
+		expect_error(c, msgid, "E_STORAGE");
+		return -1;
+	}
+	ck_assert_uint_eq(reply(c, error, &result), msgid);
+	ck_assert_str_eq(error, "");
+	return mp_get_int(result, "rev", -1);
+}
+
+/* Also where the same has been answered before, and is kept. */
+START_TEST(a_list_is_told_as_it_is_now)
+{
+	struct client *c = client_new();
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(list_rev(c, 1), 0);
+	write_todo(10);
+	store_answers(TXN_DONE);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(list_rev(c, 1), 1);
+	write_todo(10);
+	ck_assert_int_eq(list_rev(c, 1), -1); /* neither as it was nor as it will not be */
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(list_rev(c, 1), 0);
+	client_free(c);
+}
+END_TEST
+
 /* It may stand on a write that fails. */
 START_TEST(a_refusal_waits_too)
 {
@@ -182,6 +221,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, an_answer_waits_for_the_writes_before_it);
 	tcase_add_test(t, what_could_not_be_stored_is_not_shown);
+	tcase_add_test(t, a_list_is_told_as_it_is_now);
 	tcase_add_test(t, a_refusal_waits_too);
 	tcase_add_test(t, events_go_on_from_what_is_stored);
 	tcase_add_test(t, whoever_has_gone_is_not_answered);

@@ -1,7 +1,7 @@
 /*
  * The engine against a world made of arrays: random batches, random outcomes, commits that come
- * late, and the rules that must hold whatever happens. No process is started here; the integration
- * tests do that.
+ * late, crashes, and the rules that must hold whatever happens. No process is started here; the
+ * integration tests do that.
  */
 #include <check.h>
 #include <errno.h>
@@ -15,13 +15,14 @@
 #include "proto/pack.h"
 
 #define OPS_MAX 64
+#define TRIES_MAX (OPS_MAX * 4)
 #define SLOTS 3
 
 struct world {
 	struct engine *e;
 	struct txn *queue[4096];
 	size_t n_queue;
-	uint64_t running[OPS_MAX * 4]; /* tokens started and not ended */
+	uint64_t running[TRIES_MAX]; /* tokens started and not ended */
 	size_t n_running;
 	uint32_t claimed[OPS_MAX]; /* as last stored */
 	size_t n_claimed;
@@ -35,6 +36,20 @@ struct world {
 	struct run_row end;
 	unsigned seed;
 	int commit_fails; /* percent */
+	int crashes;	  /* yet to come */
+	bool crashed;
+	/* As stored, for the engine after this one; strings are left out. */
+	struct buf batch;
+	struct run_row row;
+	struct op_row ops[OPS_MAX], tries[TRIES_MAX]; /* the latter by op and try */
+	uint32_t n_ops, n_tries;
+	/* What the executor keeps: ends that are not acknowledged, and notes by op. */
+	struct exec_result ends[TRIES_MAX];
+	size_t n_ends;
+	struct {
+		uint64_t token;
+		uint32_t note;
+	} stops[OPS_MAX + 1];
 	char error[1024];
 };
 
@@ -63,6 +78,8 @@ static void w_begin(struct world *w, uint64_t token)
 	uint32_t op = token_op(token);
 	for (size_t i = 0; i < w->n_running; i++)
 		ck_assert_msg(w->running[i] != token, "token started twice");
+	for (size_t i = 0; i < w->n_ends; i++)
+		ck_assert_msg(w->ends[i].token != token, "token started again after its end");
 	w->running[w->n_running++] = token;
 	w->started[op]++;
 }
@@ -90,7 +107,7 @@ static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, c
 	(void)mask;
 	(void)cap;
 	struct world *w = arg;
-	ck_assert(!again); /* nothing crashes here */
+	ck_assert(!again || w->crashed);
 	w_begin(w, token);
 	w->is_file[token_op(token)] = true;
 }
@@ -101,12 +118,20 @@ static void w_token(void *arg, uint64_t token)
 	(void)token;
 }
 
+static void w_ack(void *arg, uint64_t token)
+{
+	struct world *w = arg;
+	for (size_t i = 0; i < w->n_ends; i++)
+		if (w->ends[i].token == token)
+			w->ends[i--] = w->ends[--w->n_ends];
+}
+
 static void w_stop(void *arg, uint64_t token, uint32_t note, int64_t grace)
 {
-	(void)arg;
-	(void)token;
-	(void)note;
 	(void)grace;
+	struct world *w = arg;
+	w->stops[token_op(token)].token = token;
+	w->stops[token_op(token)].note = note;
 }
 
 static void w_signal(void *arg, uint64_t token, int sig)
@@ -176,10 +201,46 @@ static void w_answer(void *arg, uint64_t run, bool existing, const struct err *e
 		memcpy(w->error, err->text, sizeof(w->error));
 }
 
+/* Into rows that are kept in order of op and try; what is there already is replaced. */
+static void w_keep(struct op_row *rows, uint32_t *n, const struct op_row *row, bool by_try)
+{
+	uint32_t i = 0;
+	while (i < *n && (rows[i].op < row->op ||
+			  (by_try && rows[i].op == row->op && rows[i].attempts < row->attempts)))
+		i++;
+	if (i == *n || rows[i].op != row->op || (by_try && rows[i].attempts != row->attempts))
+		memmove(rows + i + 1, rows + i, ((*n)++ - i) * sizeof(rows[0]));
+	rows[i] = *row;
+	rows[i].id = rows[i].text = rows[i].todo = rows[i].error = rows[i].description = NULL;
+	rows[i].meta = SLICE_NONE;
+}
+
+static void w_keep_run(struct world *w, const struct run_row *row)
+{
+	w->row = *row;
+	w->row.name = w->row.key = w->row.cwd = w->row.project = w->row.group = w->row.list = NULL;
+	w->row.messages = w->row.meta = SLICE_NONE;
+}
+
+static void w_keep_record(struct world *w, const struct txn_record *r)
+{
+	if (r->kind == TXN_RUN_NEW) {
+		buf_addslice(&w->batch, r->run_new.batch);
+		w_keep_run(w, &r->run_new.row);
+	} else if (r->kind == TXN_RUN_UPDATE) {
+		w_keep_run(w, &r->run);
+	} else if (r->kind == TXN_OP) {
+		w_keep(w->ops, &w->n_ops, &r->op, false);
+	} else if (r->kind == TXN_ATTEMPT) {
+		w_keep(w->tries, &w->n_tries, &r->op, true);
+	}
+}
+
 /* What a store would do with the records. */
 static void w_store(struct world *w, const struct txn *t)
 {
 	for (const struct txn_record *r = txn_first(t); r; r = r->next) {
+		w_keep_record(w, r);
 		if (r->kind == TXN_CLAIM) {
 			w->n_claimed = r->claim.ops.len / sizeof(uint32_t);
 			memcpy(w->claimed, r->claim.ops.p ? r->claim.ops.p : "", r->claim.ops.len);
@@ -220,19 +281,114 @@ static void w_end_one(struct world *w)
 	if (!x.is_file_op && rnd(w, 2))
 		engine_op_started(w->e, x.token, 100, 1);
 	w->ended_good[token_op(x.token)] = good;
+	if (!x.is_file_op)
+		w->ends[w->n_ends++] = x;
 	engine_op_ended(w->e, &x);
 }
 
-static void w_init(struct world *w, unsigned seed, int commit_fails)
+static void w_engine(struct world *w)
 {
-	*w = (struct world){ .seed = seed, .commit_fails = commit_fails };
-	struct engine_config config = {
+	static const struct engine_config config = {
 		.slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r"
 	};
 	struct engine_ports ports = { w_commit,	 w_start, w_start_file, w_token, w_stop,
-				      w_signal,	 w_token, w_run_done,	w_event, w_run_state,
+				      w_signal,	 w_ack,	  w_run_done,	w_event, w_run_state,
 				      w_printed, w_lost,  w_reload,	w };
-	w->e = engine_new(&config, &ports, 1, 0);
+	w->e = engine_new(&config, &ports, w->run + 1, 0);
+}
+
+/* --- a crash --- */
+
+/* Of what is on its way to the store some has come there, and nobody was told. */
+static void w_die(struct world *w)
+{
+	struct err err = ERR_INIT;
+	size_t stored = rnd(w, (unsigned)w->n_queue + 1);
+	err_set(&err, 0, "killed");
+	for (size_t i = 0; i < w->n_queue; i++) {
+		if (i < stored)
+			w_store(w, w->queue[i]);
+		txn_finish(w->queue[i], TXN_FAILED, 0, &err); /* freed with the engine */
+	}
+	w->n_queue = 0;
+	w->e = engine_free(w->e);
+}
+
+/* Those went with their process; what is not stored of them is done again. */
+static void w_forget_files(struct world *w)
+{
+	for (size_t i = 0; i < w->n_running; i++)
+		if (w->is_file[token_op(w->running[i])])
+			w->running[i--] = w->running[--w->n_running];
+	for (uint32_t op = 1; op <= OPS_MAX; op++)
+		if (!op_state_ended((enum op_state)w->state[op]))
+			w->ended[op] = false;
+}
+
+static void w_known(struct world *w, uint64_t token)
+{
+	uint32_t op = token_op(token);
+	uint32_t note = w->stops[op].token == token ? w->stops[op].note : 0;
+	engine_recover_attempt(w->e, token, 100, 1, 0, note);
+}
+
+static void w_recover(struct world *w)
+{
+	struct err err = ERR_INIT;
+	struct engine_stored_run s = {
+		.row = w->row,
+		.batch = buf_slice(&w->batch),
+		.claims = slice_of((char *)w->claimed, w->n_claimed * sizeof(w->claimed[0])),
+		.ops = w->ops,
+		.attempts = w->tries,
+		.n_ops = w->n_ops,
+		.n_attempts = w->n_tries,
+	};
+	ck_assert_msg(engine_recover_run(w->e, &s, &err) == 0, "%s", err.text);
+	for (size_t i = 0; i < w->n_ends; i++)
+		w_known(w, w->ends[i].token);
+	for (size_t i = 0; i < w->n_running; i++)
+		w_known(w, w->running[i]);
+	engine_recover_done(w->e, false);
+}
+
+/* Whoever comes back asks how things stand; what had ended for them has. */
+static void w_look_again(struct world *w)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct run_row run;
+	struct op_row op;
+	ck_assert(engine_run_row(w->e, w->run, &run));
+	w->run_told = run.state;
+	for (uint32_t i = 1; i <= run.n_ops; i++) {
+		ck_assert(engine_op_row(w->e, w->run, i, &text, &op));
+		ck_assert_msg(!op_state_ended((enum op_state)w->told[i]) ||
+				      w->told[i] == (int)op.state,
+			      "op %u was told as %s, and is %s", i, op_state_names[w->told[i]],
+			      op_state_names[op.state]);
+		w->told[i] = op.state == OP_READY ? OP_WAITING : (int)op.state;
+	}
+}
+
+static void w_crash(struct world *w)
+{
+	struct exec_result ends[TRIES_MAX];
+	w->crashes--;
+	w->crashed = true;
+	w_die(w);
+	w_engine(w);
+	if (run_state_ended(w->row.state)) {
+		w->over = true;
+		w->end = w->row;
+		return;
+	}
+	w_forget_files(w);
+	w_recover(w);
+	w_look_again(w);
+	size_t n = w->n_ends;
+	memcpy(ends, w->ends, n * sizeof(ends[0]));
+	for (size_t i = 0; i < n; i++)
+		engine_op_ended(w->e, &ends[i]);
 }
 
 static void check_counts(const struct run_summary *s, const int *n)
@@ -282,6 +438,8 @@ static void w_drive(struct world *w, bool cancel)
 			w_commit_one(w);
 		if (w->n_running && rnd(w, 3) == 0)
 			w_end_one(w);
+		if (w->crashes && w->answered && rnd(w, 12) == 0)
+			w_crash(w);
 		if (cancel && w->answered && step == 30) {
 			struct engine_cancel c = { .run = w->run, .grace_ms = -1 };
 			struct err err;
@@ -374,17 +532,18 @@ static void check_end(struct world *w, unsigned ops)
 		if (w->state[op] == OP_SUCCEEDED)
 			ck_assert(w->started[op] >= 1 && w->ended_good[op]);
 		if (w->state[op] == OP_SKIPPED)
-			ck_assert_int_eq(w->started[op], 0);
+			ck_assert(w->started[op] == 0 || (w->is_file[op] && w->crashed));
 	}
 	ck_assert_uint_eq(w->n_claimed, 0);
 	ck_assert_uint_eq(engine_running_ops(w->e), 0);
 }
 
-static void one_life(unsigned seed, int commit_fails, bool cancel)
+static void one_life(unsigned seed, int commit_fails, bool cancel, int crashes)
 {
 	static struct world w;
 	struct buf b = BUF_INIT;
-	w_init(&w, seed, commit_fails);
+	w = (struct world){ .seed = seed, .commit_fails = commit_fails, .crashes = crashes };
+	w_engine(&w);
 	unsigned ops = pack_batch(&w, &b);
 	static char *no_env[] = { NULL };
 	struct engine_submit s = { .batch = engine_batch_new(buf_slice(&b), no_env),
@@ -397,27 +556,35 @@ static void one_life(unsigned seed, int commit_fails, bool cancel)
 	while (w.n_queue)
 		w_commit_one(&w);
 	engine_free(w.e);
+	buf_done(&w.batch);
 	buf_done(&b);
 }
 
 START_TEST(any_batch_comes_to_its_end)
 {
 	for (unsigned seed = 1; seed <= 400; seed++)
-		one_life(seed, 0, false);
+		one_life(seed, 0, false, 0);
 }
 END_TEST
 
 START_TEST(a_store_in_trouble_loses_nothing)
 {
 	for (unsigned seed = 1; seed <= 200; seed++)
-		one_life(seed, 20, false);
+		one_life(seed, 20, false, 0);
 }
 END_TEST
 
 START_TEST(a_cancelled_run_comes_to_its_end)
 {
 	for (unsigned seed = 1; seed <= 300; seed++)
-		one_life(seed, 0, true);
+		one_life(seed, 0, true, 0);
+}
+END_TEST
+
+START_TEST(crashes_change_nothing_that_was_told)
+{
+	for (unsigned seed = 1; seed <= 400; seed++)
+		one_life(seed, seed % 3 ? 0 : 20, seed % 4 == 0, 6);
 }
 END_TEST
 
@@ -430,6 +597,7 @@ int main(void)
 	tcase_add_test(t, any_batch_comes_to_its_end);
 	tcase_add_test(t, a_store_in_trouble_loses_nothing);
 	tcase_add_test(t, a_cancelled_run_comes_to_its_end);
+	tcase_add_test(t, crashes_change_nothing_that_was_told);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,8 +20,10 @@ struct lane {
 	int fd; /* an eventfd: something is in `finished` */
 	struct event *event;
 
+	/* For the thread: something waits that did not before, or stop. (A condition would take and
+	 * mark the lock, which costs another system call.) */
+	sem_t wake;
 	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t wake;  /* for the thread: something waits, or stop */
 	pthread_cond_t idle;  /* for lane_drain */
 	struct list waiting, finished;
 	bool busy, stop;
@@ -43,10 +46,39 @@ static void lane_ring(struct lane *l)
 	uint64_t one = 1;
 	ssize_t n;
 
-	/* EAGAIN would mean 2^64 unread rings: the reader is awake then. */
+	/* EAGAIN would mean 2^64 rings. */
 	do
 		n = write(l->fd, &one, sizeof(one));
 	while (n < 0 && errno == EINTR);
+}
+
+static void lane_sleep(struct lane *l)
+{
+	while (sem_wait(&l->wake) < 0 && errno == EINTR)
+		;
+}
+
+/* All that waits. False: the lane is to end. */
+static bool lane_take(struct lane *l, struct list *jobs)
+{
+	pthread_mutex_lock(&l->lock);
+	lane_splice(jobs, &l->waiting);
+	l->busy = !list_empty(jobs);
+	bool more = l->busy || !l->stop;
+	pthread_mutex_unlock(&l->lock);
+	return more;
+}
+
+static void lane_finish(struct lane *l, struct list *jobs)
+{
+	pthread_mutex_lock(&l->lock);
+	bool rung = !list_empty(&l->finished);
+	lane_splice(&l->finished, jobs);
+	l->busy = false;
+	pthread_cond_broadcast(&l->idle);
+	pthread_mutex_unlock(&l->lock);
+	if (!rung) /* unlocked: who wakes up would only wait for the lock */
+		lane_ring(l);
 }
 
 static void *lane_main(void *arg)
@@ -55,28 +87,10 @@ static void *lane_main(void *arg)
 	struct list jobs;
 
 	list_init(&jobs);
-	pthread_mutex_lock(&l->lock);
-	for (;;) {
-		while (list_empty(&l->waiting) && !l->stop)
-			pthread_cond_wait(&l->wake, &l->lock);
-		if (list_empty(&l->waiting))
-			break;
-		lane_splice(&jobs, &l->waiting);
-		l->busy = true;
-		pthread_mutex_unlock(&l->lock);
+	for (lane_sleep(l); lane_take(l, &jobs); lane_sleep(l)) {
 		l->work(l->arg, &jobs);
-		pthread_mutex_lock(&l->lock);
-		bool rung = !list_empty(&l->finished);
-		lane_splice(&l->finished, &jobs);
-		l->busy = false;
-		pthread_cond_broadcast(&l->idle);
-		if (!rung) { /* unlocked: who wakes up would only wait for the lock */
-			pthread_mutex_unlock(&l->lock);
-			lane_ring(l);
-			pthread_mutex_lock(&l->lock);
-		}
+		lane_finish(l, &jobs);
 	}
-	pthread_mutex_unlock(&l->lock);
 	return NULL;
 }
 
@@ -97,12 +111,8 @@ static void lane_deliver(struct lane *l)
 	}
 }
 
-static void lane_on_ring(evutil_socket_t fd, short what _unused_, void *arg)
+static void lane_on_ring(evutil_socket_t fd _unused_, short what _unused_, void *arg)
 {
-	uint64_t count;
-
-	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-		return;
 	lane_deliver(arg);
 }
 
@@ -126,12 +136,12 @@ static void lane_release(struct lane *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	pthread_cond_destroy(&l->idle);
-	pthread_cond_destroy(&l->wake);
+	sem_destroy(&l->wake);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
 
-int lane_new(struct event_base *base, lane_fn work, void *arg, struct lane **ret)
+int lane_new(struct event_base *base, int priority, lane_fn work, void *arg, struct lane **ret)
 {
 	struct lane *l = xcalloc(1, sizeof(*l));
 	int r = -ENOMEM;
@@ -141,17 +151,18 @@ int lane_new(struct event_base *base, lane_fn work, void *arg, struct lane **ret
 	list_init(&l->waiting);
 	list_init(&l->finished);
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->wake, NULL);
+	sem_init(&l->wake, 0, 0);
 	pthread_cond_init(&l->idle, NULL);
 	l->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->fd < 0) {
 		r = -errno;
 		goto fail;
 	}
-	l->event = event_new(base, l->fd, EV_READ | EV_PERSIST, lane_on_ring, l);
+	/* Each ring is an edge: the count need not be read. */
+	l->event = event_new(base, l->fd, EV_READ | EV_PERSIST | EV_ET, lane_on_ring, l);
 	if (!l->event)
 		goto fail;
-	event_priority_set(l->event, 0);
+	event_priority_set(l->event, priority);
 	if (event_add(l->event, NULL) < 0)
 		goto fail;
 	r = lane_spawn(l);
@@ -171,8 +182,8 @@ struct lane *lane_free(struct lane *l)
 	lane_drain(l);
 	pthread_mutex_lock(&l->lock);
 	l->stop = true;
-	pthread_cond_signal(&l->wake);
 	pthread_mutex_unlock(&l->lock);
+	sem_post(&l->wake);
 	pthread_join(l->thread, NULL);
 	lane_deliver(l);
 	lane_release(l);
@@ -182,9 +193,11 @@ struct lane *lane_free(struct lane *l)
 void lane_submit(struct lane *l, struct lane_job *job)
 {
 	pthread_mutex_lock(&l->lock);
+	bool woken = !list_empty(&l->waiting);
 	list_add_tail(&l->waiting, &job->node);
 	pthread_mutex_unlock(&l->lock);
-	pthread_cond_signal(&l->wake); /* unlocked: it would wake up to wait for the lock */
+	if (!woken)
+		sem_post(&l->wake);
 }
 
 /* done()s may submit anew, hence the loop: it ends when a round found nothing to deliver and

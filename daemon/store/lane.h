@@ -26,8 +26,10 @@ struct lane_job {
  * in the list. */
 typedef void (*lane_fn)(void *arg, struct list *jobs);
 
-/* 0, or -errno when no thread, no fd or no event can be had. */
-int lane_new(struct event_base *base, lane_fn work, void *arg, struct lane **ret) _must_check_;
+/* priority: of the done()s on the loop. 0, or -errno when no thread, no fd or no event can be had.
+ */
+int lane_new(struct event_base *base, int priority, lane_fn work, void *arg,
+	     struct lane **ret) _must_check_;
 /* Works off what is queued, calls every done() and joins the thread. Not from inside a done(). NULL
  * is fine; returns NULL. */
 struct lane *lane_free(struct lane *l);

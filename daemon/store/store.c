@@ -221,6 +221,10 @@ struct read_job {
 	void *arg;
 };
 
+/* The clients': what is read is written to them in the same turn, without another look at all
+ * descriptors. */
+#define PRIORITY_READS 1
+
 /* So many reads share a transaction: while it is open the database's log cannot begin anew. */
 #define READS_TOGETHER 64
 
@@ -268,12 +272,12 @@ static void store_remove_jobs(void *arg, struct list *jobs)
 
 static int store_start_lanes(struct store *s, struct event_base *base, struct err *e)
 {
-	int r = lane_new(base, store_write, s, &s->write_lane);
+	int r = lane_new(base, 0, store_write, s, &s->write_lane);
 
 	if (r == 0)
-		r = lane_new(base, store_read_jobs, s, &s->read_lane);
+		r = lane_new(base, PRIORITY_READS, store_read_jobs, s, &s->read_lane);
 	if (r == 0)
-		r = lane_new(base, store_remove_jobs, s, &s->files_lane);
+		r = lane_new(base, 0, store_remove_jobs, s, &s->files_lane);
 	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r))
 		     : 0;
 }

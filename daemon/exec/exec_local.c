@@ -19,6 +19,7 @@
 #include "daemon/exec/age.h"
 #include "daemon/exec/exec_spawner_link.h"
 #include "daemon/exec/exec_spawner_pipes.h"
+#include "daemon/exec/exec_spawner_say.h"
 #include "daemon/exec/exec_spawner_start.h"
 #include "daemon/exec/idmap.h"
 
@@ -106,49 +107,22 @@ static void attempt_free(struct exec_local *x, struct attempt *a)
 
 /* --- to the spawner --- */
 
-static void local_say(struct exec_local *x, enum sw_type type, uint64_t token)
-{
-	struct sw_head head = { sizeof(head), (uint16_t)type, SW_VERSION, token };
-	if (spawner_link_is_up(x->link))
-		memcpy(spawner_link_add(x->link, sizeof(head), -1), &head, sizeof(head));
-}
-
-/* Kept by the spawner before the first signal is sent. */
-static void local_say_note(struct exec_local *x, uint64_t token, uint32_t note)
-{
-	struct sw_note f = { .head = { sizeof(f), SW_NOTE, SW_VERSION, token }, .note = note };
-	if (spawner_link_can(x->link, SW_CAN_KEEP))
-		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
-}
-
 /* A new spawner is told of what is left of the grace. */
 static void local_say_stop(struct exec_local *x, struct attempt *a)
 {
-	struct sw_stop stop = { .head = { sizeof(stop), SW_STOP, SW_VERSION, a->token } };
 	int64_t now = time_mono_ms();
 	if (!spawner_link_is_up(x->link))
 		return;
-	if (a->note != 0)
-		local_say_note(x, a->token, a->note);
 	if (a->kill_at_ms == 0)
 		a->kill_at_ms = now + a->stop_ms;
-	stop.grace_ms = MAX2(a->kill_at_ms - now, 0);
-	memcpy(spawner_link_add(x->link, sizeof(stop), -1), &stop, sizeof(stop));
-}
-
-static void local_say_signal(struct exec_local *x, uint64_t token, int signal)
-{
-	struct sw_signal f = { .head = { sizeof(f), SW_SIGNAL, SW_VERSION, token },
-			       .signal = signal };
-	if (spawner_link_is_up(x->link))
-		memcpy(spawner_link_add(x->link, sizeof(f), -1), &f, sizeof(f));
+	spawner_say_stop(x->link, a->token, a->note, MAX2(a->kill_at_ms - now, 0));
 }
 
 /* What the spawner may not have come to do, or the one before it. */
 static void local_say_again(struct exec_local *x, struct attempt *a)
 {
 	if (a->halt)
-		local_say_signal(x, a->token, a->halt);
+		spawner_say_signal(x->link, a->token, a->halt);
 	if (a->stop_ms >= 0)
 		local_say_stop(x, a);
 }
@@ -415,7 +389,8 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 	if (x->recovering)
 		local_note(x, r, fds);
 	else if (!a)
-		local_say(x, SW_ACK, r->head.token); /* acknowledged before; that got lost */
+		spawner_say(x->link, SW_ACK,
+			    r->head.token); /* acknowledged before; that got lost */
 	else if (r->head.type == SW_STARTED)
 		attempt_started(x, a, r, fds);
 	else if (r->head.type == SW_BUSY)
@@ -673,7 +648,7 @@ void exec_local_signal(struct exec_local *x, uint64_t token, int signal)
 	struct attempt *a = attempt_find(x, token);
 	if (a && (signal == SIGSTOP || signal == SIGCONT))
 		a->halt = signal;
-	local_say_signal(x, token, signal);
+	spawner_say_signal(x->link, token, signal);
 }
 
 void exec_local_ack(struct exec_local *x, uint64_t token)
@@ -681,7 +656,7 @@ void exec_local_ack(struct exec_local *x, uint64_t token)
 	struct attempt *a = attempt_find(x, token);
 	if (a)
 		attempt_free(x, a);
-	local_say(x, SW_ACK, token);
+	spawner_say(x->link, SW_ACK, token);
 }
 
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals)
@@ -720,5 +695,5 @@ void exec_local_renew(const struct exec_local *x)
 
 void exec_local_env_done(struct exec_local *x, uint64_t run)
 {
-	local_say(x, SW_ENV_DROP, run);
+	spawner_say(x->link, SW_ENV_DROP, run);
 }

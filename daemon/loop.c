@@ -610,9 +610,9 @@ static void turn(struct batchd *b)
 	engine_tick(b->engine, time_mono_ms());
 	engine_flush_due(b->engine);
 	exec_local_flush(b->local);
+	exec_file_flush(b->files);
 	arm_deadline(b);
-	if (b->draining && engine_running_ops(b->engine) == 0)
-		b->stopping = true;
+	b->stopping = b->stopping || (b->draining && engine_running_ops(b->engine) == 0);
 }
 
 int batchd_run(struct batchd *b)

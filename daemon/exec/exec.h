@@ -116,12 +116,15 @@ struct exec_file *exec_file_free(struct exec_file *x);
  */
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
 		     const char *path, uint32_t umask, int64_t output_cap, bool again);
+/* Writes of one run that were started since the last flush are done in groups, whose ops wait for
+ * the disk, and end, together; to be called at the end of the loop turn. */
+void exec_file_flush(struct exec_file *x);
 /* From output's `drained`: true when the attempt is one of ours (the bytes of a read op go through
  * its output). */
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals);
-/* Not begun yet: it ends as CAUSE_CANCEL. Begun: it goes on to its end. */
 /* Has ops that have begun, or are about to. */
 bool exec_file_is_busy(const struct exec_file *x);
+/* Not begun yet: it ends as CAUSE_CANCEL. Begun: it goes on to its end. */
 void exec_file_cancel(struct exec_file *x, uint64_t token);
 
 #endif

@@ -1,12 +1,15 @@
 /*
  * write, edit and read ops: a job goes to a worker thread with everything it needs, comes back as a
- * result. What touches the files is in file_ops.c.
+ * result. What touches the files is in file_ops.c. Writes of one run that begin in one turn of the
+ * loop go as groups, so that they wait for the disk together; a read or an edit goes alone, since
+ * nobody knows how long it takes to read.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/table.h"
@@ -20,6 +23,19 @@
 #include "daemon/record.h"
 #include "proto/batch.h"
 
+/* A group has at most so many jobs. */
+#define GROUP_MAX 512
+/* What it replaces stays until all of it is there, */
+#define GROUP_BYTES (16 << 20)
+/* and it has two descriptors open for each, or fewer. */
+#define GROUP_OF_FDS 32
+
+struct file_job;
+struct file_group {
+	size_t n, bytes;
+	struct file_job *jobs[];
+};
+
 struct exec_file {
 	struct work *work;
 	struct output *output;
@@ -27,6 +43,8 @@ struct exec_file {
 	int root_fd;
 	uint32_t store;	   /* of the runs folder's name: see file_op */
 	struct idmap jobs; /* by token */
+	size_t group_max;
+	struct file_group *gathered; /* writes of one run, to be done; NULL: none */
 };
 
 struct file_job {
@@ -35,10 +53,17 @@ struct file_job {
 	char *path; /* op.path */
 	int unable; /* -errno: it cannot even be tried */
 	struct exec_result result;
-	int64_t begun_ns;
 	atomic_bool cancelled; /* looked at when it begins */
 	bool worked, drained;  /* read: both are needed; others are drained from the start */
 };
+
+static size_t group_max(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1;
+	return (size_t)MAX2(MIN2(limit.rlim_cur / GROUP_OF_FDS, (rlim_t)GROUP_MAX), (rlim_t)1);
+}
 
 struct exec_file *exec_file_new(struct work *work, struct output *output,
 				const struct exec_events *events)
@@ -48,6 +73,7 @@ struct exec_file *exec_file_new(struct work *work, struct output *output,
 	x->output = output;
 	x->events = *events;
 	x->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	x->group_max = group_max();
 	x->store = 2166136261u; /* FNV-1a */
 	for (const char *p = output_dir(output); *p; p++)
 		x->store = (x->store ^ (unsigned char)*p) * 16777619u;
@@ -70,28 +96,45 @@ struct exec_file *exec_file_free(struct exec_file *x)
 	idmap_done(&x->jobs);
 	if (x->root_fd >= 0)
 		close(x->root_fd);
+	free(x->gathered);
 	free(x);
 	return NULL;
 }
 
-/* On a worker thread. */
-static void job_run(void *arg)
+/* Before anything is done; what it cannot do, and why, is its task's cause. */
+static void job_begin(struct file_job *j, struct file_task *task)
 {
-	struct file_job *j = arg;
-	j->begun_ns = time_mono_ns();
+	*task = (struct file_task){ .op = &j->op, .error = &j->result.error };
 	j->result.started = time_wall_ms();
 	if (atomic_load(&j->cancelled)) {
-		j->result.cause = CAUSE_CANCEL;
+		task->cause = CAUSE_CANCEL;
 	} else if (j->unable < 0) {
-		j->result.cause = CAUSE_IO;
-		err_set(&j->result.error, 0, "cannot start: %s", errno_text(-j->unable));
-	} else {
-		j->result.cause = file_op_run(&j->op, &j->result.error);
+		task->cause = CAUSE_IO;
+		err_set(task->error, 0, "cannot start: %s", errno_text(-j->unable));
 	}
-	if (j->op.pipe_fd >= 0)
-		close(TAKE_FD(j->op.pipe_fd));
-	j->result.ended = time_wall_ms();
-	j->result.duration_ms = (time_mono_ns() - j->begun_ns) / 1000000;
+}
+
+/*
+ * On a worker thread. What they waited for together is shared out among them: the times of a run's
+ * ops are what it would have taken to do one after another.
+ */
+static void group_run(void *arg)
+{
+	struct file_group *g = arg;
+	_cleanup_free_ struct file_task *tasks = xcalloc(g->n, sizeof(tasks[0]));
+	int64_t begun_ns = time_mono_ns();
+	for (size_t i = 0; i < g->n; i++)
+		job_begin(g->jobs[i], &tasks[i]);
+	file_ops_run(tasks, g->n);
+	int64_t took_ms = (time_mono_ns() - begun_ns) / 1000000, n = (int64_t)g->n;
+	for (int64_t i = 0; i < n; i++) {
+		struct file_job *j = g->jobs[i];
+		if (j->op.pipe_fd >= 0)
+			close(TAKE_FD(j->op.pipe_fd));
+		j->result.cause = tasks[i].cause;
+		j->result.ended = time_wall_ms();
+		j->result.duration_ms = took_ms * (i + 1) / n - took_ms * i / n;
+	}
 }
 
 static void job_end(struct file_job *j)
@@ -102,13 +145,57 @@ static void job_end(struct file_job *j)
 	job_free(j);
 }
 
-static void job_done(void *arg)
+static void group_done(void *arg)
 {
-	struct file_job *j = arg;
-	j->worked = true;
-	/* A read's pipe is at its end by now: drained will come if it has not. */
-	if (j->drained)
-		job_end(j);
+	_cleanup_free_ struct file_group *g = arg;
+	for (size_t i = 0; i < g->n; i++) {
+		struct file_job *j = g->jobs[i];
+		j->worked = true;
+		/* A read's pipe is at its end by now: drained will come if it has not. */
+		if (j->drained)
+			job_end(j);
+	}
+}
+
+static struct file_group *group_new(size_t max)
+{
+	return xcalloc(1, sizeof(struct file_group) + max * sizeof(struct file_job *));
+}
+
+static void group_submit(struct exec_file *x, struct file_group *g)
+{
+	work_submit(x->work, group_run, group_done, g);
+}
+
+void exec_file_flush(struct exec_file *x)
+{
+	if (x->gathered)
+		group_submit(x, TAKE_PTR(x->gathered));
+}
+
+static void group_gather(struct exec_file *x, struct file_job *j)
+{
+	struct file_group *g = x->gathered;
+	if (g && token_run(g->jobs[0]->result.token) != token_run(j->result.token))
+		exec_file_flush(x);
+	if (!x->gathered)
+		x->gathered = group_new(x->group_max);
+	g = x->gathered;
+	g->jobs[g->n++] = j;
+	g->bytes += j->op.content.len;
+	if (g->n == x->group_max || g->bytes >= GROUP_BYTES)
+		exec_file_flush(x);
+}
+
+static void job_submit(struct exec_file *x, struct file_job *j)
+{
+	if (j->op.kind == KIND_WRITE && !j->op.expect.p && !j->op.append) {
+		group_gather(x, j);
+		return;
+	}
+	struct file_group *g = group_new(1);
+	g->jobs[g->n++] = j;
+	group_submit(x, g);
 }
 
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals)
@@ -167,7 +254,7 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 	if (op->kind == KIND_READ)
 		j->unable = job_pipe(j, output_cap);
 	j->drained = op->kind != KIND_READ || j->unable < 0;
-	work_submit(x->work, job_run, job_done, j);
+	job_submit(x, j);
 }
 
 bool exec_file_is_busy(const struct exec_file *x)

@@ -11,6 +11,8 @@
 
 #include "common/buf.h"
 #include "common/fd.h"
+#include "common/xalloc.h"
+#include "daemon/exec/file_sync.h"
 #include "daemon/exec/file_target.h"
 #include "daemon/record.h"
 #include "proto/batch.h"
@@ -108,12 +110,12 @@ static int append_bytes(int fd, struct slice content)
 	return r;
 }
 
-static int append_to(const struct file_op *op, const struct target *t, struct err *e)
+static int append_to(const struct file_op *op, struct target *t, struct err *e)
 {
 	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 	if (op->create_only)
 		flags |= O_EXCL;
-	_cleanup_close_ int fd = openat(t->folder_fd, t->name, flags, target_birth_mode(op, t));
+	_cleanup_close_ int fd = openat(t->folder->fd, t->name, flags, target_birth_mode(op, t));
 	if (fd < 0 && errno == EEXIST) {
 		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
 			file_shown(op));
@@ -126,31 +128,30 @@ static int append_to(const struct file_op *op, const struct target *t, struct er
 		r = target_set_mode(op, t, fd);
 	if (r == 0)
 		r = append_bytes(fd, op->content);
-	if (r == 0 && !t->exists)
-		r = target_sync(t);
+	t->folder->changed = t->folder->changed || !t->exists;
 	return r < 0 ? file_io_error(op, r, e) : 0;
 }
 
-static int run_write(const struct file_op *op, struct err *e)
+static int run_write(const struct file_op *op, struct folders *folders, struct target *t,
+		     struct err *e)
 {
-	_cleanup_(target_done) struct target t = TARGET_INIT;
 	bool same = false;
 	/* What must be there already is in a folder that is there: a refusal leaves none behind. */
-	int cause = target_open(op, !op->expect.p, &t, e);
+	int cause = target_open(op, folders, !op->expect.p, t, e);
 	if (!cause)
-		cause = write_allowed(op, &t, &same, e);
+		cause = write_allowed(op, t, &same, e);
 	if (cause)
 		return cause;
 	if (same) {
-		int r = target_sync(&t);
-		return r < 0 ? file_io_error(op, r, e) : 0;
+		t->folder->changed = true; /* before the crash, and perhaps not synced */
+		return 0;
 	}
 	if (op->append)
-		return append_to(op, &t, e);
+		return append_to(op, t, e);
 	enum replace_when when = op->create_only ? REPLACE_ABSENT
 				 : op->expect.p	 ? REPLACE_UNCHANGED
 						 : REPLACE_ALWAYS;
-	return target_replace(op, &t, when, op->content, e);
+	return target_fill(op, t, when, op->content, e);
 }
 
 /* --- edit --- */
@@ -236,26 +237,26 @@ static int edit_text(const struct file_op *op, struct slice now, struct buf *the
 	return r < 0 ? edit_error(op, r, e) : 0;
 }
 
-static int run_edit(const struct file_op *op, struct err *e)
+static int run_edit(const struct file_op *op, struct folders *folders, struct target *t,
+		    struct err *e)
 {
-	_cleanup_(target_done) struct target t = TARGET_INIT;
 	_cleanup_buf_ struct buf now = BUF_INIT, then = BUF_INIT;
 	if (op->old_text.len == 0) {
 		err_set(e, 0, "the text to replace in '%s' is empty: use write", file_shown(op));
 		return CAUSE_CONFLICT;
 	}
-	int cause = target_open(op, false, &t, e);
-	if (!cause && !t.exists)
+	int cause = target_open(op, folders, false, t, e);
+	if (!cause && !t->exists)
 		cause = file_io_error(op, ENOENT, e);
 	if (cause)
 		return cause;
-	int r = edit_load(&t, &now);
+	int r = edit_load(t, &now);
 	if (r < 0)
 		return edit_error(op, r, e);
 	cause = edit_text(op, buf_slice(&now), &then, e);
 	if (cause || slice_eq(buf_slice(&now), buf_slice(&then)))
 		return cause;
-	return target_replace(op, &t, REPLACE_UNCHANGED, buf_slice(&then), e);
+	return target_fill(op, t, REPLACE_UNCHANGED, buf_slice(&then), e);
 }
 
 /* --- read --- */
@@ -308,14 +309,18 @@ static int run_read(const struct file_op *op, struct err *e)
 	return r < 0 ? file_io_error(op, r, e) : 0;
 }
 
-int file_op_run(const struct file_op *op, struct err *e)
+/* --- groups --- */
+
+/* All of it but what waits for the disk: what stands in the temporary has yet to be moved. */
+static int task_begin(const struct file_op *op, struct folders *folders, struct target *t,
+		      struct err *e)
 {
 	file_thread_umask(op->umask);
 	switch ((enum op_kind)op->kind) {
 	case KIND_WRITE:
-		return run_write(op, e);
+		return run_write(op, folders, t, e);
 	case KIND_EDIT:
-		return run_edit(op, e);
+		return run_edit(op, folders, t, e);
 	case KIND_READ:
 		return run_read(op, e);
 	case KIND_BASH:
@@ -326,4 +331,63 @@ int file_op_run(const struct file_op *op, struct err *e)
 	}
 	err_set(e, 0, "kind %d is not a file op", op->kind);
 	return CAUSE_IO;
+}
+
+static void task_io_error(struct file_task *task, int r)
+{
+	if (!task->cause && r < 0)
+		task->cause = file_io_error(task->op, r, task->error);
+}
+
+static void tasks_sync(struct file_task *tasks, const struct target *targets, size_t n)
+{
+	_cleanup_free_ struct sync_item *items = xcalloc(n, sizeof(items[0]));
+	_cleanup_free_ int *results = xcalloc(n, sizeof(results[0]));
+	size_t n_items = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!tasks[i].cause && targets[i].temp_fd >= 0)
+			items[n_items++] = (struct sync_item){ .fd = targets[i].temp_fd,
+							       .dev = targets[i].folder->dev,
+							       .result = &results[i] };
+	sync_items(items, n_items);
+	for (size_t i = 0; i < n; i++)
+		task_io_error(&tasks[i], results[i]);
+}
+
+/* Once its folder is synced it is what stands there, or has failed. */
+static void tasks_move(struct file_task *tasks, struct target *targets, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!tasks[i].cause && targets[i].temp_fd >= 0)
+			tasks[i].cause = target_move(tasks[i].op, &targets[i], tasks[i].error);
+		target_drop(&targets[i]);
+	}
+}
+
+static void tasks_sync_folders(struct file_task *tasks, const struct target *targets, size_t n,
+			       struct folders *folders)
+{
+	int r = folders_sync(folders);
+	for (size_t i = 0; i < n; i++)
+		if (targets[i].folder && tasks[i].op->kind != KIND_READ)
+			task_io_error(&tasks[i], r < 0 ? r : targets[i].folder->error);
+}
+
+void file_ops_run(struct file_task *tasks, size_t n)
+{
+	_cleanup_(folders_done) struct folders folders = FOLDERS_INIT;
+	_cleanup_free_ struct target *targets = xcalloc(n, sizeof(targets[0]));
+	for (size_t i = 0; i < n; i++) {
+		targets[i] = (struct target)TARGET_INIT;
+		if (!tasks[i].cause)
+			tasks[i].cause =
+				task_begin(tasks[i].op, &folders, &targets[i], tasks[i].error);
+		if (tasks[i].cause) /* at once: the disk may be full */
+			target_drop(&targets[i]);
+	}
+	tasks_sync(tasks, targets, n);
+	tasks_move(tasks, targets, n);
+	tasks_sync_folders(tasks, targets, n, &folders);
+	for (size_t i = 0; i < n; i++)
+		target_done(&targets[i]);
 }

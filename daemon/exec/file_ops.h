@@ -7,6 +7,10 @@
  * temporary has its name from the attempt, so that the same op done again after a crash sweeps up.
  * A write with create_only or expect that is done again is content with what it finds done already.
  *
+ * Waiting for the disk is what takes the time, so ops are done in groups: all temporaries are
+ * written, then synced together, then renamed, then the folders synced together. An op's result is
+ * its own; only when its file is durable does it come to be.
+ *
  * append adds to the file in place, since others may have it open: in one go for those who append
  * too, taken back when the disk is full; a crash in the middle of it may leave a part. Neither
  * append nor edit can be told apart from not done when done again: the caller does not do that (it
@@ -35,7 +39,13 @@ struct file_op {
 	int pipe_fd; /* read: where the bytes go; -1: none */
 };
 
-/* 0, or CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with e: "cannot write '/x': permission denied". */
-int file_op_run(const struct file_op *op, struct err *e);
+struct file_task {
+	const struct file_op *op;
+	int cause; /* 0, or CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with error; set before: the op
+		      is not done */
+	struct err *error; /* "cannot write '/x': permission denied" */
+};
+/* Sets what came of each. */
+void file_ops_run(struct file_task *tasks, size_t n);
 
 #endif

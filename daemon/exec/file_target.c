@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,22 +17,17 @@
 
 enum { LINKS_MAX = 40, SHOWN_MAX_BYTES = 200 };
 
-/* Whether this thread has a umask of its own. Where it may not (a strict seccomp filter), modes are
- * set after making. */
-static _Thread_local enum { UMASK_UNKNOWN, UMASK_OWN, UMASK_SHARED } thread_umask;
-
-void file_thread_umask(uint32_t mask)
+void target_drop(struct target *t)
 {
-	if (thread_umask == UMASK_UNKNOWN)
-		thread_umask = unshare(CLONE_FS) == 0 ? UMASK_OWN : UMASK_SHARED;
-	if (thread_umask == UMASK_OWN)
-		umask(mask);
+	if (t->temp_fd < 0)
+		return;
+	unlinkat(t->folder->fd, t->temp, 0);
+	close(TAKE_FD(t->temp_fd));
 }
 
 void target_done(struct target *t)
 {
-	if (t->folder_fd >= 0)
-		close(t->folder_fd);
+	target_drop(t);
 	free(t->name);
 }
 
@@ -56,89 +50,23 @@ int file_io_error(const struct file_op *op, int error, struct err *e)
 	return CAUSE_IO;
 }
 
-/* --- folders --- */
-
-static int folder_sync(int folder_fd)
-{
-	_cleanup_close_ int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == EACCES ? 0 : -errno; /* may be entered and written but not read:
-							then not synced either */
-	return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
-}
-
-int target_sync(const struct target *t)
-{
-	return folder_sync(t->folder_fd);
-}
-
-/* mkdirat with 0777 less the op's umask. */
-static int folder_make(const struct file_op *op, int in, const char *name)
-{
-	if (mkdirat(in, name, 0777) < 0)
-		return errno == EEXIST ? 0 : -errno;
-	if (thread_umask == UMASK_SHARED) {
-		struct stat st;
-		_cleanup_close_ int fd =
-			openat(in, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0 ||
-		    fchmod(fd, (st.st_mode & 07000) | (0777 & ~op->umask)) < 0)
-			return -errno;
-	}
-	return folder_sync(in);
-}
-
-/* One folder after the other, making those that are missing. The fd or -errno. */
-static int folder_walk(const struct file_op *op, int from, const char *path)
-{
-	_cleanup_free_ char *copy = xstrdup(path);
-	_cleanup_close_ int at = openat(from, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char *save = NULL;
-	if (at < 0)
-		return -errno;
-	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		int next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (next < 0 && errno == ENOENT) {
-			int r = folder_make(op, at, name);
-			if (r < 0)
-				return r;
-			next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		}
-		if (next < 0)
-			return -errno;
-		close(at);
-		at = next;
-	}
-	return TAKE_FD(at);
-}
-
-static int folder_open(const struct file_op *op, int from, const char *path, bool make)
-{
-	int fd = openat(from, *path ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
-	return errno == ENOENT && make ? folder_walk(op, from, path) : -errno;
-}
-
 /* --- finding --- */
 
 /* Opens the folder of `path` and sets the name; path is relative to `from`. 0 or -errno. */
-static int target_step(const struct file_op *op, bool make, struct target *t, int from,
-		       const char *path)
+static int target_step(const struct file_op *op, struct folders *folders, bool make,
+		       struct target *t, int from, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
 	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return -EISDIR;
-	_cleanup_free_ char *folder = xslicedup(slice_of(path, slash ? (size_t)(slash - path) : 0));
-	int fd = folder_open(op, from, folder, make);
-	if (fd < 0)
-		return fd;
-	char *copy = xstrdup(name);
-	target_done(t);
-	t->name = copy;
-	t->folder_fd = fd;
-	t->exists = fstatat(fd, copy, &t->st, AT_SYMLINK_NOFOLLOW) == 0;
+	_cleanup_free_ char *in = xslicedup(slice_of(path, slash ? (size_t)(slash - path) : 0));
+	int r = folders_open(folders, op, from, in, make, &t->folder);
+	if (r < 0)
+		return r;
+	free(t->name);
+	t->name = xstrdup(name);
+	t->exists = fstatat(t->folder->fd, t->name, &t->st, AT_SYMLINK_NOFOLLOW) == 0;
 	return t->exists || errno == ENOENT ? 0 : -errno;
 }
 
@@ -148,26 +76,29 @@ static const char *path_in_root(const char *path)
 }
 
 /* Through links at the end: a link stays, what it points to is the target, there or not. */
-static int target_find(const struct file_op *op, bool make, struct target *t)
+static int target_find(const struct file_op *op, struct folders *folders, bool make,
+		       struct target *t)
 {
 	char link[PATH_MAX];
-	int r = target_step(op, make, t, op->root_fd, path_in_root(op->path.p));
+	int r = target_step(op, folders, make, t, op->root_fd, path_in_root(op->path.p));
 	for (int i = 0; r == 0 && t->exists && S_ISLNK(t->st.st_mode); i++) {
-		ssize_t n = readlinkat(t->folder_fd, t->name, link, sizeof(link) - 1);
+		ssize_t n = readlinkat(t->folder->fd, t->name, link, sizeof(link) - 1);
 		if (n < 0)
 			return -errno;
 		link[n] = '\0';
 		if (i >= LINKS_MAX)
 			return -ELOOP;
-		r = link[0] == '/' ? target_step(op, make, t, op->root_fd, path_in_root(link))
-				   : target_step(op, make, t, t->folder_fd, link);
+		r = link[0] == '/'
+			    ? target_step(op, folders, make, t, op->root_fd, path_in_root(link))
+			    : target_step(op, folders, make, t, t->folder->fd, link);
 	}
 	return r;
 }
 
-int target_open(const struct file_op *op, bool make, struct target *t, struct err *e)
+int target_open(const struct file_op *op, struct folders *folders, bool make, struct target *t,
+		struct err *e)
 {
-	int r = target_find(op, make, t);
+	int r = target_find(op, folders, make, t);
 	if (r == -ENOENT && !make) {
 		t->exists = false; /* not even its folder */
 		return 0;
@@ -185,7 +116,7 @@ int target_open(const struct file_op *op, bool make, struct target *t, struct er
 
 int target_read_fd(const struct target *t)
 {
-	int fd = openat(t->folder_fd, t->name,
+	int fd = openat(t->folder->fd, t->name,
 			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : fd;
 }
@@ -211,7 +142,7 @@ int target_set_mode(const struct file_op *op, const struct target *t, int fd)
 			mode &= ~(mode_t)S_ISGID;
 		if (st.st_uid != t->st.st_uid && fchown(fd, t->st.st_uid, (gid_t)-1) < 0)
 			mode &= ~(mode_t)S_ISUID;
-	} else if (op->mode < 0 && thread_umask == UMASK_OWN) {
+	} else if (op->mode < 0 && file_thread_has_umask()) {
 		return 0;
 	}
 	if (op->mode >= 0)
@@ -220,30 +151,39 @@ int target_set_mode(const struct file_op *op, const struct target *t, int fd)
 }
 
 /* The name is the attempt's own: what stands there is left from a crash of it. */
-static int temp_open(const struct file_op *op, const struct target *t, char *name, size_t size)
+static int temp_open(const struct file_op *op, struct target *t)
 {
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-	snprintf(name, size, ".batchd-%08" PRIx32 "-%" PRIx64, op->store, op->token);
-	int fd = openat(t->folder_fd, name, flags, target_birth_mode(op, t));
-	if (fd < 0 && errno == EEXIST && unlinkat(t->folder_fd, name, 0) == 0)
-		fd = openat(t->folder_fd, name, flags, target_birth_mode(op, t));
-	return fd < 0 ? -errno : fd;
+	snprintf(t->temp, sizeof(t->temp), ".batchd-%08" PRIx32 "-%" PRIx64, op->store, op->token);
+	int fd = openat(t->folder->fd, t->temp, flags, target_birth_mode(op, t));
+	if (fd < 0 && errno == EEXIST && unlinkat(t->folder->fd, t->temp, 0) == 0)
+		fd = openat(t->folder->fd, t->temp, flags, target_birth_mode(op, t));
+	t->temp_fd = fd;
+	return fd < 0 ? -errno : 0;
 }
 
-static int temp_fill(int fd, const struct file_op *op, const struct target *t, struct slice content)
+int target_fill(const struct file_op *op, struct target *t, enum replace_when when,
+		struct slice content, struct err *e)
 {
-	int r = target_set_mode(op, t, fd);
+	int r = temp_open(op, t);
+	if (r < 0) {
+		int cause = file_io_error(op, r, e);
+		size_t len = strlen(e->text);
+		snprintf(e->text + len, sizeof(e->text) - len,
+			 " (making a new file in its folder)");
+		return cause;
+	}
+	t->when = when;
+	r = target_set_mode(op, t, t->temp_fd);
 	if (r == 0)
-		r = fd_write_all(fd, content.p, content.len);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	return r;
+		r = fd_write_all(t->temp_fd, content.p, content.len);
+	return r < 0 ? file_io_error(op, r, e) : 0;
 }
 
 static bool target_unchanged(const struct target *t)
 {
 	struct stat st;
-	if (fstatat(t->folder_fd, t->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(t->folder->fd, t->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return !t->exists && errno == ENOENT;
 	return t->exists && st.st_dev == t->st.st_dev && st.st_ino == t->st.st_ino &&
 	       st.st_size == t->st.st_size &&
@@ -255,42 +195,27 @@ static bool target_unchanged(const struct target *t)
 enum { MOVE_EXISTS = 1, MOVE_CHANGED = 2 };
 
 /* 0, -errno, or one of the above. */
-static int temp_move(const struct target *t, enum replace_when when, const char *temp)
+static int temp_move(const struct target *t)
 {
-	if (when == REPLACE_UNCHANGED && !target_unchanged(t))
+	int in = t->folder->fd;
+	if (t->when == REPLACE_UNCHANGED && !target_unchanged(t))
 		return MOVE_CHANGED;
-	if (when != REPLACE_ABSENT)
-		return renameat(t->folder_fd, temp, t->folder_fd, t->name) < 0 ? -errno : 0;
-	if (renameat2(t->folder_fd, temp, t->folder_fd, t->name, RENAME_NOREPLACE) == 0)
+	if (t->when != REPLACE_ABSENT)
+		return renameat(in, t->temp, in, t->name) < 0 ? -errno : 0;
+	if (renameat2(in, t->temp, in, t->name, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return errno == EEXIST ? MOVE_EXISTS : -errno;
 	/* The file system does not know that flag; link(2) replaces nothing either. */
-	if (linkat(t->folder_fd, temp, t->folder_fd, t->name, 0) < 0)
+	if (linkat(in, t->temp, in, t->name, 0) < 0)
 		return errno == EEXIST ? MOVE_EXISTS : -errno;
-	unlinkat(t->folder_fd, temp, 0);
+	unlinkat(in, t->temp, 0);
 	return 0;
 }
 
-int target_replace(const struct file_op *op, const struct target *t, enum replace_when when,
-		   struct slice content, struct err *e)
+int target_move(const struct file_op *op, struct target *t, struct err *e)
 {
-	char temp[64];
-	_cleanup_close_ int fd = temp_open(op, t, temp, sizeof(temp));
-	if (fd < 0) {
-		int cause = file_io_error(op, fd, e);
-		size_t len = strlen(e->text);
-		snprintf(e->text + len, sizeof(e->text) - len,
-			 " (making a new file in its folder)");
-		return cause;
-	}
-	int r = temp_fill(fd, op, t, content);
-	if (r == 0)
-		r = temp_move(t, when, temp);
-	if (r != 0)
-		unlinkat(t->folder_fd, temp, 0);
-	else
-		r = target_sync(t);
+	int r = temp_move(t);
 	if (r == MOVE_EXISTS) {
 		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
 			file_shown(op));
@@ -301,5 +226,9 @@ int target_replace(const struct file_op *op, const struct target *t, enum replac
 			file_shown(op));
 		return CAUSE_CONFLICT;
 	}
-	return r < 0 ? file_io_error(op, r, e) : 0;
+	if (r < 0)
+		return file_io_error(op, r, e);
+	close(TAKE_FD(t->temp_fd));
+	t->folder->changed = true;
+	return 0;
 }

@@ -4,9 +4,9 @@ of them could leave.
 
 `read_trace` turns what strace saw of a program into events; `Disk` replays them and keeps apart what is durable from what the page
 cache holds. The rules are those of POSIX and no kinder: bytes are durable when an fsync or fdatasync of their file that began after
-they were written has returned; a name is durable when its folder was synced; each unsynced write may be there, be missing, or be torn
-at a sector, whatever came before or after it; unsynced changes of one folder's names come in their order, of which any beginning may
-be there. `Disk.crash` writes one such state into a real folder.
+they were written has returned; a name is durable when its folder was synced; syncfs does both for all there is. Each unsynced write
+may be there, be missing, or be torn at a sector, whatever came before or after it; unsynced changes of one folder's names come in
+their order, of which any beginning may be there. `Disk.crash` writes one such state into a real folder.
 """
 import functools
 import os
@@ -14,7 +14,7 @@ import re
 
 SECTOR = 512
 TRACED = ('open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2,splice,copy_file_range,sendfile,ftruncate,truncate,fallocate,'
-          'fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,sendmsg')
+          'fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,sendmsg')
 STRACE = ['strace', '-qq', '-f', '-y', '-xx', '-s', str(1 << 26), '-e', 'signal=none', '-e', 'trace=' + TRACED, '-o']
 
 HEX = re.compile(r'((?:\\x[0-9a-f]{2})+)')
@@ -106,6 +106,8 @@ def read_trace(path, root):
             where = first_fd(arguments)[1]
             if where.startswith(root):
                 yield 'sync begins' if entry else 'sync', where, pid
+        elif name == 'syncfs':
+            yield 'sync of all begins' if entry else 'sync of all', root, pid
         elif entry:
             continue
         elif name == 'splice':
@@ -216,6 +218,15 @@ def apply(names, changes):
             names[name] = inode
 
 
+def inodes(folder):
+    yield folder
+    for inode in folder.names.values():
+        if isinstance(inode, Folder):
+            yield from inodes(inode)
+        else:
+            yield inode
+
+
 class Disk:
     """`root` as it is now counts as durable."""
 
@@ -270,6 +281,11 @@ class Disk:
         elif what == 'sync':
             inode, n = self.syncing.pop(rest[0])
             if inode:
+                inode.sync(n)
+        elif what == 'sync of all begins':
+            self.syncing[rest[0]] = [(inode, len(inode.unsynced)) for inode in inodes(self.top)]
+        elif what == 'sync of all':
+            for inode, n in self.syncing.pop(rest[0]):
                 inode.sync(n)
         elif what in ('write', 'append', 'truncate'):
             inode = self.find(path)

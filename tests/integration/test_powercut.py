@@ -24,6 +24,7 @@ from rpc import RpcError
 CUTS = 2000 if LONG else 40
 SEED = int(os.environ.get('BATCHD_TEST_SEED', '1'))
 RUNS = 6
+TREE = 20       # files written together
 SW_START = 3
 
 
@@ -112,6 +113,7 @@ class PowerCut(Case):
         b.call('run.cancel', run=cancelled)
         b.submit(batch([write('lines', 'one\n'), write('edited', 'old')], [write('lines', 'two\n', append=True), edit('edited', 'old', 'new')],
                        name='files'))
+        b.submit(batch([write('tree/%d/%d' % (i % 3, i), 'file %d\n' % i * 100) for i in range(TREE)], name='tree'))
         history.settle()
         self.last = b.run(batch([bash('seq 1000')]))['run']
         b.call('run.forget', run=self.last)
@@ -189,6 +191,10 @@ class PowerCut(Case):
                 self.op_holds(r, op, history.acked.get(run), (run, op['index']) in told.ops)
             if r['name'] == 'files':
                 self.files_hold(r)
+            if r['name'] == 'tree':
+                for i, op in enumerate(r['ops']):
+                    self.assertEqual(op['state'], 'succeeded', op)
+                    self.assertEqual(b.text('tree', str(i % 3), str(i)), 'file %d\n' % i * 100)
         new = b.submit(batch([bash('true')]))
         self.assertGreater(new, max(told.runs, default=0), 'a number was given twice')
         self.assertEqual(b.wait(new)['state'], 'succeeded')

@@ -100,6 +100,7 @@ static void loop_until(int want)
 	struct timeval tick = { .tv_usec = 5000 };
 	struct event *timer = event_new(base, -1, EV_PERSIST, no_op, NULL);
 	event_add(timer, &tick);
+	exec_file_flush(files);
 	while (n_ended < want && time_mono_ms() < end)
 		event_base_loop(base, EVLOOP_ONCE);
 	event_free(timer);
@@ -464,7 +465,7 @@ START_TEST(test_expect)
 	again = true;
 	ck_assert_int_eq(run(&op, "f"), 0);
 	again = false;
-	op.expect = slice_of(old, 10);	    /* a part is not enough */
+	op.expect = slice_of(old, 10); /* a part is not enough */
 	put("f", "old", 0640);
 	ck_assert_int_eq(run(&op, "f"), CAUSE_CONFLICT);
 }
@@ -639,8 +640,8 @@ START_TEST(test_cancel)
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	ck_assert_int_eq(ftruncate(fd, 64 << 20), 0);
 	close(fd);
-	exec_file_start(files, token_make(3, 1, 1), &reading, path, 022,
-			1000, false); /* keeps the one thread busy */
+	exec_file_start(files, token_make(3, 1, 1), &reading, path, 022, 1000,
+			false); /* keeps the one thread busy */
 	char *other = in_dir("other");
 	op.content = slice_str("x");
 	exec_file_start(files, token_make(3, 2, 1), &op, other, 022, 0, false);
@@ -712,6 +713,26 @@ START_TEST(test_many)
 }
 END_TEST
 
+/* What waits for the disk together does not fail together. */
+START_TEST(test_siblings)
+{
+	struct batch_op op = op_new(KIND_WRITE);
+	op.content = slice_str("x");
+	ck_assert_int_eq(run(&op, "there/f3/inside"), 0); /* a folder: no file can be there */
+	for (uint32_t i = 0; i < 40; i++) {
+		char *path = xasprintf("%s/there/f%u", dir, i % 20);
+		op.create_only = i >= 20; /* again, what only the first of each pair may make */
+		exec_file_start(files, token_make(4, i + 1, 1), &op, path, 022, 0, false);
+		free(path);
+	}
+	loop_until(1 + 40);
+	ck_assert_int_eq(n_failed, 20 + 1);
+	check_file("there/f2", "x");
+	check_file("there/f19", "x");
+	ck_assert_int_eq(leftovers("there"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("exec_file");
@@ -736,6 +757,7 @@ int main(void)
 	tcase_add_test(t, test_cancel);
 	tcase_add_test(t, test_kill);
 	tcase_add_test(t, test_many);
+	tcase_add_test(t, test_siblings);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

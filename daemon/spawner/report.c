@@ -2,11 +2,7 @@
 
 #include <string.h>
 
-#include "common/timeutil.h"
-
 #define REPORT_BUSY_MAX 8192u
-/* How long what nobody waits for, a start, waits for company. */
-#define REPORT_LATER_MS 10
 /* STARTs that fit into one packet. */
 #define REPORT_BUSY_PACKET (SW_PACKET_BYTES / sizeof(struct sw_start))
 static_assert(REPORT_BUSY_PACKET < REPORT_BUSY_MAX / 2, "one packet's BUSY answers must fit");
@@ -21,7 +17,6 @@ struct report_position {
 #define QUERY_NONE UINT32_MAX
 
 static struct list out;
-static int64_t due_ms; /* monotonic, of all that there is to send; 0: at once */
 static struct {
 	uint64_t token;
 	struct child_error why;
@@ -63,30 +58,19 @@ bool report_is_empty(void)
 
 void report_add(struct op *op, unsigned reports)
 {
-	if (report_is_empty())
-		due_ms = reports == REPORT_STARTED ? time_mono_ms() + REPORT_LATER_MS : 0;
-	if (reports != REPORT_STARTED)
-		due_ms = 0;
 	if (op->reports == 0)
 		list_add_tail(&out, &op->out);
 	op->reports |= reports;
 }
 
-int64_t report_due_ms(void)
-{
-	return report_is_empty() ? 0 : due_ms;
-}
-
 void report_busy(uint64_t token, struct child_error why)
 {
-	due_ms = 0;
 	busy[busy_to % REPORT_BUSY_MAX].token = token;
 	busy[busy_to++ % REPORT_BUSY_MAX].why = why;
 }
 
 void report_query(void)
 {
-	due_ms = 0;
 	now.query_slot = 0;
 }
 

@@ -300,7 +300,8 @@ class Doctor(Case):
         self.assertEqual(len(hits), 1, found)
         self.assertTrue(state(hits[0]['state']) if callable(state) else hits[0]['state'] == state, hits)
         self.assertIn(mend or '', hits[0]['mend'] or '', hits)
-        self.assertEqual(self.box.spawner_pid(), ran, 'it starts nothing')
+        if arrange is not no_spawner:       # where batchd itself tries again and again
+            self.assertEqual(self.box.spawner_pid(), ran, 'it starts nothing')
 
     def test_words_for_people(self):
         config(self, 'slots = none\n')

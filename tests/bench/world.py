@@ -28,7 +28,7 @@ def build():
     """The programs, as they are shipped: made when they are not there or older than their sources."""
     if not os.path.exists(os.path.join(BUILD, 'build.ninja')):
         run('meson', 'setup', '--buildtype=release', '-Dtests=true', BUILD, ROOT)
-    programs = [BATCHD, BATCHCTL, SPAWNER] + [native(name) for name in NATIVE]
+    programs = [BATCHD, BATCHCTL, SPAWNER, os.path.join(os.path.dirname(SPAWNER), 'batchd-warm-shell.so')] + [native(name) for name in NATIVE]
     run('ninja', '-C', BUILD, *[os.path.relpath(p, BUILD) for p in programs])
 
 

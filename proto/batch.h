@@ -121,6 +121,15 @@ struct pk;
  * in_progress. pk stands in an array. */
 void plan_warn(const struct plan *p, struct pk *pk);
 
+/* A page of what the ops wait for: an `ops` array and `next` into the open map of pk. */
+struct plan_page {
+	uint32_t first; /* from 0 */
+	int64_t limit;	/* -1: none */
+	size_t max_bytes;
+	struct pk *pk;
+};
+void plan_pack_page(const struct plan *p, struct plan_page *page);
+
 /* Unpacks one op of a proved batch. */
 void plan_op_decode(const struct plan *p, uint32_t op, struct batch_op *ret);
 struct slice plan_op_id(const struct plan *p, uint32_t op);

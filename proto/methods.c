@@ -202,6 +202,23 @@ TABLE(run_output) = {
 };
 DEFAULTS(run_output) = { .offset = -1, .limit = -1, .tail = -1, .lines = -1 };
 
+TABLE(run_plan) = {
+	RUN(run_plan),
+	{ "offset", FIELD_INT, AT(run_plan, offset), .min = 0, .max = LIMIT_INT,
+	  .doc = "index of the first op to send" },
+	{ "limit", FIELD_INT, AT(run_plan, limit), .min = 0, .max = LIMIT_INT,
+	  .doc = "at most so many ops" },
+	FIELD_END,
+};
+DEFAULTS(run_plan) = { .offset = 1, .limit = -1 };
+
+TABLE(run_explain) = {
+	RUN(run_explain),
+	{ "op", FIELD_OPREF, AT(run_explain, op), .required = true, .doc = "the op's index or id" },
+	FIELD_END,
+};
+DEFAULTS(run_explain) = { 0 };
+
 TABLE(run_forget) = {
 	{ "run", FIELD_INT, AT(run_forget, run), .min = 1, .max = LIMIT_INT, .doc = "this run" },
 	{ "runs", FIELD_INTS, AT(run_forget, runs), .min = 1, .max = LIMIT_INT,

@@ -141,6 +141,15 @@ struct params_run_output {
 	int64_t limit;	     /* -1: not given */
 	int64_t tail, lines; /* -1: not given; at most one of offset, tail, lines is */
 };
+struct params_run_plan {
+	int64_t run;
+	int64_t offset; /* index of the first op, from 1; 1 when not given (0 means 1 too) */
+	int64_t limit;	/* -1: not given */
+};
+struct params_run_explain {
+	int64_t run;
+	struct op_ref op;
+};
 struct params_run_forget {
 	int64_t run;	   /* 0: not given */
 	struct slice runs; /* raw array of ids; SLICE_NONE: not given */

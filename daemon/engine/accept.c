@@ -184,9 +184,7 @@ static void settle_reused(struct live_run *r)
 			flow_reuse(r, op);
 }
 
-/* The time before which it is not started. A delay counts from its acceptance, also over a restart.
- */
-static int64_t accept_not_before(const struct live_run *r)
+int64_t accept_not_before(const struct live_run *r)
 {
 	const struct batch_head *h = &r->plan->head;
 	return MAX2(h->not_before, h->delay_ms ? r->created + h->delay_ms : 0);

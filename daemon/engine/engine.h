@@ -153,6 +153,11 @@ uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id);
 /* Does it run, or may it by now: it was handed to the executor, and has not been heard to have
  * ended? */
 bool engine_op_at_work(struct engine *e, uint64_t run, uint32_t op);
+/* What an op (1-based) of a live run waits for now, as an array of maps: PROTOCOL.md, "wait".
+ * False, with nothing packed: there is no such op. */
+bool engine_explain(struct engine *e, uint64_t run, uint32_t op, struct pk *pk);
+/* What the ops of a live run wait for as it was submitted; false: it is not live. */
+bool engine_plan_page(struct engine *e, uint64_t run, struct plan_page *page);
 /* Ids of all live runs, ascending. */
 void engine_live_runs(struct engine *e, struct buf *ids /* uint64_t each */);
 /* Appends a struct need_row for each run that one which has not begun names in needs_runs or

@@ -322,6 +322,9 @@ void sched_release(struct live_run *r, uint32_t op); /* its slots are free */
 void sched_adopt(struct live_run *r,
 		 uint32_t op);	  /* it runs already: takes its slots, also beyond the pool's */
 void sched_run(struct engine *e); /* starts what can start */
+/* Slots the op takes. File and todo ops take none: they are done by batchd itself. One heavier than
+ * its pool takes the pool whole. */
+uint32_t sched_weight(const struct live_run *r, uint32_t op);
 
 /* --- lend.c: slots of ops that wait for runs --- */
 /* The op has ended: it takes nothing back, and whoever waits for that is told. */
@@ -405,6 +408,9 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 /* Begins unless something stands before it: held, paused, runs it waits for, a time. What ends that
  * calls again; for a run that has begun it only looks what is next. */
 void accept_begin(struct live_run *r);
+/* The time before which it is not started, 0: none. A delay counts from its acceptance, also over
+ * a restart. */
+int64_t accept_not_before(const struct live_run *r);
 /* Counts the runs it has to wait for; 1 with err for one that does not exist. */
 int accept_needs(struct live_run *r, struct err *err);
 /* What it refers to, runs and todos, is there; else 1 with err. */

@@ -109,9 +109,7 @@ static bool is_command(const struct live_run *r, uint32_t op)
 	return kind == KIND_BASH || kind == KIND_EXEC;
 }
 
-/* File and todo ops take no slots: they are done by batchd itself. An op heavier than its pool
- * takes the pool whole. */
-static uint32_t op_weight(const struct live_run *r, uint32_t op)
+uint32_t sched_weight(const struct live_run *r, uint32_t op)
 {
 	if (!is_command(r, op))
 		return 0;
@@ -125,7 +123,7 @@ static bool run_may_start(const struct live_run *r)
 	uint32_t op = r->ready_head;
 	if (r->plan->ops[op].exclusive && r->running > 0)
 		return false;
-	return r->running_weight + op_weight(r, op) <= r->jobs;
+	return r->running_weight + sched_weight(r, op) <= r->jobs;
 }
 
 /* Its first op has its turn and its slots, and only what must be durable is not yet: the run stands
@@ -162,7 +160,7 @@ void sched_update(struct live_run *r)
 
 void sched_adopt(struct live_run *r, uint32_t op)
 {
-	uint32_t weight = op_weight(r, op);
+	uint32_t weight = sched_weight(r, op);
 	r->ops[op].taken = (uint16_t)weight;
 	r->running++;
 	r->running_weight += weight;
@@ -200,7 +198,7 @@ static bool pool_start_one(struct pool *p)
 {
 	struct live_run *r = p->heap[1];
 	uint32_t op = r->ready_head;
-	uint32_t weight = op_weight(r, op);
+	uint32_t weight = sched_weight(r, op);
 	if (p->used + weight > p->slots && p->used > 0)
 		return false;
 	if (!claims_clear(r, op)) {

@@ -185,6 +185,8 @@ void rpc_run_pause(struct rpc_call *call, const void *params);
 void rpc_run_resume(struct rpc_call *call, const void *params);
 void rpc_run_restart(struct rpc_call *call, const void *params);
 void rpc_run_output(struct rpc_call *call, const void *params);
+void rpc_run_plan(struct rpc_call *call, const void *params);
+void rpc_run_explain(struct rpc_call *call, const void *params);
 void rpc_run_forget(struct rpc_call *call, const void *params);
 void rpc_run_subscribe(struct rpc_call *call, const void *params);
 void rpc_todo_write(struct rpc_call *call, const void *params);

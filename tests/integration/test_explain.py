@@ -1,0 +1,100 @@
+"""What ops wait for: run.plan and run.explain on the wire, `batchctl explain` in words."""
+import unittest
+
+from harness import Case, bash, batch, message, todos, until, write
+from protocol_doc import Protocol
+
+PROTOCOL = Protocol()
+WAIT = 'until [ -e go ]; do sleep 0.05; done'
+
+
+class Waits(Case):
+    def explain(self, run, op):
+        r = self.box.call('run.explain', run=run, op=op)
+        PROTOCOL.check_result('run.explain', r)
+        return r['waits']
+
+    def kinds(self, run, op):
+        return [w['for'] for w in self.explain(run, op)]
+
+    def running(self, run, n=1):
+        until(lambda: sum(o['state'] == 'running' for o in self.box.call('run.get', run=run)['ops']) >= n, 'an op at work')
+        return run
+
+    def go(self, *runs):
+        self.box.put('go')
+        for run in runs:
+            self.box.wait(run)
+
+    def test_plan(self):
+        b = batch([bash('true', id='a'), bash('true', id='b', needs=['a']), bash('true', after_any=['a', 'b'], weight=3)],
+                  [bash('true', needs=['b'], exclusive=True)])
+        run = self.box.submit(b, held=True)
+
+        def plan(**keys):
+            r = self.box.call('run.plan', run=run, **keys)
+            PROTOCOL.check_result('run.plan', r)
+            return [(o['index'], o['needs'], o['after_any'], o['weight'], o['exclusive']) for o in r['ops']], r['next']
+
+        whole = [(1, [], [], 1, False), (2, [1], [], 1, False), (3, [], [1, 2], 3, False), (4, [2], [], 1, True)]
+        self.assertEqual(plan(), (whole, None))
+        self.assertEqual(plan(offset=2, limit=2), (whole[1:3], 4))
+        self.box.call('run.resume', run=run)
+        self.box.wait(run)
+        self.assertEqual(plan(), (whole, None), 'as stored')
+        self.refused('E_NOT_FOUND', 'run.plan', {'run': 99})
+
+    def test_ops_and_messages(self):
+        run = self.running(self.box.submit(batch(
+            [bash(WAIT, id='first'), bash('true', id='second', needs=['first']), bash('true', after_any=['first'])],
+            [bash('true', id='later', needs=['second'])])))
+        self.assertEqual(self.explain(run, 'first'), [])
+        self.assertEqual(self.explain(run, 'second'), [{'for': 'op', 'run': run, 'op': 1, 'success': True}])
+        self.assertEqual(self.explain(run, 3), [{'for': 'op', 'run': run, 'op': 1, 'success': False}])
+        self.assertEqual(self.explain(run, 'later'), [{'for': 'message', 'message': 1, 'left': 3, 'op': 1},
+                                                      {'for': 'op', 'run': run, 'op': 2, 'success': True}])
+        self.refused('E_NOT_FOUND', 'run.explain', {'run': run, 'op': 'nope'})
+        self.refused('E_NOT_FOUND', 'run.explain', {'run': run, 'op': 9})
+        self.go(run)
+        self.assertEqual(self.explain(run, 'later'), [])
+        self.refused('E_NOT_FOUND', 'run.explain', {'run': run, 'op': 9})
+
+    def test_order_and_alone(self):
+        serial = self.running(self.box.submit(batch([bash(WAIT), bash('true')], order='serial')))
+        alone = self.running(self.box.submit(batch([bash(WAIT), bash('true', exclusive=True)])))
+        self.assertEqual(self.kinds(serial, 2), ['order'])
+        self.assertEqual(self.explain(alone, 2), [{'for': 'exclusive', 'run': alone, 'op': 1, 'success': False}])
+        self.go(serial, alone)
+
+    def test_slots(self):
+        self.box.call('group.set', group='g', slots=1)
+        first = self.running(self.box.submit(batch([bash(WAIT)]), group='g'))
+        second = self.box.submit(batch([bash('true'), bash('true')]), group='g')
+        until(lambda: self.kinds(second, 1) == ['slot'], 'the op before the slot')
+        self.assertEqual(self.explain(second, 1), [{'for': 'slot', 'group': 'g', 'slots': 1, 'used': 1, 'weight': 1, 'jobs': None,
+                                                    'holders': [{'run': first, 'op': 1}]}])
+        self.assertEqual(self.kinds(second, 2), ['slot', 'queue'])
+        self.box.call('group.set', group='g', paused=True)
+        self.assertEqual(self.kinds(second, 1), ['group'])
+        self.box.call('group.set', group='g', paused=False)
+        capped = self.running(self.box.submit(batch([bash(WAIT), bash('true')]), jobs=1))
+        self.assertEqual(self.kinds(capped, 2), ['jobs'])
+        self.go(first, second, capped)
+
+    def test_runs_and_times(self):
+        first = self.running(self.box.submit(batch([bash(WAIT)])))
+        later = self.box.submit(batch([bash('true')]), needs_runs=[first])
+        held = self.box.submit(batch([bash('true')]), held=True, after_any_runs=[first])
+        delayed = self.box.submit(batch([bash('true')]), delay='1h')
+        self.assertEqual(self.explain(later, 1), [{'for': 'run', 'run': first, 'success': True}])
+        self.assertEqual(self.explain(held, 1), [{'for': 'resume', 'run': held}, {'for': 'run', 'run': first, 'success': False}])
+        self.assertEqual(self.kinds(delayed, 1), ['time'])
+        again = self.box.submit(batch([bash('false', retries=1, retry_delay='1h')]))
+        until(lambda: self.kinds(again, 1) == ['retry'], 'the op between two tries')
+        for run in (held, delayed, again):
+            self.box.call('run.cancel', run=run)
+        self.go(first, later)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -24,9 +24,10 @@
 #endif
 #define SW_VERSION 1 /* of every other frame */
 /* Bits of the token of HELLO_OK, which was 0 once. wire, never renumber */
-#define SW_CAN_KEEP UINT64_C(1) /* NOTE and PIPES */
-#ifndef SW_CAN			/* a test builds one that can less */
-#define SW_CAN SW_CAN_KEEP
+#define SW_CAN_KEEP UINT64_C(1)	   /* NOTE and PIPES */
+#define SW_CAN_STREAMS UINT64_C(2) /* SW_START_STREAMS */
+#ifndef SW_CAN			   /* a test builds one that can less */
+#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS)
 #endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
 #define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
@@ -37,7 +38,7 @@
 enum sw_type {
 	SW_HELLO = 1,	  /* struct sw_hello */
 	SW_ENV_DROP = 2,  /* head alone, token is the env id: forget that environment */
-	SW_START = 3,	  /* struct sw_start, one fd with SW_START_STDIN_FD */
+	SW_START = 3,	  /* struct sw_start, fds by its flags */
 	SW_STOP = 4,	  /* struct sw_stop */
 	SW_SIGNAL = 5,	  /* struct sw_signal */
 	SW_ACK = 6,	  /* head alone: forget the token, close its pipes */
@@ -115,6 +116,10 @@ static_assert(sizeof(struct sw_stage) == 8, "wire");
 #define SW_START_PTY 2u	     /* a terminal instead of two pipes */
 #define SW_START_STDIN_FD 4u /* stdin is the fd that came along */
 #define SW_START_FORK 8u     /* fork even where vfork would do */
+/* Its pipes or terminal came along, behind stdin: the child's end of stdout, then of stderr, and
+ * the ends to read from in the same order; with SW_START_PTY one of each. STARTED then brings none:
+ * batchd has them, so that nothing is lost with a spawner that is killed before it could tell. */
+#define SW_START_STREAMS 16u
 /* And beside them there the record's note, 0: none. */
 #define SW_FLAGS_NOTE_SHIFT 24
 #define SW_FLAGS_NOTE (0xffu << SW_FLAGS_NOTE_SHIFT)

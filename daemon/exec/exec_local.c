@@ -46,7 +46,8 @@ struct attempt {
 	int64_t kill_at_ms; /* when that is over, monotonic; 0: no spawner was told yet */
 	uint32_t note;	    /* with it */
 	int halt;	    /* SIGSTOP or SIGCONT, the last it was sent; said again too. 0: none */
-	int fds[2];	    /* pipes heard of while recovering */
+	int fds[2];	    /* its pipes until they are output's: made with its START, or heard of
+			       while recovering */
 	struct sw_report report;
 	struct output_totals totals;
 	struct list later; /* of exec_local.later: to be ended from the loop */
@@ -154,9 +155,19 @@ static void attempt_end(struct exec_local *x, struct attempt *a)
 	x->events.ended(x->events.arg, &result);
 }
 
+static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
+{
+	if (a->attached || fds[0] < 0)
+		return;
+	a->attached = true;
+	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
+}
+
 /* How it ended is in a->report; `ended` waits for the output. */
 static void attempt_exited(struct exec_local *x, struct attempt *a)
 {
+	if (a->report.state != SW_FAILED)
+		attempt_attach(x, a, a->fds);
 	a->stage = ATTEMPT_EXITED;
 	if (!a->attached || a->drained)
 		attempt_end(x, a);
@@ -187,18 +198,10 @@ static void local_on_later(evutil_socket_t fd, short what, void *arg)
 	local_reap(x);
 }
 
-static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
-{
-	if (a->attached || fds[0] < 0)
-		return;
-	a->attached = true;
-	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
-}
-
 static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r,
 			    int fds[2])
 {
-	attempt_attach(x, a, fds);
+	attempt_attach(x, a, a->fds[0] >= 0 ? a->fds : fds);
 	if (a->stage != ATTEMPT_SENT)
 		return;
 	a->stage = ATTEMPT_RUNNING;
@@ -316,16 +319,14 @@ static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_
 }
 
 /* Trouble of the machine, not of the op: said while starts are tried again, once a second. */
-static void local_hindered(const struct sw_report *r)
+static void local_hindered(int err, uint32_t step)
 {
-	if (r->start_errno == 0)
+	if (err == 0)
 		return; /* the table is full: ops are at work */
 	if (trouble_say(TROUBLE_START, HINDERED_MS, "ops cannot be started now: %s: %s: %s",
-			sw_step_name(r->step), strerror(r->start_errno),
-			trouble_mend(r->start_errno)))
+			sw_step_name(step), strerror(err), trouble_mend(err)))
 		log_warn("ops cannot be started now, and are tried again: %s: %s: %s",
-			 sw_step_name(r->step), strerror(r->start_errno),
-			 trouble_mend(r->start_errno));
+			 sw_step_name(step), strerror(err), trouble_mend(err));
 }
 
 static void local_busy(struct exec_local *x, struct attempt *a)
@@ -375,7 +376,7 @@ static void local_refused(struct exec_local *x, struct attempt *a, const struct 
 {
 	if (a->stage != ATTEMPT_SENT)
 		return; /* it had said that this one has begun */
-	local_hindered(r);
+	local_hindered(r->start_errno, r->step);
 	local_busy(x, a);
 }
 
@@ -606,23 +607,22 @@ static void local_start_fails(struct exec_local *x, struct attempt *a, int err, 
 
 int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 {
-	uint64_t bytes = spawner_start_bytes(spec);
-	int fd = -1;
+	enum sw_step step;
+	int fds[2];
 	if (attempt_find(x, spec->token))
 		return 0;
 	if (!spawner_link_is_up(x->link) || x->attempts.n >= spawner_link_capacity(x->link))
 		return -EAGAIN;
-	if (bytes <= SW_PACKET_BYTES && spec->has_stdin_bytes) {
-		fd = spawner_start_stdin(spec->stdin_bytes);
-		if (fd < 0)
-			return -EAGAIN;
+	int r = spawner_start_send(x->link, spec, fds, &step);
+	if (r < 0 && r != -E2BIG) {
+		local_hindered(-r, step);
+		return -EAGAIN;
 	}
 	struct attempt *a = attempt_new(x, spec->token);
 	a->cap = spec->output_cap;
-	if (bytes > SW_PACKET_BYTES)
-		local_start_fails(x, a, E2BIG, SW_STEP_EXEC);
-	else
-		spawner_start_fill(spawner_link_add(x->link, (uint32_t)bytes, fd), spec);
+	memcpy(a->fds, fds, sizeof(fds));
+	if (r < 0)
+		local_start_fails(x, a, -r, step);
 	return 0;
 }
 

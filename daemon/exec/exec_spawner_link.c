@@ -34,6 +34,7 @@ struct link_packet {
 	size_t len;
 	unsigned n_fds;
 	int fds[SW_PACKET_FDS];
+	bool is_ours[SW_PACKET_FDS];
 	char bytes[SW_PACKET_BYTES] __attribute__((aligned(8)));
 };
 
@@ -72,7 +73,8 @@ struct spawner_link {
 static void link_packet_drop(struct spawner_link *l, struct link_packet *p)
 {
 	for (unsigned i = 0; i < p->n_fds; i++)
-		close(p->fds[i]);
+		if (p->is_ours[i])
+			close(p->fds[i]);
 	if (l->spare)
 		free(p);
 	else
@@ -103,27 +105,27 @@ static struct link_packet *link_packet_add(struct spawner_link *l)
 	return p;
 }
 
-static void *link_add(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds)
+static bool link_packet_has_room(const struct link_packet *p, uint32_t size, unsigned n_fds)
 {
+	return p && p->len + size <= sizeof(p->bytes) && p->n_fds + n_fds <= SW_PACKET_FDS;
+}
+
+void *spawner_link_add(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds,
+		       unsigned n_ours)
+{
+	if (l->last && !link_packet_has_room(l->last, size, n_fds))
+		spawner_link_flush(l);
 	struct link_packet *p = l->last;
-	if (!p || p->len + size > sizeof(p->bytes) || p->n_fds + n_fds > SW_PACKET_FDS)
+	if (!link_packet_has_room(p, size, n_fds))
 		p = link_packet_add(l);
 	void *frame = p->bytes + p->len;
 	p->len += size;
-	for (unsigned i = 0; i < n_fds; i++)
+	for (unsigned i = 0; i < n_fds; i++) {
+		p->is_ours[p->n_fds] = i < n_ours;
 		p->fds[p->n_fds++] = fds[i];
+	}
 	event_active(l->flush, EV_TIMEOUT, 0);
 	return frame;
-}
-
-void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd)
-{
-	return link_add(l, size, &fd, fd >= 0);
-}
-
-void *spawner_link_add_fds(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds)
-{
-	return link_add(l, size, fds, n_fds);
 }
 
 static int link_send(int fd, struct link_packet *p)
@@ -174,7 +176,7 @@ static void link_on_flush(evutil_socket_t fd, short what, void *arg)
 static void link_say(struct spawner_link *l, enum sw_type type)
 {
 	struct sw_head head = { sizeof(head), (uint16_t)type, SW_VERSION, 0 };
-	memcpy(link_add(l, sizeof(head), NULL, 0), &head, sizeof(head));
+	memcpy(spawner_link_add(l, sizeof(head), NULL, 0, 0), &head, sizeof(head));
 }
 
 /* --- frames in --- */
@@ -441,7 +443,7 @@ static int link_begin(struct spawner_link *l)
 	event_priority_set(l->readable, 0);
 	event_priority_set(l->writable, 0);
 	event_add(l->readable, NULL);
-	memcpy(link_add(l, sizeof(hello), NULL, 0), &hello, sizeof(hello));
+	memcpy(spawner_link_add(l, sizeof(hello), NULL, 0, 0), &hello, sizeof(hello));
 	spawner_link_flush(l);
 	return 0;
 }

@@ -63,12 +63,13 @@ int32_t spawner_link_pid(const struct spawner_link *l);
 
 /*
  * Room for a frame of `size` bytes (a multiple of 8, at most SW_PACKET_BYTES) at the end of the
- * queue, to be filled at once; fd (-1: none) goes with it and is ours from here on. Sent at the end
- * of the loop turn. Only while up.
+ * queue, to be filled at once. The fds go with it: the first n_ours are ours from here on and
+ * closed when they are sent, the others stay the caller's, and open as long as the link is up and
+ * has not heard of the frame. Sent at the end of the loop turn, or as soon as the packet is full.
+ * Only while up.
  */
-void *spawner_link_add(struct spawner_link *l, uint32_t size, int fd);
-/* The same with several. */
-void *spawner_link_add_fds(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds);
+void *spawner_link_add(struct spawner_link *l, uint32_t size, const int *fds, unsigned n_fds,
+		       unsigned n_ours);
 void spawner_link_flush(struct spawner_link *l);
 
 #endif

@@ -46,5 +46,5 @@ void spawner_pipes_give(struct spawner_link *l, struct output *output, const str
 	if (e < 0)
 		log_warn("the new spawner cannot be given the pipes of an op: %s", strerror(-e));
 	else
-		memcpy(spawner_link_add_fds(l, sizeof(f), fds, f.n_fds), &f, sizeof(f));
+		memcpy(spawner_link_add(l, sizeof(f), fds, f.n_fds, f.n_fds), &f, sizeof(f));
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/streams.h"
 #include "proto/limits.h"
 
 static const struct sw_stage stages[] = {
@@ -31,7 +32,7 @@ static void start_texts(const struct exec_spec *spec, struct slice texts[TEXT_MA
 	texts[TEXT_ENV] = start_text(spec->env_file);
 }
 
-uint64_t spawner_start_bytes(const struct exec_spec *spec)
+static uint64_t start_bytes(const struct exec_spec *spec)
 {
 	struct slice texts[TEXT_MAX];
 	uint64_t bytes = sizeof(struct sw_start) + sizeof(stages);
@@ -41,14 +42,15 @@ uint64_t spawner_start_bytes(const struct exec_spec *spec)
 	return SW_ALIGN(bytes);
 }
 
-void spawner_start_fill(struct sw_start *frame, const struct exec_spec *spec)
+static void start_fill(struct sw_start *frame, const struct exec_spec *spec, uint32_t flags)
 {
 	struct slice texts[TEXT_MAX];
 	start_texts(spec, texts);
 	*frame = (struct sw_start){
-		.head = { (uint32_t)spawner_start_bytes(spec), SW_START, SW_VERSION, spec->token },
+		.head = { (uint32_t)start_bytes(spec), SW_START, SW_VERSION, spec->token },
 		.env_id = token_run(spec->token),
-		.flags = (spec->detach ? SW_START_DETACH : 0) | (spec->pty ? SW_START_PTY : 0) |
+		.flags = flags | (spec->detach ? SW_START_DETACH : 0) |
+			 (spec->pty ? SW_START_PTY : 0) |
 			 (spec->has_stdin_bytes ? SW_START_STDIN_FD : 0),
 		.umask = spec->umask,
 		.drain_ms = DRAIN_GRACE_MS,
@@ -72,7 +74,8 @@ void spawner_start_fill(struct sw_start *frame, const struct exec_spec *spec)
 	memset(p, 0, (size_t)(end - p));
 }
 
-int spawner_start_stdin(struct slice bytes)
+/* An fd to read the bytes from, at its beginning; or -errno. */
+static int start_stdin(struct slice bytes)
 {
 	_cleanup_close_ int fd = memfd_create("batchd-stdin", MFD_CLOEXEC);
 	if (fd < 0)
@@ -80,4 +83,47 @@ int spawner_start_stdin(struct slice bytes)
 	/* At an offset of its own: the file's, which the op reads from, stays 0. */
 	int r = fd_pwrite_all(fd, bytes.p, bytes.len, 0);
 	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* In the order that SW_START_STREAMS says; those before *ret_n_ours go away with the frame. */
+static unsigned start_fds(int stdin_fd, const struct streams *s, int ret[], unsigned *ret_n_ours)
+{
+	const int fds[] = { stdin_fd, s->theirs[0], s->theirs[1], s->ours[0], s->ours[1] };
+	unsigned n = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (i < 3)
+			*ret_n_ours = n + (fds[i] >= 0);
+		if (fds[i] >= 0)
+			ret[n++] = fds[i];
+	}
+	return n;
+}
+
+int spawner_start_send(struct spawner_link *l, const struct exec_spec *spec, int ret_ours[2],
+		       enum sw_step *ret_step)
+{
+	uint32_t flags = spawner_link_can(l, SW_CAN_STREAMS) ? SW_START_STREAMS : 0;
+	uint64_t bytes = start_bytes(spec);
+	_cleanup_(streams_done) struct streams s = STREAMS_NONE;
+	_cleanup_close_ int stdin_fd = -1;
+	int fds[1 + STREAMS_FDS];
+	unsigned n_ours = 0;
+	memcpy(ret_ours, s.ours, sizeof(s.ours));
+	*ret_step = SW_STEP_EXEC;
+	if (bytes > SW_PACKET_BYTES)
+		return -E2BIG;
+	*ret_step = SW_STEP_PIPE;
+	int r = flags ? streams_make(spec->pty, &s) : 0;
+	if (r == 0 && spec->has_stdin_bytes) {
+		*ret_step = SW_STEP_STDIN;
+		r = stdin_fd = start_stdin(spec->stdin_bytes);
+	}
+	if (r < 0)
+		return r;
+	unsigned n = start_fds(stdin_fd, &s, fds, &n_ours);
+	start_fill(spawner_link_add(l, (uint32_t)bytes, fds, n, n_ours), spec, flags);
+	memcpy(ret_ours, s.ours, sizeof(s.ours));
+	s = STREAMS_NONE;
+	stdin_fd = -1;
+	return 0;
 }

@@ -12,7 +12,6 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/report.h"
-#include "daemon/spawner/start.h"
 
 #define CONN_MAX 8
 #define CONN_RETRY_MS 50
@@ -213,22 +212,37 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 	return send(c->fd, &ok, sizeof(ok), MSG_NOSIGNAL) == sizeof(ok);
 }
 
+/* False: some are lacking, for which we had no room (MSG_CTRUNC). */
+static bool conn_start_fds(uint32_t flags, struct conn_fds *fds, struct start_fds *ret)
+{
+	struct start_fds f = { -1, STREAMS_NONE };
+	int *wanted[1 + STREAMS_FDS], *last = NULL;
+	unsigned n = 0;
+	if (flags & SW_START_STDIN_FD)
+		wanted[n++] = &f.stdin_fd;
+	for (unsigned i = 0; i < (flags & SW_START_STREAMS ? STREAMS_FDS : 0); i++)
+		if (i % 2 == 0 || !(flags & SW_START_PTY))
+			wanted[n++] = i < 2 ? &f.streams.theirs[i] : &f.streams.ours[i - 2];
+	for (unsigned i = 0; i < n; i++)
+		*(last = wanted[i]) = conn_take_fd(fds);
+	*ret = f;
+	return !last || *last >= 0;
+}
+
 static bool conn_start(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
 {
 	const struct sw_start *start = (const struct sw_start *)head;
 	(void)c;
 	if (!start_is_whole(start))
 		return false;
-	bool wants_fd = start->flags & SW_START_STDIN_FD;
-	int fd = wants_fd ? conn_take_fd(fds) : -1;
+	struct start_fds with;
 	struct child_error why = { 0 };
-	/* No fd: we had no room for it (MSG_CTRUNC). */
-	if (wants_fd && fd < 0)
-		report_busy(head->token, (struct child_error){ EMFILE, SW_STEP_STDIN });
-	else if (!keep_start(start, fd, &why))
+	if (!conn_start_fds(start->flags, fds, &with))
+		report_busy(head->token, (struct child_error){ EMFILE, SW_STEP_PIPE });
+	else if (!keep_start(start, &with, &why))
 		report_busy(head->token, why);
-	if (fd >= 0)
-		close(fd);
+	cleanup_closep(&with.stdin_fd);
+	streams_done(&with.streams);
 	return true;
 }
 

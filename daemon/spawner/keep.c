@@ -17,7 +17,6 @@
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/report.h"
-#include "daemon/spawner/start.h"
 #include "daemon/spawner/tree.h"
 #include "daemon/spawner/warm.h"
 
@@ -114,7 +113,7 @@ static void keep_fill(struct record *r, const struct sw_start *start)
 	table_set_state(r, SW_STARTING);
 }
 
-bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *ret_why)
+bool keep_start(const struct sw_start *start, struct start_fds *fds, struct child_error *ret_why)
 {
 	uint32_t slot = table_find(start->head.token);
 	if (slot != TABLE_NONE) {
@@ -129,7 +128,7 @@ bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *
 	struct child_error e = { 0 };
 	op_init(op, PHASE_FORKING);
 	keep_fill(r, start);
-	enum start_result result = start_op(op, start, stdin_fd, &e);
+	enum start_result result = start_op(op, start, fds, &e);
 	if (result == START_BUSY) {
 		log_debug("cannot start an op now: %s: %s", sw_step_name(e.step), strerror(e.err));
 		op_done(op);

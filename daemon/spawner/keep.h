@@ -11,6 +11,7 @@
 
 #include "daemon/spawner/child.h"
 #include "daemon/spawner/op.h"
+#include "daemon/spawner/start.h"
 
 struct keep_config {
 	int epoll;
@@ -25,9 +26,10 @@ void keep_inherit(void);
  * anew. */
 void keep_resume(uint32_t slot);
 
-/* A START frame, checked by the caller to be whole; takes stdin_fd (-1: none). False: not taken, to
- * be answered BUSY; *ret_why says why, err 0: there is no room. */
-bool keep_start(const struct sw_start *start, int stdin_fd,
+/* A START frame, checked by the caller to be whole, with the fds it speaks of; those that are left
+ * in `fds` are the caller's. False: not taken, to be answered BUSY; *ret_why says why, err 0: there
+ * is no room. */
+bool keep_start(const struct sw_start *start, struct start_fds *fds,
 		struct child_error *ret_why) _must_check_;
 /* What became of a START that the warm shell was asked for; pid 0: there is no child. */
 void keep_answered(uint32_t slot, int32_t pid, struct child_error e);

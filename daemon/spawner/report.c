@@ -150,7 +150,7 @@ static void report_fill_ops(void)
 	       report_fits(3 * sizeof(struct sw_report), 4)) {
 		struct op *op = list_entry(out.next, struct op, out);
 		if (op->reports & REPORT_STARTED)
-			report_put_op(op, SW_STARTED, true);
+			report_put_op(op, SW_STARTED, !(op_record(op)->flags & SW_START_STREAMS));
 		if (op->reports & REPORT_ENDED)
 			report_put_op(op,
 				      op_record(op)->state == SW_FAILED ? SW_START_FAILED : SW_EXIT,

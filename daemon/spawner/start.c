@@ -92,40 +92,14 @@ static unsigned short start_extent(char *const *env, const char *name, unsigned 
 	return text && parse_int(slice_str(text), 1, USHRT_MAX, &v) ? (unsigned short)v : dflt;
 }
 
-/* A terminal: one master for both streams, the other end for the child; as large as the environment
- * says. 0 or -errno. */
-static int start_terminal(struct op *op, char *const *env, int *ret_child)
+/* As large as the environment says; and at its end (termios(3) VEOF), where stdin is it too:
+ * isatty(3) holds for that, and who reads it does not hang. 0 or -errno. */
+static int start_terminal(int terminal, char *const *env, bool is_stdin)
 {
 	struct winsize size = { .ws_row = start_extent(env, "LINES", 24),
 				.ws_col = start_extent(env, "COLUMNS", 80) };
-	op->stdout_fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (op->stdout_fd < 0 || grantpt(op->stdout_fd) < 0 || unlockpt(op->stdout_fd) < 0)
-		return -errno;
-	int child = ioctl(op->stdout_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (child < 0)
-		return -errno;
-	ioctl(op->stdout_fd, TIOCSWINSZ, &size);
-	*ret_child = child;
-	return 0;
-}
-
-/* Both pipes: read ends to the op, write ends for the child. 0 or -errno. */
-static int start_pipes(struct op *op, int *ret_out, int *ret_err)
-{
-	int p[2], q[2];
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return -errno;
-	if (pipe2(q, O_CLOEXEC) < 0) {
-		int r = -errno;
-		close(p[0]);
-		close(p[1]);
-		return r;
-	}
-	op->stdout_fd = p[0];
-	op->stderr_fd = q[0];
-	*ret_out = p[1];
-	*ret_err = q[1];
-	return 0;
+	ioctl(terminal, TIOCSWINSZ, &size);
+	return is_stdin && write(terminal, "\4", 1) < 0 ? -errno : 0;
 }
 
 /* Trouble of the moment, ours or the machine's, that says nothing about the op. */
@@ -172,12 +146,19 @@ static enum start_result start_child(struct op *op, const struct sw_start *s,
 	return ret->err != 0 ? START_FAILED : START_RUNS;
 }
 
-enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd,
+enum start_result start_op(struct op *op, const struct sw_start *s, struct start_fds *fds,
 			   struct child_error *ret)
 {
 	struct start_texts t;
-	_cleanup_close_ int out = -1, err = -1;
+	struct streams *streams = &fds->streams;
+	bool tty = s->flags & SW_START_PTY;
+	int r = s->flags & SW_START_STREAMS ? 0 : streams_make(tty, streams);
+	if (r < 0)
+		return start_failed(r, SW_STEP_PIPE, ret);
+	op->stdout_fd = TAKE_FD(streams->ours[0]);
+	op->stderr_fd = TAKE_FD(streams->ours[1]);
 	start_texts(s, &t);
+	bool no_stdin = fds->stdin_fd < 0 && t.stdin_path.len <= 1;
 	struct child_spec spec = {
 		.stages = (const struct sw_stage *)(s + 1),
 		.n_stages = s->n_stages,
@@ -185,28 +166,21 @@ enum start_result start_op(struct op *op, const struct sw_start *s, int stdin_fd
 		.argv = start_argv(t.argv),
 		.umask = (mode_t)(s->umask & 0777),
 		.nofile_soft = nofile_soft,
-		.stdin_fd = stdin_fd >= 0	   ? stdin_fd
-			    : t.stdin_path.len > 1 ? -1
-						   : null_fd,
+		.stdin_fd = !no_stdin ? fds->stdin_fd
+			    : tty     ? streams->theirs[0]
+				      : null_fd,
 		.stdin_path = t.stdin_path.p,
-		.tty = s->flags & SW_START_PTY,
+		.stdout_fd = streams->theirs[0],
+		.stderr_fd = streams->theirs[tty ? 0 : 1],
+		.tty = tty,
 		.cgroup_fd = cgroup_take(op_slot(op)),
 	};
 	op_record(op)->cgroup = cgroup_number(op_slot(op));
-	int r = env_make(s->env_id, t.env_path, t.extra, &spec.env);
+	r = env_make(s->env_id, t.env_path, t.extra, &spec.env);
 	if (r < 0)
 		return start_failed(r, SW_STEP_ENV, ret);
-	r = spec.tty ? start_terminal(op, spec.env, &out) : start_pipes(op, &out, &err);
+	r = tty ? start_terminal(op->stdout_fd, spec.env, no_stdin) : 0;
 	if (r < 0)
 		return start_failed(r, SW_STEP_PIPE, ret);
-	spec.stdout_fd = out;
-	spec.stderr_fd = spec.tty ? out : err;
-	if (spec.tty && spec.stdin_fd == null_fd) {
-		/* A terminal at its end (termios(3) VEOF): isatty(3) holds for stdin too, and who
-		 * reads it does not hang. */
-		spec.stdin_fd = out;
-		if (write(op->stdout_fd, "\4", 1) < 0)
-			return start_failed(-errno, SW_STEP_PIPE, ret);
-	}
 	return start_child(op, s, &t, &spec, ret);
 }

@@ -1,11 +1,12 @@
 /*
- * Making a process of a START frame: its pipes or terminal, environment, pointers; then child_vfork
- * or child_fork.
+ * Making a process of a START frame: its pipes or terminal where none came with it, environment,
+ * pointers; then child_vfork or child_fork.
  */
 #ifndef DAEMON_SPAWNER_START_H
 #define DAEMON_SPAWNER_START_H
 
 #include "common/slice.h"
+#include "common/streams.h"
 #include "daemon/spawner/child.h"
 #include "daemon/spawner/op.h"
 
@@ -17,12 +18,18 @@ enum start_result {
 	START_BUSY,   /* no process, fd or memory to be had now */
 };
 
+/* What came with the frame. */
+struct start_fds {
+	int stdin_fd; /* -1: none */
+	struct streams streams;
+};
+
 /* 0 or -errno. */
 int start_init(uint64_t nofile_soft) _must_check_;
 /* Is the frame whole: lengths, counts and final NULs as it says? */
 bool start_is_whole(const struct sw_start *start);
-/* Fills the op's fds and its record's pid. stdin_fd stays the caller's. */
-enum start_result start_op(struct op *op, const struct sw_start *start, int stdin_fd,
+/* Fills the op's fds and its record's pid. Takes our ends of the streams, leaves the rest. */
+enum start_result start_op(struct op *op, const struct sw_start *start, struct start_fds *fds,
 			   struct child_error *ret);
 /* The extra environment of the frame. */
 struct slice start_extra(const struct sw_start *start);

@@ -95,7 +95,7 @@ uint64_t tree_owner_hash(const char *strings, size_t len)
 	return len > 0 ? (uint64_t)strings[len - 1] : 0;
 }
 
-bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *ret_why)
+bool keep_start(const struct sw_start *start, struct start_fds *fds, struct child_error *ret_why)
 {
 	struct child_error e = { 0 };
 	uint32_t slot = table_find(start->head.token);
@@ -110,7 +110,7 @@ bool keep_start(const struct sw_start *start, int stdin_fd, struct child_error *
 	struct op *op = op_at(slot);
 	op_init(op, PHASE_DONE);
 	op_record(op)->owner_hash = tree_owner_hash(extra.p, extra.len);
-	enum start_result r = start_op(op, start, stdin_fd, &e);
+	enum start_result r = start_op(op, start, fds, &e);
 	if (r == START_BUSY) {
 		op_done(op);
 		table_remove(slot);

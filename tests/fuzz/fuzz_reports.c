@@ -27,6 +27,9 @@ static struct {
 	size_t size, at;
 	int peer;    /* the spawner's side */
 	bool polite; /* each connection begins as it should */
+	uint64_t can;
+	uint64_t drained[TOKENS]; /* attached and to be finished: told after the turn */
+	unsigned n_drained;
 	enum life tokens[TOKENS + 1];
 	unsigned connections;
 } w;
@@ -41,12 +44,11 @@ static void spawner_says(const void *p, size_t len)
 
 static void spawner_greets(void)
 {
-	static const struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION,
-							 SW_CAN },
-					       .protocol = SW_PROTOCOL,
-					       .pid = INT32_MAX,
-					       .capacity = 8,
-					       .table_id = 1 };
+	const struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, w.can },
+					.protocol = SW_PROTOCOL,
+					.pid = INT32_MAX,
+					.capacity = 8,
+					.table_id = 1 };
 	spawner_says(&ok, sizeof(ok));
 }
 
@@ -115,6 +117,33 @@ static void check_said(void)
 /* --- the engine --- */
 
 static struct exec_local *x;
+
+/* Pipes of which nothing comes. */
+void __wrap_output_attach(struct output *o, uint64_t token, int out, int err, int64_t cap);
+void __wrap_output_attach(struct output *o, uint64_t token, int out, int err, int64_t cap)
+{
+	(void)o;
+	(void)token;
+	(void)cap;
+	close(out);
+	if (err >= 0)
+		close(err);
+}
+
+void __wrap_output_finish(struct output *o, uint64_t token);
+void __wrap_output_finish(struct output *o, uint64_t token)
+{
+	(void)o;
+	if (w.n_drained < TOKENS)
+		w.drained[w.n_drained++] = token;
+}
+
+static void tell_drained(void)
+{
+	static const struct output_totals none;
+	while (w.n_drained > 0)
+		exec_local_drained(x, w.drained[--w.n_drained], &none);
+}
 
 static enum life *life_of(uint64_t token)
 {
@@ -201,6 +230,7 @@ static void play(struct event_base *base)
 		if (!on && w.peer >= 0)
 			shutdown(w.peer, SHUT_WR);
 		event_base_loop(base, EVLOOP_NONBLOCK);
+		tell_drained();
 		check_said();
 		if (w.size - w.at < 3)
 			break;
@@ -223,6 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.size = size - 1;
 	w.peer = -1;
 	w.polite = data[0] & 1;
+	w.can = data[0] & 2 ? SW_CAN_KEEP : SW_CAN;
 	const struct exec_local_config config = { .base = base,
 						  .socket = "/nowhere",
 						  .events = { on_started, on_ended, on_busy, NULL },

@@ -241,7 +241,6 @@ class Checker:
             (end == ('cancelled', 'cancel') and cancels) or \
             (end == ('cancelled', 'dependency') and asked.batch.get('on_failure') == 'kill') or \
             (op['state'] == 'failed' and signals) or \
-            (end == ('failed', 'signal') and op['signal'] == 'SIGPIPE' and self.lost_with_its_start(op)) or \
             (end == ('cancelled', 'timeout') or end == ('failed', 'timeout')) and not asked.strict or \
             (plan.attempts > 1 and end == ('failed', 'exit') and (not asked.strict or cancels or asked.batch.get('on_failure') == 'kill')) or \
             (op['state'] == 'failed' and plan.nested and (full or cancels or self.nested_failed(doc, op))) or \
@@ -293,10 +292,10 @@ class Checker:
         if op['cause'] == 'reused' or not op['attempts']:
             return
         where = 'run %d op %d (%s)' % (doc['run'], op['index'], op['state'])
-        # Said where both programs were killed in one moment, or the spawner before it had told of the start, and only there.
+        # Said where both programs were killed in one moment, and only there.
         unread = (op['error'] or '').startswith(UNREAD)
         self.w.count['outputs lost'] += unread
-        if unread and not self.lost_with_its_start(op) and not self.w.pipes_lost(op['started'], doc['ended']):
+        if unread and not self.w.pipes_lost(op['started'], doc['ended']):
             self.bad('%s lacks output, and its pipes did not go with both programs' % where, doc['run'])
         whole = (op['state'], op['cause']) == plan.ends and not unread
         if plan.dropped and whole and (op['stdout_bytes'] != plan.dropped or not op['dropped_bytes']):
@@ -311,10 +310,6 @@ class Checker:
                 self.bad('%s: %s has %d bytes, %d are counted' % (where, stream, len(got), op[stream + '_bytes']), doc['run'])
         if plan.nested and whole:
             self.check_nested(doc, op, where)
-
-    def lost_with_its_start(self, op):
-        """The spawner was killed when it had just started this, and its pipes were the spawner's alone."""
-        return (op['error'] or '').startswith(UNREAD) and self.w.killed_untold(op['started'])
 
     def check_nested(self, doc, op, where):
         """What its batchctl printed is a run that it is the parent of."""

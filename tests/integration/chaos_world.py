@@ -216,10 +216,6 @@ class World:
         """Both were killed in one moment: the next of either had no time to get the pipes from the other."""
         return any(since - 300 <= s <= to + 300 and abs(s - b) <= ONE_MOMENT_MS for s in self.kills['spawner'] for b in self.kills['batchd'])
 
-    def killed_untold(self, started):
-        """The spawner was killed when it had just started this: the pipes were its alone."""
-        return any(-TOLERANCE_MS <= t - started <= ONE_MOMENT_MS for t in self.kills['spawner'])
-
     def keep_copy(self):
         """Everything as it is at the first broken promise, for whoever looks into it."""
         if self.keep and not os.path.exists(self.keep):

@@ -96,6 +96,7 @@ class History:
         assert len(lines) <= op['attempts'], (where, 'more effects than attempts', lines, op)
         if op['state'] == 'interrupted':
             assert lost and op['cause'] == 'lost', (where, op)
+        assert op['state'] != 'failed' and not op['error'], (where, 'the harm came to it', op)
         if op['state'] != 'succeeded':
             return
         last = '%d.%d.%d' % (run['run'], op['index'], op['attempts'])

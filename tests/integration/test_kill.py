@@ -78,9 +78,9 @@ class Killed(Case):
 
     @rows(
         *[('batchd, as it enters %s' % s, 'batchd', s) for s in
-          ('pwrite64', 'fdatasync', 'sendmsg', 'recvmsg', 'splice', 'ftruncate', 'rename', 'unlink', 'accept4', 'epoll_wait')],
+          ('pwrite64', 'fdatasync', 'pipe2', 'sendmsg', 'recvmsg', 'splice', 'ftruncate', 'rename', 'unlink', 'accept4', 'epoll_wait')],
         *[('the spawner, as it enters %s' % s, 'spawner', s) for s in
-          ('sendmsg', 'recvmsg', 'clone', 'wait4', 'waitid', 'pipe2', 'close', 'epoll_wait')],
+          ('sendmsg', 'recvmsg', 'clone', 'wait4', 'waitid', 'close', 'epoll_wait')],
     )
     def at_every(self, program, syscall):
         history, n, first, rounds = History(self.box), 1, 0, 0

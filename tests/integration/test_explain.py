@@ -8,7 +8,7 @@ PROTOCOL = Protocol()
 WAIT = 'until [ -e go ]; do sleep 0.05; done'
 
 
-class Waits(Case):
+class Base(Case):
     def explain(self, run, op):
         r = self.box.call('run.explain', run=run, op=op)
         PROTOCOL.check_result('run.explain', r)
@@ -25,6 +25,10 @@ class Waits(Case):
         self.box.put('go')
         for run in runs:
             self.box.wait(run)
+
+
+class Waits(Base):
+    """run.plan, run.explain"""
 
     def test_plan(self):
         b = batch([bash('true', id='a'), bash('true', id='b', needs=['a']), bash('true', after_any=['a', 'b'], weight=3)],
@@ -94,6 +98,60 @@ class Waits(Case):
         for run in (held, delayed, again):
             self.box.call('run.cancel', run=run)
         self.go(first, later)
+
+
+class Words(Base):
+    """`batchctl explain`"""
+
+    def said(self, *args, status=0):
+        done = self.box.ctl('explain', *args)
+        self.assertEqual(done.status, status, done)
+        return done.text
+
+    def test_waiting(self):
+        self.box.call('group.set', group='g', slots=1)
+        run = self.running(self.box.submit(batch(
+            [bash(WAIT, id='build'), bash('true', id='link', needs=['build'])], [bash('true', id='deploy')]), group='g'))
+        other = self.box.submit(batch([bash('true')]), group='g')
+        until(lambda: self.kinds(other, 1) == ['slot'], 'the op before the slot')
+        link = self.said('%d.link' % run)
+        self.assertIn('%d.link `true` waiting\n  it needs this to succeed:\n  %d.build' % (run, run), link)
+        self.assertIn('batchctl log -f %d.build' % run, link)
+        self.assertIn('message 1 comes first, 2 of its ops have not ended', self.said('%d.deploy' % run))
+        slot = self.said(str(other))
+        self.assertIn("1 slot of group 'g', which has 1 and 1 in use: taken by %d.1" % run, slot)
+        self.assertIn('batchctl group set g -j 2', slot)
+        held = self.box.submit(batch([bash('true')]), held=True)
+        self.assertIn('batchctl resume %d' % held, self.said(str(held)))
+        self.assertEqual(self.box.ctl('--json', 'explain', '%d.link' % run).json['waits'],
+                         [{'for': 'op', 'run': run, 'op': 1, 'success': True}])
+        self.box.call('run.cancel', run=held)
+        self.go(run, other)
+
+    def test_ended(self):
+        run = self.box.submit(batch([bash('echo well'), bash('echo no >&2; exit 7', id='bad'), bash('nosuchthing', id='none'),
+                                     bash('true', id='after', needs=['bad'])], [bash('true', id='later')]))
+        self.box.wait(run)
+        bad = self.said('%d.bad' % run)
+        self.assertIn('failed\n  exit 7', bad)
+        self.assertIn('next: batchctl log %d.bad' % run, bad)
+        self.assertIn('next: batchctl restart --failed %d' % run, bad)
+        self.assertIn('no such command', self.said('%d.none' % run))
+        after = self.said('%d.after' % run)
+        self.assertIn('since %d.bad `echo no >&2; exit 7` failed (exit 7)' % run, after)
+        self.assertNotIn('%d.none' % run, after, 'it needs only that')
+        self.assertIn('since %d.none' % run, self.said('%d.later' % run))
+        self.assertIn('it ended well', self.said('%d.1' % run))
+        whole = self.said(str(run))
+        self.assertNotIn('`echo well`', whole)
+        self.assertEqual(whole, ''.join(self.said('%d.%s' % (run, o)) for o in ('bad', 'none', 'after', 'later')))
+
+    def test_refused(self):
+        run = self.box.submit(batch([bash('true')]))
+        self.box.wait(run)
+        self.said('%d.nope' % run, status=2)
+        self.said('99', status=2)
+        self.said('--nope', status=2)
 
 
 if __name__ == '__main__':

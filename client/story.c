@@ -19,7 +19,7 @@
 #include "proto/pack.h"
 
 static int story_call(struct story *s, const char *method, int64_t offset, uint32_t max,
-		      struct buf *reply)
+		      int64_t output, struct buf *reply)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -27,6 +27,8 @@ static int story_call(struct story *s, const char *method, int64_t offset, uint3
 	pk_kint(&pk, "run", s->run);
 	pk_kint(&pk, "offset", offset);
 	pk_kint(&pk, "limit", (int64_t)max - offset + 1);
+	if (output >= 0)
+		pk_kint(&pk, "output", output);
 	pk_end(&pk);
 	return ctx_call(s->c, method, &params, reply);
 }
@@ -81,13 +83,13 @@ static void story_take_plan(struct story *s, struct slice ops)
 	}
 }
 
-static int story_load_ops(struct story *s, uint32_t max)
+static int story_load_ops(struct story *s, uint32_t max, int64_t output)
 {
 	for (int64_t next = 1; next >= 1 && next <= max;) {
 		s->pages = xrealloc(s->pages, s->n_pages + 1, sizeof(*s->pages));
 		s->pages[s->n_pages] = (struct buf)BUF_INIT;
 		struct buf *page = &s->pages[s->n_pages++];
-		int status = story_call(s, "run.get", next, max, page);
+		int status = story_call(s, "run.get", next, max, output, page);
 		if (status)
 			return status;
 		if (!s->head.p)
@@ -103,7 +105,7 @@ static int story_load_plan(struct story *s)
 {
 	for (int64_t next = 1; next >= 1 && next <= s->n;) {
 		_cleanup_buf_ struct buf reply = BUF_INIT;
-		int status = story_call(s, "run.plan", next, s->n, &reply);
+		int status = story_call(s, "run.plan", next, s->n, -1, &reply);
 		if (status)
 			return status;
 		story_take_plan(s, mp_find(buf_slice(&reply), "ops"));
@@ -112,10 +114,10 @@ static int story_load_plan(struct story *s)
 	return EXIT_OK;
 }
 
-int story_load(struct ctx *c, int64_t run, uint32_t max, struct story *ret)
+int story_load(struct ctx *c, int64_t run, uint32_t max, int64_t output, struct story *ret)
 {
 	*ret = (struct story){ .c = c, .run = run, .now = time_wall_ms() };
-	int status = story_load_ops(ret, max);
+	int status = story_load_ops(ret, max, output);
 	if (status == EXIT_OK)
 		status = story_load_plan(ret);
 	if (status == EXIT_OK)

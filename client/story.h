@@ -32,8 +32,10 @@ struct story {
 	uint32_t n_pages;
 };
 
-/* Loads the first `max` ops and works out the rest. An exit status. */
-int story_load(struct ctx *c, int64_t run, uint32_t max, struct story *ret) _must_check_;
+/* Loads the first `max` ops, with so many of the first and last bytes of their output (-1: none),
+ * and works out the rest. An exit status. */
+int story_load(struct ctx *c, int64_t run, uint32_t max, int64_t output,
+	       struct story *ret) _must_check_;
 void story_done(struct story *s);
 /* The one run that was named, or the last. An exit status. */
 int story_select(struct ctx *c, bool everywhere, int64_t *ret_run) _must_check_;

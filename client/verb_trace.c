@@ -263,7 +263,8 @@ static int verb_trace(struct ctx *c, void *options)
 	int64_t run;
 	int status = story_select(c, o->everywhere, &run);
 	if (status == EXIT_OK)
-		status = story_load(c, run, o->limit.set ? (uint32_t)o->limit.v : TRACE_OPS, &s);
+		status =
+			story_load(c, run, o->limit.set ? (uint32_t)o->limit.v : TRACE_OPS, -1, &s);
 	if (status)
 		return status;
 	trace_make(&s, &b);

@@ -1,10 +1,11 @@
 """A run looked at afterwards: `batchctl trace` and `batchctl report`."""
+import html.parser
 import os
 import unittest
 
 from harness import Case, bash, batch, message, todos, until, write
 
-EVIL = '<script>alert("x")</script>&amp;\'\x1b[31m'
+EVIL = '<script>alert("x")</script>&amp;\'</pre><img src=x onerror=y>``` | `'
 
 
 class Base(Case):
@@ -106,6 +107,137 @@ class Trace(Base):
         for args in ([str(first), str(second)], ['all'], ['99'], ['--limit', '0']):
             done = self.box.ctl('trace', *args, check=2)
             self.assertEqual((done.out, done.errors.count('\n')), (b'', 1), done)
+
+
+VOID = ('meta', 'br', 'img', 'link', 'input', 'hr')
+
+
+class Page(html.parser.HTMLParser):
+    """Holds a page to what a browser needs to show it as meant: every tag closed in its order, every link to something there."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.tags, self.text, self.titles, self.bars = [], set(), set(), set(), '', [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.add(tag)
+        assert not [a for a in attrs if a.startswith('on')], attrs
+        for a in ('src', 'href'):
+            if a in attrs:
+                assert attrs[a].startswith('#'), attrs
+                self.links.add(attrs[a][1:])
+        if 'id' in attrs:
+            assert attrs['id'] not in self.ids, attrs
+            self.ids.add(attrs['id'])
+        if 'op' in attrs.get('class', '').split():
+            self.titles.append(attrs['title'])
+            self.bars.append(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, (tag, self.open, self.getpos())
+
+    def handle_data(self, data):
+        self.text += data
+
+
+class Report(Base):
+    def page(self, *args):
+        done = self.box.ctl('report', '-o', 'r.html', *args, check=0)
+        self.assertEqual(done.out, b'')
+        raw = self.box.text('r.html')
+        self.assertTrue(raw.startswith('<!DOCTYPE html>'))
+        page = Page(raw)
+        self.assertLessEqual(page.links, page.ids)
+        self.assertFalse(page.tags & {'script', 'img', 'link', 'iframe', 'object'})
+        self.assertNotIn('://', raw, 'it needs no network')
+        for needed in ('prefers-color-scheme:dark', 'charset="utf-8"', "default-src 'none'", 'name="viewport"'):
+            self.assertIn(needed, raw)
+        return page
+
+    def test_page(self):
+        run = self.diamond(name='dia')
+        page = self.page(str(run))
+        for text in ('Run %d (dia)' % run, '7 ops in', 'one after another', 'Critical path', 'Message 2: Second <one>',
+                     'failed: exit 3', 'skipped: what it needs did not succeed', 'batchctl restart --failed %d' % run):
+            self.assertIn(text, page.text)
+        self.assertEqual({'op%d' % i for i in range(1, 8)} - page.ids, set())
+        self.assertEqual(len(page.bars), 6, 'a bar for each that was started')
+        critical = {b['href'] for b in page.bars if 'critical' in b['class']}
+        self.assertLessEqual({'#op1', '#op2', '#op4'}, critical)
+        self.assertNotIn('#op3', critical)
+        for bar in page.bars:
+            at = dict(part.split(':') for part in bar['style'].split(';'))
+            left, width = (float(at[k].rstrip('%')) for k in ('left', 'width'))
+            self.assertTrue(0 <= left and left + width <= 100.01, bar)
+
+    def test_all_is_escaped(self):
+        """Text, names, ids of todos, output and folders of anybody's choice are shown and do nothing."""
+        folder = self.box.path(EVIL.replace('/', '_'))
+        os.mkdir(folder)
+        self.box.put('out', EVIL.encode() + b'\x1b[31mred\x1b[0m \x07 \xff\xfe \xc2\x9b|\n')
+        run = self.run_it(
+            [todos({'id': 't', 'content': EVIL, 'status': 'pending'})],
+            message(bash('cat out; : ' + EVIL.replace('`', "'").replace("'", '').replace('<', '\\<').replace('>', '\\>')
+                         .replace('&', '\\&').replace('|', '\\|').replace('(', '\\(').replace(')', '\\)') + '; exit 1', todo='t',
+                         description=EVIL), name=EVIL), list=folder)
+        page = self.page(str(run))
+        self.assertIn(EVIL, page.text)
+        self.assertGreaterEqual(page.text.count(EVIL), 4, 'message, description, todo, output')
+        self.assertIn('red \u2407 \ufffd\ufffd \ufffd|', page.text)
+        text = self.box.ctl('report', '--markdown', check=0).text
+        self.assertIn('````text\n' + EVIL, text, 'a fence that the output cannot end')
+        self.assertNotIn('\x1b', text)
+        self.assertNotIn('\x07', text)
+
+    def test_large_runs_are_limited(self):
+        run = self.run_it([bash('echo %d' % i) for i in range(20)])
+        done = self.box.ctl('report', str(run), '--limit', 5, '-o', 'r.html', check=0)
+        self.assertIn('the first 5 of 20 ops', done.errors)
+        page = Page(self.box.text('r.html'))
+        self.assertIn('The first 5 of 20 ops', page.text)
+        self.assertEqual(len(page.bars), 5)
+        self.assertIn('The first 5 of 20 ops', self.box.ctl('report', '-m', '--limit', 5, check=0).text)
+
+    def test_much_output(self):
+        self.run_it([bash('echo begin; seq 100000; echo end')])
+        page = self.page()
+        self.assertIn('begin\n1\n', page.text)
+        self.assertIn('99999\n100000\nend\n', page.text)
+        self.assertRegex(page.text, r'\d+ bytes are not shown')
+
+    def test_markdown(self):
+        run = self.diamond()
+        text = self.box.ctl('report', '--markdown', str(run), check=0).text
+        for part in ('# Run %d: failed\n' % run, '### %d.f failed: exit 3' % run, '`batchctl restart --failed %d`' % run, '## Critical path',
+                     '| %d.g | skipped: what it needs did not succeed |  | `true` |' % run):
+            self.assertIn(part, text)
+
+    def test_of_a_run_that_goes_on(self):
+        run = self.box.submit(batch([bash('until [ -e go ]; do sleep 0.05; done', id='now'), bash('true', needs=['now'])]))
+        until(lambda: self.box.call('run.get', run=run)['ops'][0]['state'] == 'running', 'the op at work')
+        page = self.page(str(run))
+        self.assertEqual(len(page.bars), 1)
+        held = self.box.submit(batch([bash('true')]), held=True)
+        self.assertIn('No op was started', self.page(str(held)).text)
+        self.box.call('run.cancel', run=held)
+        self.box.put('go')
+        self.box.wait(run)
+
+    def test_where_it_goes(self):
+        run = self.run_it([bash('true')])
+        piped = self.box.ctl('report', str(run), check=0)
+        self.assertTrue(piped.out.startswith(b'<!DOCTYPE html>'))
+        self.assertEqual(self.box.ctl('report', '--json', str(run), check=0).json['run'], run)
+        self.assertIn('cannot write', self.box.ctl('report', '-o', 'no/such', check=2).errors)
+        self.box.put('r.html', 'old')
+        self.box.ctl('report', '-o', 'no/such/r.html', check=2)
+        self.assertEqual(self.box.text('r.html'), 'old')
 
 
 if __name__ == '__main__':

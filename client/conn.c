@@ -118,20 +118,42 @@ int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct con
 	return 0;
 }
 
-uint32_t conn_send(struct conn *c, const char *method, struct slice params)
+static void conn_queue(struct conn *c, const uint32_t *msgid, const char *method,
+		       struct slice params)
 {
 	struct pk pk = PK_INIT(&c->out);
-	uint32_t msgid = c->next_msgid++;
 	pk_array(&pk);
-	pk_int(&pk, 0);
-	pk_int(&pk, msgid);
+	pk_int(&pk, msgid ? 0 : 2);
+	if (msgid)
+		pk_int(&pk, *msgid);
 	pk_str(&pk, slice_str(method));
 	pk_array(&pk);
 	if (params.p)
 		pk_raw(&pk, params);
 	pk_end(&pk);
 	pk_end(&pk);
+}
+
+uint32_t conn_send(struct conn *c, const char *method, struct slice params)
+{
+	uint32_t msgid = c->next_msgid++;
+	conn_queue(c, &msgid, method, params);
 	return msgid;
+}
+
+void conn_notify(struct conn *c, const char *method, struct slice params)
+{
+	conn_queue(c, NULL, method, params);
+}
+
+int conn_fd(const struct conn *c)
+{
+	return c->fd;
+}
+
+bool conn_wants_write(const struct conn *c)
+{
+	return c->sent < c->out.len;
 }
 
 static void conn_flush(struct conn *c)
@@ -211,6 +233,17 @@ static void conn_read_error(struct slice error, struct err *e)
 	err_set(e, sym, "%.*s", SLICE_FMT(text));
 }
 
+static bool conn_read_event(struct mp *m, struct conn_in *ret)
+{
+	struct mp_value method = mp_next(m);
+	*ret = (struct conn_in){ .got = CONN_EVENT, .method = method.bytes, .args = mp_skip(m) };
+	struct mp args = mp_of(ret->args);
+	struct mp_value v = mp_next(&args);
+	if (v.type == MP_ARRAY && v.count == 1 && mp_peek(&args) == MP_MAP)
+		ret->body = mp_skip(&args);
+	return method.type == MP_STR && v.type == MP_ARRAY;
+}
+
 /* What a frame says; false for what is neither reply nor event. */
 static bool conn_read(struct slice frame, struct conn_in *ret)
 {
@@ -231,15 +264,7 @@ static bool conn_read(struct slice frame, struct conn_in *ret)
 		ret->body = mp_skip(&m);
 		return id.type == MP_INT;
 	}
-	if (kind.i == 2 && count == 3) {
-		mp_skip(&m);
-		v = mp_next(&m);
-		*ret = (struct conn_in){ .got = CONN_EVENT };
-		ret->body = v.type == MP_ARRAY && v.count == 1 ? mp_skip(&m) : SLICE_NONE;
-		struct mp body = mp_of(ret->body);
-		return ret->body.p && mp_peek(&body) == MP_MAP;
-	}
-	return false;
+	return kind.i == 2 && count == 3 && conn_read_event(&m, ret);
 }
 
 static bool conn_signalled(struct conn *c, struct conn_in *ret)
@@ -308,18 +333,15 @@ enum conn_got conn_next(struct conn *c, int64_t deadline_ms, struct conn_in *ret
 	return ret->got;
 }
 
-/* Keeps an event for conn_next: packed again as the frame it came in, whose name nobody looks at.
- */
-static void conn_keep(struct conn *c, struct slice event)
+/* Keeps an event for conn_next: packed again as the frame it came in. */
+static void conn_keep(struct conn *c, const struct conn_in *event)
 {
 	struct conn_kept *k = xcalloc(1, sizeof(*k));
 	struct pk pk = PK_INIT(&k->frame);
 	pk_array(&pk);
 	pk_int(&pk, 2);
-	pk_str(&pk, slice_str(""));
-	pk_array(&pk);
-	pk_raw(&pk, event);
-	pk_end(&pk);
+	pk_str(&pk, event->method);
+	pk_raw(&pk, event->args);
 	pk_end(&pk);
 	*c->kept_end = k;
 	c->kept_end = &k->next;
@@ -334,7 +356,7 @@ int conn_call(struct conn *c, const char *method, struct slice params, struct bu
 	for (;;) {
 		enum conn_got got = conn_receive(c, deadline, false, &in);
 		if (got == CONN_EVENT)
-			conn_keep(c, in.body);
+			conn_keep(c, &in);
 		if (got == CONN_TIMEOUT) {
 			err_set(e, E_INTERNAL, "batchd did not answer '%s' in time", method);
 			return -ETIMEDOUT;

@@ -30,6 +30,9 @@ struct conn_in {
 	bool failed; /* CONN_REPLY: `error` is filled */
 	struct err error;
 	struct slice body; /* result or event; valid until the next call on this connection */
+	/* CONN_EVENT: what the subscription's `push` named, and its arguments as a raw array. Where
+	 * those are not just the event, `body` is absent. */
+	struct slice method, args;
 	int signal;
 };
 
@@ -45,6 +48,11 @@ struct conn *conn_free(struct conn *c); /* NULL is fine; returns NULL */
 
 /* Queues a request; params is one packed map, or SLICE_NONE. Returns its msgid. */
 uint32_t conn_send(struct conn *c, const char *method, struct slice params);
+/* Queues a notification. */
+void conn_notify(struct conn *c, const char *method, struct slice params);
+/* For a loop of one's own, which then takes what came by conn_next with a deadline of 0. */
+int conn_fd(const struct conn *c);
+bool conn_wants_write(const struct conn *c);
 /*
  * The next thing that happens: a reply, an event (those put aside by conn_call first), a signal
  * from the signalfd, or the deadline (time_mono_ms; negative: none).

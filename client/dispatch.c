@@ -169,8 +169,7 @@ static int line_check_operands(const struct line *l)
 	return EXIT_OK;
 }
 
-/* A socket as an absolute path; malloced. */
-static char *line_socket(const char *named)
+char *client_socket(const char *named)
 {
 	struct buf b = BUF_INIT;
 	char cwd[PATH_MAX];
@@ -196,7 +195,7 @@ static int line_enter_dirs(struct line *l)
 static void line_fill_ctx(struct line *l)
 {
 	struct ctx *c = &l->ctx;
-	c->socket = line_socket(l->globals.socket);
+	c->socket = client_socket(l->globals.socket);
 	c->color = l->globals.color;
 	c->json = l->globals.json;
 	c->quiet = l->globals.quiet;

@@ -9,6 +9,8 @@
 
 /* All of batchctl; the exit status. */
 int client_main(int argc, char **argv);
+/* The socket as an absolute path, the default where none is named; malloced. */
+char *client_socket(const char *named);
 /* The row of that name or alias, NULL for none. */
 const struct verb *verb_find(const struct verb *const *table, const char *name);
 /* Appends the overview, or the help of one verb; `of`: "batchctl", or "batchctl todo". */

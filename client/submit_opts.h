@@ -36,7 +36,7 @@ extern const char *const opt_orders[], *const opt_failures[];
 			   "stop, continue or kill", opt_failures),                                \
 		SUBMIT_OPT("jobs", 'j', OPT_INT, jobs, "N", "at most N ops of this run at once",   \
 			   NULL, 1, 65535),                                                        \
-		SUBMIT_OPT("group", 'g', OPT_STR, group, "NAME", "pool of slots to run in"),       \
+		SUBMIT_OPT("group", 'g', OPT_STR, group, "GROUP", "pool of slots to run in"),      \
 		SUBMIT_OPT("timeout", 0, OPT_DURATION, timeout, "D",                               \
 			   "end the run after that long"),                                         \
 		SUBMIT_OPT("after", 0, OPT_STRV, after, "RUN",                                     \

@@ -2,6 +2,7 @@
 #include "client/dispatch.h"
 #include "common/text.h"
 #include "common/xalloc.h"
+#include "proto/suggest.h"
 
 static void help_rows(struct buf *b, const struct verb *const *table)
 {
@@ -49,9 +50,20 @@ void help_verb(struct buf *b, const char *of, const struct verb *v, const struct
 	buf_adds(b, "\nsee `batchctl --help` for the options all verbs take\n");
 }
 
+/* " (did you mean 'cancel'?)", or nothing. */
+static const char *help_hint(const struct verb *const *table, const char *word,
+			     char text[SUGGEST_TEXT_MAX])
+{
+	struct suggest near = SUGGEST_INIT(slice_str(word));
+	for (; table && *table; table++)
+		suggest_offer(&near, (*table)->name);
+	return suggest_text(&near, text);
+}
+
 static int verb_help(struct ctx *c, void *options)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
+	char hint[SUGGEST_TEXT_MAX];
 	(void)options;
 	if (c->argc == 0) {
 		help_overview(&b);
@@ -59,8 +71,8 @@ static int verb_help(struct ctx *c, void *options)
 	}
 	const struct verb *v = verb_find(verbs, c->argv[0]), *sub = NULL;
 	if (!v)
-		return fail(c, EXIT_USAGE, "there is no verb '%s': see `batchctl --help`",
-			    c->argv[0]);
+		return fail(c, EXIT_USAGE, "there is no verb '%s'%s: see `batchctl --help`",
+			    c->argv[0], help_hint(verbs, c->argv[0], hint));
 	if (c->argc == 1) {
 		help_verb(&b, "batchctl", v, NULL);
 		return ctx_print(c, &b);
@@ -68,8 +80,8 @@ static int verb_help(struct ctx *c, void *options)
 	if (v->subs)
 		sub = verb_find(v->subs, c->argv[1]);
 	if (!sub)
-		return fail(c, EXIT_USAGE, "there is no '%s %s': see `batchctl %s --help`", v->name,
-			    c->argv[1], v->name);
+		return fail(c, EXIT_USAGE, "there is no '%s %s'%s: see `batchctl %s --help`",
+			    v->name, c->argv[1], help_hint(v->subs, c->argv[1], hint), v->name);
 	_cleanup_free_ char *of = xasprintf("batchctl %s", v->name);
 	help_verb(&b, of, sub, v);
 	return ctx_print(c, &b);

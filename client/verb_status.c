@@ -30,7 +30,7 @@ static const char *const run_states[] = { "queued", "running",	 "paused",	"succe
 static const struct opt status_opts[] = {
 	STATUS_OPT("everywhere", 0, OPT_FLAG, everywhere, NULL, "runs of all projects"),
 	STATUS_OPT("state", 0, OPT_ENUM, state, "STATE", "only runs in that state", run_states),
-	STATUS_OPT("group", 'g', OPT_STR, group, "NAME", "only runs of that group"),
+	STATUS_OPT("group", 'g', OPT_STR, group, "GROUP", "only runs of that group"),
 	STATUS_OPT("limit", 'n', OPT_INT, limit, "N", "at most N runs; default 100 and 10 ended",
 		   NULL, 1, 1000),
 	OPT_END,

@@ -176,19 +176,24 @@ static const struct opt status_opts[] = {
 						      .max_args = most,                            \
 						      __VA_ARGS__ }
 
-TODO_VERB(list, "list", verb_todo_list, NULL, "the items", list_opts, 0, 0);
-TODO_VERB(ready, "ready", verb_todo_ready, NULL, "the items that can be begun", NULL, 0, 0);
+TODO_VERB(
+	list, "list", verb_todo_list, NULL, "the items", list_opts, 0, 0,
+	.more = "  batchctl todo list --status in_progress\n  batchctl todo list --json --rev 12\n");
+TODO_VERB(ready, "ready", verb_todo_ready, NULL, "the items that can be begun", NULL, 0, 0,
+	  .more = "  batchctl todo ready\n");
 TODO_VERB(add, "add", verb_todo_add, "TEXT...", "add an item; prints its id", item_opts, 1, -1,
 	  .more = "  batchctl todo add --priority high --blocked-by schema 'Write the importer'\n");
-TODO_VERB(start, "start", verb_todo_start, "ID...", "move items to in_progress", owner_opts, 1, -1);
-TODO_VERB(done, "done", verb_todo_done, "ID...", "move items to completed", NULL, 1, -1);
+TODO_VERB(start, "start", verb_todo_start, "ID...", "move items to in_progress", owner_opts, 1, -1,
+	  .more = "  batchctl todo start tests --owner \"$USER\"\n");
+TODO_VERB(done, "done", verb_todo_done, "ID...", "move items to completed", NULL, 1, -1,
+	  .more = "  batchctl todo done schema tests\n");
 TODO_VERB(set, "set", verb_todo_set, "ID FIELD=VALUE...", "change fields of an item", NULL, 2, -1,
 	  .more = "FIELD is content, status, priority, owner, description, at, active_form, "
 		  "parent, error,\n"
 		  "tags or blocked_by (comma-separated), or meta.NAME.\n\n"
 		  "  batchctl todo set tests status=pending owner= blocked_by=schema,api\n");
 TODO_VERB(rm, "rm", verb_todo_rm, "ID...", "remove items; `todo undo` brings them back", NULL, 1,
-	  -1);
+	  -1, .more = "  batchctl todo rm tests\n");
 TODO_VERB(write, "write", verb_todo_write, "FILE|-",
 	  "write items from JSON: an array, or {\"todos\": [...]}", write_opts, 1, 1,
 	  .more = "Replaces what this source wrote before, unless --mode merge. Items keep their "
@@ -198,12 +203,16 @@ TODO_VERB(claim, "claim", verb_todo_claim, "[ID]",
 	  "take an item, or the first ready one; 1 when there is none", owner_opts, 0, 1,
 	  .more = "  id=$(batchctl todo claim --owner \"$USER\" --lease 30m)\n");
 TODO_VERB(release, "release", verb_todo_release, "ID...", "give claimed items back", owner_opts, 1,
-	  -1);
-TODO_VERB(log, "log", verb_todo_log, NULL, "the changes of the list", log_opts, 0, 0);
+	  -1, .more = "  batchctl todo release tests\n");
+TODO_VERB(log, "log", verb_todo_log, NULL, "the changes of the list", log_opts, 0, 0,
+	  .more = "  batchctl todo log --since 40\n");
 TODO_VERB(undo, "undo", verb_todo_undo, "[REV]",
-	  "take back the last change, or go back to a revision", NULL, 0, 1);
-TODO_VERB(lists, "lists", verb_todo_lists, NULL, "all lists", NULL, 0, 0);
-TODO_VERB(watch, "watch", verb_todo_watch, NULL, "print changes as they happen", NULL, 0, 0);
+	  "take back the last change, or go back to a revision", NULL, 0, 1,
+	  .more = "  batchctl todo undo\n  batchctl todo undo 12\n");
+TODO_VERB(lists, "lists", verb_todo_lists, NULL, "all lists", NULL, 0, 0,
+	  .more = "  batchctl todo lists\n");
+TODO_VERB(watch, "watch", verb_todo_watch, NULL, "print changes as they happen", NULL, 0, 0,
+	  .more = "  batchctl todo watch\n  batchctl todo watch --json | jq .after\n");
 TODO_VERB(status, "status", verb_todo_status, NULL,
 	  "counts for a status line; never starts a daemon", status_opts, 0, 0,
 	  .more = "The format knows {pending} {in_progress} {completed} {cancelled} {open} "

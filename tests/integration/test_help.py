@@ -1,0 +1,56 @@
+"""`--help` of each verb and sub-verb, and what is said where a word is misspelt."""
+import re
+
+from harness import Case, expand, together
+
+
+def words(text, title):
+    """The verbs that a help text lists under a title."""
+    found, listing = [], False
+    for line in text.splitlines():
+        if re.fullmatch(title, line):
+            listing = True
+        elif not line:
+            listing = False
+        elif listing:
+            found.append(line.split()[0].rstrip(','))
+    return found
+
+
+@expand
+class Help(Case):
+    daemon = False
+
+    def all_verbs(self):
+        for verb in words(self.box.ctl('--help', check=0).text, 'verbs:'):
+            yield [verb]
+            for sub in words(self.box.ctl(verb, '--help', check=0).text, r'batchctl %s \.\.\.:' % verb):
+                yield [verb, sub]
+
+    def test_each_has_help_with_an_example(self):
+        seen = 0
+        for verb in self.all_verbs():
+            with self.subTest(' '.join(verb)):
+                text = self.box.ctl(*verb, '--help', check=0).text
+                self.assertRegex(text, r'\Ausage: batchctl %s\b' % ' '.join(verb))
+                self.assertRegex(text, r'(?m)^  (.*[ (|])?batchctl (\S+ )?%s\b' % (verb[-1] if verb[-1] != 'list' else ''))
+                self.assertEqual(text, self.box.ctl('help', *verb, check=0).text)
+                self.assertFalse([line for line in text.splitlines() if len(line) > 90])
+                seen += 1
+        self.assertGreater(seen, 40)
+
+    @together(
+        ('a verb', ['submti'], "unknown verb 'submti': did you mean 'submit'?"),
+        ('a sub-verb', ['todo', 'dnoe', 'x'], "unknown verb 'dnoe': did you mean 'done'?"),
+        ('a flag', ['submit', '--on-failur=x', '--nmae', 'x'], "--on-failure: 'x' is none of stop, continue, kill"),
+        ('a flag, misspelt', ['submit', '--nmae', 'x'], "unknown option '--nmae': did you mean '--name'?"),
+        ('a global flag', ['--sokcet', 'x'], "unknown option '--sokcet': did you mean '--socket'?"),
+        ('a verb to help with', ['help', 'cancl'], "there is no verb 'cancl' (did you mean 'cancel'?)"),
+        ('a sub-verb to help with', ['help', 'group', 'puase'], "there is no 'group puase' (did you mean 'pause'?)"),
+        ('a method', ['rpc', 'run.lst'], "run.list"),
+        ('nothing near', ['xyzzy'], "unknown verb 'xyzzy': see `batchctl --help`"),
+    )
+    def misspelt(self, args, says):
+        done = self.box.ctl(*args, check=2)
+        self.assertIn(says, done.errors)
+        self.assertEqual((1, ''), (done.errors.count('\n'), done.text))

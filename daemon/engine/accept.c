@@ -224,7 +224,8 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
 		r->done(r->done_arg, r->id, false, NULL);
 		turn_emit_run(r);
-		settle_reused(r);
+		if (r->reused)
+			settle_reused(r);
 		accept_begin(r);
 		sched_run(e);
 		break;
@@ -283,6 +284,7 @@ static void accept_commit(struct live_run *r, struct txn *t)
 static void accept_reused(struct live_run *r, struct slice reused)
 {
 	const uint32_t *ops = (const uint32_t *)reused.p;
+	r->reused = reused.len > 0;
 	for (size_t i = 0; i < reused.len / sizeof(ops[0]); i++)
 		r->ops[ops[i] - 1].reused = 1;
 }

@@ -267,10 +267,10 @@ static void drive_error(struct live_run *r, uint32_t op, struct buf *b)
 	plan_op_decode(r->plan, op, &spec);
 	batch_op_text(&spec, b);
 	buf_adds(b, ": ");
-	if (o->error)
-		buf_adds(b, o->error);
+	if (live_try(o)->error)
+		buf_adds(b, live_try(o)->error);
 	else if (o->cause == CAUSE_EXIT)
-		buf_addf(b, "exit %d", o->exit);
+		buf_addf(b, "exit %d", live_try(o)->exit);
 	else
 		buf_addf(b, "%s",
 			 o->cause ? op_cause_names[o->cause] : op_state_names[live_op_state(o)]);
@@ -383,7 +383,7 @@ void drive_todos_op(struct live_run *r, uint32_t op, const struct batch_op *spec
 	x->e = r->e;
 	x->result.token = token_make(r->id, op + 1, r->ops[op].attempts);
 	x->result.is_file_op = true;
-	x->result.started = r->ops[op].started = time_wall_ms();
+	x->result.started = live_try_make(&r->ops[op])->started = time_wall_ms();
 	x->begun_ms = time_mono_ms();
 	_cleanup_free_ char *list = spec->list.p ? xslicedup(spec->list) : xstrdup(r->list);
 	struct todo_by by = drive_by(r, list);

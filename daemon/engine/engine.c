@@ -279,8 +279,9 @@ void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wa
 	struct live_run *r = find_attempt(e, token, &op);
 	if (!r)
 		return;
-	r->ops[op].pid = pid;
-	r->ops[op].started = wall_ms;
+	struct live_try *t = live_try_make(&r->ops[op]);
+	t->pid = pid;
+	t->started = wall_ms;
 	if (r->frozen && r->told == RUN_PAUSED) /* it was on its way when the run was frozen */
 		e->ports.signal(e->ports.arg, token, SIGSTOP);
 	flow_input(r, op, INPUT_STARTED, CAUSE_NONE);
@@ -315,29 +316,30 @@ static char *one_line(const struct err *err)
 static void take_unread(struct engine *e, struct live_op *o, uint64_t token)
 {
 	live_take_printed(e, o, token);
-	free(o->error);
-	o->error = xstrdup("output may be missing: the spawner was killed while it ran, and batchd "
-			   "did not have its pipes");
+	free(o->try->error);
+	o->try->error =
+		xstrdup("output may be missing: the spawner was killed while it ran, and batchd "
+			"did not have its pipes");
 }
 
 static void take_facts(struct engine *e, struct live_op *o, const struct exec_result *x)
 {
+	struct live_try *t = live_try_make(o);
 	if (x->pid)
-		o->pid = x->pid;
+		t->pid = x->pid;
 	if (x->started)
-		o->started = x->started;
-	o->ended = x->ended ? x->ended : time_wall_ms();
-	o->duration_ms =
+		t->started = x->started;
+	t->ended = x->ended ? x->ended : time_wall_ms();
+	t->duration_ms =
 		x->lost ? -1 : x->duration_ms; /* it ended some time before it was missed */
-	o->spent_ms += MAX2(o->duration_ms, 0);
-	o->stdout_bytes = x->stdout_bytes;
-	o->stderr_bytes = x->stderr_bytes;
-	o->dropped_bytes = x->dropped_bytes;
-	o->lingering = x->lingering;
-	o->exit = -1;
-	o->signal = 0;
-	free(o->error);
-	o->error = one_line(&x->error);
+	t->spent_ms += MAX2(t->duration_ms, 0);
+	t->stdout_bytes = x->stdout_bytes;
+	t->stderr_bytes = x->stderr_bytes;
+	t->dropped_bytes = x->dropped_bytes;
+	t->lingering = (uint16_t)MIN2(x->lingering, (uint32_t)UINT16_MAX);
+	live_no_exit(o);
+	free(t->error);
+	t->error = one_line(&x->error);
 	if (x->unread)
 		take_unread(e, o, x->token);
 }
@@ -383,16 +385,16 @@ static enum op_cause result_cause(const struct live_run *r, struct live_op *o,
 	if (x->is_file_op)
 		return (enum op_cause)x->cause;
 	if (x->start_errno) {
-		if (!o->error)
-			o->error = start_error(r, spec, x);
+		if (!o->try->error)
+			o->try->error = start_error(r, spec, x);
 		return CAUSE_START;
 	}
 	if (WIFSIGNALED(x->wait_status)) {
 		o->signal = (uint8_t)WTERMSIG(x->wait_status);
 		return CAUSE_SIGNAL;
 	}
-	o->exit = (int16_t)WEXITSTATUS(x->wait_status);
-	return exit_is_good(spec->ok_exits, o->exit) ? CAUSE_NONE : CAUSE_EXIT;
+	o->try->exit = (int16_t)WEXITSTATUS(x->wait_status);
+	return exit_is_good(spec->ok_exits, o->try->exit) ? CAUSE_NONE : CAUSE_EXIT;
 }
 
 /* Past the timeout of its message or run nothing is tried again; clean-up is, unless that is over
@@ -419,7 +421,7 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 	if (x->is_file_op && cause == CAUSE_NONE)
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else if (stop == CAUSE_TIMEOUT) {
-		o->exit = -1;
+		o->try->exit = -1;
 		flow_input(r, op, bad_input(r, op, &spec), CAUSE_TIMEOUT);
 	} else if (stop != CAUSE_NONE)
 		flow_input(r, op, INPUT_STOPPED, stop);
@@ -437,21 +439,25 @@ static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_res
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct op_row row;
 	plan_op_decode(r->plan, op, &spec);
-	o->error = NULL;
+	o->try = NULL; /* that of the present one stays */
+	*live_try_make(o) = *live_try(&now);
+	o->try->error = NULL;
 	o->attempts = (uint16_t)token_attempt(x->token);
 	take_facts(r->e, o, x);
 	o->cause = (uint8_t)(x->lost ? CAUSE_LOST : result_cause(r, o, &spec, x));
 	if (!x->lost && (x->note & STOP_CAUSE) == CAUSE_TIMEOUT) { /* as op_ended would have it */
 		o->cause = CAUSE_TIMEOUT;
-		o->exit = -1;
+		o->try->exit = -1;
 	}
 	live_fill_op(r, op, &text, &row);
 	row.state = x->lost ? OP_INTERRUPTED : OP_FAILED;
 	txn_attempt(turn_txn(r->e), &row);
-	free(o->error);
-	if (!op_phase_ended(o->phase)) /* else it is counted already */
-		now.spent_ms = o->spent_ms;
+	struct live_try *ended = o->try;
 	*o = now;
+	if (!op_phase_ended(o->phase)) /* else it is counted already */
+		live_try_make(o)->spent_ms = ended->spent_ms;
+	free(ended->error);
+	free(ended);
 }
 
 void engine_op_ended(struct engine *e, const struct exec_result *x)
@@ -504,7 +510,7 @@ void engine_op_output(struct engine *e, uint64_t token)
 int64_t engine_deadline(struct engine *e)
 {
 	struct timer *t = timers_first(&e->timers);
-	if (!list_empty(&e->sweeping) && !e->committing)
+	if (!list_empty(&e->sweeping) && e->sweep_left > 0)
 		return e->now_ms;
 	return t ? t->at_ms : INT64_MAX;
 }

@@ -66,10 +66,8 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 	}
 	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
 	bool between = !o->stop_cause; /* no try was under way: what it knows is an earlier one's */
-	if (cause == CAUSE_TIMEOUT || (cause == CAUSE_CANCEL && between)) {
-		o->exit = -1;
-		o->signal = 0;
-	}
+	if (cause == CAUSE_TIMEOUT || (cause == CAUSE_CANCEL && between))
+		live_no_exit(o);
 	if (o->phase == PHASE_INTERRUPTED)
 		live_take_printed(r->e, o, token_make(r->id, op + 1, o->attempts));
 	attempt_drop(r, o);
@@ -276,8 +274,8 @@ static int64_t message_gone_ms(const struct live_run *r, const struct plan_messa
 {
 	int64_t now = time_wall_ms() - r->jumped_ms, first = now;
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
-		if (r->ops[op].started)
-			first = MIN2(first, r->ops[op].started);
+		if (live_try(&r->ops[op])->started)
+			first = MIN2(first, live_try(&r->ops[op])->started);
 	return now - first;
 }
 
@@ -500,12 +498,10 @@ static void flow_settle_pending(struct live_run *r)
 		list_add_tail(&e->sweeping, &r->sweep);
 }
 
-/* While a transaction is on its way the next one is not made longer than it is. */
+/* While a transaction is on its way the next is filled, so that the store goes from one to the
+ * next; none of them is longer than SWEEP_PER_TURN. */
 void flow_sweep(struct engine *e)
 {
-	if (e->committing)
-		return;
-	e->sweep_left = SWEEP_PER_TURN;
 	while (!list_empty(&e->sweeping) && e->sweep_left > 0) {
 		struct live_run *r = list_entry(e->sweeping.next, struct live_run, sweep);
 		list_del(&r->sweep);
@@ -597,22 +593,26 @@ void flow_restore_try(struct live_run *r, const struct op_row *row)
 	if (row->op == 0 || row->op > r->plan->n_ops)
 		return;
 	struct live_op *o = &r->ops[row->op - 1];
-	if (row->attempts > o->attempts) /* else it was given up after this try, which is counted */
-		o->spent_ms += MAX2(row->duration_ms, 0);
+	bool untried = row->attempts == 0 && !row->error && !o->try;
 	o->cause = (uint8_t)row->cause;
-	o->exit = (int16_t)row->exit;
+	if (untried) /* skipped or cancelled */
+		return;
+	struct live_try *t = live_try_make(o);
+	if (row->attempts > o->attempts) /* else it was given up after this try, which is counted */
+		t->spent_ms += MAX2(row->duration_ms, 0);
+	t->exit = (int16_t)row->exit;
 	o->signal = (uint8_t)row->signal;
 	o->attempts = (uint16_t)row->attempts;
-	o->pid = row->pid;
-	o->started = row->started;
-	o->ended = row->ended;
-	o->duration_ms = row->duration_ms;
-	o->stdout_bytes = row->stdout_bytes;
-	o->stderr_bytes = row->stderr_bytes;
-	o->dropped_bytes = row->dropped_bytes;
-	o->lingering = row->lingering;
-	free(o->error);
-	o->error = row->error ? xstrdup(row->error) : NULL;
+	t->pid = row->pid;
+	t->started = row->started;
+	t->ended = row->ended;
+	t->duration_ms = row->duration_ms;
+	t->stdout_bytes = row->stdout_bytes;
+	t->stderr_bytes = row->stderr_bytes;
+	t->dropped_bytes = row->dropped_bytes;
+	t->lingering = (uint16_t)MIN2(row->lingering, (uint32_t)UINT16_MAX);
+	free(t->error);
+	t->error = row->error ? xstrdup(row->error) : NULL;
 }
 
 void flow_restore(struct live_run *r, const struct op_row *row)

@@ -1,5 +1,6 @@
 #include "daemon/engine/live.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,6 +35,8 @@ void live_op_enter(struct live_op *o, enum op_phase phase)
 static void live_link_dependants(struct live_run *r)
 {
 	const struct plan *p = r->plan;
+	if (p->n_deps == 0)
+		return;
 	for (uint32_t i = 0; i < p->n_deps; i++)
 		r->rdep_first[p->deps[i].op + 1]++;
 	for (uint32_t i = 0; i < p->n_ops; i++)
@@ -60,27 +63,49 @@ uint8_t live_stage(const struct plan_op *op)
 	return live_is_file(op) ? STAGE_FILES : STAGE_REST;
 }
 
+const struct live_try live_no_try = { .duration_ms = -1, .exit = -1 };
+static_assert(sizeof(struct live_op) <= 48 && sizeof(struct live_try) <= 72,
+	      "a batch has a million of them");
+
+struct live_try *live_try_make(struct live_op *o)
+{
+	if (!o->try) {
+		o->try = xmalloc(sizeof(*o->try));
+		*o->try = live_no_try;
+	}
+	return o->try;
+}
+
+static void live_try_free(struct live_op *o)
+{
+	if (o->try)
+		free(o->try->error);
+	free(o->try);
+	o->try = NULL;
+}
+
 void live_forget_try(struct live_op *o)
 {
-	free(o->error);
-	o->error = NULL;
-	o->started = o->ended = 0;
-	o->duration_ms = -1;
-	o->stdout_bytes = o->stderr_bytes = o->dropped_bytes = 0;
-	o->lingering = 0;
-	o->pid = 0;
-	o->exit = -1;
+	int64_t spent_ms = live_try(o)->spent_ms;
+	live_try_free(o);
+	if (spent_ms)
+		live_try_make(o)->spent_ms = spent_ms;
 	o->signal = o->cause = 0;
+}
+
+void live_no_exit(struct live_op *o)
+{
+	if (o->try)
+		o->try->exit = -1;
+	o->signal = 0;
 }
 
 static void live_init_ops(struct live_run *r)
 {
 	const struct plan *p = r->plan;
 	for (uint32_t i = 0; i < p->n_ops; i++) {
-		struct live_op *op = &r->ops[i];
-		live_forget_try(op);
-		op->next = NO_OP;
-		op->waits = p->ops[i].ndeps;
+		if (p->ops[i].ndeps)
+			r->ops[i].waits = p->ops[i].ndeps;
 		struct live_message *m = &r->messages[p->ops[i].message];
 		m->left++;
 		m->stage_left[live_stage(&p->ops[i])]++;
@@ -174,7 +199,7 @@ static void live_free_ops(struct live_run *r)
 			timer_disarm(&r->e->timers, &r->ops[i].attempt->timer);
 			free(r->ops[i].attempt);
 		}
-		free(r->ops[i].error);
+		live_try_free(&r->ops[i]);
 	}
 	free(r->ops);
 }
@@ -327,20 +352,23 @@ void live_take_printed(struct engine *e, struct live_op *o, uint64_t token)
 {
 	int64_t printed[3] = { 0 };
 	e->ports.printed(e->ports.arg, token, printed);
-	o->stdout_bytes = printed[0];
-	o->stderr_bytes = printed[1];
-	o->dropped_bytes = printed[2];
+	struct live_try *t = live_try_make(o);
+	t->stdout_bytes = printed[0];
+	t->stderr_bytes = printed[1];
+	t->dropped_bytes = printed[2];
 }
 
 /* Of an op that is skipped since its run cannot begin, the run that is to blame. */
 static const char *live_op_error(const struct live_run *r, const struct live_op *o)
 {
-	return o->error || o->cause != CAUSE_DEPENDENCY ? o->error : r->unmet;
+	const char *error = live_try(o)->error;
+	return error || o->cause != CAUSE_DEPENDENCY ? error : r->unmet;
 }
 
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret)
 {
 	const struct live_op *o = &r->ops[op];
+	const struct live_try *t = live_try(o);
 	struct batch_op spec;
 	plan_op_decode(r->plan, op, &spec);
 	buf_clear(text);
@@ -365,17 +393,17 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		.text = base + text_at,
 		.state = shown_state[o->phase],
 		.cause = o->cause,
-		.exit = o->exit,
+		.exit = t->exit,
 		.signal = o->signal,
 		.attempts = o->attempts,
-		.pid = o->pid,
-		.started = o->started,
-		.ended = o->ended,
-		.duration_ms = o->duration_ms,
-		.stdout_bytes = o->stdout_bytes,
-		.stderr_bytes = o->stderr_bytes,
-		.dropped_bytes = o->dropped_bytes,
-		.lingering = o->lingering,
+		.pid = t->pid,
+		.started = t->started,
+		.ended = t->ended,
+		.duration_ms = t->duration_ms,
+		.stdout_bytes = t->stdout_bytes,
+		.stderr_bytes = t->stderr_bytes,
+		.dropped_bytes = t->dropped_bytes,
+		.lingering = t->lingering,
 		.todo = spec.todo.p ? base + todo_at : NULL,
 		.error = live_op_error(r, o),
 		.description = spec.description.p ? base + description_at : NULL,

@@ -33,20 +33,28 @@ struct attempt {
 
 enum claim_state { CLAIM_NONE, CLAIM_ASKED, CLAIM_DURABLE };
 
-struct live_op {
-	struct attempt *attempt; /* NULL unless starting, running, stopping or in back-off */
-	char *error;		 /* NULL: none */
-	/* Of its last try, also while it is tried again: live_show_op. */
+/* What is known of the last try of an op, also while it is tried again: live_show_op. */
+struct live_try {
+	char *error; /* NULL: none */
 	int64_t started, ended, duration_ms;
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
-	int64_t spent_ms;   /* by all its tries that have ended */
-	uint32_t waits;	    /* dependencies not ended */
-	uint32_t next;	    /* in the ready queue; NO_OP: last */
-	uint32_t claim_pos; /* place in run->claimed */
-	uint32_t drive;	    /* 1-based into run->drives, 0: drives no todo */
-	uint32_t lingering;
+	int64_t spent_ms; /* by all its tries that have ended */
 	int32_t pid;
-	int16_t exit; /* -1: none */
+	uint16_t lingering; /* or more */
+	int16_t exit;	    /* -1: none */
+};
+
+/*
+ * All zero until something becomes of it: of a million ops that are held no page of these is in
+ * memory, and of those that never start only this is.
+ */
+struct live_op {
+	struct attempt *attempt; /* NULL unless starting, running, stopping or in back-off */
+	struct live_try *try;	 /* live_try(), live_try_make(); NULL: never tried */
+	uint32_t waits;		 /* dependencies not ended */
+	uint32_t next;		 /* in the ready queue; NO_OP: last */
+	uint32_t claim_pos;	 /* place in run->claimed */
+	uint32_t drive;		 /* 1-based into run->drives, 0: drives no todo */
 	uint16_t attempts;
 	uint16_t lent;	/* how many waits for runs it has under way, those whose end it has yet to
 			   be told of included: its slots are others' meanwhile */
@@ -182,6 +190,7 @@ struct live_run {
 	struct timer run_timer, message_timer, begin_timer, claims_timer;
 	struct run_summary summary;
 	struct run_summary unstored; /* of it, what settled ops count that are not stored */
+	bool reused;		     /* some of its ops are */
 	bool accepted;		     /* its row is durable */
 	bool begun;		     /* nothing stands before its first message any more */
 	uint32_t run_waits;	     /* runs it needs that have not ended */
@@ -241,8 +250,8 @@ struct engine {
 	struct turn *failed;  /* to be committed again */
 	struct turn *held;    /* to be committed when moves before it are stored */
 	struct list dirty;    /* runs whose claims changed */
-	struct list sweeping; /* runs whose `swept` goes on in the next turn */
-	uint32_t sweep_left;  /* ops that may still be taken from there in this one */
+	struct list sweeping; /* runs whose `swept` is not empty */
+	uint32_t sweep_left;  /* ops that may still be taken from there into `turn` */
 	struct list back;     /* lenders that have their slots again and are to be told (lend.c) */
 	uint64_t next_run;
 	int64_t rev, rev_stored;
@@ -267,8 +276,17 @@ struct live_run *live_find(struct engine *e, uint64_t id);
 /* As they are, for the store. */
 void live_fill_row(struct live_run *r, struct run_row *ret);
 void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_row *ret);
+extern const struct live_try live_no_try;
+static inline const struct live_try *live_try(const struct live_op *o)
+{
+	return o->try ? o->try : &live_no_try;
+}
+/* For writing. */
+struct live_try *live_try_make(struct live_op *o);
 /* Nothing is known of how its last try went. */
 void live_forget_try(struct live_op *o);
+/* It came to no exit status: a timeout, or told to end between two tries. */
+void live_no_exit(struct live_op *o);
 /* Sizes as the run's log has them: where nobody else knows what the attempt printed. */
 void live_take_printed(struct engine *e, struct live_op *o, uint64_t token);
 void live_pack_messages(struct live_run *r, struct buf *b);

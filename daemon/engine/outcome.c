@@ -17,7 +17,7 @@ void outcome_count(struct run_summary *s, const struct live_op *o, int by)
 		[OP_INTERRUPTED] = &s->interrupted,
 	};
 	*counts[live_op_state(o)] += (uint32_t)by;
-	s->serial_ms += by * o->spent_ms;
+	s->serial_ms += by * live_try(o)->spent_ms;
 }
 
 /* When each op of the message could have ended at the earliest, given only its dependencies; the
@@ -28,7 +28,7 @@ static int64_t message_critical_ms(const struct live_run *r, const struct plan_m
 	int64_t stage_ms[STAGE_MAX] = { 0 }, serial = 0;
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
 		const struct plan_op *po = &r->plan->ops[op];
-		int64_t own = r->ops[op].spent_ms, from = 0;
+		int64_t own = live_try(&r->ops[op])->spent_ms, from = 0;
 		for (uint32_t d = po->dep; d < po->dep + po->ndeps; d++)
 			if (r->plan->deps[d].op >= pm->first)
 				from = MAX2(from, finish[r->plan->deps[d].op]);

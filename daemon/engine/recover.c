@@ -153,8 +153,8 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	if (o->stop_cause)
 		live_op_enter(o, PHASE_STOPPING);
 	recover_jump(r, started_ms, age_ms);
-	o->pid = pid;
-	o->started = started_ms;
+	live_try_make(o)->pid = pid;
+	o->try->started = started_ms;
 	o->recovered = 0;
 	o->opened = 1;
 	recover_try(r, op, started_ms, age_ms);
@@ -238,7 +238,7 @@ static void recover_delays(struct live_run *r)
 		if (o->phase != PHASE_WAITING || o->attempts == 0 || o->stop_cause)
 			continue;
 		plan_op_decode(r->plan, op, &spec);
-		int64_t left = MIN2(o->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
+		int64_t left = MIN2(live_try(o)->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
 		if (left <= 0)
 			continue;
 		o->waits++; /* for that too: what ends it meanwhile finds it waiting */

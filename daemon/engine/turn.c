@@ -297,6 +297,7 @@ void engine_flush(struct engine *e)
 	}
 	e->turn = NULL;
 	e->committing = true;
+	e->sweep_left = SWEEP_PER_TURN;
 	t->moves = e->moves.made;
 	turn_commit(e, t);
 }
@@ -304,7 +305,8 @@ void engine_flush(struct engine *e)
 void engine_flush_due(struct engine *e)
 {
 	const struct turn *t = e->turn;
-	if (!t || e->committing || t->hurry || e->now_ms >= t->due_ms) {
+	bool full = e->sweep_left == 0;
+	if (!t || e->committing || t->hurry || full || e->now_ms >= t->due_ms) {
 		engine_flush(e);
 		return;
 	}

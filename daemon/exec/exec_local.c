@@ -11,64 +11,17 @@
 
 #include <event2/event.h>
 
-#include "common/list.h"
 #include "common/log.h"
 #include "common/timeutil.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/age.h"
-#include "daemon/exec/exec_spawner_link.h"
+#include "daemon/exec/exec_local_kin.h"
 #include "daemon/exec/exec_spawner_pipes.h"
 #include "daemon/exec/exec_spawner_say.h"
 #include "daemon/exec/exec_spawner_start.h"
-#include "daemon/exec/idmap.h"
 
 #define HINDERED_MS 3000 /* a start that was refused is tried again sooner */
-
-enum attempt_stage {
-	ATTEMPT_SENT,	 /* START sent or queued, nothing heard */
-	ATTEMPT_RUNNING, /* STARTED heard */
-	ATTEMPT_EXITED,	 /* how it ended is known, its output is being drained */
-	ATTEMPT_ENDED,	 /* `ended` told; kept until acknowledged */
-};
-
-struct attempt {
-	uint64_t token;
-	enum attempt_stage stage;
-	bool attached; /* its pipes are output's */
-	bool drained;
-	bool seen;   /* in this sync */
-	bool swept;  /* went with the table that knew it */
-	bool bare;   /* the spawner has none of its pipes */
-	bool reaped; /* by us: its report holds how it ended; what it left behind may live */
-	int64_t cap;
-	int64_t stop_ms;    /* grace of a stop asked for, -1: none; said again to a new spawner */
-	int64_t kill_at_ms; /* when that is over, monotonic; 0: no spawner was told yet */
-	uint32_t note;	    /* with it */
-	int halt;	    /* SIGSTOP or SIGCONT, the last it was sent; said again too. 0: none */
-	int fds[2];	    /* its pipes until they are output's: made with its START, or heard of
-			       while recovering */
-	struct sw_report report;
-	struct output_totals totals;
-	struct list later; /* of exec_local.later: to be ended from the loop */
-	struct list child; /* of exec_local.children: its process is ours to reap */
-};
-
-struct exec_local {
-	struct output *output;
-	struct exec_events events;
-	void (*respawned)(void *arg);
-	void (*gone)(void *arg);
-	struct spawner_link *link;
-	struct idmap attempts; /* by token */
-	struct list later, children;
-	struct event *later_event, *sigchld;
-	int32_t spawner_pid;
-	bool recovering;  /* between new and recover: reports are only noted */
-	bool stored;	  /* what recovery found */
-	uint32_t n_swept; /* attempts */
-	bool can_start;
-};
 
 static struct attempt *attempt_find(const struct exec_local *x, uint64_t token)
 {
@@ -163,19 +116,17 @@ static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
 	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
 }
 
-/* How it ended is in a->report; `ended` waits for the output. */
-static void attempt_exited(struct exec_local *x, struct attempt *a)
+void attempt_exited(struct exec_local *x, struct attempt *a)
 {
 	if (a->report.state != SW_FAILED)
 		attempt_attach(x, a, a->fds);
 	a->stage = ATTEMPT_EXITED;
-	if (!a->attached || a->drained)
+	if (!a->attached || a->drained ||
+	    (!a->recovered && output_finish_silent(x->output, a->token)))
 		attempt_end(x, a);
 	else
 		output_finish(x->output, a->token);
 }
-
-static void local_reap(struct exec_local *x);
 
 /* Not on this stack: the caller may be in the middle of a call from above. */
 static void attempt_exited_later(struct exec_local *x, struct attempt *a)
@@ -195,7 +146,7 @@ static void local_on_later(evutil_socket_t fd, short what, void *arg)
 		if (a->stage < ATTEMPT_EXITED)
 			attempt_exited(x, a);
 	}
-	local_reap(x);
+	kin_reap(x);
 }
 
 static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r,
@@ -211,87 +162,12 @@ static void attempt_started(struct exec_local *x, struct attempt *a, const struc
 	x->events.started(x->events.arg, a->token, r->pid, r->started_ms);
 }
 
-/* --- children of a spawner that died: they have become ours, when we had started it --- */
-
-static int local_wait_status(const siginfo_t *si)
-{
-	if (si->si_code == CLD_EXITED)
-		return (si->si_status & 0xff) << 8;
-	return si->si_code == CLD_DUMPED ? si->si_status | 0x80 : si->si_status;
-}
-
-static void attempt_reaped(struct exec_local *x, struct attempt *a, const siginfo_t *si)
-{
-	bool over = a->report.state == SW_LOST;
-	a->report.state = SW_EXITED;
-	a->report.wait_status = local_wait_status(si);
-	a->report.ended_ms = time_wall_ms();
-	a->report.duration_ms = MAX2(a->report.ended_ms - a->report.started_ms, 0);
-	a->reaped = true;
-	list_del(&a->child);
-	/* What it left behind the spawner finds by its session, sees to its end and says so. */
-	if (over)
-		attempt_exited(x, a);
-}
-
-/* True when the attempt's process is, or was, our child: its end comes from here and not from the
- * spawner. */
-static bool attempt_adopt(struct exec_local *x, struct attempt *a)
-{
-	siginfo_t si = { 0 };
-	if (!list_empty(&a->child))
-		return true;
-	if (!x->can_start ||
-	    waitid(P_PID, (id_t)a->report.pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
-		return false;
-	list_add_tail(&x->children, &a->child);
-	return true;
-}
-
-static struct attempt *local_child(struct exec_local *x, int32_t pid)
-{
-	list_for (&x->children, at) {
-		struct attempt *a = list_entry(at, struct attempt, child);
-		if (a->report.pid == pid)
-			return a;
-	}
-	return NULL;
-}
-
-/*
- * Has the spawner ended? Its children come to us in the same moment; the end of the connection may
- * come later, held open by a child between fork and exec.
- */
-static bool local_spawner_is_dead(const struct exec_local *x)
-{
-	siginfo_t si = { 0 };
-	return waitid(P_PID, (id_t)spawner_link_pid(x->link), &si, WEXITED | WNOHANG | WNOWAIT) ==
-		       0 &&
-	       si.si_pid != 0;
-}
-
-/*
- * Children are the spawner, what it held when it died, and orphans of those. From its death until a
- * new one has read the table and told whose the children are, none is reaped.
- */
-static void local_reap(struct exec_local *x)
-{
-	while (spawner_link_is_up(x->link) && !local_spawner_is_dead(x)) {
-		siginfo_t si = { 0 };
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
-			return;
-		while (waitpid(si.si_pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		struct attempt *a = local_child(x, si.si_pid);
-		if (a && a->stage < ATTEMPT_EXITED)
-			attempt_reaped(x, a, &si);
-	}
-}
+/* --- from our children, next of kin that we are --- */
 
 static void local_on_sigchld(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
-	local_reap(arg);
+	kin_reap(arg);
 }
 
 /* --- from the spawner --- */
@@ -311,8 +187,8 @@ static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_
 		return;
 	}
 	a->report = *r;
-	if (r->state == SW_LOST && attempt_adopt(x, a)) {
-		local_reap(x);
+	if (r->state == SW_LOST && kin_adopt(x, a)) {
+		kin_reap(x);
 		return;
 	}
 	attempt_exited(x, a);
@@ -352,7 +228,7 @@ static void local_known(struct exec_local *x, struct attempt *a, const struct sw
 	}
 	if (r->state == SW_ORPHAN && a->stage == ATTEMPT_RUNNING && !a->reaped) {
 		a->report = *r;
-		attempt_adopt(x, a);
+		kin_adopt(x, a);
 	} else if (local_is_end(r)) {
 		local_exit(x, a, r);
 	}
@@ -459,7 +335,7 @@ static void local_on_synced(void *arg)
 	}
 	buf_done(&gone);
 	local_settle(x);
-	local_reap(x);
+	kin_reap(x);
 	if (spawner_link_pid(x->link) != x->spawner_pid && x->respawned)
 		x->respawned(x->events.arg);
 	x->spawner_pid = spawner_link_pid(x->link);
@@ -538,11 +414,12 @@ struct exec_local *exec_local_free(struct exec_local *x)
 static void local_recover_one(struct exec_local *x, struct attempt *a, int64_t cap)
 {
 	a->cap = cap;
+	a->recovered = true;
 	if (a->report.state != SW_FAILED)
 		attempt_attach(x, a, a->fds);
 	a->stage = ATTEMPT_RUNNING;
 	/* After an exec of ourselves the children of a spawner that died are still ours. */
-	if ((a->report.state == SW_ORPHAN || a->report.state == SW_LOST) && attempt_adopt(x, a))
+	if ((a->report.state == SW_ORPHAN || a->report.state == SW_LOST) && kin_adopt(x, a))
 		return;
 	if (local_is_end(&a->report))
 		attempt_exited_later(x, a);
@@ -673,7 +550,7 @@ void exec_local_drained(struct exec_local *x, uint64_t token, const struct outpu
 bool exec_local_is_kept(const struct exec_local *x)
 {
 	return x->recovering || x->attempts.n == 0 ||
-	       (spawner_link_is_up(x->link) && !local_spawner_is_dead(x));
+	       (spawner_link_is_up(x->link) && !kin_spawner_is_dead(x));
 }
 
 int32_t exec_local_pid(const struct exec_local *x)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,27 +31,30 @@ struct output {
 	struct event *later; /* when what was put off goes out */
 };
 
-static void output_put_off(struct pump *p, struct msg *m, enum msg_kind kind)
+/* Posts the message (NULL: none) behind all that was put off. */
+static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
 {
-	m->kind = kind;
-	m->next = NULL;
-	*p->later_end = m;
-	p->later_end = &m->next;
+	struct msg *first = NULL, **end = &first;
+	list_for_safe (&p->later, node) {
+		struct output_attempt *a = list_entry(node, struct output_attempt, later);
+		list_del(&a->later);
+		a->run->opened = a->run->met = true;
+		a->attach = (struct msg){ NULL, MSG_ATTACH };
+		*end = &a->attach;
+		end = &a->attach.next;
+	}
+	if (m) {
+		*m = (struct msg){ NULL, kind };
+		*end = m;
+		end = &m->next;
+	}
+	if (first)
+		mailbox_post(&p->in, first, end);
 }
 
 static void output_send(struct pump *p)
 {
-	if (!p->later)
-		return;
-	mailbox_post(&p->in, p->later, p->later_end);
-	p->later = NULL;
-	p->later_end = &p->later;
-}
-
-static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
-{
-	output_put_off(p, m, kind);
-	output_send(p);
+	output_post(p, NULL, MSG_ATTACH);
 }
 
 static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, void *arg)
@@ -60,12 +64,11 @@ static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, vo
 		output_send(&o->pumps[i]);
 }
 
-/* Most ops are over in a moment, and then the pump is woken once for all that there is of one; the
- * bytes wait in the pipe, where nobody asks for them. */
-static void output_attach_later(struct output *o, struct output_attempt *a)
+/* Most ops are over in a moment, and then the pump is woken once for all that there is of one, or
+ * not at all; the bytes wait in the pipe, where nobody asks for them. */
+static void output_attach_later(struct output *o)
 {
 	const struct timeval tv = { 0, OUTPUT_LATER_MS * 1000 };
-	output_put_off(a->run->pump, &a->attach, MSG_ATTACH);
 	if (!evtimer_pending(o->later, NULL))
 		evtimer_add(o->later, &tv);
 }
@@ -147,13 +150,14 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
 	a->run = run_get(o, token_run(token));
 	a->run->attempts++;
-	a->run->used = a->run->opened = a->run->met = true;
+	a->run->used = true;
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
+	list_add_tail(&a->run->pump->later, &a->later);
 	if (a->run->watch > 0 || again || stdout_fd < 0)
-		output_post(a->run->pump, &a->attach, MSG_ATTACH);
+		output_send(a->run->pump);
 	else
-		output_attach_later(o, a);
+		output_attach_later(o);
 }
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
@@ -164,6 +168,37 @@ void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_f
 void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_t cap)
 {
 	output_take_in(o, token, stdout_fd, -1, cap, true);
+}
+
+static void attempt_free(struct output_attempt *a)
+{
+	for (int i = 0; i < 2; i++) {
+		if (a->fds[i].fd >= 0)
+			close(a->fds[i].fd);
+		free(a->fds[i].held);
+	}
+	runlog_attempt_forget(&a->log);
+	list_del(&a->all);
+	list_del(&a->later);
+	free(a);
+}
+
+/* It is drained. */
+static void attempt_forget(struct output *o, struct output_attempt *a)
+{
+	idmap_del(&o->attempts, a->token);
+	a->run->attempts--;
+	if (!a->finish_sent || a->finish_met)
+		attempt_free(a);
+}
+
+/* Is there nothing to take that the pump has not heard of? */
+static bool attempt_is_silent(const struct output_attempt *a)
+{
+	struct pollfd p[2] = { { .fd = a->fds[0].fd, .events = POLLIN },
+			       { .fd = a->fds[1].fd, .events = POLLIN } };
+	return !list_empty(&a->later) && poll(p, 2, 0) >= 0 &&
+	       !((p[0].revents | p[1].revents) & POLLIN);
 }
 
 void output_finish(struct output *o, uint64_t token)
@@ -177,6 +212,17 @@ void output_finish(struct output *o, uint64_t token)
 		return;
 	a->finish_sent = true;
 	output_post(a->run->pump, &a->finish, MSG_FINISH);
+}
+
+bool output_finish_silent(struct output *o, uint64_t token)
+{
+	struct output_attempt *a = idmap_ptr(&o->attempts, token);
+	if (!a || !attempt_is_silent(a))
+		return false;
+	struct output_run *run = a->run;
+	attempt_forget(o, a);
+	run_settle(o, run);
+	return true;
 }
 
 int output_dup(struct output *o, uint64_t token, int ret_fds[2])
@@ -200,18 +246,6 @@ int output_dup(struct output *o, uint64_t token, int ret_fds[2])
 	return r;
 }
 
-static void attempt_free(struct output_attempt *a)
-{
-	for (int i = 0; i < 2; i++) {
-		if (a->fds[i].fd >= 0)
-			close(a->fds[i].fd);
-		free(a->fds[i].held);
-	}
-	runlog_attempt_forget(&a->log);
-	list_del(&a->all);
-	free(a);
-}
-
 static void output_on_drained(struct output *o, struct output_attempt *a)
 {
 	uint64_t token = a->token;
@@ -221,10 +255,7 @@ static void output_on_drained(struct output *o, struct output_attempt *a)
 		.stderr_bytes = a->log.stream_pos[1],
 		.dropped_bytes = a->log.stream_drop[0] + a->log.stream_drop[1],
 	};
-	idmap_del(&o->attempts, token);
-	if (!a->finish_sent || a->finish_met)
-		attempt_free(a);
-	run->attempts--;
+	attempt_forget(o, a);
 	run_settle(o, run);
 	o->events.drained(o->events.arg, token, &totals);
 }

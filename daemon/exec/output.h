@@ -14,6 +14,7 @@
 #ifndef DAEMON_EXEC_OUTPUT_H
 #define DAEMON_EXEC_OUTPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/cleanup.h"
@@ -61,6 +62,11 @@ void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_
  * drained. Not to be called after drained.
  */
 void output_finish(struct output *o, uint64_t token);
+/*
+ * The same for an attempt that began in this life of the process, where nothing has come of it and
+ * nothing is in its pipes: true, it is let go without a pump's help, and drained is not said.
+ */
+bool output_finish_silent(struct output *o, uint64_t token) _must_check_;
 /*
  * Duplicates of the pipes it is attached to, for somebody else to keep: -1 where there is none, or
  * it is at its end. Nothing of them is read twice: a pipe gives each byte once. 0 or -errno.

@@ -366,8 +366,7 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	p->out = out;
 	p->done = NULL;
 	p->done_end = &p->done;
-	p->later = NULL;
-	p->later_end = &p->later;
+	list_init(&p->later);
 	list_init(&p->stalled);
 	int r = mailbox_init(&p->in);
 	if (r < 0)

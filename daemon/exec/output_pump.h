@@ -58,7 +58,7 @@ struct output_run {
 	int watch;
 	bool used;   /* attached to since the last output_run_done */
 	bool opened; /* the pump may have files open */
-	bool met;    /* the pump has heard of it, and may be about to: it frees it */
+	bool met;    /* the pump has heard of it: it frees it */
 	/* shared */
 	atomic_int watched;
 	/* the pump's */
@@ -97,6 +97,7 @@ struct output_attempt {
 	int64_t cap;
 	/* the loop's */
 	struct list all;
+	struct list later; /* in pump.later */
 	/* shared */
 	atomic_bool finish_sent; /* by the loop: MSG_FINISH is there or comes */
 	atomic_bool grew_posted;
@@ -117,7 +118,7 @@ enum { PUMP_BLOCK_BYTES = 65536 };
 struct pump {
 	struct mailbox in;
 	struct mailbox *out;
-	struct msg *later, **later_end; /* the loop's: not posted yet */
+	struct list later; /* the loop's: output_attempt.later, whose MSG_ATTACH is put off */
 	const char *dir;
 	int epoll_fd;
 	atomic_bool stop;

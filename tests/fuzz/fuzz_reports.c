@@ -138,6 +138,13 @@ void __wrap_output_finish(struct output *o, uint64_t token)
 		w.drained[w.n_drained++] = token;
 }
 
+bool __wrap_output_finish_silent(struct output *o, uint64_t token);
+bool __wrap_output_finish_silent(struct output *o, uint64_t token)
+{
+	(void)o;
+	return token % 2;
+}
+
 static void tell_drained(void)
 {
 	static const struct output_totals none;

@@ -231,6 +231,37 @@ START_TEST(test_held_read_end)
 }
 END_TEST
 
+/* Who printed nothing needs no pump, as long as none has heard of it; who did loses nothing. */
+START_TEST(test_finish_silent)
+{
+	int before = open_fds();
+	struct pipes quiet = attach(token_make(5, 1, 1), 0), err = attach(token_make(5, 2, 1), 0);
+	struct pipes watched;
+	say(err.err, "e");
+	ck_assert(output_finish_silent(out, token_make(5, 1, 1)));
+	ck_assert(!output_finish_silent(out, token_make(5, 1, 1))); /* let go */
+	ck_assert(!output_finish_silent(out, token_make(5, 2, 1)));
+	ck_assert(!output_finish_silent(out, token_make(5, 9, 1)));
+	output_watch(out, 5, 1);
+	watched = attach(token_make(5, 3, 1), 0);
+	ck_assert(!output_finish_silent(out, token_make(5, 3, 1)));
+	output_finish(out, token_make(5, 2, 1));
+	output_finish(out, token_make(5, 3, 1));
+	loop_until(&n_drained, 2);
+	check_output(token_make(5, 2, 1), STREAM_STDERR, "e");
+	output_watch(out, 5, -1);
+	output_run_done(out, 5);
+	const struct pipes all[] = { quiet, err, watched };
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		close(all[i].out);
+		close(all[i].err);
+	}
+	loop_for(20);
+	ck_assert_int_eq(n_drained, 2);
+	ck_assert_int_eq(open_fds(), before);
+}
+END_TEST
+
 /* A grandchild holds the pipe: what is in it is taken, the rest is not waited for. */
 START_TEST(test_finish)
 {
@@ -606,6 +637,7 @@ int main(void)
 	tcase_add_test(t, test_silent);
 	tcase_add_test(t, test_held_read_end);
 	tcase_add_test(t, test_finish);
+	tcase_add_test(t, test_finish_silent);
 	tcase_add_test(t, test_finish_race);
 	tcase_add_test(t, test_cap);
 	tcase_add_test(t, test_restart);

@@ -90,7 +90,7 @@ class NvimPlugin(Case):
         until(lambda: len([x for x in v.lines() if x]) == n, 'the list')
 
     def statusline(self, v):
-        return v.lua("return require('batchd').statusline()")
+        return v.ask('nvim_eval_statusline', "%{v:lua.require'batchd'.statusline()}", {})['str']
 
     # --- live
 

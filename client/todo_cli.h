@@ -47,6 +47,8 @@ int verb_todo_rm(struct ctx *c, void *options);
 int verb_todo_write(struct ctx *c, void *options);
 int verb_todo_claim(struct ctx *c, void *options);
 int verb_todo_release(struct ctx *c, void *options);
+int verb_todo_import(struct ctx *c, void *options);
+int verb_todo_export(struct ctx *c, void *options);
 int verb_todo_undo(struct ctx *c, void *options);
 
 #endif

@@ -19,7 +19,7 @@ static const char *const rpc_framings[] = { "ndjson", "lsp", NULL };
 
 static const struct opt rpc_opts[] = {
 	{ "framing", 0, OPT_ENUM, offsetof(struct rpc_options, framing), "HOW",
-	  "serve JSON-RPC 2.0 on stdin and stdout: ndjson (a line each) or lsp", rpc_framings },
+	  "JSON-RPC 2.0 on stdio: ndjson (a line each) or lsp", rpc_framings },
 	{ "no-start", 0, OPT_FLAG, offsetof(struct rpc_options, no_start), NULL,
 	  "never start a daemon" },
 	OPT_END,

@@ -2,6 +2,7 @@
 
 #include "client/term.h"
 #include "client/todo_cli.h"
+#include "client/todo_format.h"
 #include "common/text.h"
 #include "proto/mp.h"
 
@@ -165,6 +166,27 @@ static const struct opt status_opts[] = {
 	OPT_END,
 };
 
+#define PORT_FORMAT                                                                                \
+	TODO_OPT("format", 0, OPT_ENUM, format, "FORMAT",                                          \
+		 "json, ndjson, markdown or todo.txt; else the file's name says",                  \
+		 todo_format_names)
+
+static const struct opt import_opts[] = {
+	PORT_FORMAT,
+	TODO_OPT("mode", 0, OPT_ENUM, mode, "MODE", "merge (default) or replace", todo_cli_modes),
+	TODO_OPT("source", 0, OPT_STR, source, "NAME", "whose items they are; '*': all"),
+	TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N", "refuse if the list has changed since",
+		 NULL, 0, INT64_MAX),
+	OPT_END,
+};
+
+static const struct opt export_opts[] = {
+	PORT_FORMAT,
+	TODO_OPT("status", 0, OPT_ENUM, status, "STATUS", "only items in that state",
+		 todo_cli_statuses),
+	OPT_END,
+};
+
 #define TODO_VERB(ident, word, function, how, what, rows, least, most, ...)                        \
 	static const struct verb cmd_todo_##ident = { .name = word,                                \
 						      .run = function,                             \
@@ -219,11 +241,26 @@ TODO_VERB(status, "status", verb_todo_status, NULL,
 		  "{total}.\n\n"
 		  "  batchctl todo status --format '{in_progress}/{open}'\n");
 
+TODO_VERB(import, "import", verb_todo_import, "[FILE|-]",
+	  "take items from JSON, NDJSON, a Markdown checklist or todo.txt", import_opts, 0, 1,
+	  .more = "Without FILE: stdin. Items that are there already, by their id or else their "
+		  "text, are\nchanged; nothing is removed unless --mode replace.\n\n"
+		  "  batchctl todo import TODO.md\n"
+		  "  batchctl todo --list home import ~/todo.txt\n");
+TODO_VERB(export, "export", verb_todo_export, "[FILE|-]",
+	  "write the list as JSON, NDJSON, a Markdown checklist or todo.txt", export_opts, 0, 1,
+	  .more = "Without FILE: to stdout, as JSON unless --format says otherwise. What is "
+		  "imported again\nkeeps its ids, statuses, priorities and needs.\n\n"
+		  "  batchctl todo export TODO.md\n"
+		  "  batchctl todo export --format todo.txt --status pending\n");
+
 static const struct verb *const todo_verbs[] = {
-	&cmd_todo_list,	   &cmd_todo_add,   &cmd_todo_start,  &cmd_todo_done,
-	&cmd_todo_set,	   &cmd_todo_rm,    &cmd_todo_write,  &cmd_todo_claim,
-	&cmd_todo_release, &cmd_todo_ready, &cmd_todo_log,    &cmd_todo_undo,
-	&cmd_todo_lists,   &cmd_todo_watch, &cmd_todo_status, NULL,
+	&cmd_todo_list,	  &cmd_todo_add,    &cmd_todo_start,
+	&cmd_todo_done,	  &cmd_todo_set,    &cmd_todo_rm,
+	&cmd_todo_write,  &cmd_todo_claim,  &cmd_todo_release,
+	&cmd_todo_ready,  &cmd_todo_log,    &cmd_todo_undo,
+	&cmd_todo_lists,  &cmd_todo_watch,  &cmd_todo_status,
+	&cmd_todo_import, &cmd_todo_export, NULL,
 };
 
 const struct verb cmd_todo = {

@@ -13,6 +13,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/packet.h"
 #include "common/paths.h"
 #include "common/timeutil.h"
 #include "common/trouble.h"
@@ -128,28 +129,11 @@ void *spawner_link_add(struct spawner_link *l, uint32_t size, const int *fds, un
 	return frame;
 }
 
-static int link_send(int fd, struct link_packet *p)
-{
-	char control[CMSG_SPACE(sizeof(int) * SW_PACKET_FDS)] __attribute__((aligned(8)));
-	struct iovec iov = { p->bytes, p->len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (p->n_fds > 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * p->n_fds);
-		struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
-		*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * p->n_fds),
-				       .cmsg_level = SOL_SOCKET,
-				       .cmsg_type = SCM_RIGHTS };
-		memcpy(CMSG_DATA(m), p->fds, sizeof(int) * p->n_fds);
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
-
 void spawner_link_flush(struct spawner_link *l)
 {
 	while (l->first && l->fd >= 0) {
 		struct link_packet *p = l->first;
-		int r = link_send(l->fd, p);
+		int r = packet_send(l->fd, p->bytes, p->len, p->fds, p->n_fds);
 		if (r == -EAGAIN || r == -ENOBUFS || r == -EINTR) {
 			event_add(l->writable, NULL);
 			return;
@@ -181,16 +165,6 @@ static void link_say(struct spawner_link *l, enum sw_type type)
 
 /* --- frames in --- */
 
-struct link_fds {
-	int fd[SW_PACKET_FDS + 16];
-	unsigned n, used;
-};
-
-static int link_take_fd(struct link_fds *fds)
-{
-	return fds->used < fds->n ? fds->fd[fds->used++] : -1;
-}
-
 static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 {
 	l->capacity = f->capacity;
@@ -213,16 +187,16 @@ static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 	}
 }
 
-static void link_report(struct spawner_link *l, const struct sw_report *f, struct link_fds *fds)
+static void link_report(struct spawner_link *l, const struct sw_report *f, struct packet_fds *fds)
 {
 	int pair[2] = { -1, -1 };
 	for (unsigned i = 0; i < f->n_fds && i < 2; i++)
-		pair[i] = link_take_fd(fds);
+		pair[i] = packet_take_fd(fds);
 	l->config.report(l->config.arg, f, pair);
 }
 
 /* False: not a frame of this protocol. */
-static bool link_frame(struct spawner_link *l, const struct sw_head *head, struct link_fds *fds)
+static bool link_frame(struct spawner_link *l, const struct sw_head *head, struct packet_fds *fds)
 {
 	switch (head->type) {
 	case SW_HELLO_OK:
@@ -260,7 +234,7 @@ static bool link_frame(struct spawner_link *l, const struct sw_head *head, struc
 	return false;
 }
 
-static bool link_frames(struct spawner_link *l, size_t len, struct link_fds *fds)
+static bool link_frames(struct spawner_link *l, size_t len, struct packet_fds *fds)
 {
 	for (size_t at = 0; at < len;) {
 		const struct sw_head *head = (const struct sw_head *)(l->in + at);
@@ -275,35 +249,19 @@ static bool link_frames(struct spawner_link *l, size_t len, struct link_fds *fds
 /* One packet: 1 taken, 0 nothing there, -1 the connection is over. */
 static int link_receive(struct spawner_link *l)
 {
-	char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))] __attribute__((aligned(8)));
-	struct link_fds fds = { .n = 0 };
-	struct iovec iov = { l->in, sizeof(l->in) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* The spawner died with something of ours unread: said once, before what it had sent, and
-	 * that may hold pipes. */
-	if (n < 0 && errno == ECONNRESET)
-		n = recvmsg(l->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	struct packet_fds fds;
+	int flags;
+	ssize_t n = packet_receive(l->fd, l->in, sizeof(l->in), &fds, &flags);
+	if (n == -EAGAIN || n == -EINTR)
 		return 0;
 	if (n <= 0)
 		return -1;
-	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m))
-		if (m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS) {
-			fds.n = (unsigned)MIN2((m->cmsg_len - CMSG_LEN(0)) / sizeof(int),
-					       ARRAY_SIZE(fds.fd));
-			memcpy(fds.fd, CMSG_DATA(m), fds.n * sizeof(int));
-		}
 	/*
 	 * Fewer fds than frames speak of (we had no room): their owners would be mixed up. Ask
 	 * anew, on a new connection, when some have been closed.
 	 */
-	bool fine = !(msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) && link_frames(l, (size_t)n, &fds);
-	for (int fd; (fd = link_take_fd(&fds)) >= 0;)
-		close(fd);
+	bool fine = !(flags & (MSG_CTRUNC | MSG_TRUNC)) && link_frames(l, (size_t)n, &fds);
+	packet_close_fds(&fds);
 	return fine ? 1 : -1;
 }
 

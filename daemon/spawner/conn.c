@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/packet.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/keep.h"
@@ -136,17 +137,6 @@ bool conn_ever(void)
 
 /* --- frames in --- */
 
-/* The fds that came with a packet, in order; what nobody took is closed. */
-struct conn_fds {
-	int fd[SW_PACKET_FDS + 16];
-	unsigned n, used;
-};
-
-static int conn_take_fd(struct conn_fds *fds)
-{
-	return fds->used < fds->n ? fds->fd[fds->used++] : -1;
-}
-
 void conn_say_refused(int fd, const char *why)
 {
 	struct sw_refused f = { .head = { sizeof(f), SW_REFUSED, SW_VERSION, 0 } };
@@ -172,7 +162,7 @@ static void conn_take_over(uint64_t store_id)
 	table_reset(store_id);
 }
 
-static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	const struct sw_hello *hello = (const struct sw_hello *)head;
 	char why[200];
@@ -213,7 +203,7 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct conn_f
 }
 
 /* False: some are lacking, for which we had no room (MSG_CTRUNC). */
-static bool conn_start_fds(uint32_t flags, struct conn_fds *fds, struct start_fds *ret)
+static bool conn_start_fds(uint32_t flags, struct packet_fds *fds, struct start_fds *ret)
 {
 	struct start_fds f = { -1, STREAMS_NONE };
 	int *wanted[1 + STREAMS_FDS], *last = NULL;
@@ -224,12 +214,12 @@ static bool conn_start_fds(uint32_t flags, struct conn_fds *fds, struct start_fd
 		if (i % 2 == 0 || !(flags & SW_START_PTY))
 			wanted[n++] = i < 2 ? &f.streams.theirs[i] : &f.streams.ours[i - 2];
 	for (unsigned i = 0; i < n; i++)
-		*(last = wanted[i]) = conn_take_fd(fds);
+		*(last = wanted[i]) = packet_take_fd(fds);
 	*ret = f;
 	return !last || *last >= 0;
 }
 
-static bool conn_start(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_start(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	const struct sw_start *start = (const struct sw_start *)head;
 	(void)c;
@@ -246,32 +236,32 @@ static bool conn_start(struct conn *c, const struct sw_head *head, struct conn_f
 	return true;
 }
 
-static bool conn_stop(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_stop(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
 	keep_stop(head->token, ((const struct sw_stop *)head)->grace_ms);
 	return true;
 }
 
-static bool conn_signal(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_signal(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
 	keep_signal(head->token, ((const struct sw_signal *)head)->signal);
 	return true;
 }
 
-static bool conn_note(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_note(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
 	keep_note(head->token, ((const struct sw_note *)head)->note);
 	return true;
 }
 
-static bool conn_pipes(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_pipes(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c;
 	uint32_t n = ((const struct sw_pipes *)head)->n_fds;
-	int out = n > 0 ? conn_take_fd(fds) : -1, err = n > 1 ? conn_take_fd(fds) : -1;
+	int out = n > 0 ? packet_take_fd(fds) : -1, err = n > 1 ? packet_take_fd(fds) : -1;
 	/* Fewer than n: we had no room for them (MSG_CTRUNC), and half of them are of no use. */
 	bool whole = n == 1 ? out >= 0 : n == 2 && err >= 0;
 	if (whole && keep_pipes(head->token, out, err))
@@ -281,21 +271,21 @@ static bool conn_pipes(struct conn *c, const struct sw_head *head, struct conn_f
 	return true;
 }
 
-static bool conn_ack(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_ack(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
 	keep_ack(head->token);
 	return true;
 }
 
-static bool conn_env_drop(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_env_drop(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
 	env_drop(head->token);
 	return true;
 }
 
-static bool conn_query(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_query(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)head, (void)fds;
 	report_query();
@@ -307,7 +297,7 @@ static const struct {
 	uint16_t type;
 	uint32_t size; /* at least; exactly but for START */
 	uint64_t can;  /* else it is as one that has never heard of it */
-	bool (*run)(struct conn *c, const struct sw_head *head, struct conn_fds *fds);
+	bool (*run)(struct conn *c, const struct sw_head *head, struct packet_fds *fds);
 } frames[] = {
 	{ SW_HELLO, sizeof(struct sw_hello), 0, conn_hello },
 	{ SW_ENV_DROP, sizeof(struct sw_head), 0, conn_env_drop },
@@ -320,7 +310,7 @@ static const struct {
 	{ SW_PIPES, sizeof(struct sw_pipes), SW_CAN_KEEP, conn_pipes },
 };
 
-static bool conn_frame(struct conn *c, const struct sw_head *head, struct conn_fds *fds)
+static bool conn_frame(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(frames); i++) {
 		if (frames[i].type != head->type || frames[i].can & ~SW_CAN)
@@ -335,7 +325,7 @@ static bool conn_frame(struct conn *c, const struct sw_head *head, struct conn_f
 	return false;
 }
 
-static bool conn_packet(struct conn *c, const char *p, size_t len, struct conn_fds *fds)
+static bool conn_packet(struct conn *c, const char *p, size_t len, struct packet_fds *fds)
 {
 	for (size_t at = 0; at < len;) {
 		const struct sw_head *head = (const struct sw_head *)(p + at);
@@ -356,41 +346,19 @@ static bool conn_packet(struct conn *c, const char *p, size_t len, struct conn_f
 	return true;
 }
 
-static void conn_collect_fds(struct msghdr *msg, struct conn_fds *fds)
-{
-	for (struct cmsghdr *m = CMSG_FIRSTHDR(msg); m; m = CMSG_NXTHDR(msg, m)) {
-		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t bytes = m->cmsg_len - CMSG_LEN(0);
-		fds->n = (unsigned)MIN2(bytes / sizeof(int), ARRAY_SIZE(fds->fd));
-		memcpy(fds->fd, CMSG_DATA(m), fds->n * sizeof(int));
-	}
-}
-
 /* One packet: 1 taken, 0 nothing there, -1 the connection is over. */
 static int conn_receive(struct conn *c)
 {
 	static char buf[SW_PACKET_BYTES] __attribute__((aligned(8)));
-	static char control[CMSG_SPACE(sizeof(int) * (SW_PACKET_FDS + 13))]
-		__attribute__((aligned(8)));
-	struct conn_fds fds = { .n = 0 };
-	struct iovec iov = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* The peer closed with something of ours unread: said once, before what it had sent. */
-	if (n < 0 && errno == ECONNRESET)
-		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	struct packet_fds fds;
+	int flags;
+	ssize_t n = packet_receive(c->fd, buf, sizeof(buf), &fds, &flags);
+	if (n == -EAGAIN || n == -EINTR)
 		return 0;
 	if (n <= 0)
 		return -1;
-	conn_collect_fds(&msg, &fds);
-	bool fine = !(msg.msg_flags & MSG_TRUNC) && conn_packet(c, buf, (size_t)n, &fds);
-	for (int fd; (fd = conn_take_fd(&fds)) >= 0;)
-		close(fd);
+	bool fine = !(flags & MSG_TRUNC) && conn_packet(c, buf, (size_t)n, &fds);
+	packet_close_fds(&fds);
 	return fine ? 1 : -1;
 }
 
@@ -418,24 +386,6 @@ int64_t conn_deadline_ms(void)
 	return retry_ms;
 }
 
-/* 0, or -errno with nothing sent. */
-static int conn_send(int fd, const struct report_packet *p)
-{
-	static char control[CMSG_SPACE(sizeof(int) * SW_PACKET_FDS)] __attribute__((aligned(8)));
-	struct iovec iov = { (void *)p->bytes, p->len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (p->n_fds > 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * p->n_fds);
-		struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
-		*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int) * p->n_fds),
-				       .cmsg_level = SOL_SOCKET,
-				       .cmsg_type = SCM_RIGHTS };
-		memcpy(CMSG_DATA(m), p->fds, sizeof(int) * p->n_fds);
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
-
 void conn_flush(void)
 {
 	const struct report_packet *p;
@@ -443,7 +393,7 @@ void conn_flush(void)
 		return;
 	retry_ms = 0;
 	while ((p = report_next()) != NULL) {
-		int r = conn_send(active->fd, p);
+		int r = packet_send(active->fd, p->bytes, p->len, p->fds, p->n_fds);
 		if (r == 0) {
 			report_sent();
 			continue;

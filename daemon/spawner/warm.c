@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/packet.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/keep.h"
@@ -302,32 +303,32 @@ void warm_end_predecessors(void)
 
 /* --- a start --- */
 
-static char packet[WARM_PACKET_BYTES] __attribute__((aligned(8)));
+static char request[WARM_PACKET_BYTES] __attribute__((aligned(8)));
 
-static bool packet_add(size_t *at, const void *p, size_t len)
+static bool request_add(size_t *at, const void *p, size_t len)
 {
-	if (len > sizeof(packet) - *at)
+	if (len > sizeof(request) - *at)
 		return false;
-	memcpy(packet + *at, p, len);
+	memcpy(request + *at, p, len);
 	*at += len;
 	return true;
 }
 
 /* The strings of a vector; how many they are, and their bytes. */
-static bool packet_add_vector(size_t *at, char *const *v, uint32_t *ret_n, uint32_t *ret_bytes)
+static bool request_add_vector(size_t *at, char *const *v, uint32_t *ret_n, uint32_t *ret_bytes)
 {
 	size_t begin = *at;
 	for (*ret_n = 0; v[*ret_n]; (*ret_n)++)
-		if (!packet_add(at, v[*ret_n], strlen(v[*ret_n]) + 1))
+		if (!request_add(at, v[*ret_n], strlen(v[*ret_n]) + 1))
 			return false;
 	*ret_bytes = (uint32_t)(*at - begin);
 	return true;
 }
 
 /* False: too long. */
-static bool packet_make(const struct child_spec *spec, uint32_t slot, size_t *ret_len)
+static bool request_make(const struct child_spec *spec, uint32_t slot, size_t *ret_len)
 {
-	struct warm_request *r = (struct warm_request *)packet;
+	struct warm_request *r = (struct warm_request *)request;
 	size_t at = sizeof(*r);
 	*r = (struct warm_request){ .nofile_soft = spec->nofile_soft,
 
@@ -338,30 +339,18 @@ static bool packet_make(const struct child_spec *spec, uint32_t slot, size_t *re
 				    .cwd_bytes = (uint32_t)strlen(spec->cwd) + 1,
 				    .tty = spec->tty,
 				    .has_cgroup = spec->cgroup_fd >= 0 };
-	bool fits = packet_add(&at, spec->stages, spec->n_stages * sizeof(spec->stages[0])) &&
-		    packet_add(&at, spec->cwd, r->cwd_bytes) &&
-		    packet_add_vector(&at, spec->argv, &r->argc, &r->argv_bytes) &&
-		    packet_add_vector(&at, spec->env, &r->envc, &r->env_bytes);
+	bool fits = request_add(&at, spec->stages, spec->n_stages * sizeof(spec->stages[0])) &&
+		    request_add(&at, spec->cwd, r->cwd_bytes) &&
+		    request_add_vector(&at, spec->argv, &r->argc, &r->argv_bytes) &&
+		    request_add_vector(&at, spec->env, &r->envc, &r->env_bytes);
 	*ret_len = at;
 	return fits && (uint64_t)r->argc + r->envc <= WARM_STRINGS_MAX;
 }
 
-static bool packet_send(const struct child_spec *spec, size_t len)
+static bool request_send(const struct child_spec *spec, size_t len)
 {
-	char control[CMSG_SPACE(4 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	const int fds[] = { spec->stdin_fd, spec->stdout_fd, spec->stderr_fd, spec->cgroup_fd };
-	size_t n = spec->cgroup_fd >= 0 ? 4 : 3;
-	struct iovec iov = { packet, len };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
-	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
-	*m = (struct cmsghdr){ .cmsg_len = CMSG_LEN(n * sizeof(int)),
-			       .cmsg_level = SOL_SOCKET,
-			       .cmsg_type = SCM_RIGHTS };
-	memcpy(CMSG_DATA(m), fds, n * sizeof(int));
-	return sendmsg(shell.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+	return packet_send(shell.fd, request, len, fds, spec->cgroup_fd >= 0 ? 4 : 3) == 0;
 }
 
 bool warm_ask(const struct child_spec *spec, uint32_t slot)
@@ -370,7 +359,7 @@ bool warm_ask(const struct child_spec *spec, uint32_t slot)
 	struct stat id;
 	size_t len;
 	if (!library[0] || !warm_find_program(spec, path, &id) || !warm_may_have(spec->env) ||
-	    !warm_ready(path, &id) || !packet_make(spec, slot, &len) || !packet_send(spec, len))
+	    !warm_ready(path, &id) || !request_make(spec, slot, &len) || !request_send(spec, len))
 		return false;
 	asked[n_asked].slot = slot;
 	asked[n_asked++].since_ms = shell.used_ms;

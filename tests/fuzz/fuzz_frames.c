@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/packet.h"
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/env.h"
@@ -237,19 +238,8 @@ static void hang_up(void)
 
 static void say(const void *p, size_t len, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-	struct iovec iov = { (void *)p, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (fd >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)),
-							 .cmsg_level = SOL_SOCKET,
-							 .cmsg_type = SCM_RIGHTS };
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
-	}
-	if (sendmsg(peer, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		HOLDS(errno == EPIPE);
+	int r = packet_send(peer, p, len, &fd, fd >= 0);
+	HOLDS(r == 0 || r == -EPIPE || r == -EAGAIN);
 	conn_event(0);
 	conn_flush();
 	take_answers();

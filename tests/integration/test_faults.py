@@ -767,13 +767,16 @@ class Logs(Scene):
 class Jumps(Case):
     daemon = False
 
-    @rows(('forty days ahead', '+40d'), ('forty days back', '-40d'))
-    def of_the_clock(self, by):
-        b = self.box
+    def started(self):
         if not faketime_library():
             self.skipTest('libfaketime is not installed, or the sanitizers are in its way')
-        clock = Clock(b.dir)
-        b.start(**clock.env)
+        clock = Clock(self.box.dir)
+        self.box.start(**clock.env)
+        return self.box, clock
+
+    @rows(('forty days ahead', '+40d'), ('forty days back', '-40d'))
+    def of_the_clock(self, by):
+        b, clock = self.started()
         gate = b.fifo('gate')
         run = b.submit(batch([bash('touch began; read x < gate; echo done', timeout='1h'), todos({'id': 'x', 'content': 'X'})]), timeout='1h')
         until(lambda: b.exists('began'), 'the op')
@@ -802,11 +805,7 @@ class Jumps(Case):
             for what, keys in (('an op', dict(op={'timeout': '1h'})), ('a message', dict(message={'timeout': '1h'})), ('a run', dict(timeout='1h')))])
     def of_the_clock_and_a_restart(self, by, keys):
         # How long what goes on has run is told by a clock that nobody sets.
-        b = self.box
-        if not faketime_library():
-            self.skipTest('libfaketime is not installed, or the sanitizers are in its way')
-        clock = Clock(b.dir)
-        b.start(**clock.env)
+        b, clock = self.started()
         gate = b.fifo('gate')
         op = bash('touch began; read x < gate; echo done', **keys.get('op', {}))
         run = b.submit(batch(message(op, **keys.get('message', {}))), **{k: v for k, v in keys.items() if k == 'timeout'})
@@ -824,11 +823,7 @@ class Jumps(Case):
     @rows(('forty days ahead', '+40d'), ('forty days back', '-40d'))
     def of_the_clock_for_what_waits(self, by):
         # A delay between tries is a time of its own; a time of day is what the clock says.
-        b = self.box
-        if not faketime_library():
-            self.skipTest('libfaketime is not installed, or the sanitizers are in its way')
-        clock = Clock(b.dir)
-        b.start(**clock.env)
+        b, clock = self.started()
         tried = b.submit(batch([bash('echo x >> tries; test $(wc -l < tries) = 2', retries=1, retry_delay='400ms')]))
         until(lambda: b.exists('tries'), 'the first try')
         later = b.submit(batch([bash('true')]), not_before=int(time.time() * 1000) + 3600000)

@@ -7,6 +7,7 @@
 #include "client/batchfile.h"
 #include "client/ctx.h"
 #include "client/daemon_start.h"
+#include "client/notify.h"
 #include "client/plan_print.h"
 #include "common/lock.h"
 #include "common/paths.h"
@@ -108,6 +109,17 @@ static int submit_until_answered(struct ctx *c, const struct buf *params, struct
 	}
 }
 
+/* The run is accepted and stays so, also where nobody will be told. */
+static void submit_notify(struct ctx *c, const struct submit_options *o, int64_t run)
+{
+	for (size_t i = 0; i < o->notify.n; i++)
+		if (notify_submit(c, run, o->notify.v[i], NULL))
+			note(c,
+			     "run %" PRId64 " was submitted without -N: `batchctl notify %" PRId64
+			     " CMD` asks again",
+			     run, run);
+}
+
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing)
 {
@@ -125,6 +137,7 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 	ctx_warnings(c, buf_slice(&reply));
 	*ret_run = mp_get_int(buf_slice(&reply), "run", 0);
 	*ret_existing = mp_get_bool(buf_slice(&reply), "existing");
+	submit_notify(c, o, *ret_run);
 	if (*ret_existing && !again)
 		note(c, "key '%.*s' was used before: run %" PRId64, SLICE_FMT(key), *ret_run);
 	return EXIT_OK;

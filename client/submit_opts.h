@@ -11,6 +11,7 @@ struct submit_options {
 	struct strv commands; /* -e */
 	struct strv env;      /* -E */
 	struct strv after, after_any;
+	struct strv notify; /* -N */
 	const char *name, *key, *order, *on_failure, *group, *list;
 	struct opt_int jobs, timeout, delay, priority;
 	bool hold, dry_run, wait, output;
@@ -48,6 +49,8 @@ extern const char *const opt_orders[], *const opt_failures[];
 		SUBMIT_OPT("delay", 0, OPT_DURATION, delay, "D", "start no sooner than that"),     \
 		SUBMIT_OPT("priority", 0, OPT_INT, priority, "N", "higher goes first; default 0",  \
 			   NULL, -1000000, 1000000),                                               \
+		SUBMIT_OPT("notify", 'N', OPT_STRV, notify, "CMD",                                 \
+			   "run CMD when the run has ended, its state in BATCHD_*"),               \
 		SUBMIT_OPT("list", 0, OPT_STR, list, "LIST", "todo list its items are in"),        \
 		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
 			   "add to the environment; K alone removes"),                             \

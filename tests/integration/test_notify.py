@@ -1,0 +1,92 @@
+"""-N and `notify`: a command that runs when a run has ended, whoever is there by then, and once."""
+import os
+import signal
+
+from harness import Case, bash, batch, until
+
+TELL = 'echo "$BATCHD_RUN $BATCHD_STATE $BATCHD_NAME $BATCHD_OPS $BATCHD_SUCCEEDED $BATCHD_FAILED $BATCHD_SKIPPED" >> told'
+
+
+class Notify(Case):
+    def ctl(self, *args, **kw):
+        return self.box.ctl(*args, **kw)
+
+    def told(self, lines=1):
+        until(lambda: self.box.exists('told') and self.box.text('told').count('\n') >= lines, 'the notification')
+        return self.box.text('told')
+
+    def settle(self):
+        """All there is to run has been run."""
+        for r in self.box.call('run.list')['runs']:
+            self.box.wait(r['run'])
+
+    def test_add_tells_of_success(self):
+        run = int(self.ctl('add', '--name', 'nightly', '-N', TELL, '--', 'true', check=0).text)
+        self.assertEqual('%d succeeded nightly 1 1 0 0\n' % run, self.told())
+
+    def test_submit_tells_of_failure_and_after_each_flag(self):
+        run = int(self.ctl('submit', '-N', TELL, '--notify', 'echo second >> told2', '-e', 'exit 3', '-e', 'true', check=0).text)
+        self.assertEqual('%d failed  2 1 1 0\n' % run, self.told())
+        until(lambda: self.box.exists('told2'), 'the second')
+
+    def test_run_in_the_foreground(self):
+        self.assertEqual(7, self.ctl('run', '-N', TELL, '--', 'exit 7').status)
+        self.assertEqual('1 failed  1 0 1 0\n', self.told())
+
+    def test_a_cancelled_run_is_told_of(self):
+        gate = self.box.fifo('gate')
+        run = int(self.ctl('add', '-N', TELL, '--', 'cat ' + gate, check=0).text)
+        self.ctl('cancel', '--now', run, check=0)
+        self.assertEqual('%d cancelled  1 0 0 0\n' % run, self.told())
+
+    def test_it_waits_for_the_end_and_is_in_nobodys_way(self):
+        gate = self.box.fifo('gate')
+        run = int(self.ctl('add', '-N', TELL, '--', 'cat ' + gate, check=0).text)
+        self.assertEqual([run], [r['run'] for r in self.ctl('status', '--json', check=0).json['runs']])
+        self.assertEqual(run, self.ctl('status', '--json', 'last', check=0).json['runs'][0]['run'])
+        self.assertFalse(self.box.exists('told'))
+        with open(gate, 'w'):
+            pass
+        self.ctl('wait', check=0)
+        self.told()
+
+    def test_the_client_and_the_daemon_may_go(self):
+        gate = self.box.fifo('gate')
+        waiting = self.box.ctl_start('submit', '-w', '-N', TELL, '-e', 'cat ' + gate)
+        until(lambda: any(r['state'] == 'running' for r in self.box.call('run.list')['runs']), 'the run')
+        until(lambda: len(self.box.call('run.list')['runs']) == 2, 'the notification')
+        waiting.send_signal(signal.SIGKILL)
+        waiting.communicate()
+        self.box.restart()
+        with open(gate, 'w'):
+            pass
+        self.assertEqual('1 succeeded  1 1 0 0\n', self.told())
+        self.settle()
+        self.box.restart()
+        self.settle()
+        self.assertEqual('1 succeeded  1 1 0 0\n', self.box.text('told'))
+
+    def test_submitted_again_with_the_same_key_it_is_told_once(self):
+        for _ in range(2):
+            self.ctl('add', '--key', 'k', '-N', TELL, '--', 'true', check=0)
+        self.settle()
+        self.assertEqual('1 succeeded  1 1 0 0\n', self.box.text('told'))
+
+    def test_notify_of_a_run_that_is_there(self):
+        run = self.box.submit(batch([bash('true')]))
+        self.box.wait(run)
+        by = int(self.ctl('notify', 'last', TELL, check=0).text)
+        self.box.wait(by)
+        self.assertEqual('%d succeeded  1 1 0 0\n' % run, self.box.text('told'))
+        self.assertEqual(0, self.ctl('--json', 'status', by, check=0).json['runs'][0]['ops'][0]['exit'])
+
+    def test_refused(self):
+        for args, says in ((['notify', '99', 'true'], 'no run 99'), (['notify', '--exec', 'x', 'true'], 'the number of a run'),
+                           (['add', '-N'], 'needs a value')):
+            done = self.ctl(*args, check=2)
+            self.assertIn(says, done.errors)
+
+    def test_a_folder_that_is_gone(self):
+        os.mkdir(self.box.path('sub'))
+        self.ctl('add', '-N', 'pwd > %s; rmdir x 2>/dev/null' % self.box.path('told'), '--', 'rmdir ../sub', check=0, cwd=self.box.path('sub'))
+        self.assertEqual('/\n', self.told())

@@ -25,7 +25,7 @@ struct conn_kept {
 };
 
 struct conn {
-	int fd, signal_fd;
+	int fd, signal_fd, input_fd;
 	pid_t peer;
 	uint32_t next_msgid;
 	int64_t call_ms; /* how long a call may take; negative: for ever */
@@ -45,7 +45,7 @@ static struct conn *conn_new(int fd)
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	c->fd = fd;
-	c->signal_fd = -1;
+	c->signal_fd = c->input_fd = -1;
 	c->call_ms = -1;
 	c->kept_end = &c->kept;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
@@ -81,6 +81,11 @@ pid_t conn_peer_pid(const struct conn *c)
 void conn_watch_signals(struct conn *c, int signal_fd)
 {
 	c->signal_fd = signal_fd;
+}
+
+void conn_watch_input(struct conn *c, int fd)
+{
+	c->input_fd = fd;
 }
 
 static int conn_hello(struct conn *c, const char *cwd, struct err *e)
@@ -276,20 +281,25 @@ static bool conn_signalled(struct conn *c, struct conn_in *ret)
 	return true;
 }
 
-/* Waits for the socket or, where asked for, a signal. 1: a signal came; 0: look at the socket
- * again; -1: the deadline passed. */
+/* Waits for the socket or, where asked for, a signal or input. 1: one of these came; 0: look at the
+ * socket again; -1: the deadline passed. */
 static int conn_poll(struct conn *c, int64_t deadline_ms, bool signals, struct conn_in *ret)
 {
-	struct pollfd fds[2] = {
+	struct pollfd fds[] = {
 		{ .fd = c->fd, .events = (short)(POLLIN | (c->out.len ? POLLOUT : 0)) },
 		{ .fd = signals ? c->signal_fd : -1, .events = POLLIN },
+		{ .fd = signals ? c->input_fd : -1, .events = POLLIN },
 	};
 	int64_t left = deadline_ms < 0 ? -1 : MAX2(deadline_ms - time_mono_ms(), 0);
-	int n = poll(fds, 2, left > INT32_MAX ? INT32_MAX : (int)left);
+	int n = poll(fds, ARRAY_SIZE(fds), left > INT32_MAX ? INT32_MAX : (int)left);
 	if (n == 0 && left >= 0 && left <= INT32_MAX)
 		return -1;
 	if (n > 0 && (fds[1].revents & POLLIN) && conn_signalled(c, ret))
 		return 1;
+	if (n > 0 && fds[2].revents) {
+		*ret = (struct conn_in){ .got = CONN_INPUT };
+		return 1;
+	}
 	if (n > 0 && (fds[0].revents & POLLOUT))
 		conn_flush(c);
 	if (n > 0 && (fds[0].revents & (POLLIN | POLLHUP | POLLERR)))

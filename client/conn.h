@@ -20,6 +20,7 @@ enum conn_got {
 	CONN_REPLY,   /* msgid, and error or body */
 	CONN_EVENT,   /* body: the event's map */
 	CONN_SIGNAL,  /* signal */
+	CONN_INPUT,   /* the watched fd can be read */
 	CONN_TIMEOUT, /* the deadline passed */
 	CONN_CLOSED,  /* batchd went away, or sent what is no frame; nothing more will come */
 };
@@ -67,6 +68,8 @@ int conn_call(struct conn *c, const char *method, struct slice params, struct bu
 	      struct err *e) _must_check_;
 /* A signalfd for conn_next to watch, -1: none. Not owned. */
 void conn_watch_signals(struct conn *c, int signal_fd);
+/* An fd whose input ends conn_next, too: a terminal. -1: none. Not owned. */
+void conn_watch_input(struct conn *c, int fd);
 /* Who listens at the other end (SO_PEERCRED), 0 when unknown. */
 pid_t conn_peer_pid(const struct conn *c);
 

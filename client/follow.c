@@ -435,6 +435,7 @@ static int follow_turn(struct follow *f)
 		return FOLLOW_LOST;
 	case CONN_REPLY:
 		return follow_is_blind(f) ? follow_reply(f, &in) : EXIT_OK;
+	case CONN_INPUT:
 	case CONN_TIMEOUT:
 		break;
 	}

@@ -127,6 +127,20 @@ static void show_shell(const struct setting *s _unused_, const struct config *c,
 	buf_adds(b, c->shell);
 }
 
+/* Nothing: as if it were not said. */
+static int set_on_end(const struct setting *s _unused_, struct config *c, struct slice v,
+		      struct err *e _unused_)
+{
+	free(c->on_end);
+	c->on_end = v.len ? xslicedup(v) : NULL;
+	return 0;
+}
+
+static void show_on_end(const struct setting *s _unused_, const struct config *c, struct buf *b)
+{
+	buf_adds(b, c->on_end ? c->on_end : "");
+}
+
 static int set_log_level(const struct setting *s _unused_, struct config *c, struct slice v,
 			 struct err *e)
 {
@@ -162,6 +176,7 @@ static const struct setting settings[] = {
 	{ "keep_rows", DURATION(keep_rows_ms) },
 	{ "max_frame", BYTES(max_frame, 4096, LIMIT_FRAME_BYTES) },
 	{ "shell", set_shell, show_shell, 0, 0, 0 },
+	{ "run.on_end", set_on_end, show_on_end, 0, 0, 0 },
 	{ "log_level", set_log_level, show_log_level, 0, 0, 0 },
 };
 
@@ -185,6 +200,7 @@ void config_done(struct config *c)
 		free((char *)(uintptr_t)c->groups[i].name);
 	free(c->groups);
 	free(c->shell);
+	free(c->on_end);
 	*c = (struct config){ 0 };
 }
 

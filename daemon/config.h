@@ -26,7 +26,8 @@ struct config {
 	int64_t keep_output_ms, keep_output_bytes, keep_rows_ms; /* 0: for ever, no bound */
 	int64_t max_frame;					 /* bytes */
 	char *shell;						 /* for bash ops without `shell` */
-	int log_level;						 /* enum log_level */
+	char *on_end;  /* bash command for each run that has ended; NULL: none */
+	int log_level; /* enum log_level */
 	struct config_group *groups;
 	size_t n_groups;
 };

@@ -20,6 +20,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/runlog.h"
+#include "daemon/on_end.h"
 #include "daemon/own_socket.h"
 #include "daemon/reload.h"
 #include "daemon/rpc/server.h"
@@ -57,6 +58,7 @@ struct batchd {
 	struct keeper *keeper;
 	struct reloader *reloader;
 	struct lost_list *lost;
+	struct on_end on_end;
 	bool stopping, draining;
 	bool failed; /* cannot go on */
 };
@@ -113,6 +115,7 @@ static void port_event(void *arg, const struct event *e)
 	struct batchd *b = arg;
 	if (b->rpc)
 		rpc_server_event(b->rpc, e);
+	on_end_event(&b->on_end, e);
 }
 
 static void port_printed(void *arg, uint64_t token, int64_t ret[3])
@@ -608,6 +611,7 @@ static void arm_deadline(struct batchd *b)
 static void turn(struct batchd *b)
 {
 	engine_tick(b->engine, time_mono_ms());
+	on_end_submit(&b->on_end, b->engine, b->batchctl, b->config.on_end);
 	engine_flush_due(b->engine);
 	exec_local_flush(b->local);
 	exec_file_flush(b->files);
@@ -693,6 +697,7 @@ struct batchd *batchd_close(struct batchd *b)
 	free(b->pools);
 	free(b->socket);
 	free(b->batchctl);
+	on_end_done(&b->on_end);
 	free(b->state_dir);
 	free(b->config_path);
 	free(b);

@@ -90,3 +90,27 @@ class Notify(Case):
         os.mkdir(self.box.path('sub'))
         self.ctl('add', '-N', 'pwd > %s; rmdir x 2>/dev/null' % self.box.path('told'), '--', 'rmdir ../sub', check=0, cwd=self.box.path('sub'))
         self.assertEqual('/\n', self.told())
+
+    def configure(self, text):
+        folder = os.path.join(self.box.dir, 'home', '.config', 'batchd')
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, 'batchd.conf'), 'w') as f:
+            f.write(text)
+
+    def test_run_on_end_of_the_configuration(self):
+        self.configure('run.on_end = %s\n' % TELL)
+        self.assertIn('run.on_end', self.ctl('daemon', 'reload', check=0).text)
+        self.ctl('add', '--name', 'one', '--', 'true', check=0)
+        self.ctl('submit', '-w', '-e', 'false', '-e', 'true', check=1)
+        told = self.told(2).splitlines()
+        self.assertEqual({'one', '2'}, {line.split()[2] for line in told})
+        self.settle()
+        self.box.restart()      # what ended before it is told of no second time
+        self.settle()
+        self.assertEqual(told, self.box.text('told').splitlines())
+        self.configure('')
+        self.ctl('daemon', 'reload', check=0)
+        before = len(self.box.call('run.list')['runs'])
+        self.ctl('submit', '-w', '-e', 'true', check=0)
+        self.settle()
+        self.assertEqual(before + 1, len(self.box.call('run.list')['runs']))

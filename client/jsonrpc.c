@@ -9,14 +9,14 @@
 
 #define JR_TEXT_MAX 4096
 
-/* On the wire: never renumber. -32002 and -32800 to -32899 have meanings of their own in MCP and
+/* On the wire: never renumber. -32002 and what is below -32019 has meanings of its own in MCP and
  * LSP. */
 static const int codes[] = {
 	[E_NONE] = JR_NO_DAEMON, [E_PARAMS] = JR_PARAMS, [E_METHOD] = JR_METHOD,
 	[E_UTF8] = -32010,	 [E_LIMIT] = -32011,	 [E_NOT_FOUND] = -32012,
 	[E_CONFLICT] = -32013,	 [E_KEY] = -32014,	 [E_STATE] = -32015,
 	[E_VERSION] = -32016,	 [E_BUSY] = -32017,	 [E_STORAGE] = -32018,
-	[E_MEMORY] = -32019,	 [E_DENIED] = -32020,	 [E_INTERNAL] = JR_INTERNAL,
+	[E_MEMORY] = -32019,	 [E_DENIED] = -32009,	 [E_INTERNAL] = JR_INTERNAL,
 };
 static_assert(ARRAY_SIZE(codes) == E_SYMBOL_MAX, "each symbol has its code");
 

@@ -1,5 +1,6 @@
 #include "client/ctx.h"
 #include "client/dispatch.h"
+#include "client/mcp.h"
 #include "common/text.h"
 #include "common/xalloc.h"
 #include "proto/suggest.h"
@@ -69,6 +70,10 @@ static int verb_help(struct ctx *c, void *options)
 		help_overview(&b);
 		return ctx_print(c, &b);
 	}
+	if (c->argc == 1 && strcmp(c->argv[0], "agents") == 0) {
+		buf_adds(&b, agents_page);
+		return ctx_print(c, &b);
+	}
 	const struct verb *v = verb_find(verbs, c->argv[0]), *sub = NULL;
 	if (!v)
 		return fail(c, EXIT_USAGE, "there is no verb '%s'%s: see `batchctl --help`",
@@ -92,6 +97,7 @@ const struct verb cmd_help = {
 	.run = verb_help,
 	.usage = "[VERB [SUB]]",
 	.help = "tell what a verb does",
-	.more = "  batchctl help submit\n  batchctl help group set\n",
+	.more = "  batchctl help submit\n  batchctl help group set\n"
+		"  batchctl help agents\n",
 	.max_args = 2,
 };

@@ -60,7 +60,8 @@ void mcp_watch_flush(struct mcp *m)
 {
 	list_for (&m->watches, node) {
 		struct watch *w = list_entry(node, struct watch, list);
-		if (!w->changed)
+		/* The first message of a stream acknowledges it. */
+		if (!w->changed || (w->stream && w->stream->next))
 			continue;
 		w->changed = false;
 		json_t *params = json_pack("{s:s}", "uri", w->uri);

@@ -105,12 +105,10 @@ static bool build_env_named(const struct submit_options *o, size_t from, const c
 
 static int build_json(struct build *b, const char *key, const json_t *value)
 {
-	_cleanup_buf_ struct buf one = BUF_INIT;
 	struct err e = ERR_INIT;
-	if (json_to_mp(value, &one, &e))
-		return fail(b->c, EXIT_USAGE, "%s: %s", key, e.text);
 	pk_key(&b->pk, key);
-	pk_raw(&b->pk, buf_slice(&one));
+	if (json_to_mp(value, b->pk.b, &e))
+		return fail(b->c, EXIT_USAGE, "%s: %s", key, e.text);
 	return EXIT_OK;
 }
 

@@ -24,20 +24,30 @@ static struct json_place json_place(struct slice text, size_t at)
 	return place;
 }
 
+/* Of a string that begins behind `at`: the place of the quote that ends it, or the text's end. */
+static size_t json_string_end(struct slice text, size_t at)
+{
+	const char *end = text.p + text.len, *from = text.p + at + 1, *quote = from;
+	while (quote < end && (quote = memchr(quote, '"', (size_t)(end - quote)))) {
+		const char *p = quote;
+		while (p > from && p[-1] == '\\')
+			p--;
+		if ((quote - p) % 2 == 0)
+			return (size_t)(quote - text.p);
+		quote++;
+	}
+	return text.len;
+}
+
 /* Nesting is proved before jansson sees the text: it would recurse to its own, much larger, limit.
  */
 static int json_check_depth(struct slice text, const char *name, struct err *e)
 {
 	unsigned depth = 0;
-	bool in_string = false;
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.p[i];
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			in_string = c != '"';
-		} else if (c == '"') {
-			in_string = true;
+		if (c == '"') {
+			i = json_string_end(text, i);
 		} else if (c == ']' || c == '}') {
 			depth -= depth > 0;
 		} else if ((c == '[' || c == '{') && ++depth > LIMIT_DEPTH_IN) {

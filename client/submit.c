@@ -58,17 +58,16 @@ int submit_read(struct ctx *c, const struct reading *how, const char *name, json
 static int submit_params(struct ctx *c, const struct submit_options *o,
 			 const struct batch_source *from, struct buf *params)
 {
-	_cleanup_buf_ struct buf batch = BUF_INIT;
 	struct pk pk = PK_INIT(params);
-	int status = batch_build(c, o, from, &batch);
+	pk_map(&pk);
+	pk_key(&pk, "batch");
+	int status = batch_build(c, o, from, params);
 	if (status)
 		return status;
-	if (batch.len > LIMIT_FRAME_BYTES - 4096)
+	if (params->len > LIMIT_FRAME_BYTES - 4096)
 		return fail(c, EXIT_USAGE,
 			    "the batch is %zu MiB long, at most %u are taken: split it",
-			    batch.len >> 20, LIMIT_FRAME_BYTES >> 20);
-	pk_map(&pk);
-	pk_kraw(&pk, "batch", buf_slice(&batch));
+			    params->len >> 20, LIMIT_FRAME_BYTES >> 20);
 	pk_end(&pk);
 	return EXIT_OK;
 }

@@ -67,7 +67,8 @@ void pk_end(struct pk *pk)
 	size_t more = head.len - 1, body = pk->b->len - o->at - 1;
 	buf_reserve(pk->b, more);
 	char *at = pk->b->p + o->at;
-	memmove(at + head.len, at + 1, body);
+	if (more > 0)
+		memmove(at + head.len, at + 1, body);
 	memcpy(at, head.p, head.len);
 	pk->b->len += more;
 	buf_done(&head);

@@ -16,8 +16,6 @@
 #include "daemon/exec/idmap.h"
 #include "daemon/exec/output_pump.h"
 
-enum { OUTPUT_LATER_MS = 5 }; /* longer would lose the order of stdout and stderr */
-
 struct output {
 	struct output_events events;
 	char *dir;
@@ -28,7 +26,7 @@ struct output {
 	struct list all;       /* every attempt that is not freed */
 	unsigned n_pumps;
 	struct pump *pumps;
-	struct event *later; /* when what was put off goes out */
+	struct event *later; /* what was put off goes out */
 };
 
 /* Posts the message (NULL: none) behind all that was put off. */
@@ -62,15 +60,6 @@ static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, vo
 	struct output *o = arg;
 	for (unsigned i = 0; i < o->n_pumps; i++)
 		output_send(&o->pumps[i]);
-}
-
-/* Most ops are over in a moment, and then the pump is woken once for all that there is of one, or
- * not at all; the bytes wait in the pipe, where nobody asks for them. */
-static void output_attach_later(struct output *o)
-{
-	const struct timeval tv = { 0, OUTPUT_LATER_MS * 1000 };
-	if (!evtimer_pending(o->later, NULL))
-		evtimer_add(o->later, &tv);
 }
 
 /* --- runs --- */
@@ -157,7 +146,7 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	if (a->run->watch > 0 || again || stdout_fd < 0)
 		output_send(a->run->pump);
 	else
-		output_attach_later(o);
+		event_active(o->later, EV_TIMEOUT, 0); /* its end may have been told with it */
 }
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
@@ -304,7 +293,7 @@ struct output *output_new(struct event_base *base, const char *runs_dir, unsigne
 	list_init(&o->all);
 	o->pumps = xcalloc(MAX2(pumps, 1), sizeof(*o->pumps));
 	int r = mailbox_init(&o->in);
-	o->later = evtimer_new(base, output_on_later, o);
+	o->later = event_new(base, -1, 0, output_on_later, o);
 	if (r == 0) {
 		o->event = event_new(base, o->in.wake_fd, EV_READ | EV_PERSIST, output_on_event, o);
 		if (!o->event || event_priority_set(o->event, 0) < 0 ||

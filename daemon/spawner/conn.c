@@ -383,7 +383,7 @@ void conn_report(struct op *op, unsigned reports)
 
 int64_t conn_deadline_ms(void)
 {
-	return retry_ms;
+	return retry_ms > 0 || blocked || !active ? retry_ms : report_due_ms();
 }
 
 void conn_flush(void)
@@ -392,6 +392,8 @@ void conn_flush(void)
 	if (!active || blocked || (retry_ms > 0 && time_mono_ms() < retry_ms))
 		return;
 	retry_ms = 0;
+	if (report_due_ms() > time_mono_ms())
+		return;
 	while ((p = report_next()) != NULL) {
 		int r = packet_send(active->fd, p->bytes, p->len, p->fds, p->n_fds);
 		if (r == 0) {

@@ -2,7 +2,15 @@
 
 #include <string.h>
 
+#include "common/timeutil.h"
+
 #define REPORT_BUSY_MAX 8192u
+/*
+ * How long a start that brings no pipes waits for company: most ops are over by then, and batchd is
+ * woken once for all that there is of one. Longer would lose the order of what an op prints to
+ * stdout and stderr, which are read from then on.
+ */
+#define REPORT_LATER_MS 5
 /* STARTs that fit into one packet. */
 #define REPORT_BUSY_PACKET (SW_PACKET_BYTES / sizeof(struct sw_start))
 static_assert(REPORT_BUSY_PACKET < REPORT_BUSY_MAX / 2, "one packet's BUSY answers must fit");
@@ -17,6 +25,7 @@ struct report_position {
 #define QUERY_NONE UINT32_MAX
 
 static struct list out;
+static int64_t due_ms; /* monotonic, of all that there is to send; 0: at once */
 static struct {
 	uint64_t token;
 	struct child_error why;
@@ -58,19 +67,31 @@ bool report_is_empty(void)
 
 void report_add(struct op *op, unsigned reports)
 {
+	bool later = reports == REPORT_STARTED && op_record(op)->flags & SW_START_STREAMS;
+	if (!later)
+		due_ms = 0;
+	else if (report_is_empty())
+		due_ms = time_mono_ms() + REPORT_LATER_MS;
 	if (op->reports == 0)
 		list_add_tail(&out, &op->out);
 	op->reports |= reports;
 }
 
+int64_t report_due_ms(void)
+{
+	return report_is_empty() ? 0 : due_ms;
+}
+
 void report_busy(uint64_t token, struct child_error why)
 {
+	due_ms = 0;
 	busy[busy_to % REPORT_BUSY_MAX].token = token;
 	busy[busy_to++ % REPORT_BUSY_MAX].why = why;
 }
 
 void report_query(void)
 {
+	due_ms = 0;
 	now.query_slot = 0;
 }
 

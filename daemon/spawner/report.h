@@ -30,6 +30,8 @@ void report_busy(uint64_t token, struct child_error why);
 bool report_has_room(void);
 /* Is everything said? */
 bool report_is_empty(void);
+/* When what there is to send is to be sent, monotonic; 0: now, or there is nothing. */
+int64_t report_due_ms(void);
 /* One KNOWN a record, then KNOWN_END. */
 void report_query(void);
 

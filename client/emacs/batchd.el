@@ -547,7 +547,8 @@ Where somebody else changes them meanwhile you are asked."
                                              ("running" 'batchd-active)
                                              (_ 'default)))
                   (format "%d/%d" (- .summary.ops (batchd--left .summary)) .summary.ops)
-                  (or .name "")))))
+                  (or .name
+                      (string-join (delq nil (mapcar (lambda (m) (alist-get 'name m)) .messages)) ", "))))))
 
 (defun batchd--left (summary)
   "How many ops of SUMMARY have not ended."

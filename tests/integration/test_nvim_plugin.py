@@ -310,6 +310,10 @@ class NvimPlugin(Case):
         self.assertEqual(sorted(v.lines()[:2]), ['1: one', '2: two'])
         v.ex('Batch log last.2')
         until(lambda: v.lines()[0] == 'two', 'one op of it')
+        v.ex('Batch log last.7')
+        until(lambda: v.lines() == ['-- run %d has no op 7' % run], 'a word')
+        v.ex('Batch log last.7 | bwipe')       # gone before there is an answer
+        self.assertEqual(v.ask('nvim_eval', 'v:errmsg'), '')
 
     def test_commands_on_runs(self):
         v = self.nvim()

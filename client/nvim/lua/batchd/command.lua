@@ -205,6 +205,15 @@ local function run(args, o)
   end)
 end
 
+-- A run's name, or those of its messages.
+local function title(r)
+  local names = {}
+  for _, message in ipairs(r.messages) do
+    table.insert(names, message.name)
+  end
+  return r.name or table.concat(names, ', ')
+end
+
 local function status()
   rpc.request('run.list', { project = project(), limit = 20 }, function(err, result)
     if err then
@@ -214,7 +223,7 @@ local function status()
     for _, r in ipairs(result.runs) do
       local s = r.summary
       local done = s.succeeded + s.failed + s.skipped + s.cancelled + s.interrupted
-      table.insert(lines, { ('%6d  %-11s  %d/%d  %s\n'):format(r.run, r.state, done, s.ops, r.name or ''), r.state == 'failed' and 'WarningMsg' or 'None' })
+      table.insert(lines, { ('%6d  %-11s  %d/%d  %s\n'):format(r.run, r.state, done, s.ops, title(r)), r.state == 'failed' and 'WarningMsg' or 'None' })
     end
     vim.api.nvim_echo(#lines > 0 and lines or { { 'no runs in this project yet' } }, false, {})
   end)

@@ -3,7 +3,7 @@
 -- Nothing here waits. Requests are written to a libuv pipe and their callbacks run on the main loop. A pipe rather than
 -- sockconnect(): a channel does not tell when the other side goes, and connecting one blocks.
 --
--- When batchd goes, what was asked fails with E_CLOSED, `on_lost` is called, and the connection comes back by itself: the folder
+-- When batchd goes, what was asked fails, `on_lost` is called, and the connection comes back by itself: the folder
 -- of the socket is watched, and for 30 s after a loss it is tried again in growing steps (a socket is there a moment before
 -- somebody listens at it).
 local uv = vim.loop
@@ -37,7 +37,7 @@ end
 local function fail_all(requests, text)
   for _, callback in pairs(requests) do
     vim.schedule(function()
-      callback('E_CLOSED: ' .. text)
+      callback(text)
     end)
   end
 end
@@ -234,7 +234,7 @@ local starting
 ---@param callback fun(err: string|nil)
 function M.start(callback)
   M.request('daemon.status', {}, function(err)
-    if not (err and err:find('^E_CLOSED')) then
+    if not (err and err:find('^no batchd at')) then
       return callback()
     elseif vim.fn.executable('batchctl') == 0 then
       return callback(err)

@@ -140,7 +140,7 @@ local function clean(line)
 end
 
 local function append(buf, lines)
-  if #lines == 0 or not vim.api.nvim_buf_is_valid(buf) then
+  if #lines == 0 or not vim.api.nvim_buf_is_loaded(buf) then
     return
   end
   local bo = vim.bo[buf]
@@ -219,6 +219,19 @@ local function on_event(log, event)
   end
 end
 
+-- Index of an op that is named by index or id; of very many ops only the first ones' ids are known.
+local function find_op(run, name)
+  local index = tonumber(name)
+  if index and index >= 1 and index <= run.ops_total then
+    return index
+  end
+  for _, op in ipairs(run.ops) do
+    if op.id and op.id == name then
+      return op.index
+    end
+  end
+end
+
 function follow(log)
   log.partial = {}
   live.ops_wanted = live.ops_wanted + 1
@@ -227,19 +240,19 @@ function follow(log)
       live.ops_wanted = math.max(0, live.ops_wanted - 1)
       return append(log.buf, { '-- ' .. err })
     end
-    vim.bo[log.buf].modifiable = true
-    vim.api.nvim_buf_set_lines(log.buf, 0, -1, false, {})
-    vim.bo[log.buf].modifiable = false
-    for _, op in ipairs(snapshot.ops) do
-      if log.name and (op.id == log.name or tostring(op.index) == log.name) then
-        log.op = op.index
-      end
-    end
-    log.single = log.op ~= nil or snapshot.ops_total == 1
     log.sub = snapshot.sub
     live.listening[log.sub] = function(event)
       on_event(log, event)
     end
+    log.op = find_op(snapshot, log.name)
+    if not vim.api.nvim_buf_is_loaded(log.buf) or log.name and not log.op then
+      append(log.buf, { ('-- run %d has no op %s'):format(log.run, log.name) })
+      return stop(log)
+    end
+    vim.bo[log.buf].modifiable = true
+    vim.api.nvim_buf_set_lines(log.buf, 0, -1, false, {})
+    vim.bo[log.buf].modifiable = false
+    log.single = log.op ~= nil or snapshot.ops_total == 1
   end)
 end
 

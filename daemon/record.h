@@ -106,6 +106,8 @@ struct run_row {
 	int64_t log_bytes;     /* disk its output takes; 0 until it has ended, and when dropped */
 	enum run_dropped dropped;
 	int64_t dropped_at;
+	int64_t eta_ms;	    /* until it ends, as far as history tells; 0: unknown. Not stored */
+	bool eta_partial;   /* of some of what is left nothing is known */
 	uint8_t digest[32]; /* batch_digest */
 };
 
@@ -127,6 +129,14 @@ struct op_row {
 	uint32_t lingering;
 	const char *todo, *error, *description; /* NULL: none */
 	struct slice meta;			/* packed map or SLICE_NONE */
+	uint64_t cmd; /* what is executed, by which it is found in history; 0: not to be */
+};
+
+/* A command of a new run, and what the store tells of it. */
+struct took_row {
+	uint64_t cmd;
+	uint32_t op; /* from 0 */
+	uint32_t ms; /* it took lately; 0: not known */
 };
 
 /*

@@ -206,6 +206,14 @@ void txn_key(struct txn *t, const char *key, const uint8_t digest[32])
 	txn_own_str(t, &r->key.key);
 }
 
+void txn_took(struct txn *t, struct took_row *rows, size_t n)
+{
+	struct txn_record *r = txn_add(t, TXN_TOOK);
+
+	r->took.rows = rows;
+	r->took.n = n;
+}
+
 void txn_run_update(struct txn *t, const struct run_row *row)
 {
 	struct txn_record *r = txn_add(t, TXN_RUN_UPDATE);

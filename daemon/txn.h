@@ -47,6 +47,9 @@ void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, s
 /* What was not known yet of the new run with which t begins: run, origin, parent, parent_op,
  * created, state. */
 void txn_run_is(struct txn *t, const struct run_row *row);
+/* Stores nothing, and fills in the `ms` of these. They are by cmd, and stay the caller's: there
+ * until done. */
+void txn_took(struct txn *t, struct took_row *rows, size_t n);
 /* Stores nothing, and compares the key as txn_run_new does: TXN_DONE where no run has it. */
 void txn_key(struct txn *t, const char *key, const uint8_t digest[32]);
 /* Replaces the run's changing columns (state, started, ended, summary, messages, order_used). */
@@ -94,6 +97,7 @@ enum txn_kind {
 	TXN_DROP,
 	TXN_TIDY,
 	TXN_KEY,
+	TXN_TOOK,
 	TXN_KIND_MAX
 };
 struct txn_record {
@@ -105,6 +109,10 @@ struct txn_record {
 			struct slice batch, env;
 		} run_new;
 		struct run_row run;
+		struct {
+			struct took_row *rows;
+			size_t n;
+		} took;
 		struct op_row op; /* TXN_OP, TXN_ATTEMPT */
 		struct claim_row claim;
 		struct todo_row todo;

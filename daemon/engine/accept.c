@@ -220,6 +220,7 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 	switch (status) {
 	case TXN_DONE:
 		live_accept(r);
+		history_take(r);
 		for (uint32_t i = 0; i < r->n_claimed; i++)
 			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
 		r->done(r->done_arg, r->id, false, NULL);
@@ -278,6 +279,8 @@ static void accept_commit(struct live_run *r, struct txn *t)
 				   .ops = slice_of(ops, r->n_claimed * sizeof(ops[0])) };
 	if (r->n_claimed)
 		txn_claim(t, &claim);
+	if (r->n_asked)
+		txn_took(t, r->asked, r->n_asked);
 	e->ports.commit(e->ports.arg, t);
 }
 

@@ -47,6 +47,7 @@ static struct live_run *batch_run(struct slice batch, struct err *err)
 	}
 	batch_project(r);
 	drive_prepare(r);
+	history_ask(r);
 	batch_digest(batch, r->digest);
 	return r;
 }

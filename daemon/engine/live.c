@@ -147,7 +147,7 @@ struct live_run *live_new(char *batch, struct plan *plan)
 	r->held = h->held;
 	r->created = time_wall_ms();
 	r->state = h->held ? RUN_PAUSED : RUN_QUEUED;
-	r->ready_head = r->ready_tail = NO_OP;
+	r->ready_head = NO_OP;
 	r->run_timer = (struct timer){ .kind = TIMER_RUN, .owner = r };
 	r->message_timer = (struct timer){ .kind = TIMER_MESSAGE, .owner = r };
 	r->begin_timer = (struct timer){ .kind = TIMER_BEGIN, .owner = r };
@@ -218,6 +218,7 @@ struct live_run *live_free(struct live_run *r)
 	free(r->claimed);
 	free(r->settled.ops);
 	free(r->swept.ops);
+	history_free(r);
 	plan_free(r->plan);
 	free(r->batch);
 	free(r->name);
@@ -346,6 +347,7 @@ void live_show_row(struct live_run *r, struct run_row *ret)
 	if (r->told == RUN_QUEUED)
 		ret->started = 0;
 	summary_show(r, &ret->summary);
+	history_estimate(r, ret);
 }
 
 void live_take_printed(struct engine *e, struct live_op *o, uint64_t token)
@@ -408,6 +410,7 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		.error = live_op_error(r, o),
 		.description = spec.description.p ? base + description_at : NULL,
 		.meta = spec.meta,
+		.cmd = history_cmd(r, op, &spec),
 	};
 }
 

@@ -108,6 +108,14 @@ struct op_queue {
 	uint32_t next; /* the first that has not been taken */
 };
 
+/* What is known of the commands of a run before they are run; by op. */
+struct history {
+	uint32_t *ms;	/* 0: nothing */
+	int64_t *chain; /* and of the longest chain that waits for it */
+	uint8_t *rank;	/* higher ones start first */
+};
+#define RANKS 32
+
 /* A todo that ops of this run drive. */
 struct drive {
 	char *id;
@@ -164,7 +172,12 @@ struct live_run {
 	size_t pool_pos; /* in pool->heap; 0: not in it */
 	uint64_t turn;
 	int64_t priority;
-	uint32_t ready_head, ready_tail, n_ready;
+	uint32_t ready_head, n_ready;
+	uint32_t ready_ranks;	    /* bits 1 << rank: of which there are some, highest first */
+	uint32_t ready_tail[RANKS]; /* the last one of each of these */
+	struct history *history;    /* NULL: all are of rank 0 */
+	struct took_row *asked;	    /* until it is accepted */
+	uint32_t n_asked;
 	uint32_t running, running_weight, jobs;
 	uint32_t returning;  /* ops in pool->back */
 	uint32_t held_slots; /* taken for the first ready op while its claim becomes durable */
@@ -279,7 +292,9 @@ void live_fill_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 extern const struct live_try live_no_try;
 static inline const struct live_try *live_try(const struct live_op *o)
 {
-	return o->try ? o->try : &live_no_try;
+	return o->try ? o->
+	try:
+		&live_no_try;
 }
 /* For writing. */
 struct live_try *live_try_make(struct live_op *o);
@@ -331,8 +346,20 @@ void pools_free(struct engine *e);
 /* --- todo_commit.c: writes of todo lists on their way --- */
 void todo_writes_drop(struct engine *e);
 
+/* --- history.c --- */
+/* What the store is to be asked about its commands, in `asked`; on any thread. */
+void history_ask(struct live_run *r);
+/* It has answered: ranks, before anything of the run is ready. */
+void history_take(struct live_run *r);
+void history_free(struct live_run *r);
+/* op_row.cmd of an op that has ended. */
+uint64_t history_cmd(const struct live_run *r, uint32_t op, const struct batch_op *spec);
+/* Fills in eta_ms and eta_partial. */
+void history_estimate(const struct live_run *r, struct run_row *row);
+
 /* --- sched.c: slots, ready queues --- */
-void sched_push(struct live_run *r, uint32_t op); /* to the end of the run's ready queue */
+/* To the end of those of its rank in the run's ready queue, or before these. */
+void sched_push(struct live_run *r, uint32_t op);
 void sched_push_front(struct live_run *r, uint32_t op);
 void sched_remove(struct live_run *r, uint32_t op);
 void sched_update(struct live_run *r);		     /* something about its eligibility changed */

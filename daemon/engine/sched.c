@@ -1,7 +1,7 @@
 /*
  * Who starts next. A pool has slots; runs with ready ops stand in its heap, higher priority first
  * and equal ones in turn, so that a short run never waits behind a long one. Within a run ops start
- * in the order they became ready. A decision is O(log runs).
+ * by rank (history.c), and equal ones in the order they became ready. A decision is O(log runs).
  */
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -59,35 +59,58 @@ static void pool_remove(struct pool *p, struct live_run *r)
 
 /* --- a run's ready queue --- */
 
+static unsigned ready_rank(const struct live_run *r, uint32_t op)
+{
+	return r->history ? r->history->rank[op] : 0;
+}
+
+/* The last one of the lowest rank from `rank` up; NO_OP: there is none. */
+static uint32_t ready_last(const struct live_run *r, unsigned rank)
+{
+	for (; rank < RANKS; rank++)
+		if (r->ready_ranks & 1u << rank)
+			return r->ready_tail[rank];
+	return NO_OP;
+}
+
+static void ready_insert(struct live_run *r, uint32_t before, uint32_t op)
+{
+	uint32_t *at = before == NO_OP ? &r->ready_head : &r->ops[before].next;
+	r->ops[op].next = r->n_ready++ ? *at : NO_OP;
+	*at = op;
+	sched_update(r);
+}
+
 void sched_push(struct live_run *r, uint32_t op)
 {
-	r->ops[op].next = NO_OP;
-	if (r->n_ready++ == 0)
-		r->ready_head = op;
-	else
-		r->ops[r->ready_tail].next = op;
-	r->ready_tail = op;
-	sched_update(r);
+	unsigned rank = ready_rank(r, op);
+	uint32_t before = ready_last(r, rank);
+	r->ready_tail[rank] = op;
+	r->ready_ranks |= 1u << rank;
+	ready_insert(r, before, op);
 }
 
 void sched_push_front(struct live_run *r, uint32_t op)
 {
-	r->ops[op].next = r->n_ready ? r->ready_head : NO_OP;
-	r->ready_head = op;
-	if (r->n_ready++ == 0)
-		r->ready_tail = op;
-	sched_update(r);
+	unsigned rank = ready_rank(r, op);
+	if (!(r->ready_ranks & 1u << rank))
+		r->ready_tail[rank] = op;
+	r->ready_ranks |= 1u << rank;
+	ready_insert(r, ready_last(r, rank + 1), op);
 }
 
 static void ready_unlink(struct live_run *r, uint32_t before, uint32_t op)
 {
 	uint32_t next = r->ops[op].next;
+	unsigned rank = ready_rank(r, op);
 	if (before == NO_OP)
 		r->ready_head = next;
 	else
 		r->ops[before].next = next;
-	if (r->ready_tail == op)
-		r->ready_tail = before;
+	if (r->ready_tail[rank] == op && before != NO_OP && ready_rank(r, before) == rank)
+		r->ready_tail[rank] = before;
+	else if (r->ready_tail[rank] == op)
+		r->ready_ranks &= ~(1u << rank);
 	r->ops[op].next = NO_OP;
 	r->n_ready--;
 }

@@ -108,6 +108,9 @@ void shape_run_keys(struct pk *pk, const struct run_row *row, size_t room)
 	key_time(pk, "ended", row->ended);
 	run_messages(pk, row->messages, room / 4);
 	run_summary(pk, &row->summary);
+	pk_kint_or_nil(pk, "eta_ms", row->eta_ms, row->eta_ms != 0);
+	pk_key(pk, "eta_partial");
+	pk_bool(pk, row->eta_partial);
 	pk_kstr(pk, "output_dropped", slice_str(run_dropped_names[row->dropped]));
 	pk_kraw(pk, "meta", row->meta.len <= room / 2 ? row->meta : SLICE_NONE);
 }

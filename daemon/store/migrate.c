@@ -91,6 +91,11 @@ static const char schema_4[] = "ALTER TABLE op ADD COLUMN description TEXT;"
 			       "ALTER TABLE attempt ADD COLUMN description TEXT;"
 			       "ALTER TABLE attempt ADD COLUMN meta BLOB;";
 
+/* cmd: struct op_row; of ops that history is asked about. */
+static const char schema_5[] = "ALTER TABLE op ADD COLUMN cmd INTEGER;"
+			       "CREATE INDEX op_cmd ON op(cmd, run, op, duration_ms)"
+			       " WHERE cmd IS NOT NULL;";
+
 /* Append only. */
 const struct migration migrations[] = {
 	{ "the first schema", schema_1 },
@@ -98,6 +103,7 @@ const struct migration migrations[] = {
 	  "ALTER TABLE todo_event ADD COLUMN restored INTEGER NOT NULL DEFAULT -1;" },
 	{ "what is kept how long", schema_3 },
 	{ "what an op was given to keep", schema_4 },
+	{ "how long a command took", schema_5 },
 };
 const int n_migrations = ARRAY_SIZE(migrations);
 

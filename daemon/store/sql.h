@@ -25,6 +25,7 @@
 	"ended, duration_ms, "                                                                     \
 	"stdout_bytes, stderr_bytes, dropped_bytes, lingering, todo, error, description, "         \
 	"meta"
+#define SQL_OP_CMD 24 /* the parameter after these */
 #define SQL_RUN_COLUMNS                                                                            \
 	"run, state, name, key, digest, cwd, project, grp, list, ord, order_used, origin, "        \
 	"parent, parent_op, created, "                                                             \

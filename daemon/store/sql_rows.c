@@ -59,6 +59,7 @@ void sql_column_op(sqlite3_stmt *stmt, struct op_row *ret)
 	ret->error = sql_get_text(&c);
 	ret->description = sql_get_text(&c);
 	ret->meta = sql_get_blob(&c);
+	ret->cmd = 0; /* nobody asks */
 }
 
 static void sql_bind_summary(struct sql_bind *b, const struct run_summary *s)
@@ -155,6 +156,8 @@ void sql_column_run(sqlite3_stmt *stmt, struct run_row *ret)
 	ret->log_bytes = sql_get_int(&c);
 	ret->dropped = (enum run_dropped)sql_get_int(&c);
 	ret->dropped_at = sql_get_int(&c);
+	ret->eta_ms = 0;
+	ret->eta_partial = false;
 }
 
 void sql_bind_todo(sqlite3_stmt *stmt, const struct todo_row *row)

@@ -32,7 +32,7 @@ const char *const writer_statements[] = {
 		"= ?12, serial_ms = ?13,"
 		" critical_ms = ?14, messages = ?15, stopping = ?16, log_bytes = ?17 WHERE run = ?1",
 	[W_OP] = "INSERT OR REPLACE INTO op(" SQL_OP_COLUMNS
-		 ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		 ", cmd) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_ATTEMPT] = "INSERT OR REPLACE INTO attempt(" SQL_OP_COLUMNS
 		      ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[W_CLAIM] = "INSERT OR REPLACE INTO claim(run, ops) VALUES(?, ?)",
@@ -54,6 +54,7 @@ const char *const writer_statements[] = {
 	[W_GONE_BODY] = "SELECT length(body) FROM batch WHERE run = ?",
 	[W_GONE_BATCH] = "DELETE FROM batch WHERE run = ?",
 	[W_GONE_DONE] = "DELETE FROM gone WHERE run = ?",
+	[W_TOOK] = "SELECT duration_ms FROM op WHERE cmd = ? ORDER BY run DESC, op DESC LIMIT 3",
 };
 static_assert(ARRAY_SIZE(writer_statements) == W_MAX && W_MAX <= SQL_MAX_STATEMENTS,
 	      "a text for each statement");
@@ -148,7 +149,45 @@ static int writer_op(struct writer *w, const struct txn_record *r)
 	if (!stmt)
 		return sql_code(&w->sql);
 	sql_bind_op(stmt, &r->op);
+	if (r->kind == TXN_OP && r->op.cmd)
+		sqlite3_bind_int64(stmt, SQL_OP_CMD, (int64_t)r->op.cmd);
 	return sql_run(stmt);
+}
+
+/* The mean of the last few times; of what took no time, 1. */
+static int took_look(struct writer *w, struct took_row *row)
+{
+	struct sql_bind b = { .stmt = sql_stmt(&w->sql, W_TOOK) };
+	int64_t sum = 0, n = 0;
+	int code;
+
+	if (!b.stmt)
+		return sql_code(&w->sql);
+	sql_put_int(&b, (int64_t)row->cmd);
+	while ((code = sqlite3_step(b.stmt)) == SQLITE_ROW) {
+		sum += MAX2(sqlite3_column_int64(b.stmt, 0), 1);
+		n++;
+	}
+	row->ms = n ? (uint32_t)MIN2(sum / n, (int64_t)UINT32_MAX) : 0;
+	sqlite3_reset(b.stmt);
+	return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int writer_took(struct writer *w, const struct txn_record *r)
+{
+	struct took_row *rows = r->took.rows;
+
+	for (size_t i = 0; i < r->took.n; i++) {
+		int code = SQLITE_OK;
+
+		if (i > 0 && rows[i].cmd == rows[i - 1].cmd)
+			rows[i].ms = rows[i - 1].ms;
+		else
+			code = took_look(w, &rows[i]);
+		if (code != SQLITE_OK)
+			return code;
+	}
+	return SQLITE_OK;
 }
 
 static int writer_claim(struct writer *w, const struct txn_record *r)
@@ -231,6 +270,7 @@ static int (*const writer_record[])(struct writer *w, const struct txn_record *r
 	[TXN_DROP] = writer_drop,
 	[TXN_TIDY] = writer_tidy,
 	[TXN_KEY] = writer_nothing,
+	[TXN_TOOK] = writer_took,
 };
 static_assert(ARRAY_SIZE(writer_record) == TXN_KIND_MAX, "a function for each kind of record");
 

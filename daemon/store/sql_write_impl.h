@@ -33,6 +33,7 @@ enum statement {
 	W_GONE_BODY,
 	W_GONE_BATCH,
 	W_GONE_DONE,
+	W_TOOK,
 	W_MAX
 };
 

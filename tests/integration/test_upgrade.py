@@ -30,6 +30,18 @@ class OldStore(Case):
         self.match({'origin': 1, 'ops': [{}, {'description': 'says one', 'meta': {'x': 1}}, {}, {}]}, b.get(again))
         self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v3')))
 
+    def test_schema_4(self):
+        """Before it was noted by which command an op is found in history."""
+        b = self.box
+        b.put_store('schema-4.sql')
+        b.start()
+        self.match({'name': 'first', 'state': 'succeeded', 'eta_ms': None, 'ops': [
+            {'kind': 'todos'}, {'text': 'sleep 1; echo one', 'duration_ms': lambda ms: ms >= 1000, 'meta': {'x': 1}}, {'id': 'bad', 'state': 'failed'}]}, b.get(1))
+        again = b.call('run.restart', run=1)['run']
+        b.wait(again)
+        self.match({'state': 'succeeded', 'origin': 1, 'ops': [{}, {'state': 'succeeded'}, {'state': 'failed'}]}, b.get(again))
+        self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v4')))
+
     def test_a_store_of_a_newer_batchd_is_refused_and_left_alone(self):
         b = self.box
         b.put_store('schema-3.sql')

@@ -2,6 +2,7 @@
 
 #include "client/selectors.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
@@ -9,6 +10,7 @@
 /* What follow_* functions return besides an exit status: the connection is gone, reconnect. */
 #define FOLLOW_LOST (-1)
 #define PAGE_BYTES (256 << 10)
+#define ESTIMATE_MS 1000 /* between two looks at when it ends, at least */
 
 /* conn_call with the two ways to fail told apart; errors have been said. */
 static int follow_call(struct ctx *c, const char *method, const struct buf *params, struct buf *ret)
@@ -324,6 +326,26 @@ static struct run_view *follow_view(struct follow *f, struct slice event)
 	return NULL;
 }
 
+/* When it ends may have changed with an op: looked at once the run is on its way, and where history
+ * knows of it again, but not for each of many. */
+static int follow_estimate(struct follow *f, struct run_view *v)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	int64_t now = time_mono_ms();
+	if (!f->estimate || (v->asked_ms && (!v->eta_ms || now - v->asked_ms < ESTIMATE_MS)))
+		return EXIT_OK;
+	v->asked_ms = now;
+	pk_map(&pk);
+	pk_kint(&pk, "run", v->run);
+	pk_kstr(&pk, "ops", slice_str("none"));
+	pk_end(&pk);
+	int status = follow_call(f->c, "run.get", &params, &reply);
+	if (status == EXIT_OK)
+		run_view_estimate(v, buf_slice(&reply));
+	return status;
+}
+
 static int follow_op_event(struct follow *f, struct run_view *v, struct slice event)
 {
 	enum view_state before;
@@ -341,7 +363,7 @@ static int follow_op_event(struct follow *f, struct run_view *v, struct slice ev
 	}
 	if (f->sink->op)
 		f->sink->op(f->arg, v, o, before);
-	return EXIT_OK;
+	return follow_estimate(f, v);
 }
 
 static int follow_event_stream(struct slice event)

@@ -43,6 +43,7 @@ struct follow {
 	struct run_view *views;
 	int n;
 	const char *only_op; /* output of this op only: its number or id; NULL: all */
+	bool estimate;	     /* keep the views' eta_ms true */
 	int signal_fd;	     /* -1: none */
 	const struct follow_sink *sink;
 	void *arg;

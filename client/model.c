@@ -70,6 +70,15 @@ static void run_view_messages(struct run_view *v, struct slice messages)
 	v->n_messages = list.count;
 }
 
+void run_view_estimate(struct run_view *v, struct slice run)
+{
+	if (!mp_find(run, "eta_partial").p)
+		return; /* it says nothing of that */
+	v->eta_ms = mp_get_int(run, "eta_ms", 0);
+	v->eta_partial = mp_get_bool(run, "eta_partial");
+	v->eta_at = time_wall_ms();
+}
+
 void run_view_head(struct run_view *v, struct slice run)
 {
 	struct slice state = mp_get_str(run, "state"), name = mp_get_str(run, "name");
@@ -83,6 +92,7 @@ void run_view_head(struct run_view *v, struct slice run)
 	v->ended = mp_get_int(run, "ended", v->ended);
 	if (messages.p)
 		run_view_messages(v, messages);
+	run_view_estimate(v, run);
 	if (summary.p)
 		v->ops_total = (uint32_t)mp_get_int(summary, "ops", v->ops_total);
 	v->ops_total = (uint32_t)mp_get_int(run, "ops_total", v->ops_total);

@@ -71,12 +71,18 @@ struct run_view {
 	struct op_view *ops;
 	uint32_t n_ops, ops_total; /* those known, those there are */
 	uint32_t counts[VIEW_MAX];
+	int64_t eta_ms;	  /* when last heard it was to end after so long; 0: nobody knows */
+	int64_t eta_at;	  /* when that was, wall clock */
+	bool eta_partial; /* of some of what was left nothing is known */
+	int64_t asked_ms; /* time_mono_ms of the last time it was asked for; 0: never */
 	struct buf final; /* the ended run as it came, packed; empty before */
 };
 
 void run_view_done(struct run_view *v);
 /* Takes head and messages from a run (run.get, run.wait, a subscribe reply). */
 void run_view_head(struct run_view *v, struct slice run);
+/* Of that only when it ends: a later state may have been heard of meanwhile. */
+void run_view_estimate(struct run_view *v, struct slice run);
 /* Adds or updates the ops that a run.get reply holds; counts follow. */
 void run_view_ops(struct run_view *v, struct slice ops);
 /*

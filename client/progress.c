@@ -326,6 +326,7 @@ int progress_follow(struct ctx *c, const int64_t *runs, int n, bool fresh, bool 
 		f.views[i].run = runs[i];
 	progress_init(&p, c, &f, output);
 	p.fresh = fresh;
+	f.estimate = p.live;
 	f.sink = output ? &progress_output_sink : c->quiet ? &progress_quiet_sink : &progress_sink;
 	f.arg = &p;
 	int status = follow_runs(&f);

@@ -48,6 +48,21 @@ static void block_timed(struct block *k, struct buf *left, int64_t ms, enum colo
 	block_line(k, &line, color);
 }
 
+/* "ETA 12 s"; with > where history does not know all of what is left. Nothing where it was wrong.
+ */
+static void block_eta(const struct block *k, struct buf *line)
+{
+	const struct run_view *v = k->v;
+	int64_t left = v->eta_ms - MAX2(k->r->now_ms - v->eta_at, 0);
+	if (v->state != VIEW_RUNNING || v->eta_ms == 0 || left <= 0)
+		return;
+	buf_adds(line, v->eta_partial ? "  ETA > " : "  ETA ");
+	if (left < 60000)
+		buf_addf(line, "%" PRId64 " s", (left + 999) / 1000);
+	else
+		duration_human(line, left);
+}
+
 static void block_head(struct block *k)
 {
 	const struct run_view *v = k->v;
@@ -65,6 +80,7 @@ static void block_head(struct block *k)
 		buf_addf(&line, "  %u running", v->counts[VIEW_RUNNING]);
 	if (failed)
 		buf_addf(&line, "  %u failed", failed);
+	block_eta(k, &line);
 	int64_t since = v->started ? v->started : v->created;
 	block_timed(k, &line, since ? k->r->now_ms - since : 0, failed ? COLOR_RED : COLOR_BOLD);
 }

@@ -341,6 +341,39 @@ START_TEST(render_tells)
 }
 END_TEST
 
+/* Only as long as something is known of what is left. */
+START_TEST(render_estimates)
+{
+	static const struct {
+		int64_t eta_ms, now_ms;
+		bool partial;
+		const char *says;
+	} cases[] = {
+		{ 12000, 1000, false, "2 running  ETA 12 s " },
+		{ 12000, 8500, false, "2 running  ETA 5 s " },
+		{ 12000, 8500, true, "2 running  ETA > 5 s " },
+		{ 90000, 1000, false, "2 running  ETA 1 m 30 s " },
+		{ 12000, 13001, false, NULL },
+		{ 0, 1000, true, NULL },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct run_view v;
+		struct buf b = BUF_INIT;
+		struct render r = { .cols = 79, .rows = 20, .now_ms = cases[i].now_ms };
+		make_view(&v, 2);
+		send_state(&v, 2, "running", NULL, 10);
+		v.eta_ms = cases[i].eta_ms;
+		v.eta_at = 1000;
+		v.eta_partial = cases[i].partial;
+		render_run(&r, &v, &b);
+		const char *said = strstr(buf_str(&b), cases[i].says ? cases[i].says : "ETA");
+		ck_assert_msg(!said == !cases[i].says, "%zu: %s", i, buf_str(&b));
+		buf_done(&b);
+		run_view_done(&v);
+	}
+}
+END_TEST
+
 START_TEST(causes)
 {
 	static const struct {
@@ -507,6 +540,7 @@ int main(void)
 	tcase_add_test(tc, model_counts);
 	tcase_add_test(tc, render_fits);
 	tcase_add_test(tc, render_tells);
+	tcase_add_test(tc, render_estimates);
 	tcase_add_test(tc, causes);
 	tcase_add_test(tc, conn_keeps_events);
 	tcase_add_test(tc, conn_errors);

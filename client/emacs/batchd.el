@@ -102,13 +102,19 @@
 
 (defun batchd--filter (process text)
   "Take TEXT from PROCESS: messages, a line each."
-  (let* ((lines (split-string (concat (process-get process 'partial) text) "\n"))
-         (whole (butlast lines)))
-    (process-put process 'partial (car (last lines)))
-    (dolist (line whole)
-      (unless (string-empty-p line)
-        (with-demoted-errors "batchd: %S"
-          (batchd--take (batchd--parse line)))))))
+  (push text (process-get process 'partial))
+  (when (string-search "\n" text)
+    (let ((lines (split-string (string-join (nreverse (process-get process 'partial))) "\n")))
+      (process-put process 'partial (last lines))
+      (dolist (line (butlast lines))
+        (unless (or (string-empty-p line) (batchd--op-event-p line))
+          (with-demoted-errors "batchd: %S"
+            (batchd--take (batchd--parse line))))))))
+
+(defun batchd--op-event-p (line)
+  "Whether LINE is one of the many events of single ops: not for us."
+  (and (string-match-p "\\`{\"jsonrpc\": *\"2\\.0\", *\"method\":" line)
+       (string-search "\"type\": \"op.state\"" line)))
 
 (defun batchd--sentinel (process _event)
   "PROCESS has ended: what was asked of it fails."

@@ -17,6 +17,12 @@ static json_t *schema_array(json_t *items)
 	return json_pack("{s:s, s:o}", "type", "array", "items", items);
 }
 
+/* Not an array of types, which some providers of models refuse. */
+static json_t *schema_either(const char *a, const char *b)
+{
+	return json_pack("{s:[{s:s}, {s:s}]}", "anyOf", "type", a, "type", b);
+}
+
 static json_t *schema_names(const char *const *names)
 {
 	json_t *all = json_array();
@@ -43,13 +49,13 @@ static json_t *schema_field(const struct field *f)
 	case FIELD_INT:
 		return schema_int(f);
 	case FIELD_DURATION:
-		return json_pack("{s:[s,s]}", "type", "string", "number");
+		return schema_either("string", "number");
 	case FIELD_ENUM:
 		return schema_names(f->names);
 	case FIELD_ENUMSET:
 		return schema_array(schema_names(f->names));
 	case FIELD_OPREF:
-		return json_pack("{s:[s,s]}", "type", "integer", "string");
+		return schema_either("integer", "string");
 	case FIELD_MAP:
 	case FIELD_META:
 	case FIELD_ENV:

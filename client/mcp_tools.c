@@ -18,8 +18,8 @@
 	"\"summary\":{\"type\":\"object\",\"properties\":{\"ops\":{\"type\":\"integer\"},"          \
 	"\"succeeded\":{\"type\":\"integer\"},\"failed\":{\"type\":\"integer\"},"                   \
 	"\"skipped\":{\"type\":\"integer\"},\"cancelled\":{\"type\":\"integer\"},"                  \
-	"\"interrupted\":{\"type\":\"integer\"},\"wall_ms\":{\"type\":[\"integer\",\"null\"]},"     \
-	"\"serial_ms\":{\"type\":[\"integer\",\"null\"]}}},"                                        \
+	"\"interrupted\":{\"type\":\"integer\"},\"wall_ms\":{\"type\":\"integer\"},"                \
+	"\"serial_ms\":{\"type\":\"integer\"}}},"                                                   \
 	"\"ops\":{\"type\":\"array\",\"description\":\"failed ones first\",\"items\":{"             \
 	"\"type\":\"object\",\"required\":[\"op\",\"kind\",\"state\"],\"properties\":{"             \
 	"\"op\":{\"type\":\"integer\"},\"id\":{\"type\":\"string\"},"                               \
@@ -45,22 +45,23 @@
 	"{\"type\":\"object\",\"required\":[\"run\",\"next\"],\"properties\":{\"run\":{\"type\":"  \
 	"\"integer\"},\"existing\":{\"type\":\"boolean\"},\"next\":{\"type\":\"string\"},"         \
 	"\"warnings\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}"
-#define OUTPUT_SCHEMA                                                                               \
-	"{\"type\":\"object\",\"required\":[\"run\",\"op\",\"text\",\"offset\",\"bytes\",\"size\"," \
-	"\"end\"],\"properties\":{\"run\":{\"type\":\"integer\"},\"op\":{\"type\":[\"integer\","    \
-	"\"string\"]},\"text\":{\"type\":\"string\"},\"data_base64\":{\"type\":\"string\","         \
-	"\"description\":\"the bytes, where they are not UTF-8\"},\"offset\":{\"type\":"            \
-	"\"integer\"},\"bytes\":{\"type\":\"integer\"},\"size\":{\"type\":\"integer\",\""           \
-	"description\":\"bytes printed so far\"},\"next_offset\":{\"type\":\"integer\"},"           \
-	"\"dropped\":{\"type\":\"integer\"},\"end\":{\"type\":\"boolean\",\"description\":"         \
-	"\"nothing more will come\"}}}"
+#define OUTPUT_SCHEMA                                                                              \
+	"{\"type\":\"object\",\"required\":[\"run\",\"op\",\"text\",\"offset\",\"bytes"            \
+	"\",\"size\",\"end\"],\"properties\":{\"run\":{\"type\":\"integer\"},\"op\":{\""           \
+	"anyOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]},\"text\":{\"type\":"              \
+	"\"string\"},\"data_base64\":{\"type\":\"string\",\"description\":\"the by"                \
+	"tes, where they are not UTF-8\"},\"offset\":{\"type\":\"integer\"},\"b"                   \
+	"ytes\":{\"type\":\"integer\"},\"size\":{\"type\":\"integer\",\"description"               \
+	"\":\"bytes printed so far\"},\"next_offset\":{\"type\":\"integer\"},\"dr"                 \
+	"opped\":{\"type\":\"integer\"},\"end\":{\"type\":\"boolean\",\"description"               \
+	"\":\"nothing more will come\"}}}"
 #define ITEM                                                                                       \
 	"{\"type\":\"object\",\"required\":[\"id\",\"content\",\"status\",\"priority\"],"          \
 	"\"properties\":{\"id\":{\"type\":\"string\"},\"content\":{\"type\":\"string\"},"          \
 	"\"status\":{\"type\":\"string\",\"enum\":[\"pending\",\"in_progress\",\"completed\","     \
 	"\"cancelled\"]},\"priority\":{\"type\":\"string\"},\"owner\":{\"type\":\"string\"},"      \
 	"\"error\":{\"type\":\"string\"}}}"
-#define ITEMS "{\"type\":[\"array\",\"null\"],\"items\":" ITEM "}"
+#define ITEMS "{\"type\":\"array\",\"items\":" ITEM "}"
 #define LIST_SCHEMA                                                                                \
 	"{\"type\":\"object\",\"required\":[\"list\",\"rev\",\"todos\"],\"properties\":{"          \
 	"\"list\":{\"type\":\"string\"},\"rev\":{\"type\":\"integer\"},\"todos\":" ITEMS "}}"

@@ -16,12 +16,13 @@ TYPES = {
     'integer': lambda v: isinstance(v, int) and not isinstance(v, bool),
     'number': lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
 }
-KNOWN = {'type', 'enum', 'properties', 'required', 'additionalProperties', 'items', 'minimum', 'maximum', 'description'}
+KNOWN = {'type', 'enum', 'properties', 'required', 'additionalProperties', 'items', 'minimum', 'maximum', 'description', 'anyOf'}
 
 
 def types(schema):
     t = schema.get('type', [])
-    return [t] if isinstance(t, str) else t
+    assert isinstance(t, (str, list)) and (isinstance(t, str) or not t), 'several types are for anyOf: some providers refuse %r' % (t,)
+    return [t] if t else []
 
 
 def check(schema, where='$'):
@@ -36,11 +37,22 @@ def check(schema, where='$'):
         check(schema['additionalProperties'], where + '.*')
     if 'items' in schema:
         check(schema['items'], where + '[]')
+    for s in schema.get('anyOf', []):
+        check(s, where + '|')
     if jsonschema and where == '$':
         jsonschema.Draft7Validator.check_schema(schema)
 
 
+def fits(value, schema):
+    try:
+        validate(value, schema, '$|')
+        return True
+    except AssertionError:
+        return False
+
+
 def validate(value, schema, where='$'):
+    assert 'anyOf' not in schema or any(fits(value, s) for s in schema['anyOf']), '%s: %r is none of %r' % (where, value, schema['anyOf'])
     names = types(schema)
     assert not names or any(TYPES[t](value) for t in names), '%s: %r is no %s' % (where, value, names)
     assert 'enum' not in schema or value in schema['enum'], '%s: %r is none of %r' % (where, value, schema['enum'])

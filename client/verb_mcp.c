@@ -1,6 +1,13 @@
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "client/mcp.h"
+#include "common/lock.h"
+#include "common/paths.h"
+#include "common/xalloc.h"
 
 struct mcp_options {
 	struct strv pass_env;
@@ -12,11 +19,45 @@ static const struct opt mcp_opts[] = {
 	OPT_END,
 };
 
+/* The official SDKs start servers without XDG_RUNTIME_DIR: what it would say is found again, so
+ * that the agent meets the daemon that its person uses. */
+static void mcp_find_runtime(void)
+{
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof(path), "/run/user/%u", (unsigned)getuid());
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == getuid())
+		setenv("XDG_RUNTIME_DIR", path, 1);
+}
+
+static char *mcp_find_socket(const struct ctx *c)
+{
+	_cleanup_free_ char *dflt = path_default_socket(), *state = path_default_state(NULL);
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	const char *named = getenv("BATCHD_SOCKET");
+	if ((named && *named) || getenv("XDG_RUNTIME_DIR") || !dflt || strcmp(c->socket, dflt) != 0)
+		return xstrdup(c->socket);
+	if (state && lock_look(state, &h) && h.socket)
+		return xstrdup(h.socket);
+	mcp_find_runtime();
+	return path_default_socket();
+}
+
+static int mcp_serve_here(struct ctx *c, const struct strv *pass_env)
+{
+	_cleanup_free_ char *socket = mcp_find_socket(c);
+	struct ctx here = *c;
+	here.socket = socket;
+	int status = mcp_serve(&here, pass_env);
+	c->conn = here.conn;
+	return status;
+}
+
 static int verb_mcp(struct ctx *c, void *options)
 {
 	const struct mcp_options *o = options;
 	if (!c->argc)
-		return mcp_serve(c, &o->pass_env);
+		return mcp_serve_here(c, &o->pass_env);
 	if (strcmp(c->argv[0], "config") == 0)
 		return mcp_config(c, c->argc > 1 ? c->argv[1] : NULL);
 	return fail(c, EXIT_USAGE,

@@ -271,6 +271,16 @@ class TestTools(Mcp):
         self.assertEqual(len(self.box.call('todo.list', cwd=other)['todos']), 1)
 
 
+    def test_the_daemon_is_found_without_the_runtime_folder(self):
+        # So the SDKs start servers.
+        env = self.box.env()
+        del env['XDG_RUNTIME_DIR']
+        s = Stdio([BATCHCTL, 'mcp'], env, self.box.work)
+        self.addCleanup(s.kill)
+        run = s.call('tools/call', {'name': 'batch_submit', 'arguments': {'notation': 'Bash("true")'}})['structuredContent']['run']
+        self.assertEqual(self.box.wait(run)['state'], 'succeeded')
+
+
 class TestWaiting(Mcp):
     def begun(self, c, **keys):
         """A batch_run whose op waits: its request id and its run."""

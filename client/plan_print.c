@@ -137,6 +137,7 @@ int plan_check(struct slice batch, struct buf *ret, struct err *e)
 	pk_key(&pk, "warnings");
 	pk_array(&pk);
 	plan_warn(p, &pk);
+	plan_advise(p, &pk);
 	pk_end(&pk);
 	pk_end(&pk);
 	plan_free(p);

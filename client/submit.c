@@ -8,6 +8,7 @@
 #include "client/ctx.h"
 #include "client/daemon_start.h"
 #include "client/notify.h"
+#include "client/plan_folders.h"
 #include "client/plan_print.h"
 #include "common/lock.h"
 #include "common/paths.h"
@@ -164,7 +165,7 @@ int submit_tell(struct ctx *c, int64_t run, bool existing)
  * proved here. */
 int submit_plan(struct ctx *c, const struct submit_options *o, const struct batch_source *from)
 {
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, whole = BUF_INIT;
 	struct err e = ERR_INIT;
 	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) &&
 		    ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
@@ -176,8 +177,9 @@ int submit_plan(struct ctx *c, const struct submit_options *o, const struct batc
 		r = plan_check(mp_find(buf_slice(&params), "batch"), &reply, &e);
 	if (r)
 		return fail_err(c, &e);
-	ctx_warnings(c, buf_slice(&reply));
+	plan_folders(mp_find(buf_slice(&params), "batch"), buf_slice(&reply), &whole);
+	ctx_warnings(c, buf_slice(&whole));
 	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
+		return ctx_print_json(c, buf_slice(&whole));
 	return plan_print(c, mp_find(buf_slice(&params), "batch"));
 }

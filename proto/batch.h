@@ -121,6 +121,11 @@ struct pk;
  * in_progress. pk stands in an array. */
 void plan_warn(const struct plan *p, struct pk *pk);
 
+/* Adds a str for each of a few things that would be better done otherwise: ops that seem to need
+ * one another side by side, messages of one op, todos that nothing moves. Guesses. pk stands in an
+ * array. */
+void plan_advise(const struct plan *p, struct pk *pk);
+
 /* A page of what the ops wait for: an `ops` array and `next` into the open map of pk. */
 struct plan_page {
 	uint32_t first; /* from 0 */

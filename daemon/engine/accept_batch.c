@@ -118,6 +118,22 @@ struct engine_batch *engine_batch_new(struct slice batch, char *const *environ_d
 	return b;
 }
 
+void engine_batch_advise(struct engine_batch *b)
+{
+	_cleanup_buf_ struct buf had = BUF_INIT;
+	struct pk pk = PK_INIT(&b->warnings);
+	if (!b->run)
+		return;
+	buf_addslice(&had, buf_slice(&b->warnings));
+	buf_clear(&b->warnings);
+	struct mp m = mp_of(buf_slice(&had));
+	pk_array(&pk);
+	for (uint32_t n = mp_next(&m).count; n > 0; n--)
+		pk_raw(&pk, mp_skip(&m));
+	plan_advise(b->run->plan, &pk);
+	pk_end(&pk);
+}
+
 void engine_batch_free(struct engine_batch *b)
 {
 	if (!b)

@@ -107,6 +107,8 @@ struct engine_batch;
 /* environ_dflt: the base environment where the batch brings none. */
 struct engine_batch *engine_batch_new(struct slice batch, char *const *environ_dflt);
 void engine_batch_free(struct engine_batch *b); /* NULL is fine */
+/* Adds to its warnings what would be better done otherwise; on any thread. For engine_check. */
+void engine_batch_advise(struct engine_batch *b);
 
 struct engine_submit {
 	struct engine_batch *batch; /* taken */

@@ -26,7 +26,7 @@ const struct rpc_row rpc_handlers[METHOD_MAX] = {
 	[METHOD_RPC_UNSUBSCRIBE] = { rpc_rpc_unsubscribe, 0 },
 	[METHOD_BATCH_SUBMIT] = { rpc_batch_submit, ROW_MAKES_RUNS, rpc_batch_open,
 				  rpc_batch_drop },
-	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0, rpc_batch_open, rpc_batch_drop },
+	[METHOD_BATCH_CHECK] = { rpc_batch_check, 0, rpc_check_open, rpc_batch_drop },
 	[METHOD_RUN_LIST] = { rpc_run_list, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_GET] = { rpc_run_get, ROW_SEES_RUNS | ROW_READS },
 	[METHOD_RUN_WAIT] = { rpc_run_wait, ROW_SEES_RUNS },

@@ -174,6 +174,7 @@ unsigned rpc_push_prefix(struct slice push, struct buf *b);
 void rpc_rpc_hello(struct rpc_call *call, const void *params);
 void rpc_rpc_unsubscribe(struct rpc_call *call, const void *params);
 void *rpc_batch_open(const struct rpc_config *config, const void *params);
+void *rpc_check_open(const struct rpc_config *config, const void *params);
 void rpc_batch_drop(void *prepared);
 void rpc_batch_submit(struct rpc_call *call, const void *params);
 void rpc_batch_check(struct rpc_call *call, const void *params);

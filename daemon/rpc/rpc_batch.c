@@ -17,6 +17,13 @@ void *rpc_batch_open(const struct rpc_config *config, const void *params)
 	return engine_batch_new(p->batch, config->environ_dflt);
 }
 
+void *rpc_check_open(const struct rpc_config *config, const void *params)
+{
+	struct engine_batch *b = rpc_batch_open(config, params);
+	engine_batch_advise(b);
+	return b;
+}
+
 void rpc_batch_drop(void *prepared)
 {
 	engine_batch_free(prepared);

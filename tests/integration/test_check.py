@@ -1,0 +1,82 @@
+"""What `batchctl check` and batch.check say of a batch that would be better done otherwise."""
+import json
+import unittest
+
+from harness import Case, bash, batch, message, todos, write
+
+ITEMS = [{'id': 't%d' % i, 'content': 'T%d' % i, 'status': 'pending'} for i in range(8)]
+
+
+class Advice(Case):
+    def warnings(self, *messages, **keys):
+        """Of batch.check; check says the same with a daemon and without."""
+        b = dict(batch(*messages, **keys), cwd=self.box.work)
+        told = self.box.call('batch.check', batch=b)['warnings']
+        self.box.put('b.json', json.dumps(b))
+        self.assertEqual(self.box.ctl('check', '--json', 'b.json', check=0).json['warnings'], told)
+        alone = self.box.ctl('check', '--json', 'b.json', '--socket', self.box.path('none'), check=0, env={'BATCHD_SOCKET': ''})
+        self.assertEqual(alone.json['warnings'], told)
+        self.assertEqual(self.box.call('batch.submit', batch=dict(b, held=True))['warnings'], [], 'nothing that is in the way of a submit')
+        return told
+
+    def one(self, *words):
+        def check(told):
+            self.assertEqual(len(told), 1, told)
+            for word in words:
+                self.assertIn(word, told[0])
+        return check
+
+    def test_install_beside_use(self):
+        for install, use in (('npm install', 'npm test'), ('npm ci --silent', 'npx tsc'), ('pip install -r r.txt', 'python -m pytest'),
+                             ('cd web && yarn install', 'cd web && yarn test')):
+            with self.subTest(install):
+                self.one('`%s` starts beside' % use, '`%s`' % install, 'needs')(self.warnings([bash(install), bash(use)]))
+        for ops in ([bash('npm install', id='i'), bash('npm test', needs=['i'])],
+                    [bash('cd a && npm install'), bash('cd b && npm test')],
+                    [bash('npm install', id='i'), bash('true', id='m', needs=['i']), bash('npm test', needs=['m'])],
+                    [bash('npm install'), bash('echo xnpm tests')]):
+            self.assertEqual(self.warnings(ops), [], ops)
+        self.assertEqual(self.warnings(message(bash('npm install'), bash('npm test'), order='serial')), [])
+        self.assertEqual(self.warnings([bash('npm install'), bash('true')], [bash('npm test'), bash('true')]), [])
+
+    def test_mkdir_beside_use(self):
+        self.one('`mkdir -p src` is not needed', '`src/a`')(self.warnings([bash('mkdir -p src'), write('src/a', 'x')]))
+        self.one('`mkdir out` may come too late')(self.warnings([bash('mkdir out'), bash('cd out && touch x')]))
+        self.assertEqual(self.warnings([bash('mkdir out'), write('other/a', 'x')]), [])
+
+    def test_less_parallel_than_could_be(self):
+        self.one('messages 1 to 3 have one op each')(self.warnings([bash('a')], [bash('b')], [bash('c')]))
+        self.assertEqual(self.warnings([bash('a')], [bash('b'), bash('c')]), [])
+        two = [bash('a'), bash('b')]
+        self.one('5 messages and no `needs`')(self.warnings(*[two] * 5))
+        self.assertEqual(self.warnings(*[two] * 4), [])
+        self.assertEqual(self.warnings([bash('a', id='a'), bash('b', needs=['a'])], *[two] * 4), [])
+
+    def test_todos(self):
+        self.one('no op of the batch moves any of its items')(self.warnings([todos(*ITEMS[:3]), bash('a')]))
+        self.assertEqual(self.warnings([todos(*ITEMS[:3]), bash('a', todo='t1')]), [])
+        self.assertEqual(self.warnings([todos(*ITEMS[:3]), bash('a')], [todos(dict(ITEMS[0], status='completed'), mode='merge'), bash('b')]), [])
+        self.assertEqual(self.warnings([todos(*ITEMS[:3])]), [], 'a list and no work')
+        self.one('8 items without phases')(self.warnings([todos(*ITEMS), bash('a', todo='t1')]))
+        self.assertEqual(self.warnings([todos(*ITEMS[:7], dict(ITEMS[7], blocked_by=['t1'])), bash('a', todo='t1')]), [])
+
+    def test_missing_folders(self):
+        """Which only the client looks for: it knows where they would be."""
+        self.box.put('b', '[A]:\n Bash("make", {cwd: "nowhere"})\n Bash("make", {cwd: "nowhere"})\n Write("new/x", "y")\n'
+                          '[B]:\n Bash("make", {cwd: "new"})\n Bash("make")\n')
+        done = self.box.ctl('check', 'b', check=0)
+        self.assertEqual(done.errors.count('there is no folder'), 1, done)
+        self.assertIn("messages[0].ops[0]: there is no folder '%s'" % self.box.path('nowhere'), done.errors)
+
+    def test_many(self):
+        """A large batch is looked at in bounded time, and ten things are said of it."""
+        ops = [bash('npm install')] * 200 + [bash('npm test')] * 5000
+        self.assertEqual(len(self.box.call('batch.check', batch=dict(batch(ops), cwd=self.box.work))['warnings']), 10)
+        chain = [bash('npm install', id='i')]
+        for i in range(300):
+            chain.append(bash('npm test', id='o%d' % i, needs=['i'] + ['o%d' % k for k in range(max(0, i - 20), i)]))
+        self.assertEqual(self.box.call('batch.check', batch=dict(batch(chain), cwd=self.box.work))['warnings'], [])
+
+
+if __name__ == '__main__':
+    unittest.main()

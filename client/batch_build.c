@@ -285,6 +285,8 @@ static void build_ops(struct build *b)
 	pk_key(&b->pk, "messages");
 	pk_array(&b->pk);
 	pk_map(&b->pk);
+	build_str(b, "halt", b->from->halt);
+	build_duration(b, "spacing", &b->from->spacing);
 	pk_key(&b->pk, "ops");
 	pk_array(&b->pk);
 	for (size_t i = 0; b->from->commands && i < b->from->commands->n; i++) {
@@ -294,6 +296,8 @@ static void build_ops(struct build *b)
 	}
 	if (b->from->argc)
 		build_one(b);
+	if (b->from->pack)
+		b->from->pack(b->from->pack_arg, &b->pk);
 	pk_end(&b->pk);
 	pk_end(&b->pk);
 	pk_end(&b->pk);

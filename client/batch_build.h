@@ -10,7 +10,9 @@
 #include "client/submit_opts.h"
 #include "common/buf.h"
 
-/* What the ops come from: exactly one of the three. */
+/* What the ops come from: exactly one of the four. */
+struct pk;
+
 struct batch_source {
 	json_t *file;		     /* a batch file read (borrowed) */
 	const struct strv *commands; /* one parallel message of bash ops */
@@ -19,6 +21,11 @@ struct batch_source {
 	int argc;
 	const struct slice *op_stdin; /* of that one op; NULL: none */
 	bool no_output_cap;	      /* its stdout is data: run, each */
+	/* Or what packs the ops of one message, and what that message says besides: each. */
+	void (*pack)(void *arg, struct pk *pk);
+	void *pack_arg;
+	const char *halt;	/* NULL: nothing */
+	struct opt_int spacing; /* ms */
 };
 
 /*
@@ -32,7 +39,6 @@ int batch_build(struct ctx *c, const struct submit_options *o, const struct batc
  * Packs "env_base": the environment we run in. A word without "=" cannot be said on the wire and is
  * no variable to anybody; of two with one name the first counts, as getenv(3) has it.
  */
-struct pk;
 void batch_pack_environ(struct pk *pk);
 
 #endif

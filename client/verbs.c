@@ -1,10 +1,10 @@
 #include "client/verbs.h"
 
 extern const struct verb cmd_mcp;
-extern const struct verb cmd_status, cmd_submit, cmd_add, cmd_run, cmd_wait, cmd_follow, cmd_log,
-	cmd_cancel, cmd_pause, cmd_resume, cmd_restart, cmd_clean, cmd_todo, cmd_group, cmd_check,
-	cmd_explain, cmd_top, cmd_trace, cmd_report, cmd_rpc, cmd_daemon, cmd_doctor, cmd_notify,
-	cmd_completions, cmd_help;
+extern const struct verb cmd_status, cmd_submit, cmd_add, cmd_run, cmd_each, cmd_wait, cmd_follow,
+	cmd_log, cmd_cancel, cmd_pause, cmd_resume, cmd_restart, cmd_clean, cmd_todo, cmd_group,
+	cmd_check, cmd_explain, cmd_top, cmd_trace, cmd_report, cmd_rpc, cmd_daemon, cmd_doctor,
+	cmd_notify, cmd_completions, cmd_help;
 
 static const struct opt parse_opts[] = { READING_OPTS(struct parse_options, reading), OPT_END };
 
@@ -34,9 +34,9 @@ static const struct verb cmd_fmt = {
 };
 
 const struct verb *const verbs[] = {
-	&cmd_status, &cmd_submit,  &cmd_add,	     &cmd_run,	 &cmd_wait,   &cmd_follow,
-	&cmd_log,    &cmd_explain, &cmd_top,	     &cmd_trace, &cmd_report, &cmd_cancel,
-	&cmd_pause,  &cmd_resume,  &cmd_restart,     &cmd_clean, &cmd_todo,   &cmd_group,
-	&cmd_parse,  &cmd_fmt,	   &cmd_check,	     &cmd_rpc,	 &cmd_mcp,    &cmd_daemon,
-	&cmd_doctor, &cmd_notify,  &cmd_completions, &cmd_help,	 NULL,
+	&cmd_status, &cmd_submit, &cmd_add,	&cmd_run,	  &cmd_each,  &cmd_wait,
+	&cmd_follow, &cmd_log,	  &cmd_explain, &cmd_top,	  &cmd_trace, &cmd_report,
+	&cmd_cancel, &cmd_pause,  &cmd_resume,	&cmd_restart,	  &cmd_clean, &cmd_todo,
+	&cmd_group,  &cmd_parse,  &cmd_fmt,	&cmd_check,	  &cmd_rpc,   &cmd_mcp,
+	&cmd_daemon, &cmd_doctor, &cmd_notify,	&cmd_completions, &cmd_help,  NULL,
 };

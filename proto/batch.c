@@ -73,6 +73,10 @@ const struct field batch_message_fields[] = {
 	  .doc = "for this message" },
 	{ "always", FIELD_BOOL, MESSAGE(always),
 	  .doc = "runs after failure, cancel and timeout too" },
+	{ "halt", FIELD_UTF8, MESSAGE(halt), .max = 40,
+	  .doc = "when to start nothing more: `soon,fail=3`; `now,` ends what runs; `success`, `done`" },
+	{ "spacing", FIELD_DURATION, MESSAGE(spacing_ms),
+	  .doc = "between the starts of two of its commands at least" },
 	FIELD_END,
 };
 

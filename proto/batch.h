@@ -21,6 +21,8 @@
 enum op_kind { KIND_BASH, KIND_EXEC, KIND_WRITE, KIND_EDIT, KIND_READ, KIND_TODOS, KIND_MAX };
 enum on_failure { FAIL_STOP, FAIL_CONTINUE, FAIL_KILL };
 enum batch_order { ORDER_PARALLEL, ORDER_SERIAL, ORDER_AS_IF_SERIAL };
+/* What `halt` counts. */
+enum halt_count { HALT_FAIL, HALT_SUCCESS, HALT_DONE };
 enum todos_mode { TODOS_REPLACE, TODOS_MERGE };
 
 extern const char *const op_kind_names[];    /* "bash", ..., NULL */
@@ -42,9 +44,21 @@ struct batch_head {
 struct batch_message {
 	struct slice name, ops; /* ops: raw array */
 	int on_failure, order;	/* the batch's where not given */
-	int64_t timeout_ms;
+	struct slice halt;	/* as written */
+	int64_t timeout_ms, spacing_ms;
 	bool always, has_timeout;
 };
+
+/* `halt`, read: after so many ends of that kind nothing new is started; `now`: what runs is ended
+ * too. */
+struct batch_halt {
+	enum halt_count count;
+	uint32_t limit; /* 0: none */
+	bool now;
+};
+
+/* "now,fail=1": now or soon, one of fail, success and done, a number from 1 on. */
+bool batch_halt_parse(struct slice text, struct batch_halt *ret);
 
 struct batch_op {
 	int kind;
@@ -82,6 +96,7 @@ struct plan_op {
 
 struct plan_message {
 	struct batch_message m;
+	struct batch_halt halt;
 	uint32_t first, count; /* its ops in plan.ops */
 	uint32_t index;	       /* from 0 */
 };

@@ -86,6 +86,11 @@ static int plan_message_read(struct plan *p, struct slice raw, struct err *e)
 	m->m.order = p->head.order;
 	if (field_decode(batch_message_fields, raw, &m->m, path, NULL, e))
 		return 1;
+	if (m->m.halt.p && !batch_halt_parse(m->m.halt, &m->halt))
+		return err_set(e, E_PARAMS,
+			       "%s.halt: write soon or now, a comma, and fail=N, success=N or "
+			       "done=N: \"now,fail=1\"",
+			       path);
 	m->index = p->n_messages;
 	m->first = p->n_ops;
 	array_open(m->m.ops, &m->count);

@@ -555,6 +555,9 @@ static void timer_due(struct engine *e, struct timer *t)
 	case TIMER_CLAIMS:
 		claims_withdraw(t->owner);
 		break;
+	case TIMER_SPACING:
+		sched_spaced(t->owner);
+		break;
 	case TIMER_ENGINE:
 		due_engine(e, t);
 		break;

@@ -290,6 +290,23 @@ static bool message_to_kill(const struct live_run *r, const struct live_message 
 	return m->failed && !m->killed && r->plan->messages[r->message].m.on_failure == FAIL_KILL;
 }
 
+/* `halt`: enough of its ops have ended so. What has not started is skipped; `now`: what runs is
+ * ended as well. */
+static bool message_to_halt(const struct live_run *r, const struct live_message *m)
+{
+	const struct batch_halt *h = &r->plan->messages[r->message].halt;
+	uint32_t n = (h->count != HALT_SUCCESS ? m->n_failed : 0) +
+		     (h->count != HALT_FAIL ? m->n_succeeded : 0);
+	return h->limit && !m->halted && n >= h->limit;
+}
+
+static void message_halt(struct live_run *r, struct live_message *m)
+{
+	bool now = r->plan->messages[r->message].halt.now;
+	m->halted = true;
+	flow_stop_message(r, now ? INPUT_KILL : INPUT_SKIP, CAUSE_DEPENDENCY);
+}
+
 static void message_open(struct live_run *r)
 {
 	const struct plan_message *pm = &r->plan->messages[r->message];
@@ -298,6 +315,10 @@ static void message_open(struct live_run *r)
 	m->state = OP_RUNNING;
 	if (message_to_kill(r, m)) { /* it was being killed when an earlier batchd ended */
 		message_kill(r, m);
+		return;
+	}
+	if (message_to_halt(r, m)) {
+		message_halt(r, m);
 		return;
 	}
 	if (pm->m.has_timeout && pm->m.timeout_ms > 0 && r->started)
@@ -438,6 +459,8 @@ static void settle_count(struct live_run *r, uint32_t op)
 	bool late = (o->phase == PHASE_SKIPPED && o->cause == CAUSE_TIMEOUT) ||
 		    (o->phase == PHASE_CANCELLED && o->cause == CAUSE_DEPENDENCY);
 	m->failed = m->failed || spoils;
+	m->n_failed += o->phase == PHASE_FAILED;
+	m->n_succeeded += o->phase == PHASE_SUCCEEDED;
 	m->interrupted = m->interrupted || interrupted;
 	m->cancelled = m->cancelled || (r->cancelled && o->phase == PHASE_CANCELLED);
 	m->skipped = m->skipped || o->phase == PHASE_SKIPPED;
@@ -461,6 +484,8 @@ static void settle_one(struct live_run *r, uint32_t op)
 	tell_dependants(r, op);
 	if (po->message == r->message && message_to_kill(r, m))
 		message_kill(r, m);
+	else if (po->message == r->message && message_to_halt(r, m))
+		message_halt(r, m);
 }
 
 /* At most so many; how many they were. */

@@ -152,6 +152,7 @@ struct live_run *live_new(char *batch, struct plan *plan)
 	r->message_timer = (struct timer){ .kind = TIMER_MESSAGE, .owner = r };
 	r->begin_timer = (struct timer){ .kind = TIMER_BEGIN, .owner = r };
 	r->claims_timer = (struct timer){ .kind = TIMER_CLAIMS, .owner = r };
+	r->spacing_timer = (struct timer){ .kind = TIMER_SPACING, .owner = r };
 	list_init(&r->dirty);
 	list_init(&r->sweep);
 	live_init_ops(r);
@@ -175,6 +176,7 @@ static void live_leave(struct live_run *r)
 	timer_disarm(t, &r->message_timer);
 	timer_disarm(t, &r->begin_timer);
 	timer_disarm(t, &r->claims_timer);
+	timer_disarm(t, &r->spacing_timer);
 	r->n_ready = 0;
 	sched_update(r);
 	r->pool->runs -= r->accepted;

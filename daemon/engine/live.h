@@ -85,6 +85,8 @@ struct live_message {
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1, killed : 1;
 	uint8_t tried : 1, skipped : 1, late : 1; /* an op of it was; late: not begun in time */
+	uint32_t n_failed, n_succeeded;		  /* as `halt` counts them */
+	bool halted;
 	uint32_t serial_next; /* serial: the op whose turn it is, from the message's first */
 	uint32_t serial_end;  /* serial: no op from here on is done, one before has failed; 0: none
 				 has */
@@ -180,6 +182,7 @@ struct live_run {
 	uint32_t n_asked;
 	uint32_t running, running_weight, jobs;
 	uint32_t returning;  /* ops in pool->back */
+	bool spaced;	     /* its next op starts when spacing_timer is due */
 	uint32_t held_slots; /* taken for the first ready op while its claim becomes durable */
 	bool holds;
 	bool exclusive_running;
@@ -200,7 +203,7 @@ struct live_run {
 	bool settling;
 	struct list sweep; /* engine->sweeping */
 
-	struct timer run_timer, message_timer, begin_timer, claims_timer;
+	struct timer run_timer, message_timer, begin_timer, claims_timer, spacing_timer;
 	struct run_summary summary;
 	struct run_summary unstored; /* of it, what settled ops count that are not stored */
 	bool reused;		     /* some of its ops are */
@@ -363,6 +366,7 @@ void sched_push(struct live_run *r, uint32_t op);
 void sched_push_front(struct live_run *r, uint32_t op);
 void sched_remove(struct live_run *r, uint32_t op);
 void sched_update(struct live_run *r);		     /* something about its eligibility changed */
+void sched_spaced(struct live_run *r);		     /* its spacing_timer is due */
 void sched_release(struct live_run *r, uint32_t op); /* its slots are free */
 void sched_adopt(struct live_run *r,
 		 uint32_t op);	  /* it runs already: takes its slots, also beyond the pool's */

@@ -141,7 +141,8 @@ uint32_t sched_weight(const struct live_run *r, uint32_t op)
 
 static bool run_may_start(const struct live_run *r)
 {
-	if (r->n_ready == 0 || r->paused || !r->accepted || r->exclusive_running || r->returning)
+	if (r->n_ready == 0 || r->paused || !r->accepted || r->exclusive_running || r->returning ||
+	    r->spaced)
 		return false;
 	uint32_t op = r->ready_head;
 	if (r->plan->ops[op].exclusive && r->running > 0)
@@ -192,8 +193,25 @@ void sched_adopt(struct live_run *r, uint32_t op)
 	r->e->running++;
 }
 
+/* `spacing`: the next one starts that much later. */
+static void sched_space(struct live_run *r, uint32_t op)
+{
+	const struct plan_message *pm = &r->plan->messages[r->plan->ops[op].message];
+	if (pm->m.spacing_ms <= 0 || !is_command(r, op))
+		return;
+	r->spaced = true;
+	timer_arm(&r->e->timers, &r->spacing_timer, r->e->now_ms + pm->m.spacing_ms);
+}
+
+void sched_spaced(struct live_run *r)
+{
+	r->spaced = false;
+	sched_update(r);
+}
+
 static void sched_take(struct live_run *r, uint32_t op)
 {
+	sched_space(r, op);
 	ready_unlink(r, NO_OP, op);
 	sched_adopt(r, op);
 	r->turn = ++r->pool->turn;

@@ -9,7 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum timer_kind { TIMER_OP, TIMER_MESSAGE, TIMER_RUN, TIMER_BEGIN, TIMER_CLAIMS, TIMER_ENGINE };
+enum timer_kind {
+	TIMER_OP,
+	TIMER_MESSAGE,
+	TIMER_RUN,
+	TIMER_BEGIN,
+	TIMER_CLAIMS,
+	TIMER_SPACING,
+	TIMER_ENGINE
+};
 
 struct timer {
 	int64_t at_ms;

@@ -106,7 +106,7 @@ class Each(Cli):
         self.each('exit 1', ':::', *map(str, range(120)), status=101, timeout=60 * SLOW)
 
     def test_jobs(self):
-        self.each('-j', '1', 'mkdir lock && sleep .02 && rmdir lock', ':::', '1', '2', '3', '4')
+        self.each('-j', '1', 'mkdir lock && sleep .02 && rmdir lock && :', ':::', '1', '2', '3', '4')
 
     def test_dry_run(self):
         self.assertEqual(self.each('--dry-run', '-k', 'echo {}', ':::', 'a', 'b c').text, "echo a\necho 'b c'\n")

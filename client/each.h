@@ -1,0 +1,189 @@
+/*
+ * each: a command for each of many arguments, by GNU parallel's grammar. Four steps, a file each:
+ *
+ *	each_input.c	what the arguments are: `:::`, `::::`, -a, stdin, crossed or linked: records
+ *	each_template.c	the command with its replacement strings, and what it is for some records
+ *	each_jobs.c	which records make a job: -n, -N, -X, -m; which are done already: --resume
+ *	each_run.c	the jobs as a run (or several, where one batch cannot hold them), to its end
+ *
+ * What comes out: each_show.c (output, bar), each_log.c (--joblog), each_results.c (--results).
+ *
+ * Arguments are kept once, as they were read; a job is a range of records, and its text is made
+ *when it is needed, so that a million of them cost what their arguments cost.
+ */
+#ifndef CLIENT_EACH_H
+#define CLIENT_EACH_H
+
+#include <regex.h>
+
+#include "client/ctx.h"
+#include "client/submit_opts.h"
+
+/* The row offsets of SUBMIT_OPT count from the start: `submit` is first. */
+struct each_options {
+	struct submit_options submit;
+	struct strv files;
+	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace;
+	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars;
+	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
+		resume_failed, null, context, xargs, no_empty, link, quote;
+};
+
+/* ---- each_input.c ---- */
+
+struct each_source {
+	struct slice *v; /* its arguments */
+	size_t n, cap;
+	struct buf text; /* what they are slices of, where they were read */
+	bool linked;	 /* to the source before: taken together, not crossed */
+};
+
+struct each_input {
+	struct each_source *sources;
+	size_t n_sources;
+	size_t n_records;
+	bool wraps; /* --link: the shorter ones begin anew; `:::+` ends with the shortest */
+	bool splits;
+	regex_t colsep;
+};
+
+/* Reads all arguments: `words` are those of the line from the first `:::` on. An exit status. */
+int each_input_read(struct ctx *c, const struct each_options *o, const char *const *words,
+		    struct each_input *in) _must_check_;
+void each_input_done(struct each_input *in);
+/* Is it one of `:::`, `:::+`, `::::`, `::::+`? */
+bool each_is_separator(const char *word);
+
+/* The arguments of one record, or of several one after another. */
+struct each_args {
+	struct slice *v;
+	size_t n, cap;
+};
+
+/* Appends those of record `index`. */
+void each_input_record(const struct each_input *in, size_t index, struct each_args *args);
+
+/* ---- each_template.c ---- */
+
+enum each_what {
+	EACH_TEXT,
+	EACH_BLANK, /* a blank as written: where words end, for -X */
+	EACH_WORD,  /* between two words of the line */
+	EACH_ARG,
+	EACH_SEQ,
+	EACH_SLOT
+};
+enum each_edit { EDIT_NONE, EDIT_NO_EXT, EDIT_BASE, EDIT_DIR, EDIT_BASE_NO_EXT };
+
+struct each_part {
+	enum each_what what;
+	struct slice text;   /* EACH_TEXT, EACH_BLANK */
+	enum each_edit edit; /* EACH_ARG */
+	int64_t position;    /* EACH_ARG: 0: all arguments; negative: from the last */
+};
+
+struct each_template {
+	struct each_part *parts;
+	size_t n, cap;
+	bool quote_args;  /* for the shell */
+	bool quote_words; /* --quote */
+	bool context;	  /* -X: a word that holds {} is there once for each argument */
+	bool has_slot;	  /* {%} */
+};
+
+/* One word of the command; `replace` stands for {}, NULL: itself. An exit status. */
+int each_template_add(struct ctx *c, struct each_template *t, const char *word,
+		      const char *replace) _must_check_;
+/* Does it hold any replacement string? */
+bool each_template_replaces(const struct each_template *t);
+void each_template_done(struct each_template *t);
+/* Appends what it is for these arguments. */
+void each_template_expand(const struct each_template *t, const struct each_args *args, size_t seq,
+			  size_t slot, struct buf *b);
+/* How much longer each argument makes it, about. */
+size_t each_template_cost(const struct each_template *t, const struct each_args *args);
+/* Appends s as one word of the shell; plain words stay as they are. */
+void each_quote(struct buf *b, struct slice s);
+
+/* ---- each_jobs.c ---- */
+
+struct each_job {
+	size_t first; /* its records */
+	uint32_t n;
+	bool skip;  /* --resume: done before */
+	bool ended; /* waits to be shown, or was */
+	bool logged;
+};
+
+struct each {
+	struct ctx *c;
+	const struct each_options *o;
+	struct each_input input;
+	struct each_template command, tag, results;
+	struct each_job *jobs;
+	size_t n_jobs, cap_jobs, n_todo; /* n_todo: those not done before */
+	int64_t slots;			 /* -j; 0: as many as the pool has */
+	bool by_name;			 /* --results is a name with replacement strings */
+	struct each_args args;		 /* of the job looked at last */
+};
+
+int each_jobs_make(struct each *e) _must_check_;
+/* The arguments of a job, valid until the next call. */
+const struct each_args *each_job_args(struct each *e, size_t job);
+/* Appends the job's command. */
+void each_job_command(struct each *e, size_t job, struct buf *b);
+/* Appends its tag, with the tab behind it; nothing without --tag. */
+void each_job_tag(struct each *e, size_t job, struct buf *b);
+
+/* ---- each_log.c ---- */
+
+/* How a job ended, as the log tells it. */
+struct each_end {
+	int64_t started, ended; /* wall clock, ms */
+	int64_t bytes;		/* of its output */
+	int exit, signal;
+};
+
+/* Marks the jobs that the log (or --results) knows as done. An exit status. */
+int each_log_resume(struct each *e) _must_check_;
+/* Opens the log, with its head where it is new. *ret_fd: -1 without --joblog. An exit status. */
+int each_log_open(struct each *e, int *ret_fd) _must_check_;
+int each_log_add(struct each *e, int fd, size_t job, const struct each_end *end) _must_check_;
+
+/* ---- each_results.c ---- */
+
+/* Appends the path of one of the job's files: "stdout", "stderr" or "seq". */
+void each_results_path(struct each *e, size_t job, const char *which, struct buf *b);
+/* Makes the job's files, with the folders they are in; seq is written. The two fds are the
+ * caller's. An exit status. */
+int each_results_open(struct each *e, size_t job, int ret_fds[2]) _must_check_;
+
+/* ---- each_halt.c ---- */
+
+enum each_count { COUNT_FAIL, COUNT_SUCCESS, COUNT_DONE };
+
+struct each_halt {
+	bool on, now, percent;
+	enum each_count count;
+	int64_t limit; /* so many of them; of --halt N% what that comes to */
+	/* how it goes */
+	int64_t total, failed, succeeded;
+	bool reached;
+	int status; /* what each exits with, once reached */
+};
+
+/* `text` as --halt has it. 0, or 1 with e filled. */
+int each_halt_parse(const char *text, struct each_halt *h, struct err *e) _must_check_;
+/* Counts an end; `status` is the job's as a shell has it. */
+void each_halt_count(struct each_halt *h, int status);
+/* What each exits with. */
+int each_halt_status(const struct each_halt *h);
+/* As the batch says it. */
+void each_halt_print(const struct each_halt *h, struct buf *b);
+
+/* ---- each_run.c ---- */
+
+/* Runs the jobs; the exit status of each. */
+int each_run(struct each *e, const struct each_halt *halt);
+
+#endif

@@ -1,0 +1,314 @@
+#include "client/each.h"
+#include "common/text.h"
+#include "common/xalloc.h"
+
+static struct each_part *template_part(struct each_template *t, enum each_what what)
+{
+	if (t->n == t->cap) {
+		t->cap = t->cap ? t->cap * 2 : 8;
+		t->parts = xrealloc(t->parts, t->cap, sizeof(*t->parts));
+	}
+	struct each_part *p = &t->parts[t->n++];
+	*p = (struct each_part){ .what = what };
+	return p;
+}
+
+void each_template_done(struct each_template *t)
+{
+	free(t->parts);
+}
+
+/* What stands between the braces. False: it is no replacement string, but text. */
+static bool template_inside(struct each_template *t, struct slice in)
+{
+	static const struct {
+		const char *text;
+		enum each_edit edit;
+	} edits[] = { { "", EDIT_NONE },
+		      { ".", EDIT_NO_EXT },
+		      { "/", EDIT_BASE },
+		      { "//", EDIT_DIR },
+		      { "/.", EDIT_BASE_NO_EXT } };
+	size_t digits = in.len && in.p[0] == '-';
+	int64_t position = 0;
+	if (slice_is(in, "#") || slice_is(in, "%")) {
+		t->has_slot = t->has_slot || in.p[0] == '%';
+		template_part(t, in.p[0] == '#' ? EACH_SEQ : EACH_SLOT);
+		return true;
+	}
+	while (digits < in.len && in.p[digits] >= '0' && in.p[digits] <= '9')
+		digits++;
+	if (digits &&
+	    (!parse_int(slice_of(in.p, digits), -1000000, 1000000, &position) || !position))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(edits); i++) {
+		if (!slice_is(slice_of(in.p + digits, in.len - digits), edits[i].text))
+			continue;
+		struct each_part *p = template_part(t, EACH_ARG);
+		p->edit = edits[i].edit;
+		p->position = position;
+		return true;
+	}
+	return false;
+}
+
+/* The replacement string at p: its length, 0 if there is none. */
+static size_t template_string(struct each_template *t, const char *p, const char *replace)
+{
+	size_t len = replace ? strlen(replace) : 0;
+	if (len && strncmp(p, replace, len) == 0) {
+		template_part(t, EACH_ARG);
+		return len;
+	}
+	if (*p != '{' || (replace && p[1] == '}'))
+		return 0;
+	len = strcspn(p + 1, "{}");
+	return p[1 + len] == '}' && template_inside(t, slice_of(p + 1, len)) ? len + 2 : 0;
+}
+
+static void template_text(struct each_template *t, const char *from, const char *to)
+{
+	if (to > from)
+		template_part(t, EACH_TEXT)->text = slice_of(from, (size_t)(to - from));
+}
+
+int each_template_add(struct ctx *c, struct each_template *t, const char *word, const char *replace)
+{
+	const char *from = word, *p = word;
+	const char *perl = strstr(word, "{=");
+	if (perl && strstr(perl, "=}"))
+		return fail(c, EXIT_USAGE,
+			    "'{= perl expression =}' is not among what each can do: edit the "
+			    "argument in the command itself");
+	if (t->n)
+		template_part(t, EACH_WORD);
+	while (*p) {
+		size_t before = t->n;
+		bool blank = *p == ' ' || *p == '\t';
+		size_t n = blank ? 1 : template_string(t, p, replace);
+		if (!n) {
+			p++;
+			continue;
+		}
+		/* The text goes before what was found behind it. */
+		struct each_part found =
+			before < t->n ? t->parts[--t->n] : (struct each_part){ .what = EACH_BLANK };
+		template_text(t, from, p);
+		if (blank)
+			found.text = slice_of(p, 1);
+		*template_part(t, found.what) = found;
+		from = p += n;
+	}
+	template_text(t, from, p);
+	return EXIT_OK;
+}
+
+bool each_template_replaces(const struct each_template *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->parts[i].what >= EACH_ARG)
+			return true;
+	return false;
+}
+
+void each_quote(struct buf *b, struct slice s)
+{
+	static const char plain[] =
+		"-_.+/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	size_t n = 0;
+	while (n < s.len && s.p[n] && strchr(plain, s.p[n]))
+		n++;
+	if (n == s.len && s.len) {
+		buf_addslice(b, s);
+		return;
+	}
+	/* Quotes that hold nothing are left out, as parallel does: its joblog is matched by text.
+	 */
+	bool open = !(s.len && s.p[0] == '\'');
+	if (open)
+		buf_addc(b, '\'');
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.p[i] != '\'') {
+			buf_addc(b, s.p[i]);
+			continue;
+		}
+		if (i)
+			buf_addc(b, '\'');
+		buf_adds(b, i + 1 < s.len ? "\"'\"'" : "\"'\"");
+	}
+	if (!(s.len && s.p[s.len - 1] == '\''))
+		buf_addc(b, '\'');
+}
+
+static struct slice edit_base(struct slice s)
+{
+	const char *slash = memrchr(s.p, '/', s.len);
+	return slash ? slice_of(slash + 1, s.len - (size_t)(slash + 1 - s.p)) : s;
+}
+
+/* Without its extension: from the last dot behind the last slash on. */
+static struct slice edit_no_ext(struct slice s)
+{
+	struct slice base = edit_base(s);
+	const char *dot = base.len ? memrchr(base.p, '.', base.len) : NULL;
+	return dot ? slice_of(s.p, (size_t)(dot - s.p)) : s;
+}
+
+/* As dirname(1). */
+static struct slice edit_dir(struct slice s)
+{
+	while (s.len > 1 && s.p[s.len - 1] == '/')
+		s.len--;
+	const char *slash = memrchr(s.p, '/', s.len);
+	if (!slash)
+		return slice_str(".");
+	s.len = (size_t)(slash - s.p);
+	while (s.len && s.p[s.len - 1] == '/')
+		s.len--;
+	return s.len ? s : slice_str("/");
+}
+
+static struct slice edit(struct slice s, enum each_edit how)
+{
+	switch (how) {
+	case EDIT_NONE:
+		return s;
+	case EDIT_NO_EXT:
+		return edit_no_ext(s);
+	case EDIT_BASE:
+		return edit_base(s);
+	case EDIT_DIR:
+		return edit_dir(s);
+	case EDIT_BASE_NO_EXT:
+		return edit_no_ext(edit_base(s));
+	}
+	return s;
+}
+
+/* What an expansion is made from. */
+struct expand {
+	const struct each_template *t;
+	const struct each_args *args;
+	size_t seq, slot;
+	struct buf *b;
+};
+
+static void expand_one(const struct expand *x, const struct each_part *p, size_t arg)
+{
+	struct slice s = edit(x->args->v[arg], p->edit);
+	if (x->t->quote_args)
+		each_quote(x->b, s);
+	else
+		buf_addslice(x->b, s);
+}
+
+static void expand_position(const struct expand *x, const struct each_part *p)
+{
+	int64_t n = (int64_t)x->args->n, at = p->position > 0 ? p->position - 1 : n + p->position;
+	if (at >= 0 && at < n)
+		expand_one(x, p, (size_t)at);
+}
+
+/* `arg`: the one that {} stands for; SIZE_MAX: all of them. */
+static void expand_part(const struct expand *x, const struct each_part *p, size_t arg)
+{
+	switch (p->what) {
+	case EACH_TEXT:
+	case EACH_BLANK:
+		buf_addslice(x->b, p->text);
+		return;
+	case EACH_WORD:
+		buf_addc(x->b, ' ');
+		return;
+	case EACH_SEQ:
+		buf_addf(x->b, "%zu", x->seq);
+		return;
+	case EACH_SLOT:
+		buf_addf(x->b, "%zu", x->slot);
+		return;
+	case EACH_ARG:
+		break;
+	}
+	if (p->position) {
+		expand_position(x, p);
+		return;
+	}
+	size_t first = arg == SIZE_MAX ? 0 : arg, end = arg == SIZE_MAX ? x->args->n : arg + 1;
+	for (size_t i = first; i < end; i++) {
+		if (i > first)
+			buf_addc(x->b, ' ');
+		expand_one(x, p, i);
+	}
+}
+
+static bool part_repeats(const struct each_part *p)
+{
+	return p->what == EACH_ARG && !p->position;
+}
+
+/* The word of parts [from, to) under -X: once for each argument if it holds {}. */
+static void expand_word(const struct expand *x, size_t from, size_t to)
+{
+	bool repeats = false;
+	for (size_t i = from; i < to; i++)
+		repeats = repeats || part_repeats(&x->t->parts[i]);
+	for (size_t arg = 0; arg < (repeats ? x->args->n : 1); arg++) {
+		if (arg)
+			buf_addc(x->b, ' ');
+		for (size_t i = from; i < to; i++)
+			expand_part(x, &x->t->parts[i], arg);
+	}
+}
+
+static void expand_context(const struct expand *x)
+{
+	const struct each_template *t = x->t;
+	for (size_t i = 0, from = 0; i <= t->n; i++) {
+		if (i < t->n && t->parts[i].what != EACH_BLANK && t->parts[i].what != EACH_WORD)
+			continue;
+		expand_word(x, from, i);
+		if (i < t->n)
+			expand_part(x, &t->parts[i], SIZE_MAX);
+		from = i + 1;
+	}
+}
+
+/* --quote: each word of the line as one word of the shell. */
+static void expand_quoted(const struct expand *x)
+{
+	_cleanup_buf_ struct buf word = BUF_INIT;
+	struct expand in = *x;
+	in.b = &word;
+	for (size_t i = 0; i <= x->t->n; i++) {
+		if (i < x->t->n && x->t->parts[i].what != EACH_WORD) {
+			expand_part(&in, &x->t->parts[i], SIZE_MAX);
+			continue;
+		}
+		each_quote(x->b, buf_slice(&word));
+		if (i < x->t->n)
+			buf_addc(x->b, ' ');
+		buf_clear(&word);
+	}
+}
+
+void each_template_expand(const struct each_template *t, const struct each_args *args, size_t seq,
+			  size_t slot, struct buf *b)
+{
+	struct expand x = { .t = t, .args = args, .seq = seq, .slot = slot, .b = b };
+	if (t->quote_words)
+		expand_quoted(&x);
+	else if (t->context)
+		expand_context(&x);
+	else
+		for (size_t i = 0; i < t->n; i++)
+			expand_part(&x, &t->parts[i], SIZE_MAX);
+}
+
+size_t each_template_cost(const struct each_template *t, const struct each_args *args)
+{
+	_cleanup_buf_ struct buf with = BUF_INIT, without = BUF_INIT;
+	const struct each_args none = { 0 };
+	each_template_expand(t, args, 1, 1, &with);
+	each_template_expand(t, &none, 1, 1, &without);
+	return with.len - MIN2(without.len, with.len) + 1;
+}

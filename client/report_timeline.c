@@ -26,7 +26,7 @@ static void line_axis(const struct story *s, struct buf *b)
 {
 	int64_t span = s->to - s->from, step = line_step(span);
 	buf_adds(b, "<div class=\"axis\" aria-hidden=\"true\">");
-	for (int64_t at = 0; at <= span && span > 0; at += step) {
+	for (int64_t at = 0; at < span - span / 12; at += step) {
 		buf_addf(b, "<span style=\"left:%.3f%%\">", line_percent(s, at));
 		duration_human(b, at);
 		buf_adds(b, "</span>");

@@ -111,17 +111,23 @@ static void show_keep(json_t *to, const json_t *from, const char *const *keys)
 	}
 }
 
+/* Of bytes that may be no UTF-8. */
+static void show_text(json_t *to, const json_t *from, const char *key)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	bool lossy;
+	mcp_bytes(json_object_get(from, key), &text);
+	json_object_set_new(to, key, mcp_lossy(buf_slice(&text), &lossy));
+}
+
 static json_t *show_op(json_int_t run, const json_t *op, size_t *room)
 {
 	static const char *const keys[] = { "id",    "message", "kind",	  "state",
 					    "cause", "exit",	"signal", "duration_ms",
 					    "todo",  "error",	NULL };
 	json_t *o = json_pack("{s:I}", "op", show_int(op, "index"));
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	bool lossy;
 	show_keep(o, op, keys);
-	mcp_bytes(json_object_get(op, "text"), &text);
-	json_object_set_new(o, "text", mcp_lossy(buf_slice(&text), &lossy));
+	show_text(o, op, "text");
 	json_t *output = show_output(run, op, room);
 	if (output)
 		json_object_set_new(o, "output", output);
@@ -162,7 +168,7 @@ static json_t *show_next(json_int_t run, bool done, bool failed)
 
 json_t *mcp_show_run(json_t *failed, json_t *all)
 {
-	static const char *const keys[] = { "run", "state", "name", "cwd", "summary", NULL };
+	static const char *const keys[] = { "run", "state", "name", "summary", NULL };
 	static const char *const over[] = { "succeeded", "failed", "cancelled", "interrupted" };
 	json_t *o = json_object(), *ops = json_array();
 	json_int_t run = show_int(all, "run");
@@ -172,6 +178,7 @@ json_t *mcp_show_run(json_t *failed, json_t *all)
 	for (size_t i = 0; i < ARRAY_SIZE(over); i++)
 		done |= strcmp(state, over[i]) == 0;
 	show_keep(o, all, keys);
+	show_text(o, all, "cwd");
 	json_object_set_new(o, "done", json_boolean(done));
 	show_ops(ops, run, failed, &room);
 	show_ops(ops, run, all, &room);

@@ -14,7 +14,7 @@
 	"\"run\":{\"type\":\"integer\"},\"existing\":{\"type\":\"boolean\"},"                       \
 	"\"state\":{\"type\":\"string\",\"enum\":[\"queued\",\"running\",\"paused\",\"succeeded\"," \
 	"\"failed\",\"cancelled\",\"interrupted\"]},\"done\":{\"type\":\"boolean\"},"               \
-	"\"name\":{\"type\":\"string\"},\"cwd\":{},"                                                \
+	"\"name\":{\"type\":\"string\"},\"cwd\":{\"type\":\"string\"},"                             \
 	"\"summary\":{\"type\":\"object\",\"properties\":{\"ops\":{\"type\":\"integer\"},"          \
 	"\"succeeded\":{\"type\":\"integer\"},\"failed\":{\"type\":\"integer\"},"                   \
 	"\"skipped\":{\"type\":\"integer\"},\"cancelled\":{\"type\":\"integer\"},"                  \

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/ctx.h"
 #include "client/mcp.h"
 #include "common/lock.h"
 #include "common/paths.h"
@@ -48,6 +49,10 @@ static int mcp_serve_here(struct ctx *c, const struct strv *pass_env)
 	_cleanup_free_ char *socket = mcp_find_socket(c);
 	struct ctx here = *c;
 	here.socket = socket;
+	if (isatty(STDIN_FILENO))
+		note(c,
+		     "a client speaks to it in JSON on stdin; `batchctl mcp config` says how one "
+		     "is told of it (^D ends)");
 	int status = mcp_serve(&here, pass_env);
 	c->conn = here.conn;
 	return status;

@@ -15,12 +15,13 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
-#define PAINT_MS 100  /* between two paintings at least */
-#define CLOCK_MS 1000 /* elapsed times move on that often */
+#define FAILURES_MAX 10 /* shown at once with their last lines; the report counts the rest */
+#define PAINT_MS 100	/* between two paintings at least */
+#define CLOCK_MS 1000	/* elapsed times move on that often */
 
 void progress_init(struct progress *p, struct ctx *c, struct follow *f, bool output)
 {
-	*p = (struct progress){ .c = c, .f = f };
+	*p = (struct progress){ .c = c, .f = f, .output = output };
 	p->lines = (struct lines){ .c = c, .with_run = f->n > 1, .to_stderr = c->json };
 	p->live = !c->quiet && term_is_capable(STDERR_FILENO);
 	p->plain = !c->quiet && !p->live && !output;
@@ -177,11 +178,23 @@ static void progress_snapshot(void *arg, struct run_view *v)
 		plain_op(p, v, &v->ops[i - 1]);
 }
 
+/* A failure is shown as it comes, above the block; of a lone op the report follows at once. */
+static void progress_failure(struct progress *p, struct run_view *v, const struct op_view *o)
+{
+	bool failed = o->state == VIEW_FAILED || o->state == VIEW_INTERRUPTED;
+	if (!p->live || p->output || !failed || v->ops_total < 2 || p->n_failures >= FAILURES_MAX)
+		return;
+	p->n_failures++;
+	progress_clear(p);
+	report_op(p->c, v->run, o);
+}
+
 static void progress_op(void *arg, struct run_view *v, struct op_view *o, enum view_state before)
 {
 	struct progress *p = arg;
 	(void)before;
 	p->dirty = true;
+	progress_failure(p, v, o);
 	if (p->plain)
 		plain_op(p, v, o);
 }

@@ -14,9 +14,11 @@ struct progress {
 	struct lines lines; /* the ops' output, where it is shown */
 	bool live;	    /* redraw in place */
 	bool plain;	    /* a line for each end */
+	bool output;	    /* what the ops print is shown as it comes */
 	bool dirty;
 	bool fresh;	    /* the runs were just submitted: their first ends are news as well */
 	int64_t painted_ms; /* when, time_mono_ms; 0: nothing is on the screen */
+	int n_failures;	    /* shown above the block as they came */
 	int *widths;	    /* of the lines on the screen */
 	int n_lines, cap_lines;
 };

@@ -12,6 +12,7 @@
 
 #define REPORT_FAILURES 10 /* told in full; the rest is counted */
 #define REPORT_LINES 10
+#define REPORT_LINES_AT_ONCE 3
 #define REPORT_LINE_BYTES 400
 #define REPORT_SKIPPED 100 /* looked at for a skipped one, of a run of very many */
 
@@ -177,7 +178,7 @@ static void report_line(struct report *r, struct slice line)
 }
 
 /* The last lines of one op, each on its own line and harmless to a terminal. */
-static void report_tail(struct report *r, int64_t index)
+static void report_tail(struct report *r, int64_t index, int lines)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -185,7 +186,7 @@ static void report_tail(struct report *r, int64_t index)
 	pk_map(&pk);
 	pk_kint(&pk, "run", r->id);
 	pk_kint(&pk, "op", index);
-	pk_kint(&pk, "lines", REPORT_LINES);
+	pk_kint(&pk, "lines", lines);
 	pk_end(&pk);
 	int failed = ctx_try(r->c, "run.output", &params, &reply, &e);
 	if (failed > 0)
@@ -228,7 +229,27 @@ static void report_failure(struct report *r, struct slice op)
 		buf_addc(&r->b, '\'');
 	}
 	buf_addc(&r->b, '\n');
-	report_tail(r, index);
+	report_tail(r, index, REPORT_LINES);
+}
+
+void report_op(struct ctx *c, int64_t run, const struct op_view *o)
+{
+	struct report r = { .c = c, .id = run, .b = BUF_INIT };
+	char number[16];
+	term_color(&r.b, c->color_err, COLOR_RED);
+	buf_addf(&r.b, "\xe2\x9c\x97 %" PRId64 ".", run); /* U+2717 */
+	text_one_line(&r.b, slice_str(op_view_label(o, number)), 40);
+	buf_addc(&r.b, ' ');
+	report_cause(&r.b, slice_str(view_state_names[o->state]), slice_str(o->cause), o->exit,
+		     slice_str(o->signal), slice_str(o->error));
+	term_color(&r.b, c->color_err, COLOR_NONE);
+	buf_adds(&r.b, "  ");
+	text_one_line(&r.b, slice_str(o->text ? o->text : ""), 120);
+	buf_addc(&r.b, '\n');
+	report_tail(&r, o->index, REPORT_LINES_AT_ONCE);
+	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
+		c->quiet = true; /* nobody left to tell */
+	buf_done(&r.b);
 }
 
 static void report_failures(struct report *r)

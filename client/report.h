@@ -11,6 +11,8 @@
 /* Prints the report of the ended run (a packed run) on stderr; `v` (may be NULL) knows its ops.
  * Nothing under -q. */
 void report_run(struct ctx *c, struct slice run, struct run_view *v);
+/* The same of one op that has just failed, on stderr, with its last few lines. */
+void report_op(struct ctx *c, int64_t run, const struct op_view *o);
 /* "exit 1", "killed by SIGSEGV", "timed out", ...: why an op did not succeed. Appends. */
 void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit,
 		  struct slice signal, struct slice error);

@@ -529,6 +529,20 @@ def screen(text):
     return lines
 
 
+def live_failure(t):
+    """Its last lines are there while the other op still runs."""
+    t.box.fifo('other')
+    term = Terminal(t.box, 'submit', '-w', '-e', 'seq 7; exit 3', '-e', 'read x < other')
+    try:
+        term.until('exit 3').until('| 7\r\n')
+        t.assertNotIn(b'| 4\r\n', term.text)
+        t.assertEqual(t.box.call('run.list')['runs'][0]['state'], 'running')
+    finally:
+        with open(t.box.path('other'), 'w'):
+            status = term.status()
+    t.assertEqual(status, 1)
+
+
 def live_over_a_restart(t):
     run, lift = t.held()
     term = Terminal(t.box, 'follow', cols=80).until('\x1b[J')
@@ -557,6 +571,7 @@ class Submit(Cli):
             (t.assertEqual(r.out, b'%d\n' % n), t.assertIn('2 ops in ', r.errors), t.assertRegex(r.errors, r'(?m)^1 ok .*echo a'))
             for n, r in enumerate([t.ctl('submit', w, '-e', 'echo a', '-e', 'true', check=0) for w in ('-w', '--wait')], 1)]),
         ('live progress on a terminal stays within it', submit_live),
+        ('a failure is shown at once with its last lines', live_failure),
         ('and leaves nothing of itself behind when the daemon was restarted meanwhile', live_over_a_restart),
         ('`-o` streams the ops\' output, prefixed', submit_streams),
         ('`-w --json` prints the ended run', lambda t: (

@@ -134,11 +134,21 @@ static void attempt_end(struct pump *p, struct output_attempt *a)
 	pump_say(p, &a->drained, MSG_DRAINED);
 }
 
+static void attempt_send_early(struct pump *p, struct output_attempt *a)
+{
+	struct runlog_room room;
+	if (runlog_early(a->run->writer, &a->log, &room) && early_is_free(&p->early)) {
+		early_send(&p->early, room.fd, room.off, room.len);
+		runlog_early_sent(a->run->writer);
+	}
+}
+
 static void attempt_grew(struct pump *p, struct output_attempt *a, int64_t before)
 {
 	struct output_run *run = a->run;
 	if (a->log.pos == before)
 		return;
+	attempt_send_early(p, a);
 	if (run->complained && !run->stalled) {
 		log_info("output of run %" PRIu64 " is written again", run->id);
 		run->complained = false;
@@ -371,6 +381,7 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	int r = mailbox_init(&p->in);
 	if (r < 0)
 		return r;
+	early_init(&p->early);
 	pthread_mutex_init(&p->close_lock, NULL);
 	p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	r = p->epoll_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->in.wake_fd, &event) < 0
@@ -381,6 +392,7 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 	if (r < 0) {
 		if (p->epoll_fd >= 0)
 			close(p->epoll_fd);
+		early_done(&p->early);
 		pthread_mutex_destroy(&p->close_lock);
 		mailbox_done(&p->in);
 	}
@@ -393,6 +405,7 @@ void pump_stop(struct pump *p)
 	if (eventfd_write(p->in.wake_fd, 1) < 0)
 		log_error("cannot wake a thread: %s", errno_text(errno));
 	pthread_join(p->thread, NULL);
+	early_done(&p->early);
 	close(p->epoll_fd);
 	pthread_mutex_destroy(&p->close_lock);
 	mailbox_done(&p->in);

@@ -17,6 +17,7 @@
 
 #include "common/list.h"
 #include "daemon/exec/output.h"
+#include "daemon/exec/output_early.h"
 #include "daemon/exec/runlog.h"
 
 enum msg_kind {
@@ -125,6 +126,7 @@ struct pump {
 	pthread_t thread;
 	/* the thread's */
 	struct list stalled;
+	struct early early;
 	struct msg *done, **done_end; /* to be posted at the end of the round */
 	char block[PUMP_BLOCK_BYTES];
 	/* Held by the pump where it closes a pipe, by the loop where it makes a duplicate. */

@@ -152,5 +152,11 @@ int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum strea
 		   int64_t len, int64_t time_ms, struct runlog_room *ret)
 	__attribute__((warn_unused_result));
 void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len);
+/* Is there so much new in the log after what `a` printed that it is worth sending to the disk ahead
+ * of runlog_sync? Bytes that may yet be dropped are not. *ret is where it lies. */
+bool runlog_early(const struct runlog_writer *w, const struct runlog_attempt *a,
+		  struct runlog_room *ret);
+/* That was done. */
+void runlog_early_sent(struct runlog_writer *w);
 
 #endif

@@ -13,6 +13,9 @@
  * s. */
 enum { MERGE_MS = 100, MERGE_STEP_RECORDS = 65536, MERGE_SHIFT_MAX = 10 };
 
+/* So much at once the disk takes at its full rate. */
+#define EARLY_BYTES (INT64_C(8) << 20)
+
 struct runlog_writer *runlog_writer_new(const char *dir, uint64_t run)
 {
 	struct runlog_writer *w = xcalloc(1, sizeof(*w));
@@ -111,7 +114,7 @@ static int writer_measure(struct runlog_writer *w)
 	int64_t records = idx.st_size / (int64_t)sizeof(struct runlog_record) - 1;
 	if (records >= RECORD_NONE)
 		return -EFBIG;
-	w->end = log.st_size;
+	w->end = w->early = log.st_size;
 	w->n_records = (uint32_t)MAX2(records, 0);
 	w->last_valid = false;
 	w->last_claim = w->last.len = 0;
@@ -312,4 +315,18 @@ void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len
 	(void)r;
 	if (len > 0 && past_head && a->cap > 0)
 		runlog_drop_note(w, a, stream, len);
+}
+
+bool runlog_early(const struct runlog_writer *w, const struct runlog_attempt *a,
+		  struct runlog_room *ret)
+{
+	if (w->end - w->early < EARLY_BYTES || a->pos > a->head)
+		return false;
+	*ret = (struct runlog_room){ .fd = w->log_fd, .off = w->early, .len = w->end - w->early };
+	return true;
+}
+
+void runlog_early_sent(struct runlog_writer *w)
+{
+	w->early = w->end;
 }

@@ -16,6 +16,7 @@ struct runlog_writer {
 	struct runlog_reader *old; /* what it left, for attempts that go on */
 	int log_fd, idx_fd;
 	int64_t end;		   /* of the log: the next byte goes here */
+	int64_t early;		   /* so far it was sent to the disk while it grew */
 	uint32_t n_records;	   /* records in the index, the last one in `last` if last_valid */
 	struct runlog_record last; /* newest data record, with the length that is really there */
 	bool last_valid;	   /* it is the newest record of the index too */

@@ -267,6 +267,49 @@ START_TEST(test_nothing)
 }
 END_TEST
 
+static void print_to_the_log(struct runlog_writer *w, struct runlog_attempt *a, const char *p,
+			     size_t len)
+{
+	struct runlog_room room;
+	while (len > 0) {
+		ck_assert_int_eq(runlog_reserve(w, a, STREAM_STDOUT, (int64_t)len, 1000, &room), 0);
+		ck_assert_int_eq(pwrite(room.fd, p, (size_t)room.len, room.off), room.len);
+		runlog_wrote(w, a, room.len);
+		len -= (size_t)room.len;
+	}
+}
+
+/* What is sent to the disk early is what is new, when it is much and will not be dropped. */
+START_TEST(test_early)
+{
+	const int64_t much = 8 << 20;
+	char *text = xcalloc(1, (size_t)much);
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct runlog_attempt whole, capped;
+	struct runlog_room room;
+	ck_assert_int_eq(runlog_attempt_begin(w, &whole, 1, 1, 0), 0);
+	ck_assert_int_eq(runlog_attempt_begin(w, &capped, 2, 1, 100), 0);
+	print_to_the_log(w, &whole, text, (size_t)much - 1);
+	ck_assert(!runlog_early(w, &whole, &room));
+	print_to_the_log(w, &whole, text, 1);
+	ck_assert(runlog_early(w, &whole, &room));
+	ck_assert_int_eq(room.off, 0);
+	ck_assert_int_eq(room.len, much);
+	runlog_early_sent(w);
+	ck_assert(!runlog_early(w, &whole, &room));
+	print_to_the_log(w, &capped, text, (size_t)much);
+	ck_assert(!runlog_early(w, &capped, &room));
+	print_to_the_log(w, &whole, text, 1);
+	ck_assert(runlog_early(w, &whole, &room));
+	ck_assert_int_eq(room.off, much);
+	ck_assert_int_eq(room.len, much + 1);
+	runlog_attempt_end(w, &whole);
+	runlog_attempt_end(w, &capped);
+	runlog_writer_free(w);
+	free(text);
+}
+END_TEST
+
 static const int64_t caps[] = { 0, 1, 2, 100, 1000, 9000, 40000, 300000 };
 
 /* Several attempts under one cap each, one long reader and fresh ones, restarts of the writer in
@@ -895,6 +938,7 @@ int main(void)
 	tcase_add_test(t, test_noise);
 	tcase_add_test(t, test_cut_under_the_writer);
 	tcase_add_test(t, test_foreign);
+	tcase_add_test(t, test_early);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

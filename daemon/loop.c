@@ -27,16 +27,11 @@
 #include "daemon/store/keep.h"
 #include "daemon/store/store.h"
 #include "daemon/takeover.h"
+#include "daemon/todo_lists.h"
 
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
 #define STOP_SECONDS 5
-
-/* A todo list whose last write was not stored: loaded anew before it is used again. */
-struct lost_list {
-	struct lost_list *next;
-	char name[];
-};
 
 struct batchd {
 	struct config config;
@@ -57,7 +52,7 @@ struct batchd {
 	struct rpc_server *rpc;
 	struct keeper *keeper;
 	struct reloader *reloader;
-	struct lost_list *lost;
+	struct todo_lists todo_lists;
 	struct on_end on_end;
 	bool stopping, draining;
 	bool failed; /* cannot go on */
@@ -141,15 +136,12 @@ static int port_run_state(void *arg, uint64_t run, enum run_state *ret)
 
 static void port_todos_lost(void *arg, const char *list)
 {
-	struct batchd *b = arg;
-	size_t len = strlen(list) + 1;
-	for (const struct lost_list *had = b->lost; had; had = had->next)
-		if (strcmp(had->name, list) == 0)
-			return;
-	struct lost_list *l = xmalloc(sizeof(*l) + len);
-	memcpy(l->name, list, len);
-	l->next = b->lost;
-	b->lost = l;
+	todo_lists_lost(&((struct batchd *)arg)->todo_lists, list);
+}
+
+static int port_todos_reload(void *arg, struct err *e)
+{
+	return todo_lists_reload(&((struct batchd *)arg)->todo_lists, e);
 }
 
 /* --- world -> engine --- */
@@ -203,36 +195,6 @@ static void on_spawner_gone(void *arg)
 }
 
 /* --- start --- */
-
-static void todo_item(void *arg, const struct todo_row *row)
-{
-	todos_load(engine_todos(((struct batchd *)arg)->engine), row);
-}
-
-static void todo_list(void *arg, const char *list, int64_t rev)
-{
-	todos_load_rev(engine_todos(((struct batchd *)arg)->engine), list, rev);
-}
-
-static int load_todos(struct batchd *b, const char *list, struct err *e)
-{
-	struct store_todo_sink sink = { .item = todo_item, .list = todo_list, .arg = b };
-	return store_load_todos(b->store, list, &sink, e);
-}
-
-static int port_todos_reload(void *arg, struct err *e)
-{
-	struct batchd *b = arg;
-	while (b->lost) {
-		struct lost_list *l = b->lost;
-		todos_list_reset(engine_todos(b->engine), l->name);
-		if (load_todos(b, l->name, e))
-			return err_prefix(e, "list '%s': ", l->name);
-		b->lost = l->next;
-		free(l);
-	}
-	return 0;
-}
 
 static int recover_run(void *arg, const struct store_run *run, struct err *e)
 {
@@ -320,6 +282,7 @@ static void make_engine(struct batchd *b)
 		.arg = b,
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));
+	b->todo_lists = (struct todo_lists){ .store = b->store, .engine = b->engine };
 }
 
 static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
@@ -361,7 +324,7 @@ static void recovered(void *arg)
 
 static int recover(struct batchd *b, struct err *e)
 {
-	if (store_load_groups(b->store, load_group, b, e) || load_todos(b, NULL, e) ||
+	if (store_load_groups(b->store, load_group, b, e) || todo_lists_load(&b->todo_lists, e) ||
 	    store_load_runs(b->store, recover_run, b, e))
 		return 1;
 	exec_local_recover(b->local, recover_attempt, recover_cap, b);
@@ -685,6 +648,7 @@ struct batchd *batchd_close(struct batchd *b)
 	store_close(b->store);
 	keeper_free(b->keeper);
 	reloader_free(b->reloader);
+	todo_lists_done(&b->todo_lists);
 	engine_free(b->engine);
 	for (size_t i = 0; i < ARRAY_SIZE(b->signals); i++)
 		if (b->signals[i])

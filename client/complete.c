@@ -102,6 +102,10 @@ static const struct {
 	{ "D", complete_nothing },
 	{ "N", complete_nothing },
 	{ "F", complete_nothing },
+	{ "C", complete_nothing },
+	{ "REGEX", complete_nothing },
+	{ "STR", complete_nothing },
+	{ "WHEN,WHAT=N", complete_nothing },
 	{ "N[,M]", complete_nothing },
 };
 

@@ -2,10 +2,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import unittest
 
-from harness import BUILD, ROOT, Case
+from harness import BUILD, ROOT, SLOW, Case
 
 PAGE = os.path.join(BUILD, 'client', 'batchd-protocol.7')
 
@@ -36,6 +37,7 @@ class Package(Case):
     @unittest.skipUnless(shutil.which('dpkg-deb') and shutil.which('dpkg-shlibdeps'), 'dpkg-deb or dpkg-shlibdeps is not installed')
     @unittest.skipUnless(shutil.which('meson'), 'meson is not installed')
     def test_debian(self):
+        signal.alarm(int(540 * SLOW))   # it compiles everything once more: no test's one minute is meant for that
         build = os.path.join(self.box.dir, 'build')
         built = run(os.path.join(ROOT, 'systemd', 'make-deb'), '-b', build, '-o', self.box.path('out'))
         self.assertEqual(0, built.returncode, built.stderr.decode()[-3000:])

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/complete.h"
 #include "client/conn.h"
 #include "client/dispatch.h"
 #include "client/model.h"
@@ -20,6 +21,7 @@
 #include "common/fd.h"
 #include "common/paths.h"
 #include "common/timeutil.h"
+#include "common/xalloc.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
 
@@ -171,6 +173,28 @@ START_TEST(verb_table)
 END_TEST
 
 /* ---- terminal ---- */
+
+static void check_values(const struct verb *v)
+{
+	for (const struct opt *o = v->options; o && o->name; o++) {
+		_cleanup_free_ char *arg = o->arg ? xstrdup(o->arg) : NULL;
+		char *rest = arg, *one;
+		while (!o->names && rest && (one = strsep(&rest, "|")))
+			ck_assert_msg(complete_knows(one) || (*one >= 'a' && *one <= 'z'),
+				      "%s --%s: complete.c knows no value called '%s'", v->name,
+				      o->name, one);
+	}
+	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)
+		check_values(*sub);
+}
+
+/* What the value of an option is called says where a shell has its candidates from. */
+START_TEST(values_complete)
+{
+	for (const struct verb *const *v = verbs; *v; v++)
+		check_values(*v);
+}
+END_TEST
 
 START_TEST(fits_columns)
 {
@@ -535,6 +559,7 @@ int main(void)
 	tcase_add_test(tc, options_taken);
 	tcase_add_test(tc, options_refused);
 	tcase_add_test(tc, verb_table);
+	tcase_add_test(tc, values_complete);
 	tcase_add_test(tc, fits_columns);
 	tcase_add_test(tc, tames_bytes);
 	tcase_add_test(tc, model_counts);

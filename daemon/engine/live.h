@@ -181,9 +181,10 @@ struct live_run {
 	struct took_row *asked;	    /* until it is accepted */
 	uint32_t n_asked;
 	uint32_t running, running_weight, jobs;
-	uint32_t returning;  /* ops in pool->back */
-	bool spaced;	     /* its next op starts when spacing_timer is due */
-	uint32_t held_slots; /* taken for the first ready op while its claim becomes durable */
+	uint32_t running_own; /* of these, by batchd itself: file and todo ops */
+	uint32_t returning;   /* ops in pool->back */
+	bool spaced;	      /* its next op starts when spacing_timer is due */
+	uint32_t held_slots;  /* taken for the first ready op while its claim becomes durable */
 	bool holds;
 	bool exclusive_running;
 

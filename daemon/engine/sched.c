@@ -6,6 +6,10 @@
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
 
+/* File and todo ops of a run that are under way at once: each holds some 2 KiB meanwhile, and more
+ * of them would not be done sooner. */
+#define OWN_AT_ONCE 4096
+
 /* --- the pool's heap of runs --- */
 
 static bool run_before(const struct live_run *a, const struct live_run *b)
@@ -147,6 +151,8 @@ static bool run_may_start(const struct live_run *r)
 	uint32_t op = r->ready_head;
 	if (r->plan->ops[op].exclusive && r->running > 0)
 		return false;
+	if (!is_command(r, op) && r->running_own >= OWN_AT_ONCE)
+		return false;
 	return r->running_weight + sched_weight(r, op) <= r->jobs;
 }
 
@@ -187,6 +193,7 @@ void sched_adopt(struct live_run *r, uint32_t op)
 	uint32_t weight = sched_weight(r, op);
 	r->ops[op].taken = (uint16_t)weight;
 	r->running++;
+	r->running_own += !is_command(r, op);
 	r->running_weight += weight;
 	r->exclusive_running = r->exclusive_running || r->plan->ops[op].exclusive;
 	r->pool->used += weight;
@@ -226,6 +233,7 @@ void sched_release(struct live_run *r, uint32_t op)
 	lend_op_ended(r, op);
 	r->ops[op].taken = r->ops[op].lent = 0;
 	r->running--;
+	r->running_own -= !is_command(r, op);
 	r->running_weight -= weight;
 	if (r->plan->ops[op].exclusive)
 		r->exclusive_running = false;

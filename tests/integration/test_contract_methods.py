@@ -124,6 +124,15 @@ class Results(Methods):
                        self.call(None, 'run.get', run=run, output=n, offset=3, limit=1))
         self.refused('E_NOT_FOUND', 'run.get', {'run': 99}, '99')
 
+    def test_run_plan_and_explain(self):
+        """`run.plan` {run, offset?, limit?} → {run, ops, next} · `run.explain` {run, op} → {run, op, waits}"""
+        run = self.box.submit(batch([exec_('true', id='x'), exec_('true', needs=['x'])]), held=True)
+        self.match({'run': run, 'ops': [{'index': 1}, {'index': 2}], 'next': None}, self.call('run ops next', 'run.plan', run=run))
+        self.match({'ops': [{'index': 1}], 'next': 2}, self.call(None, 'run.plan', run=run, offset=1, limit=1))
+        self.match({'run': run, 'op': {'index': 1}, 'waits': [{}]}, self.call('run op waits', 'run.explain', run=run, op='x'))
+        self.refused('E_NOT_FOUND', 'run.plan', {'run': 99}, '99')
+        self.refused('E_NOT_FOUND', 'run.explain', {'run': run, 'op': 3}, '3')
+
     def test_run_wait(self):
         """`run.wait` {run | runs, any?, timeout_ms, output?} → run, without ops unless `output` is asked for (or {runs}), `timed_out`"""
         run = self.done(batch([bash('echo x')]))
@@ -485,7 +494,7 @@ class Events(Methods):
         b.call('todo.write', list='l', todos=[{'id': 't', 'content': 'T'}])
         spec = batch([bash('test $BATCHD_ATTEMPT = 2', retries=1, retry_delay=0.05), exec_('/nonexistent', optional=True),
                       bash('exec sleep 60', timeout=0.1, optional=True), exec_('true', todo='t')],
-                     message(bash('false'), bash('exec sleep 60', id='c'), on_failure='kill'), [exec_('true')], list='l',
+                     message(bash('until test -e up; do sleep .01; done; false'), bash('touch up; exec sleep 60', id='c'), on_failure='kill'), [exec_('true')], list='l',
                      name='n')
         run = b.submit(spec, held=True)
         b.call('run.resume', run=run)

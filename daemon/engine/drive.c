@@ -179,6 +179,7 @@ static void move_done(void *arg, const struct err *err)
 	if (list_empty(&m->e->moves.waiting))
 		log_warn("todo '%s' is moved when it can be stored: %s", m->id, err->text);
 	move_wait(m);
+	turn_fail_answers(m->e, err);
 }
 
 static void move_make(struct move *m)

@@ -187,9 +187,12 @@ int engine_resume(struct engine *e, uint64_t run, struct err *err) _must_check_;
 /* What was asked for is durable (err NULL), or was not stored. */
 typedef void (*engine_todo_fn)(void *arg, const struct err *err);
 
-/* Calls fn when all that has been done so far is durable; never before this returns. For answers to
- * calls that change runs. */
+/* Calls fn when all that has been done so far is durable; never before this returns. */
 void engine_after(struct engine *e, void (*fn)(void *arg), void *arg);
+/* As engine_after, for answers to calls that change runs: who asked is not kept waiting for room on
+ * a disk. With an err as soon as a commit that must come first has failed; what was done holds all
+ * the same, and is stored when it can be. */
+void engine_answer_after(struct engine *e, engine_todo_fn fn, void *arg);
 
 /* --- pools of slots --- */
 

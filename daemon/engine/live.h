@@ -230,13 +230,16 @@ struct engine_batch {
 };
 
 /* What waits for a commit. */
-enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_CALL };
+enum post_kind { POST_ACK, POST_OP, POST_RUN, POST_CLAIM, POST_GONE, POST_CALL, POST_ANSWER };
 struct post {
 	enum post_kind kind;
 	uint64_t id; /* run, or token */
 	uint32_t op;
 	enum run_state state;  /* POST_RUN */
-	void (*fn)(void *arg); /* POST_CALL */
+	union {
+		void (*fn)(void *arg); /* POST_CALL */
+		engine_todo_fn answer; /* POST_ANSWER; NULL: it has been told that it failed */
+	};
 	void *arg;
 };
 
@@ -334,6 +337,8 @@ void turn_tell_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
 void turn_store_run(struct live_run *r);
 void turn_retry(struct engine *e);
+/* A commit failed: who waits for an answer to what is behind it (engine_answer_after) has it. */
+void turn_fail_answers(struct engine *e, const struct err *err);
 /* What was never stored: the spawner, or the next batchd, knows. */
 void turn_drop(struct engine *e);
 /* A move is stored, or has come to nothing. */

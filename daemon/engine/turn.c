@@ -59,6 +59,25 @@ void turn_drop(struct engine *e)
 	}
 }
 
+static void turn_fail_its_answers(struct turn *t, const struct err *err)
+{
+	for (size_t i = 0; t && i < t->n_posts; i++) {
+		struct post *p = &t->posts[i];
+		engine_todo_fn answer = p->kind == POST_ANSWER ? p->answer : NULL;
+		if (!answer)
+			continue;
+		p->answer = NULL;
+		answer(p->arg, err);
+	}
+}
+
+void turn_fail_answers(struct engine *e, const struct err *err)
+{
+	turn_fail_its_answers(e->failed, err);
+	turn_fail_its_answers(e->held, err);
+	turn_fail_its_answers(e->turn, err);
+}
+
 static void turn_keep(struct turn *t, const struct err *err)
 {
 	struct engine *e = t->e;
@@ -69,6 +88,7 @@ static void turn_keep(struct turn *t, const struct err *err)
 	e->in_trouble = true;
 	e->failed = t;
 	txn_keep(t->txn);
+	turn_fail_answers(e, err);
 	turn_retry_later(e);
 }
 
@@ -178,6 +198,10 @@ static void turn_deliver(struct engine *e, const struct post *p)
 	case POST_CALL:
 		p->fn(p->arg);
 		break;
+	case POST_ANSWER:
+		if (p->answer)
+			p->answer(p->arg, NULL);
+		break;
 	}
 }
 
@@ -254,6 +278,12 @@ void turn_tell_run(struct live_run *r)
 void engine_after(struct engine *e, void (*fn)(void *arg), void *arg)
 {
 	*turn_add_post(e) = (struct post){ .kind = POST_CALL, .fn = fn, .arg = arg };
+	turn_hurry(e);
+}
+
+void engine_answer_after(struct engine *e, engine_todo_fn fn, void *arg)
+{
+	*turn_add_post(e) = (struct post){ .kind = POST_ANSWER, .answer = fn, .arg = arg };
 	turn_hurry(e);
 }
 

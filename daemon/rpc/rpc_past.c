@@ -24,14 +24,21 @@ static bool refuse_live(struct rpc_call *call, uint64_t run, const char *hint)
 	return true;
 }
 
-/* Calls fn when the end of the run is stored: now, unless that is on its way. */
-static void once_stored(struct rpc_call *call, uint64_t run, void (*fn)(void *arg), void *arg)
+/* Calls fn when the end of the run is stored: now, unless that is on its way. With an err: that
+ * cannot be stored now. */
+static void once_stored(struct rpc_call *call, uint64_t run, engine_todo_fn fn, void *arg)
 {
 	struct engine *e = call->s->config.engine;
 	if (engine_run_ends(e, run))
-		engine_after(e, fn, arg);
+		engine_answer_after(e, fn, arg);
 	else
-		fn(arg);
+		fn(arg, NULL);
+}
+
+static void end_not_stored(struct err *e, uint64_t run, const struct err *why)
+{
+	*e = *why;
+	err_prefix(e, "nothing was done: the end of run %" PRIu64 " is not stored yet: ", run);
 }
 
 /* --- run.restart: the stored batch, without what belonged to its first time --- */
@@ -248,9 +255,14 @@ static void restart_go(void *arg)
 	work_submit(j->call->s->opener, restart_open, restart_submit, j);
 }
 
-static void restart_look(void *arg)
+static void restart_look(void *arg, const struct err *err)
 {
 	struct restart_job *j = arg;
+	if (err) {
+		end_not_stored(&j->err, j->run, err);
+		restart_go(j);
+		return;
+	}
 	store_read(j->call->s->config.store, restart_read, restart_go, j);
 }
 
@@ -373,9 +385,14 @@ static void forget_go(void *arg)
 		keeper_forget(j->call->s->config.keeper, &j->runs, j->run != 0, forget_answer, j);
 }
 
-static void forget_look(void *arg)
+static void forget_look(void *arg, const struct err *err)
 {
 	struct forget_job *j = arg;
+	if (err) {
+		end_not_stored(&j->err, j->run, err);
+		forget_go(j);
+		return;
+	}
 	store_read(j->call->s->config.store, forget_read, forget_go, j);
 }
 

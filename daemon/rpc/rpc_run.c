@@ -107,21 +107,28 @@ static void reply_run(struct rpc_call *call, uint64_t run)
 struct acted {
 	struct rpc_call *call;
 	uint64_t run;
+	const char *holds; /* "run 3 %s": what is so already */
 };
 
-static void acted_done(void *arg)
+static void acted_done(void *arg, const struct err *err)
 {
 	struct acted *a = arg;
-	reply_run(a->call, a->run);
+	if (err)
+		rpc_failf(a->call, E_STORAGE,
+			  "run %" PRIu64 " %s; that is not stored yet, and will be when it can: %s",
+			  a->run, a->holds, err->text);
+	else
+		reply_run(a->call, a->run);
 	free(a);
 }
 
-/* What was asked for is answered when a crash can no longer undo it. */
-static void reply_acted(struct rpc_call *call, uint64_t run)
+/* What was asked for is answered when a crash can no longer undo it, or when that cannot be had
+ * now. */
+static void reply_acted(struct rpc_call *call, uint64_t run, const char *holds)
 {
 	struct acted *a = xmalloc(sizeof(*a));
-	*a = (struct acted){ .call = call, .run = run };
-	engine_after(call->s->config.engine, acted_done, a);
+	*a = (struct acted){ .call = call, .run = run, .holds = holds };
+	engine_answer_after(call->s->config.engine, acted_done, a);
 }
 
 struct ended_job {
@@ -147,16 +154,34 @@ static void ended_done(void *arg)
 	free(j);
 }
 
-/* Answers why a run cannot be acted on and returns false: it has ended, or never was. */
+static void ended_look(void *arg, const struct err *err)
+{
+	struct ended_job *j = arg;
+	if (!err) {
+		store_read(j->call->s->config.store, ended_read, ended_done, j);
+		return;
+	}
+	j->err = *err;
+	err_prefix(&j->err, "run %" PRIu64 " ends, and that is not stored yet: ", j->run);
+	ended_done(j);
+}
+
+/* Answers why a run cannot be acted on and returns false: it has ended, which is told when it is
+ * stored, or never was. */
 static bool must_be_live(struct rpc_call *call, uint64_t run)
 {
+	struct engine *e = call->s->config.engine;
 	struct run_row row;
-	if (engine_run_row(call->s->config.engine, run, &row))
+	bool ends = engine_run_ends(e, run);
+	if (!ends && engine_run_row(e, run, &row))
 		return true;
 	struct ended_job *j = xcalloc(1, sizeof(*j));
 	j->call = call;
 	j->run = run;
-	store_read(call->s->config.store, ended_read, ended_done, j);
+	if (ends)
+		engine_answer_after(e, ended_look, j);
+	else
+		ended_look(j, NULL);
 	return false;
 }
 
@@ -190,6 +215,13 @@ static int cancel_params(struct engine *e, const struct params_run_cancel *p,
 	return 0;
 }
 
+static const char *cancel_holds(const struct engine_cancel *c)
+{
+	if (c->signal)
+		return c->op ? "has sent the signal to the op" : "has sent the signal to its ops";
+	return c->op ? "is ending the op all the same" : "is being ended all the same";
+}
+
 void rpc_run_cancel(struct rpc_call *call, const void *params)
 {
 	const struct params_run_cancel *p = params;
@@ -201,7 +233,7 @@ void rpc_run_cancel(struct rpc_call *call, const void *params)
 	if (cancel_params(e, p, &c, &err) || engine_cancel(e, &c, &err))
 		rpc_fail(call, &err);
 	else
-		reply_acted(call, c.run);
+		reply_acted(call, c.run, cancel_holds(&c));
 }
 
 void rpc_run_pause(struct rpc_call *call, const void *params)
@@ -213,7 +245,7 @@ void rpc_run_pause(struct rpc_call *call, const void *params)
 	if (engine_pause(call->s->config.engine, (uint64_t)p->run, p->freeze, &err))
 		rpc_fail(call, &err);
 	else
-		reply_acted(call, (uint64_t)p->run);
+		reply_acted(call, (uint64_t)p->run, "starts nothing more");
 }
 
 void rpc_run_resume(struct rpc_call *call, const void *params)
@@ -225,5 +257,5 @@ void rpc_run_resume(struct rpc_call *call, const void *params)
 	if (engine_resume(call->s->config.engine, (uint64_t)p->run, &err))
 		rpc_fail(call, &err);
 	else
-		reply_acted(call, (uint64_t)p->run);
+		reply_acted(call, (uint64_t)p->run, "goes on");
 }

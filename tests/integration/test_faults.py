@@ -115,6 +115,34 @@ class Disk(Scene):
         self.disk.free()
         self.all_well()
 
+    def test_acting_on_runs_while_it_is_full(self):
+        # Nobody is kept waiting for room: what acts does so at once, and says that it is not stored.
+        b = self.box
+        self.small(b.state, '2m')
+        self.begin(under=self.disk.under)
+        self.disk.fill()
+        full = r'%s; that is not stored yet, and will be when it can: .*(full|No space left).*make room'
+        for method, says in (('run.pause', 'starts nothing more'), ('run.resume', 'goes on'),
+                             ('run.cancel', 'is being ended all the same')):
+            e = self.refused('E_STORAGE', method, {'run': self.first})
+            self.assertRegex(e.text, 'run %d ' % self.first + full % says)
+        until(lambda: not alive(self.pid), 'the end of the op')
+        self.refused('E_STORAGE', 'run.cancel', {'run': self.first})
+        for method in ('run.restart', 'run.forget'):
+            with contextlib.suppress(RpcError):     # E_STORAGE or, where batchd does not know of its end yet, E_STATE: but an answer
+                self.fail(b.call(method, run=self.first))
+        p = b.ctl('cancel', self.second, check=1)
+        self.assertRegex(p.errors, r'^batchctl cancel: run %d ' % self.second + full % 'is being ended all the same' + r'.*\(E_STORAGE\): see `batchctl doctor`\n$')
+        self.assertEqual(p.text, '')
+        self.quiet()
+        self.disk.free()
+        for run in (self.first, self.second):
+            self.assertEqual(b.wait(run)['state'], 'cancelled')
+        self.start_again()
+        for run in (self.first, self.second):
+            self.assertEqual(b.call('run.get', run=run)['state'], 'cancelled')
+        self.assertFalse(b.exists('ran'))
+
     def test_the_output_of_an_op_fills_it(self):
         # The op waits: nothing of what it prints is lost, and nothing fails for it.
         b = self.box

@@ -116,6 +116,12 @@ static int ctx_none(const struct ctx *c)
 			    "no daemon at '%s'; the one of state folder '%s' (pid %d) is at '%s': "
 			    "name that with --socket or BATCHD_SOCKET",
 			    c->socket, state, (int)h.pid, h.socket);
+	if (h.pid > 1 && h.socket && !h.leaving && access(c->socket, F_OK) < 0)
+		return fail(c, EXIT_NO_DAEMON,
+			    "batchd (pid %d) runs, but there is no '%s': wait a moment if it is "
+			    "just starting; else its socket file was removed: `kill %d`, then "
+			    "`batchctl daemon start`",
+			    (int)h.pid, c->socket, (int)h.pid);
 	return fail(c, EXIT_NO_DAEMON,
 		    "no daemon running at '%s': start one with `batchctl daemon start`", c->socket);
 }

@@ -31,6 +31,16 @@ static bool daemon_elsewhere(struct doctor *d)
 	return true;
 }
 
+static void daemon_removed(struct doctor *d)
+{
+	_cleanup_free_ char *mend =
+		xasprintf("wait a moment if it is just starting; else its socket file was removed: "
+			  "`kill %d`, then `batchctl daemon start`",
+			  (int)d->holder.pid);
+	doctor_say(d, DOCTOR_PROBLEM, mend, "pid %d has the state folder, but there is no '%s'",
+		   (int)d->holder.pid, d->c->socket);
+}
+
 static void daemon_ask(struct doctor *d)
 {
 	struct err e = ERR_INIT;
@@ -43,6 +53,8 @@ static void daemon_ask(struct doctor *d)
 			"see what holds it up (stopped? a dead disk? more clients than it may have "
 			"open files?), or `kill -9` it: ops go on, and the next start finds them",
 			"pid %d does not answer within %d s", (int)d->holder.pid, ANSWER_MS / 1000);
+	else if (r == -ENOENT && d->holder.pid > 1)
+		daemon_removed(d);
 	else if (r < 0)
 		doctor_say(d, DOCTOR_PROBLEM,
 			   "wait a moment if it is just starting; else see the log",

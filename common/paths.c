@@ -285,7 +285,7 @@ int unix_connect(const char *path, int type)
 	return r;
 }
 
-int unix_watch(const char *path)
+static int unix_watch_for(const char *path, uint32_t events)
 {
 	_cleanup_free_ char *dir = xstrdup(path);
 	char *slash = strrchr(dir, '/');
@@ -293,9 +293,20 @@ int unix_watch(const char *path)
 		return -EINVAL;
 	*(slash == dir ? slash + 1 : slash) = '\0';
 	_cleanup_close_ int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (fd < 0 || inotify_add_watch(fd, dir, IN_MOVED_TO | IN_CREATE) < 0)
+	if (fd < 0 || inotify_add_watch(fd, dir, events) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int unix_watch(const char *path)
+{
+	return unix_watch_for(path, IN_MOVED_TO | IN_CREATE);
+}
+
+int unix_watch_gone(const char *path)
+{
+	return unix_watch_for(path, IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |
+					    IN_MOVE_SELF);
 }
 
 char *unix_bound_path(int fd)

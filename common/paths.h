@@ -55,6 +55,8 @@ int path_check_private(const char *socket, struct err *e);
 int unix_connect(const char *path, int type);
 /* An inotify fd that becomes readable when something is put into the socket's folder, or -errno. */
 int unix_watch(const char *path);
+/* The same for what is taken from there or put in another's place, and for the folder itself. */
+int unix_watch_gone(const char *path);
 /* The absolute path a socket is bound to, malloced; NULL: it has none. */
 char *unix_bound_path(int fd);
 /* Is somebody's open socket bound there? Told without connecting, which would wake a service that

@@ -24,6 +24,7 @@
 #include "daemon/own_socket.h"
 #include "daemon/reload.h"
 #include "daemon/rpc/server.h"
+#include "daemon/socket_watch.h"
 #include "daemon/store/keep.h"
 #include "daemon/store/store.h"
 #include "daemon/takeover.h"
@@ -38,6 +39,7 @@ struct batchd {
 	struct engine_pool *pools; /* of the config, as the engine takes them */
 	char *socket, *batchctl, *state_dir, *config_path;
 	struct own_socket own_socket;
+	struct socket_watch *socket_watch; /* NULL: the socket is not of our making */
 	struct event_base *base;
 	struct event *deadline;
 	struct event *signals[3];
@@ -456,6 +458,22 @@ static void on_status(void *arg, struct pk *pk)
 	pk_kbool(pk, "draining", b->draining);
 }
 
+static void on_socket_again(void *arg, int fd)
+{
+	rpc_server_listen(((struct batchd *)arg)->rpc, fd);
+}
+
+static void make_socket_watch(struct batchd *b, const struct batchd_options *o)
+{
+	struct socket_watch_config wc = { .base = b->base,
+					  .path = b->socket,
+					  .own = &b->own_socket,
+					  .again = on_socket_again,
+					  .arg = b };
+	if (o->listen_fd < 0)
+		b->socket_watch = socket_watch_new(&wc);
+}
+
 static int listen_now(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
 	int fd = o->listen_fd;
@@ -480,6 +498,7 @@ static int listen_now(struct batchd *b, const struct batchd_options *o, struct e
 		.arg = b,
 	};
 	b->rpc = rpc_server_new(&rc);
+	make_socket_watch(b, o);
 	return 0;
 }
 
@@ -631,6 +650,7 @@ static void finish(struct batchd *b)
 
 struct batchd *batchd_close(struct batchd *b)
 {
+	b->socket_watch = socket_watch_free(b->socket_watch);
 	if (b->rpc) {
 		store_leave(b->store);
 		own_socket_unlink(&b->own_socket, b->socket);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/lock.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/paths.h"
@@ -189,6 +190,24 @@ static int starting_failed(int word, const struct err *e)
 	return 1;
 }
 
+/* Another has the state folder and does not answer where we were to listen. */
+static void run_silent(const struct options *o, struct err *e)
+{
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	struct err why = *e;
+	bool ours = lock_look(o->state_dir, &h) && h.socket && strcmp(h.socket, o->socket) == 0;
+	if (ours && h.pid > 1 && access(o->socket, F_OK) < 0)
+		err_set(e, 0,
+			"%s and does not listen at '%s': its socket file was removed: `kill %d`, "
+			"then `batchctl daemon start`",
+			why.text, o->socket, (int)h.pid);
+	else
+		err_set(e, 0,
+			"%s and does not listen at '%s': name its socket with --socket or "
+			"BATCHD_SOCKET, or stop it first",
+			why.text, o->socket);
+}
+
 static int run(const struct options *o, struct config *config, int word)
 {
 	struct err e = ERR_INIT;
@@ -216,13 +235,8 @@ static int run(const struct options *o, struct config *config, int word)
 		fprintf(stderr, "batchd: already running at '%s'\n", o->socket);
 		return word >= 0 && fd_write_all(word, "\n", 1) ? 1 : 0;
 	}
-	if (r == BATCHD_RUNNING) {
-		struct err why = e;
-		err_set(&e, 0,
-			"%s and does not listen at '%s': name its socket with --socket or "
-			"BATCHD_SOCKET, or stop it first",
-			why.text, o->socket);
-	}
+	if (r == BATCHD_RUNNING)
+		run_silent(o, &e);
 	if (r)
 		return starting_failed(word, &e);
 	log_info("batchd %s listens at '%s'", BATCHD_VERSION, bo.socket);

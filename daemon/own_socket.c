@@ -28,10 +28,15 @@ int own_socket_bind(struct own_socket *s, const char *path, int *ret_fd, struct 
 	return 0;
 }
 
-void own_socket_unlink(const struct own_socket *s, const char *path)
+bool own_socket_is_there(const struct own_socket *s, const char *path)
 {
 	struct stat now;
-	if (s->st.st_ino != 0 && lstat(path, &now) == 0 && now.st_ino == s->st.st_ino &&
-	    now.st_dev == s->st.st_dev)
+	return s->st.st_ino != 0 && lstat(path, &now) == 0 && now.st_ino == s->st.st_ino &&
+	       now.st_dev == s->st.st_dev;
+}
+
+void own_socket_unlink(const struct own_socket *s, const char *path)
+{
+	if (own_socket_is_there(s, path))
 		unlink(path);
 }

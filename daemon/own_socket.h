@@ -5,6 +5,7 @@
 #ifndef DAEMON_OWN_SOCKET_H
 #define DAEMON_OWN_SOCKET_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "common/err.h"
@@ -16,6 +17,8 @@ struct own_socket {
 /* Listens at `path`, where nobody may listen yet. 0 with the fd, or 1 with e. */
 int own_socket_bind(struct own_socket *s, const char *path, int *ret_fd,
 		    struct err *e) _must_check_;
+/* Does the path lead to it? */
+bool own_socket_is_there(const struct own_socket *s, const char *path);
 void own_socket_unlink(const struct own_socket *s, const char *path);
 
 #endif

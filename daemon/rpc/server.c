@@ -113,6 +113,24 @@ static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 		event_add(s->ev_accept, NULL);
 }
 
+static void server_listen(struct rpc_server *s)
+{
+	s->ev_accept =
+		event_new(s->config.base, s->config.listen_fd, EV_READ | EV_PERSIST, on_accept, s);
+	event_priority_set(s->ev_accept, 1);
+	event_add(s->ev_accept, NULL);
+}
+
+void rpc_server_listen(struct rpc_server *s, int fd)
+{
+	while (server_accept_one(s)) /* who came before */
+		;
+	event_free(s->ev_accept);
+	close(s->config.listen_fd);
+	s->config.listen_fd = fd;
+	server_listen(s);
+}
+
 struct rpc_server *rpc_server_new(const struct rpc_config *config)
 {
 	struct rpc_server *s = xcalloc(1, sizeof(*s));
@@ -134,11 +152,8 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->logs = logcache_new(config->runs_dir);
 	s->answers = answers_new();
 	opener_init(s);
-	s->ev_accept =
-		event_new(config->base, config->listen_fd, EV_READ | EV_PERSIST, on_accept, s);
 	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
-	event_priority_set(s->ev_accept, 1);
-	event_add(s->ev_accept, NULL);
+	server_listen(s);
 	return s;
 }
 

@@ -64,6 +64,9 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config);
  * is fine; returns NULL.
  */
 struct rpc_server *rpc_server_free(struct rpc_server *s);
+/* Listens on another socket, non-blocking and the server's from here on, in place of the one it
+ * had; connections stay. */
+void rpc_server_listen(struct rpc_server *s, int fd);
 /* Accepts no connection and takes no request from here on; answers that are due still go out. */
 void rpc_server_quiet(struct rpc_server *s);
 

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import time
 
@@ -507,6 +508,64 @@ class Others(Scene):
         b.start()
         self.all_well()
 
+
+@expand
+class SocketFile(Scene):
+    """Somebody tidies up the folder of the socket under a batchd that runs."""
+
+    def there_again(self):
+        until(lambda: os.path.exists(self.box.socket), 'its socket')
+        pid = self.box.daemon_pid()
+        p = self.box.ctl('--json', 'daemon', 'status', check=0)
+        self.assertEqual(p.json['pid'], pid)
+        self.assertEqual(stat.S_IMODE(os.stat(self.box.socket).st_mode), 0o600)
+
+    @rows(('removed', lambda path, folder: os.unlink(path)),
+          ('moved away', lambda path, folder: os.rename(path, path + '.away')),
+          ('moved away with its folder', lambda path, folder: os.rename(folder, folder + '.away')))
+    def is_made_again(self, take):
+        b = self.box
+        self.begin()
+        self.assertIsNone(self.try_submit('before'))
+        for _ in range(2):
+            take(b.socket, os.path.dirname(b.socket))
+            self.there_again()
+            if os.path.exists(os.path.dirname(b.socket) + '.away'):     # where the spawner's table is
+                break
+        b.call('daemon.status')         # who was connected is so still
+        b.disconnect()
+        self.quiet()
+        self.let_go()
+        self.all_well(restart=False)
+
+    def test_one_that_hangs_is_named(self):
+        b = self.box
+        self.begin()
+        pid = b.daemon_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            os.unlink(b.socket)
+            said = b.ctl('cancel', self.first, check=125).errors
+            self.assertRegex(said, r'batchd \(pid %d\) runs, but there is no .*socket.*`kill %d`, then `batchctl daemon start`' % (pid, pid))
+            self.assertRegex(b.ctl('doctor', check=1).text, r'(?s)pid %d has the state folder, but there is no .*`kill %d`' % (pid, pid))
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.there_again()
+        self.let_go()
+        self.all_well()
+
+    def test_what_somebody_else_put_there_stays(self):
+        b = self.box
+        self.begin()
+        with open(b.socket + '.new', 'w') as f:
+            f.write('precious')
+        os.rename(b.socket + '.new', b.socket)
+        until(lambda: b'was removed, and nobody reaches' in open(b.log, 'rb').read(), 'a word in the log')
+        self.assertEqual(open(b.socket).read(), 'precious')
+        os.unlink(b.socket)
+        self.there_again()
+        self.let_go()
+        self.all_well()
 
 
 def rewrite(path, change):

@@ -15,6 +15,7 @@
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "proto/mp.h"
 
@@ -86,8 +87,8 @@ static bool state_file(struct doctor *d, const char *path, bool folder)
 		doctor_say(d, DOCTOR_PROBLEM, own, "'%s' belongs to uid %u", path,
 			   (unsigned)st.st_uid);
 	else if (access(path, R_OK | W_OK | (folder ? X_OK : 0)) < 0)
-		doctor_say(d, DOCTOR_PROBLEM, open_it, "'%s' cannot be written to: %s", path,
-			   strerror(errno));
+		doctor_say(d, DOCTOR_PROBLEM, errno == EROFS ? trouble_mend(EROFS) : open_it,
+			   "'%s' cannot be written to: %s", path, strerror(errno));
 	else
 		return false;
 	return true;
@@ -141,8 +142,8 @@ void doctor_state(struct doctor *d)
 		doctor_say(d, DOCTOR_PROBLEM, make_own, "'%s' belongs to uid %u", dir,
 			   (unsigned)st.st_uid);
 	else if (access(dir, R_OK | W_OK | X_OK) < 0)
-		doctor_say(d, DOCTOR_PROBLEM, close_it, "'%s' cannot be written to: %s", dir,
-			   strerror(errno));
+		doctor_say(d, DOCTOR_PROBLEM, errno == EROFS ? trouble_mend(EROFS) : close_it,
+			   "'%s' cannot be written to: %s", dir, strerror(errno));
 	else if (st.st_mode & 0077)
 		doctor_say(d, st.st_mode & 0002 ? DOCTOR_PROBLEM : DOCTOR_NOTE, close_it,
 			   "'%s' is open to others (mode %04o): commands and output are in it", dir,

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "common/paths.h"
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -206,11 +208,29 @@ static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 	return true;
 }
 
+/* Nobody else remembers file ops: what can be said of one. */
+static void recover_lost_file(struct live_run *r, uint32_t op)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT, b = BUF_INIT;
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	if (spec.kind != KIND_WRITE && spec.kind != KIND_EDIT)
+		return;
+	path_normal(&path, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
+	_cleanup_free_ char *cwd = buf_steal(&path);
+	path_normal(&path, slice_str(cwd), spec.path);
+	buf_adds(&b, "batchd ended while it may have been under way: look whether '");
+	text_one_line(&b, buf_slice(&path), 200);
+	buf_addf(&b, "' has its %s", spec.kind == KIND_EDIT ? "change" : "content");
+	live_try_make(&r->ops[op])->error = buf_steal(&b);
+}
+
 static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
 	o->attempts++; /* those before it are known */
 	live_forget_try(o);
+	recover_lost_file(r, op);
 	live_op_enter(o, PHASE_RUNNING);
 	sched_adopt(r, op);
 	flow_input(r, op, INPUT_LOST, CAUSE_LOST);

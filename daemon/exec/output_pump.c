@@ -92,14 +92,17 @@ static void pump_unwait(struct pump *p, struct output_fd *f)
 
 static void run_stall(struct pump *p, struct output_run *run, int error)
 {
+	bool damaged = error == -EPROTO;
+	const char *why = damaged ? "its .idx is damaged" : errno_text(-error);
+	const char *mend = damaged ? "move its .idx and .log away" : trouble_mend(-error);
 	trouble_say(TROUBLE_OUTPUT, 3 * PUMP_RETRY_MS,
 		    "cannot write output of run %" PRIu64
 		    " in '%s': %s: %s; its ops wait until that is mended",
-		    run->id, p->dir, errno_text(-error), trouble_mend(-error));
+		    run->id, p->dir, why, mend);
 	if (!run->complained)
 		log_warn("cannot write output of run %" PRIu64
 			 " in '%s': %s: %s; its ops wait until that is mended",
-			 run->id, p->dir, errno_text(-error), trouble_mend(-error));
+			 run->id, p->dir, why, mend);
 	run->complained = true;
 	if (run->stalled)
 		return;

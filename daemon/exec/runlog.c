@@ -16,8 +16,12 @@ int runlog_open_file(const char *dir, uint64_t run, const char *suffix, int flag
 {
 	_cleanup_free_ char *path = xasprintf("%s/%" PRIu64 ".%s", dir, run, suffix);
 	/* Not waiting: somebody may have put a fifo there. */
-	_cleanup_close_ int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	_cleanup_close_ int fd = open(path, flags, 0600);
 	struct stat st;
+	/* Somebody may have taken the folder away: what is printed from now on is kept. */
+	if (fd < 0 && errno == ENOENT && flags & O_CREAT && mkdir(dir, 0700) == 0)
+		fd = open(path, flags, 0600);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))

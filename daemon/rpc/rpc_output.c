@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/text.h"
 #include "common/timeutil.h"
@@ -183,6 +184,29 @@ static void output_streams(struct output_job *j)
 		j->dropped[c[i].stream == STREAM_STDERR] -= c[i].bytes;
 }
 
+/* It was printed, and nothing of it is found: dropped by somebody with both of its files, or is
+ * what is there no longer what was written? */
+static void output_missing(struct output_job *j)
+{
+	const char *dir = j->call->s->config.runs_dir;
+	_cleanup_free_ char *idx = xasprintf("%s/%" PRId64 ".idx", dir, j->p.run);
+	_cleanup_free_ char *log = xasprintf("%s/%" PRId64 ".log", dir, j->p.run);
+	bool no_idx = access(idx, F_OK) < 0, no_log = access(log, F_OK) < 0;
+	if (no_idx && no_log)
+		err_set(&j->err, E_NOT_FOUND, "the output of run %" PRId64 " is no longer there",
+			j->p.run);
+	else if (no_idx || no_log)
+		err_set(&j->err, E_STORAGE,
+			"the output of run %" PRId64 " is damaged: '%s' is missing; put it back "
+			"from a copy",
+			j->p.run, no_idx ? idx : log);
+	else
+		err_set(&j->err, E_STORAGE,
+			"the output of op %" PRId64 ".%u is damaged: '%s' or its .log was cut; put "
+			"both back from a copy",
+			j->p.run, j->op, idx);
+}
+
 static void output_read(void *arg)
 {
 	struct output_job *j = arg;
@@ -190,8 +214,7 @@ static void output_read(void *arg)
 	int r = logread_refresh(j->log);
 	if (r == 0 && j->printed &&
 	    logread_extent(j->log, j->op, j->attempt, STREAM_BOTH).size == 0) {
-		err_set(&j->err, E_NOT_FOUND, "the output of run %" PRId64 " is no longer there",
-			p->run);
+		output_missing(j);
 		return;
 	}
 	if (r == 0) {
@@ -211,6 +234,14 @@ static void output_read(void *arg)
 			"the output of op %" PRId64 ".%u is damaged from byte %" PRId64
 			" on: its file was cut, or cannot be read (see the system's log)",
 			p->run, j->op, j->offset);
+		return;
+	}
+	if (r == -EPROTO) {
+		err_set(&j->err, E_STORAGE,
+			"the output of run %" PRId64 " is damaged: '%s/%" PRId64
+			".idx' is not as batchd writes it; put it back from a copy, or move it and "
+			"its .log away",
+			p->run, j->call->s->config.runs_dir, p->run);
 		return;
 	}
 	if (r < 0) {

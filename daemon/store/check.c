@@ -56,6 +56,8 @@ int store_check(const char *state_dir, struct err *e)
 		return 1;
 	if (lock_look(state_dir, NULL))
 		return STORE_LOCKED;
+	if (state_dir_first(state_dir, e))
+		return 1;
 	if (stat(path, &st) < 0 && errno == ENOENT)
 		return 0;
 	/* Not by SQLite: what it makes beside a read-only database is read-only too, and stays. */

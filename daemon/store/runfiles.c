@@ -30,6 +30,21 @@ static struct name runfiles_name(uint64_t run, const char *suffix)
 	return n;
 }
 
+int runfiles_dir(const char *dir, int dir_fd)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat there, ours;
+
+	if (fstat(dir_fd, &ours) < 0)
+		return -errno;
+	if (stat(dir, &there) == 0 && there.st_dev == ours.st_dev && there.st_ino == ours.st_ino)
+		return 0;
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || dup3(fd, dir_fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
 int runfiles_write_env(int dir_fd, uint64_t run, struct slice env)
 {
 	struct name n = runfiles_name(run, "env");
@@ -122,4 +137,18 @@ int runfiles_sweep(const char *dir, bool (*keep)(void *arg, uint64_t run, enum r
 			unlinkat(dirfd(d), entry->d_name, 0);
 	}
 	return 0;
+}
+
+bool runfiles_any(const char *dir, uint64_t *ret_run)
+{
+	_cleanup_(runfiles_closedirp) DIR *d = opendir(dir);
+	const struct dirent *entry;
+	enum runfile which;
+	uint64_t run;
+
+	*ret_run = 0;
+	while (d && (entry = readdir(d)))
+		if (runfiles_parse(entry->d_name, &run, &which))
+			*ret_run = MAX2(*ret_run, run);
+	return *ret_run > 0;
 }

@@ -12,6 +12,11 @@
 #include "common/cleanup.h"
 #include "common/slice.h"
 
+/*
+ * Sees to it that dir_fd is the folder `dir`: where somebody took that away it is made again (its
+ * parents are not), and dir_fd stands for the new one. 0 or -errno. Any thread.
+ */
+int runfiles_dir(const char *dir, int dir_fd) _must_check_;
 /* Makes RUN.env anew, 0600, and its bytes durable; the folder is not synced yet (runfiles_sync). 0
  * or -errno, no file left. */
 int runfiles_write_env(int dir_fd, uint64_t run, struct slice env) _must_check_;
@@ -21,6 +26,9 @@ void runfiles_remove_env(int dir_fd, uint64_t run);
 void runfiles_remove_log(int dir_fd, uint64_t run);
 /* What log and index take on disk, holes not counted; 0: there are none. */
 int64_t runfiles_log_bytes(int dir_fd, uint64_t run);
+
+/* Whether `dir` holds files of any run; the last one's number in *ret_run. */
+bool runfiles_any(const char *dir, uint64_t *ret_run);
 
 enum runfile { RUNFILE_ENV, RUNFILE_LOG, RUNFILE_IDX, RUNFILE_MAX };
 /*

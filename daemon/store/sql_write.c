@@ -388,8 +388,10 @@ static void writer_sync_log(struct writer *w, struct write_job *job, const struc
 
 static void writer_make_env(struct writer *w, struct write_job *job, uint64_t run, struct slice env)
 {
-	int r = runfiles_write_env(w->runs_fd, run, env);
+	int r = runfiles_dir(w->runs_dir, w->runs_fd);
 
+	if (r == 0)
+		r = runfiles_write_env(w->runs_fd, run, env);
 	if (r < 0)
 		job_fail_errno(job, r, "environment", run, w->runs_dir);
 	else

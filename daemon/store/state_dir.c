@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,6 +14,8 @@
 #include "common/paths.h"
 #include "common/lock.h"
 #include "common/trouble.h"
+#include "common/xalloc.h"
+#include "daemon/store/runfiles.h"
 #include "daemon/store/store.h"
 #include "proto/errors.h"
 
@@ -66,6 +69,24 @@ int state_dir_check(const char *path, struct err *e)
 			"everyone can write to state folder '%s': chmod o-w it, or name another",
 			path);
 	return state_dir_local(path, e);
+}
+
+int state_dir_first(const char *path, struct err *e)
+{
+	_cleanup_free_ char *db = xasprintf("%s/batchd.db", path);
+	_cleanup_free_ char *runs = xasprintf("%s/runs", path);
+	struct stat st;
+	uint64_t run;
+	bool missing = stat(db, &st) < 0;
+
+	if (missing ? errno != ENOENT : st.st_size > 0)
+		return 0; /* opening it tells what is wrong */
+	if (!runfiles_any(runs, &run))
+		return 0;
+	return err_set(e, E_STORAGE,
+		       "'%s' is %s, but '%s' holds files of runs up to %" PRIu64
+		       ": put the database back from a copy, or move '%s' away to begin anew",
+		       db, missing ? "missing" : "empty", runs, run, path);
 }
 
 /*

@@ -115,15 +115,13 @@ static void sweep_measure(struct sweep *w, uint64_t run)
 
 /*
  * Output of a run that this database does not know yet: it was put back to what it was some time
- * ago. Nobody may take that for theirs, so the number counts as given. (An environment under it is
- * from a commit that never came about.)
+ * ago. Nobody may take that for theirs, so the number counts as given; so does that of an
+ * environment, which is of no use by itself.
  */
 static bool sweep_newer(struct sweep *w, uint64_t run, enum runfile which)
 {
-	if (which == RUNFILE_ENV)
-		return false;
 	w->s->next_run = MAX2(w->s->next_run, run + 1);
-	return true;
+	return which != RUNFILE_ENV;
 }
 
 static bool sweep_keep(void *arg, uint64_t run, enum runfile which)
@@ -187,7 +185,7 @@ static int store_open_database(struct store *s, struct err *e)
 {
 	int code, version;
 
-	if (store_touch(s->path, e))
+	if (state_dir_first(s->dir, e) || store_touch(s->path, e))
 		return 1;
 	code = sql_open_as_it_is(&s->writer.sql, s->path, writer_statements);
 	if (code == SQLITE_OK) {

@@ -193,6 +193,12 @@ def a_link(path):
     os.symlink('/dev/null', path)
 
 
+def without_database(t, spoil):
+    t.ctl('run', 'echo some', check=0)
+    stopped_state(t)
+    spoil(t.box.state + '/batchd.db')
+
+
 def hanging_daemon(t):
     pid = started(t)
     os.kill(pid, signal.SIGSTOP)
@@ -285,6 +291,10 @@ class Doctor(Case):
         ('a database of a newer batchd', newer_schema, 1, 'database', 'problem', 'schema 999', 'cp -a'),
         ('a damaged database', damaged, 1, 'database', 'problem', 'batchd.db', 'cp -a'),
         ('the database of another program', somebody_elses_database, 1, 'database', 'problem', 'another program', 'cp -a'),
+        ('a database that is gone', lambda t: without_database(t, os.unlink), 1, 'database', 'problem',
+         'is missing, but', 'cp -a'),
+        ('a database that is empty', lambda t: without_database(t, lambda path: os.truncate(path, 0)), 1, 'database', 'problem',
+         'is empty, but', 'cp -a'),
         ('free room is told', lambda t: None, 0, 'disk', lambda s: s in ('ok', 'note'), 'state: ', None),
         ('an error in the log', logged_error, 0, 'log', 'note', 'the roof is on fire', 'batchd.log'),
         ('a start forgets the errors before it', lambda t: (logged_error(t), started(t)), 0, 'log', 'ok', 'no errors', None),
@@ -336,6 +346,16 @@ class Doctor(Case):
             self.skipTest('nothing can be mounted here: ' + p.stderr.strip())
         self.assertEqual(p.returncode, 1, p)
         self.assertRegex(p.stdout, r"(?m)^problem +disk +state: '%s' has \d MiB free of 8\n +mend: make room" % self.box.state)
+
+    def test_a_file_system_that_is_read_only(self):
+        folder(self, self.box.state)
+        p = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o ro,mode=700 none "$1" && exec batchctl doctor', 'sh', self.box.state],
+                           env=self.box.env(), capture_output=True, text=True)
+        if not p.stdout:
+            self.skipTest('nothing can be mounted here: ' + p.stderr.strip())
+        self.assertEqual(p.returncode, 1, p)
+        self.assertRegex(p.stdout, r"(?m)^problem +state +'%s' cannot be written to: Read-only file system\n"
+                         r" +mend: mount its file system for writing again$" % self.box.state)
 
     def test_another_uids_folder(self):
         if os.getuid() != 0:

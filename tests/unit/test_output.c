@@ -535,10 +535,11 @@ START_TEST(test_full)
 }
 END_TEST
 
-/* The folder is gone when the first byte comes: the same. And there is an end to it at any time. */
+/* The folder is gone with the one above when the first byte comes: the same. And there is an end to
+ * it at any time. */
 START_TEST(test_no_folder)
 {
-	char *away = xasprintf("%s/away", dir);
+	char *above = xasprintf("%s/above", dir), *away = xasprintf("%s/away", above);
 	output_free(out);
 	start_output(away);
 	struct pipes p = attach(token_make(5, 1, 1), 0);
@@ -547,7 +548,7 @@ START_TEST(test_no_folder)
 	close(p.err);
 	loop_for(100);
 	ck_assert_int_eq(n_drained, 0);
-	ck_assert_int_eq(mkdir(away, 0700), 0);
+	ck_assert_int_eq(mkdir(above, 0700), 0);
 	loop_until(&n_drained, 1);
 	ck_assert_int_eq(last_totals.stdout_bytes, 4);
 	p = attach(token_make(6, 1, 1), 0);
@@ -557,6 +558,7 @@ START_TEST(test_no_folder)
 	close(p.err);
 	start_output(dir);
 	free(away);
+	free(above);
 }
 END_TEST
 

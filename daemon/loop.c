@@ -205,6 +205,7 @@ static int recover_run(void *arg, const struct store_run *run, struct err *e)
 		.row = run->row,
 		.batch = run->batch,
 		.claims = run->claims,
+		.env_sum = run->env_sum,
 		.ops = run->ops,
 		.n_ops = run->n_ops,
 		.attempts = run->attempts,

@@ -5,6 +5,7 @@
 #include "daemon/engine/engine.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -363,6 +364,13 @@ static char *start_error(const struct live_run *r, const struct batch_op *spec,
 		what = start_program(r, spec);
 	else if (strcmp(x->start_step, "stdin") == 0)
 		what = spec->stdin_file;
+	if (strcmp(x->start_step, "environment") == 0 && x->start_errno == EBADMSG) {
+		buf_addf(&b,
+			 "cannot start: its environment in '%s/%" PRIu64
+			 ".env' is damaged: submit it again",
+			 r->e->config.runs_dir, r->id);
+		return buf_steal(&b);
+	}
 	if (verb)
 		buf_addf(&b, "cannot %s '", verb);
 	else

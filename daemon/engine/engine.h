@@ -273,6 +273,7 @@ void engine_leave(struct engine *e);
 struct engine_stored_run {
 	struct run_row row;
 	struct slice batch, claims;
+	uint64_t env_sum;	       /* of exec_spec */
 	const struct op_row *ops;      /* settled ones */
 	const struct op_row *attempts; /* earlier tries of ops */
 	uint32_t n_ops, n_attempts;

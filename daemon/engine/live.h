@@ -155,6 +155,7 @@ struct live_run {
 	uint64_t origin, parent;
 	uint32_t parent_op;
 	uint8_t digest[32];
+	uint64_t env_sum; /* of exec_spec; 0: it was not there before this batchd */
 	enum run_state state;
 	enum run_state told; /* as clients know it */
 	uint32_t n_telling;  /* states that wait for their commit */

@@ -77,6 +77,7 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s, stru
 	}
 	live_join(r, e, s->row.run);
 	recover_row(r, &s->row);
+	r->env_sum = s->env_sum;
 	drive_prepare(r); /* without drive_check: items that are gone by now are no fault */
 	r->settling = true;
 	for (uint32_t i = 0; i < s->n_attempts; i++)

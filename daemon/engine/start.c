@@ -168,6 +168,7 @@ static int start_command(struct live_run *r, uint32_t op, const struct batch_op 
 		.argv = buf_slice(&argv),
 		.argc = argc,
 		.env_file = env_file,
+		.env_sum = r->env_sum,
 		.env_extra = buf_slice(&env),
 		.stdin_bytes = spec->stdin_bytes,
 		.has_stdin_bytes = spec->stdin_bytes.p != NULL,

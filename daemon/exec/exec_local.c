@@ -11,7 +11,9 @@
 
 #include <event2/event.h>
 
+#include "common/fd.h"
 #include "common/log.h"
+#include "common/sum.h"
 #include "common/timeutil.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
@@ -482,6 +484,26 @@ static void local_start_fails(struct exec_local *x, struct attempt *a, int err, 
 	attempt_exited_later(x, a);
 }
 
+#define ENV_FILE_BYTES (64u << 20) /* as the spawner has it */
+
+/*
+ * The environment of a run that is older than this batchd may have been damaged since: a command
+ * must not run with what is left of it. One that cannot be read is the spawner's to tell of.
+ */
+static bool local_env_damaged(struct exec_local *x, const struct exec_spec *spec)
+{
+	_cleanup_buf_ struct buf env = BUF_INIT;
+	uint64_t run = token_run(spec->token);
+	if (!spec->env_sum || x->env_sound == run)
+		return false;
+	if (fd_read_file(spec->env_file, ENV_FILE_BYTES, &env) < 0)
+		return false;
+	if (sum_bytes(buf_slice(&env)) != spec->env_sum)
+		return true;
+	x->env_sound = run;
+	return false;
+}
+
 int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 {
 	enum sw_step step;
@@ -490,6 +512,10 @@ int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 		return 0;
 	if (!spawner_link_is_up(x->link) || x->attempts.n >= spawner_link_capacity(x->link))
 		return -EAGAIN;
+	if (local_env_damaged(x, spec)) {
+		local_start_fails(x, attempt_new(x, spec->token), EBADMSG, SW_STEP_ENV);
+		return 0;
+	}
 	int r = spawner_start_send(x->link, spec, fds, &step);
 	if (r < 0 && r != -E2BIG) {
 		local_hindered(-r, step);

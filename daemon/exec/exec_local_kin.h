@@ -50,9 +50,10 @@ struct exec_local {
 	struct list later, children;
 	struct event *later_event, *sigchld;
 	int32_t spawner_pid;
-	bool recovering;  /* between new and recover: reports are only noted */
-	bool stored;	  /* what recovery found */
-	uint32_t n_swept; /* attempts */
+	bool recovering;    /* between new and recover: reports are only noted */
+	bool stored;	    /* what recovery found */
+	uint32_t n_swept;   /* attempts */
+	uint64_t env_sound; /* the run whose environment was last found so */
 	bool can_start;
 };
 

@@ -40,6 +40,7 @@ struct exec_spec {
 			      slash */
 	uint32_t argc;
 	const char *env_file;	  /* "NAME=VALUE\0" strings: the run's environment */
+	uint64_t env_sum;	  /* what sum_bytes() of that file is to be; 0: not known */
 	struct slice env_extra;	  /* laid over it: "NAME=VALUE\0", or "NAME\0" to remove */
 	struct slice stdin_bytes; /* has_stdin_bytes */
 	const char *stdin_file;	  /* absolute, or NULL */
@@ -55,7 +56,8 @@ struct exec_result {
 	int wait_status; /* as waitpid(2) gives it */
 	int start_errno;
 	const char *start_step; /* "chdir", "exec", "stdin", "setsid", "pipe", "fork",
-				   "environment", ...: what failed with start_errno */
+				   "environment" (EBADMSG: the file is not what it was), ...: what
+				   failed with start_errno */
 	bool lost;		/* nobody can know how it ended */
 	bool unread;		/* its pipes went with the processes that held them: what it printed
 				   last may be missing, and the sizes are not known */

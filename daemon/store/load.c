@@ -112,7 +112,8 @@ int store_load_runs(struct store *s,
 
 	runs = sql_reader_prepare(
 		&r, "SELECT " SQL_RUN_COLUMNS " FROM run WHERE state < 3 ORDER BY run", e);
-	bodies = runs ? sql_reader_prepare(&r, "SELECT body FROM batch WHERE run = ?", e) : NULL;
+	bodies = runs ? sql_reader_prepare(&r, "SELECT body, env_sum FROM batch WHERE run = ?", e)
+		      : NULL;
 	claim = bodies ? sql_reader_prepare(&r, "SELECT ops FROM claim WHERE run = ?", e) : NULL;
 	op = claim ? sql_reader_prepare(
 			     &r, "SELECT " SQL_OP_COLUMNS " FROM op WHERE run = ? ORDER BY op", e)
@@ -134,6 +135,7 @@ int store_load_runs(struct store *s,
 		    load_ops(&r, try, run.row.run, &tries, e))
 			return 1;
 		run.batch = buf_slice(&batch);
+		run.env_sum = (uint64_t)sqlite3_column_int64(bodies, 1);
 		run.claims = buf_slice(&claims);
 		run.ops = ops.rows;
 		run.n_ops = ops.n;

@@ -96,6 +96,9 @@ static const char schema_5[] = "ALTER TABLE op ADD COLUMN cmd INTEGER;"
 			       "CREATE INDEX op_cmd ON op(cmd, run, op, duration_ms)"
 			       " WHERE cmd IS NOT NULL;";
 
+/* sum_bytes() of RUN.env; NULL: of an older batchd, or not kept. */
+static const char schema_6[] = "ALTER TABLE batch ADD COLUMN env_sum INTEGER;";
+
 /* Append only. */
 const struct migration migrations[] = {
 	{ "the first schema", schema_1 },
@@ -104,6 +107,7 @@ const struct migration migrations[] = {
 	{ "what is kept how long", schema_3 },
 	{ "what an op was given to keep", schema_4 },
 	{ "how long a command took", schema_5 },
+	{ "what an environment file holds", schema_6 },
 };
 const int n_migrations = ARRAY_SIZE(migrations);
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/log.h"
+#include "common/sum.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/runfiles.h"
@@ -24,7 +25,7 @@ const char *const writer_statements[] = {
 	[W_RUN_NEW] =
 		"INSERT INTO run(" SQL_RUN_COLUMNS ")"
 		" VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-	[W_BATCH] = "INSERT INTO batch(run, body, env_names) VALUES(?, ?, ?)",
+	[W_BATCH] = "INSERT INTO batch(run, body, env_names, env_sum) VALUES(?, ?, ?, ?)",
 	[W_RUN_UPDATE] =
 		"UPDATE run SET state = ?2, started = ?3, ended = ?4, order_used = ?5, "
 		"ops = ?6, succeeded = ?7,"
@@ -100,6 +101,7 @@ static int writer_run_new(struct writer *w, const struct txn_record *r)
 	sql_put_blob(&b, r->run_new.batch.p ? r->run_new.batch : slice_of("", 0));
 	env_names(r->run_new.env, &names);
 	sql_put_blob(&b, names.len ? buf_slice(&names) : slice_of("", 0));
+	sql_put_int(&b, (int64_t)sum_bytes(r->run_new.env));
 	code = sql_run(b.stmt);
 	return code == SQLITE_OK ? writer_ints(w, W_NEXT_RUN, (int64_t)r->run_new.row.run + 1)
 				 : code;

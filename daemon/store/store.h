@@ -106,6 +106,7 @@ struct store_run {
 	struct run_row row;
 	struct slice batch;
 	struct slice claims;	  /* array of uint32_t as last stored; len 0: none. Aligned. */
+	uint64_t env_sum;	  /* sum_bytes() of its environment; 0: not known */
 	const struct op_row *ops; /* stored ones, by index */
 	uint32_t n_ops;
 	const struct op_row *attempts; /* tries of ops before the one that counts */

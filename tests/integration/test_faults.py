@@ -10,15 +10,17 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 import time
 
 from faults import Clock, Inject, Memory, SmallDisk, faketime_library, no_inject, no_memory, ordinary, quiet_share
-from harness import BATCHCTL, BATCHD, LONG, Case, Closed, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
+from harness import BATCHCTL, BATCHD, LONG, PATIENCE, Case, Closed, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
 
 LOUD = .25      # of a CPU: who takes more in a quiet stretch spins
 
@@ -846,6 +848,155 @@ class Logs(Scene):
         b.restart()
         self.match({'state': 'succeeded'}, b.run(batch([bash('echo again')])))
         self.match({'state': 'succeeded'}, b.get(run))
+
+
+def scribbled(path):
+    with open(path, 'r+b') as f:
+        f.write(b'garbage' * 9)
+
+
+@expand
+class Runs(Case):
+    """The folder of runs' files, and its files, in the hands of somebody."""
+    daemon = False
+
+    def stop(self):
+        """In order: all that is stored is in the one file."""
+        self.box.disconnect()
+        self.box.daemon.terminate()
+        self.assertEqual(self.box.daemon.wait(PATIENCE), 0)
+
+    def test_the_folder_is_removed_under_a_daemon(self):
+        # It is made again, and what is printed from then on is kept.
+        b = self.box
+        b.start()
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo late; exit 4', ok_exits=[4])]))
+        until(lambda: b.exists('began'), 'the op')
+        shutil.rmtree(b.state + '/runs')
+        after = b.submit(batch([bash('echo new')]))
+        b.wait(after)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertEqual(stat.S_IMODE(os.stat(b.state + '/runs').st_mode), 0o700)
+        for _ in range(2):
+            self.match({'state': 'succeeded'}, b.get(after))
+            self.match({'state': 'succeeded', 'ops': [{'exit': 4}]}, b.get(run))
+            self.assertEqual((b.output(run, 1), b.output(after, 1)), (b'late\n', b'new\n'))
+            b.restart()
+
+    def test_the_folder_is_removed_while_an_op_is_silent(self):
+        # No submit comes between: the op's first byte makes it.
+        b = self.box
+        b.start()
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; echo late')]))
+        until(lambda: b.exists('began'), 'the op')
+        shutil.rmtree(b.state + '/runs')
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'succeeded'}, b.get(run))
+        self.assertEqual(b.output(run, 1), b'late\n')
+
+    @rows(('missing', os.unlink, 'is missing'), ('empty', lambda path: os.truncate(path, 0), 'is empty'))
+    def a_database_that_is(self, spoil, says):
+        # Not a first start: its numbers would be given out again.
+        b = self.box
+        b.start()
+        b.run(batch([bash('echo one')]))
+        held = b.submit(batch([bash('true')]), held=True)
+        self.stop()
+        db, kept = b.state + '/batchd.db', b.path('kept')
+        shutil.copy(db, kept)
+        spoil(db)
+        p = subprocess.run([BATCHD, '--foreground'], env=b.env(BATCHD_SOCKET=b.socket), cwd=b.work, capture_output=True, text=True,
+                           stdin=subprocess.DEVNULL)
+        self.assertEqual(p.returncode, 1, p)
+        self.assertRegex(p.stderr, "batchd.db' %s, but '.*/runs' holds files of runs up to %d: put .* back from a copy, or move '.*' away"
+                         % (says, held))
+        self.assertEqual(sorted(n for n in os.listdir(b.state + '/runs')), ['1.idx', '1.log', '2.env'], 'nothing is touched')
+        shutil.copy(kept, db)
+        b.start()
+        self.assertEqual(b.submit(batch([bash('true')])), held + 1)
+
+    def test_an_older_copy_of_the_database(self):
+        # The number of a run that only its environment tells of counts as given.
+        b = self.box
+        b.start()
+        b.run(batch([bash('echo one')]))
+        self.stop()
+        shutil.copy(b.state + '/batchd.db', b.path('kept'))
+        b.start()
+        held = b.submit(batch([bash('true')]), held=True)
+        self.stop()
+        shutil.copy(b.path('kept'), b.state + '/batchd.db')
+        b.start()
+        self.assertGreater(b.submit(batch([bash('true')])), held)
+
+    @rows(('cut', lambda path: os.truncate(path, 5)), ('scribbled over', scribbled),
+          ('one byte longer', lambda path: os.truncate(path, os.path.getsize(path) + 1)))
+    def an_environment_that_is(self, spoil):
+        # No command runs with what is left of it.
+        b = self.box
+        b.start()
+        env = {'PATH': '/usr/bin:/bin', 'KEEP': 'safe'}
+        run, other = [b.submit(batch([bash('echo "$KEEP" >> ran'), write('made', 'x')]), env_base=env, held=True) for _ in range(2)]
+        b.kill_daemon()
+        spoil('%s/runs/%d.env' % (b.state, run))
+        b.start()
+        for r in (run, other):
+            b.call('run.resume', run=r)
+            b.wait(r)
+        self.match({'state': 'failed', 'ops': [{'state': 'failed', 'cause': 'start', 'exit': None}, {'state': 'succeeded'}]}, b.get(run))
+        self.assertRegex(b.get(run)['ops'][0]['error'], r"environment in '.*/runs/%d\.env' is damaged: submit it again" % run)
+        self.match({'state': 'succeeded'}, b.get(other))
+        self.assertEqual(b.text('ran'), 'safe\n')
+
+    def test_an_environment_of_an_older_batchd(self):
+        # It has no checksum, and is used as it is.
+        b = self.box
+        b.start()
+        run = b.submit(batch([bash('echo "$KEEP"')]), env_base={'PATH': '/usr/bin:/bin', 'KEEP': 'safe'}, held=True)
+        b.kill_daemon()
+        with contextlib.closing(sqlite3.connect(b.state + '/batchd.db', isolation_level=None)) as db:
+            db.execute('UPDATE batch SET env_sum = NULL')
+        b.start()
+        b.call('run.resume', run=run)
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b'safe\n')
+
+    @rows(('scribbled over', 'idx', scribbled, r"damaged: '.*\.idx' is not as batchd writes it; put it back from a copy, or move"),
+          ('cut', 'idx', cut, r"damaged: '.*\.idx' or its \.log was cut"),
+          ('removed', 'idx', os.unlink, r"damaged: '.*\.idx' is missing"),
+          ('cut', 'log', cut, 'damaged from byte 5 on'),
+          ('removed', 'log', os.unlink, r"damaged: '.*\.log' is missing"))
+    def its_output(self, suffix, spoil, says):
+        b = self.box
+        b.start()
+        run = b.run(batch([bash('echo 123456789')]))['run']
+        b.restart()
+        spoil('%s/runs/%d.%s' % (b.state, run, suffix))
+        with self.assertRaisesRegex(RpcError, says):
+            b.output(run, 1)
+
+    def test_a_write_that_was_cut_off(self):
+        # A write that is not done again says what is known of it.
+        b = self.box
+        b.start()
+        run = b.submit(batch([write('kept', 'x' * 10, append=True, mode='600')]), held=True)
+        b.kill_daemon()
+        with contextlib.closing(sqlite3.connect(b.state + '/batchd.db', isolation_level=None)) as db:     # it was claimed
+            db.execute('UPDATE run SET state = 1, started = created WHERE run = ?', (run,))
+            db.execute('INSERT OR REPLACE INTO claim VALUES(?, ?)', (run, struct.pack('=I', 1)))
+        b.start()
+        b.wait(run)
+        self.match({'state': 'interrupted', 'ops': [{'state': 'interrupted', 'cause': 'lost'}]}, b.get(run))
+        self.assertRegex(b.get(run)['ops'][0]['error'], "batchd ended while it may have been under way: look whether '%s' has its content"
+                         % b.path('kept'))
+        b.restart()
+        self.assertIn('look whether', b.get(run)['ops'][0]['error'])
 
 
 # --- the clock -------------------------------------------------------------------------------------------------------

@@ -276,6 +276,10 @@ static void limits_one(struct doctor *d, int resource, const char *what, rlim_t 
 	rlim_t max = resource == RLIMIT_NOFILE ? lim.rlim_max : lim.rlim_cur;
 	if (max == RLIM_INFINITY)
 		doctor_ok(d, "%s: no limit", what);
+	else if (resource == RLIMIT_NOFILE && max < FD_LEAST)
+		doctor_say(d, DOCTOR_PROBLEM, mend,
+			   "%s: at most %" PRIu64 ", and batchd does not start with fewer than %d",
+			   what, (uint64_t)max, FD_LEAST);
 	else if (max < few)
 		doctor_say(d, DOCTOR_NOTE, mend, "%s: at most %" PRIu64 "", what, (uint64_t)max);
 	else

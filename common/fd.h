@@ -29,6 +29,9 @@ int fd_set_cloexec(int fd, bool on);
  * it should.
  */
 void fd_open_std(void);
+/* Open files that batchd must be allowed: it has half of them open all the time, the others are for
+ * a few connections and ops. */
+#define FD_LEAST 64
 /* Raises the soft limit of open files to the hard one; the old soft limit is stored in ret_old when
  * not NULL. */
 int fd_raise_limit(uint64_t *ret_old);

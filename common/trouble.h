@@ -15,7 +15,7 @@ enum trouble {
 	TROUBLE_STORE,	     /* results cannot be stored */
 	TROUBLE_OUTPUT,	     /* output cannot be written */
 	TROUBLE_START,	     /* ops cannot be started */
-	TROUBLE_SPAWNER,     /* there is no spawner */
+	TROUBLE_SPAWNER,     /* there is no spawner, or it does not answer */
 	TROUBLE_CONNECTIONS, /* connections cannot be accepted */
 	TROUBLE_MAX
 };

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -264,6 +266,20 @@ static int check_state(const struct options *o)
 	return 1;
 }
 
+/* Said before anything is opened: later each thing would fail in words of its own. */
+static bool too_few_files(void)
+{
+	struct rlimit lim;
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur >= FD_LEAST)
+		return false;
+	fprintf(stderr,
+		"batchd: only %" PRIu64 " files may be open at a time (RLIMIT_NOFILE), and batchd "
+		"needs %d at least: raise the hard limit (`ulimit -Hn` shows it; LimitNOFILE=, "
+		"limits.conf(5))\n",
+		(uint64_t)lim.rlim_cur, FD_LEAST);
+	return true;
+}
+
 /* What there is to do; the exit status. */
 static int options_do(const struct options *o, struct config *config, char **argv)
 {
@@ -283,6 +299,8 @@ static int options_do(const struct options *o, struct config *config, char **arg
 	signal(SIGXFSZ, SIG_IGN);
 	umask(077);
 	fd_raise_limit(NULL);
+	if (too_few_files())
+		return 1;
 	int word = -1;
 	if (o->foreground) {
 		notify_take();

@@ -38,6 +38,7 @@ static struct attempt *attempt_new(struct exec_local *x, uint64_t token)
 	a->fds[0] = a->fds[1] = -1;
 	list_init(&a->later);
 	list_init(&a->child);
+	list_init(&a->sent);
 	idmap_put(&x->attempts, token, (uintptr_t)a);
 	return a;
 }
@@ -54,6 +55,7 @@ static void attempt_free(struct exec_local *x, struct attempt *a)
 	if (a->swept)
 		local_settle(x);
 	idmap_del(&x->attempts, a->token);
+	sent_answered(x, a);
 	list_del(&a->later);
 	list_del(&a->child);
 	cleanup_closep(&a->fds[0]);
@@ -123,6 +125,7 @@ void attempt_exited(struct exec_local *x, struct attempt *a)
 	if (a->report.state != SW_FAILED)
 		attempt_attach(x, a, a->fds);
 	a->stage = ATTEMPT_EXITED;
+	sent_answered(x, a);
 	if (!a->attached || a->drained ||
 	    (!a->recovered && output_finish_silent(x->output, a->token)))
 		attempt_end(x, a);
@@ -158,6 +161,7 @@ static void attempt_started(struct exec_local *x, struct attempt *a, const struc
 	if (a->stage != ATTEMPT_SENT)
 		return;
 	a->stage = ATTEMPT_RUNNING;
+	sent_answered(x, a);
 	a->report = *r;
 	if (trouble_over(TROUBLE_START))
 		log_info("ops can be started again");
@@ -363,6 +367,7 @@ int exec_local_new(const struct exec_local_config *config, struct exec_local **r
 	list_init(&x->later);
 	list_init(&x->children);
 	x->later_event = event_new(config->base, -1, 0, local_on_later, x);
+	sent_init(x, config->base);
 	if (x->can_start) {
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
 		x->sigchld = evsignal_new(config->base, SIGCHLD, local_on_sigchld, x);
@@ -401,6 +406,7 @@ struct exec_local *exec_local_free(struct exec_local *x)
 	if (x->sigchld)
 		event_free(x->sigchld);
 	event_free(x->later_event);
+	sent_done(x);
 	idmap_for(&x->attempts, slot)
 	{
 		struct attempt *a = (struct attempt *)slot->word;
@@ -526,6 +532,8 @@ int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 	memcpy(a->fds, fds, sizeof(fds));
 	if (r < 0)
 		local_start_fails(x, a, -r, step);
+	else
+		sent_start(x, a);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/list.h"
 #include "daemon/exec/exec.h"
+#include "daemon/exec/exec_local_sent.h"
 #include "daemon/exec/exec_spawner_link.h"
 #include "daemon/exec/idmap.h"
 
@@ -37,6 +38,8 @@ struct attempt {
 	struct sw_report report;
 	struct output_totals totals;
 	struct list later; /* of exec_local.later: to be ended from the loop */
+	struct list sent;  /* of exec_local.sent: its START is not answered */
+	int64_t sent_ms;   /* monotonic */
 	struct list child; /* of exec_local.children: its process is ours to reap */
 };
 
@@ -48,6 +51,7 @@ struct exec_local {
 	struct spawner_link *link;
 	struct idmap attempts; /* by token */
 	struct list later, children;
+	struct sent sent;
 	struct event *later_event, *sigchld;
 	int32_t spawner_pid;
 	bool recovering;    /* between new and recover: reports are only noted */

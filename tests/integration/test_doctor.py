@@ -338,6 +338,11 @@ class Doctor(Case):
         p = subprocess.run(['sh', '-c', 'ulimit -n 256; exec batchctl doctor'], env=self.box.env(), capture_output=True, text=True)
         self.assertRegex(p.stdout, r'(?m)^note +limits +open files: at most 256')
 
+    def test_too_few_files(self):
+        p = subprocess.run(['prlimit', '--nofile=63:63', 'batchctl', 'doctor'], env=self.box.env(), capture_output=True, text=True)
+        self.assertRegex(p.stdout, r'(?m)^problem +limits +open files: at most 63, and batchd does not start with fewer than 64')
+        self.assertEqual(p.returncode, 1)
+
     def test_a_full_disk(self):
         folder(self, self.box.state)
         p = subprocess.run(['unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=8m none "$1" && exec batchctl doctor', 'sh', self.box.state],

@@ -336,6 +336,23 @@ class Starts(Scene):
         self.let_go()
         self.all_well(restart=False)
 
+    def test_a_spawner_that_is_stopped(self):
+        b = self.box
+        self.begin()
+        pid = b.spawner_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.assertIsNone(self.try_submit('meanwhile'))
+            until(lambda: b.call('daemon.status')['troubles'], 'a word of it')
+            self.assertRegex(b.call('daemon.status')['troubles'][0], r'the spawner \(pid %d\) does not answer.*kill -CONT %d' % (pid, pid))
+            self.assertRegex(b.ctl('doctor', check=1).text, r'(?s)problem +daemon +the spawner\s+\(pid %d\)\s+does\s+not\s+answer' % pid)
+            self.quiet()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: not b.call('daemon.status')['troubles'], 'its end')
+        self.let_go()
+        self.all_well()
+
     def test_the_users_processes_are_used_up(self):
         b = self.box
         under, why_not = ordinary(b)
@@ -371,6 +388,21 @@ class Starts(Scene):
             until(lambda: r.call('daemon.status')['troubles'] == [], 'room')
         self.let_go()
         self.all_well(restart=False)
+
+    def test_too_few_descriptors_to_begin_with(self):
+        b = self.box
+        few = ['prlimit', '--nofile=63:63']
+        said = r"only 63 files may be open at a time \(RLIMIT_NOFILE\), and batchd needs 64 at least: .*`ulimit -Hn`.*"
+        p = subprocess.run([*few, BATCHD, '--foreground', '--socket', b.socket], env=b.env(), capture_output=True, text=True)
+        self.assertRegex(p.stderr, '^batchd: %s\n$' % said)
+        self.assertEqual((p.returncode, p.stdout), (1, ''))
+        p = subprocess.run([*few, BATCHCTL, 'daemon', 'start'], env=b.env(BATCHD_SOCKET=b.socket), capture_output=True, text=True)
+        self.assertRegex(p.stderr, '^batchctl daemon start: .*%s\n$' % said)
+        self.assertNotEqual(p.returncode, 0)
+        self.begin(under=['prlimit', '--nofile=64:64'])     # as few as that do
+        self.assertIsNone(self.try_submit('meanwhile'))
+        self.let_go()
+        self.all_well()
 
     def test_descriptors_taken_away(self):
         # Below what is open already: pipes of new ops cannot be received, nor files opened.

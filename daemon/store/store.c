@@ -115,13 +115,15 @@ static void sweep_measure(struct sweep *w, uint64_t run)
 
 /*
  * Output of a run that this database does not know yet: it was put back to what it was some time
- * ago. Nobody may take that for theirs, so the number counts as given; so does that of an
- * environment, which is of no use by itself.
+ * ago. Nobody may take that for theirs, so the number counts as given. (An environment under it is
+ * from a commit that never came about.)
  */
 static bool sweep_newer(struct sweep *w, uint64_t run, enum runfile which)
 {
+	if (which == RUNFILE_ENV)
+		return false;
 	w->s->next_run = MAX2(w->s->next_run, run + 1);
-	return which != RUNFILE_ENV;
+	return true;
 }
 
 static bool sweep_keep(void *arg, uint64_t run, enum runfile which)

@@ -953,20 +953,6 @@ class Runs(Case):
         b.start()
         self.assertEqual(b.submit(batch([bash('true')])), held + 1)
 
-    def test_an_older_copy_of_the_database(self):
-        # The number of a run that only its environment tells of counts as given.
-        b = self.box
-        b.start()
-        b.run(batch([bash('echo one')]))
-        self.stop()
-        shutil.copy(b.state + '/batchd.db', b.path('kept'))
-        b.start()
-        held = b.submit(batch([bash('true')]), held=True)
-        self.stop()
-        shutil.copy(b.path('kept'), b.state + '/batchd.db')
-        b.start()
-        self.assertGreater(b.submit(batch([bash('true')])), held)
-
     @rows(('cut', lambda path: os.truncate(path, 5)), ('scribbled over', scribbled),
           ('one byte longer', lambda path: os.truncate(path, os.path.getsize(path) + 1)))
     def an_environment_that_is(self, spoil):

@@ -217,12 +217,14 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 {
 	struct live_run *r = arg;
 	struct engine *e = r->e;
+	e->now_ms = time_mono_ms();
 	switch (status) {
 	case TXN_DONE:
 		live_accept(r);
 		history_take(r);
 		for (uint32_t i = 0; i < r->n_claimed; i++)
 			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
+		claims_watch(r);
 		r->done(r->done_arg, r->id, false, NULL);
 		turn_emit_run(r);
 		if (r->reused)
@@ -242,21 +244,25 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 }
 
 /* The ops that will start at once are claimed with the run itself, so that no second commit stands
- * before them. */
+ * before them. Of a run that has to wait for slots only file ops are, which take none. */
 static void accept_first_claims(struct live_run *r)
 {
 	const struct batch_head *h = &r->plan->head;
-	uint32_t want = MIN2(r->pool->slots, r->jobs);
-	if (h->held || accept_not_before(r) > time_wall_ms() || r->run_waits > 0)
+	uint32_t want = MIN2(r->pool->slots, r->jobs), room = MIN2(claims_room(r->pool), want);
+	if (h->held || accept_not_before(r) > time_wall_ms() || r->run_waits > 0 ||
+	    !sched_is_next(r))
 		return;
 	const struct plan_message *pm = &r->plan->messages[0];
 	for (int stage = STAGE_TODOS; stage < STAGE_MAX; stage++) {
-		uint32_t n = 0;
+		uint32_t n = 0, weight = 0;
 		if (r->messages[0].stage_left[stage] == 0)
 			continue;
 		for (uint32_t op = pm->first; op < pm->first + pm->count && n < want; op++) {
 			if (r->ops[op].waits > 0 || live_stage(&r->plan->ops[op]) != stage)
 				continue;
+			weight += sched_weight(r, op);
+			if (weight > room)
+				return;
 			claims_ask(r, op);
 			n++;
 			if (pm->m.order != ORDER_PARALLEL)

@@ -1,9 +1,10 @@
 /*
  * Claims: before an op starts, the database says durably that it may have started, so that after a
- * power cut no started op is taken for a queued one. To keep the commit out of the way between a
- * freed slot and the next start, a busy run claims ahead: its window doubles each time an op had to
- * wait for its claim, and what was claimed but not started is given back when the run slows down,
- * so that a power cut finds little more claimed than had started.
+ * power cut no started op is taken for a queued one. What is claimed is interrupted by it, so
+ * little more is than can start: the first ops of a run with the run itself while their slots are
+ * free (claims_room), later ones when their turn has come. To keep the commit out of the way
+ * between a freed slot and the next start, a busy run claims ahead: its window doubles each time an
+ * op had to wait for its claim. What was claimed and has not started is given back after a while.
  */
 #include <stdlib.h>
 
@@ -44,6 +45,24 @@ bool claims_clear(const struct live_run *r, uint32_t op)
 	return r->ops[op].claim == CLAIM_DURABLE && r->n_files_unstored == 0;
 }
 
+/* By so many more (or less) ops of the run are claimed and not started. */
+static void claims_idle(struct live_run *r, int by)
+{
+	r->n_claimed_idle += (uint32_t)by;
+	r->pool->n_claimed_idle += (uint32_t)by;
+}
+
+void claims_watch(struct live_run *r)
+{
+	if (r->n_claimed_idle > 0 && !r->claims_timer.pos)
+		timer_arm(&r->e->timers, &r->claims_timer, r->e->now_ms + WITHDRAW_MS);
+}
+
+uint32_t claims_room(const struct pool *p)
+{
+	return p->slots - MIN2(p->slots, p->used + p->n_claimed_idle);
+}
+
 static void claims_mark_dirty(struct live_run *r)
 {
 	r->claims_dirty = true;
@@ -63,9 +82,12 @@ void claims_ask(struct live_run *r, uint32_t op)
 	o->claim = CLAIM_ASKED;
 	o->claim_pos = r->n_claimed;
 	r->claimed[r->n_claimed++] = op;
-	r->n_claimed_idle++;
-	if (r->accepted)
+	if (o->attempts == 0)
+		claims_idle(r, 1);
+	if (r->accepted) {
 		turn_post(r->e, POST_CLAIM, r->id, op);
+		claims_watch(r);
+	}
 	claims_mark_dirty(r);
 }
 
@@ -79,18 +101,23 @@ void claims_drop(struct live_run *r, uint32_t op)
 	r->claimed[o->claim_pos] = last;
 	r->ops[last].claim_pos = o->claim_pos;
 	o->claim = CLAIM_NONE;
-	if (o->attempts == 0 && r->n_claimed_idle > 0)
-		r->n_claimed_idle--;
+	if (o->attempts == 0)
+		claims_idle(r, -1);
 	claims_mark_dirty(r);
 }
 
-void claims_started(struct live_run *r, uint32_t op)
+void claims_started(struct live_run *r)
 {
-	if (r->ops[op].attempts == 1 && r->n_claimed_idle > 0)
-		r->n_claimed_idle--;
 	r->last_start_ms = r->e->now_ms;
-	if (r->n_claimed_idle > 0 && !r->claims_timer.pos)
-		timer_arm(&r->e->timers, &r->claims_timer, r->e->now_ms + WITHDRAW_MS);
+	claims_watch(r);
+}
+
+void claims_set_tries(struct live_run *r, uint32_t op, uint16_t n)
+{
+	struct live_op *o = &r->ops[op];
+	if (o->claim != CLAIM_NONE && (n == 0) != (o->attempts == 0))
+		claims_idle(r, n == 0 ? 1 : -1);
+	o->attempts = n;
 }
 
 void claims_durable(struct live_run *r, uint32_t op)
@@ -105,21 +132,22 @@ void claims_durable(struct live_run *r, uint32_t op)
 
 /* The first ops of the ready queue wait for a claim while slots are free: ask for as many as could
  * start, and look further ahead. */
-void claims_stalled(struct live_run *r, uint32_t free_slots)
+void claims_stalled(struct live_run *r)
 {
-	uint32_t n = 0;
-	for (uint32_t op = r->ready_head; op != NO_OP && n < MAX2(free_slots, 1);
-	     op = r->ops[op].next, n++)
+	uint32_t n = 0, want = MAX2(claims_room(r->pool), 1);
+	for (uint32_t op = r->ready_head; op != NO_OP && n < want; op = r->ops[op].next, n++)
 		claims_ask(r, op);
 	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS)
 		r->window = MIN2(WINDOW_MAX, MAX2(2, r->window * 2));
 	claims_mark_dirty(r);
 }
 
-/* Ops of the current message that are likely next, in program order, up to the window. */
+/* Ops of the current message that are likely next, in program order, up to the window; of all runs
+ * of the pool together little more than one may have. */
 static void claims_ahead(struct live_run *r)
 {
-	uint32_t want = r->window;
+	uint32_t others = r->pool->n_claimed_idle - r->n_claimed_idle;
+	uint32_t all = WINDOW_MAX + r->pool->slots, want = MIN2(r->window, all - MIN2(all, others));
 	for (uint32_t op = r->ready_head; op != NO_OP && r->n_claimed_idle < want;
 	     op = r->ops[op].next)
 		claims_ask(r, op);
@@ -162,19 +190,24 @@ void claims_give_back(struct live_run *r)
 			claims_drop(r, r->claimed[i]);
 }
 
-/* The run has slowed down: what is claimed and has not started goes back. */
+/* What is claimed and has not started goes back unless ops of the run are being started. (A claim
+ * that is on its way stays: its commit would be taken for that of a later one.) */
 void claims_withdraw(struct live_run *r)
 {
 	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS) {
 		timer_arm(&r->e->timers, &r->claims_timer, r->last_start_ms + WITHDRAW_MS);
 		return;
 	}
+	bool on_its_way = false;
 	r->window = 0;
 	for (uint32_t i = r->n_claimed; i-- > 0;) {
 		uint32_t op = r->claimed[i];
+		on_its_way = on_its_way || r->ops[op].claim == CLAIM_ASKED;
 		if (r->ops[op].attempts == 0 && r->ops[op].claim == CLAIM_DURABLE &&
 		    !r->ops[op].recovered)
 			claims_drop(r, op);
 	}
+	if (on_its_way)
+		claims_watch(r);
 	sched_update(r);
 }

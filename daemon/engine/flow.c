@@ -152,8 +152,7 @@ static void flow_effect(struct live_run *r, uint32_t op, struct op_step step, en
 		break;
 	case DO_QUEUE:
 		if (input == INPUT_BUSY) {
-			if (--o->attempts == 0)
-				r->n_claimed_idle++;
+			claims_set_tries(r, op, (uint16_t)(o->attempts - 1));
 			timer_disarm(&r->e->timers, &o->attempt->timer);
 			sched_push_front(r, op);
 		} else {

@@ -180,6 +180,7 @@ static void live_leave(struct live_run *r)
 	r->n_ready = 0;
 	sched_update(r);
 	r->pool->runs -= r->accepted;
+	r->pool->n_claimed_idle -= r->n_claimed_idle;
 	pool_release(r->e, r->pool);
 	list_del(&r->dirty);
 	list_del(&r->sweep);

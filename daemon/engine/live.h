@@ -136,7 +136,8 @@ struct pool {
 	uint32_t n_setting; /* group.set on their way to the store */
 	uint32_t holders;   /* live runs that go by it, accepted or not, and whoever changes it */
 	uint32_t runs;	    /* of these, accepted ones */
-	bool named;	    /* by an accepted batch, since batchd's start */
+	uint32_t n_claimed_idle; /* by all these; claims.c */
+	bool named;		 /* by an accepted batch, since batchd's start */
 	bool paused;
 	struct live_run **heap; /* runs with ready ops, best first; from index 1 */
 	size_t len, cap;
@@ -372,7 +373,9 @@ void history_estimate(const struct live_run *r, struct run_row *row);
 void sched_push(struct live_run *r, uint32_t op);
 void sched_push_front(struct live_run *r, uint32_t op);
 void sched_remove(struct live_run *r, uint32_t op);
-void sched_update(struct live_run *r);		     /* something about its eligibility changed */
+void sched_update(struct live_run *r); /* something about its eligibility changed */
+/* Would an op of it that is ready be the next to start, given slots for it? */
+bool sched_is_next(const struct live_run *r);
 void sched_spaced(struct live_run *r);		     /* its spacing_timer is due */
 void sched_release(struct live_run *r, uint32_t op); /* its slots are free */
 void sched_adopt(struct live_run *r,
@@ -400,11 +403,18 @@ struct slice start_program(const struct live_run *r, const struct batch_op *spec
 bool claims_needed(const struct live_run *r, uint32_t op);
 void claims_ask(struct live_run *r, uint32_t op);
 void claims_drop(struct live_run *r, uint32_t op);
-void claims_started(struct live_run *r, uint32_t op);
+/* One of its ops is being started. */
+void claims_started(struct live_run *r);
+/* Sets op->attempts. */
+void claims_set_tries(struct live_run *r, uint32_t op, uint16_t n);
+/* What is claimed and has not started by then goes back. */
+void claims_watch(struct live_run *r);
+/* Slots that nothing runs in and nothing is claimed for. */
+uint32_t claims_room(const struct pool *p);
 void claims_durable(struct live_run *r, uint32_t op);
 /* May it start, as far as what must be durable before it goes? */
 bool claims_clear(const struct live_run *r, uint32_t op);
-void claims_stalled(struct live_run *r, uint32_t free_slots);
+void claims_stalled(struct live_run *r);
 void claims_flush(struct engine *e);
 void claims_withdraw(struct live_run *r);
 /* All that has not started goes back; nothing of the run may start after it. */

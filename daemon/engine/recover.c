@@ -151,7 +151,7 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 		o->stop_cause = CAUSE_NONE; /* was that one's */
 	}
 	recover_note(r, op, note);
-	o->attempts = (uint16_t)token_attempt(token);
+	claims_set_tries(r, op, (uint16_t)token_attempt(token));
 	live_op_enter(o, PHASE_RUNNING);
 	if (o->stop_cause)
 		live_op_enter(o, PHASE_STOPPING);
@@ -229,7 +229,7 @@ static void recover_lost_file(struct live_run *r, uint32_t op)
 static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
-	o->attempts++; /* those before it are known */
+	claims_set_tries(r, op, (uint16_t)(o->attempts + 1)); /* those before it are known */
 	live_forget_try(o);
 	recover_lost_file(r, op);
 	live_op_enter(o, PHASE_RUNNING);
@@ -321,6 +321,7 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		recover_delays(r);
 		recover_stops(r);
 		r->settling = false;
+		claims_watch(r); /* which an earlier batchd had made */
 		/* What has begun may have had forgotten what it needed once. */
 		if (!r->started && accept_needs(r, NULL))
 			r->failed = r->stopping = true;

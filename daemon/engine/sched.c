@@ -252,7 +252,7 @@ static bool pool_start_one(struct pool *p)
 		return false;
 	if (!claims_clear(r, op)) {
 		if (r->ops[op].claim != CLAIM_DURABLE)
-			claims_stalled(r, p->slots - MIN2(p->slots, p->used));
+			claims_stalled(r);
 		turn_hurry(r->e);
 		sched_hold(r, weight); /* it comes back when all is durable that must be */
 		return true;
@@ -260,6 +260,14 @@ static bool pool_start_one(struct pool *p)
 	sched_take(r, op);
 	flow_input(r, op, INPUT_SLOT, CAUSE_NONE);
 	return true;
+}
+
+bool sched_is_next(const struct live_run *r)
+{
+	const struct pool *p = r->pool;
+	if (p->paused || r->e->no_starts || r->e->busy || !list_empty(&p->back))
+		return false;
+	return p->len == 0 || p->heap[1]->priority < r->priority;
 }
 
 void sched_run(struct engine *e)

@@ -199,7 +199,7 @@ static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op
 		*o->attempt = (struct attempt){ .run = r, .op = op };
 		o->attempt->timer = (struct timer){ .kind = TIMER_OP, .owner = o->attempt };
 	}
-	o->attempts++;
+	claims_set_tries(r, op, (uint16_t)(o->attempts + 1));
 	o->attempt->begun_mono_ms = r->e->now_ms;
 	if (spec->has_timeout && spec->timeout_ms > 0)
 		timer_arm(&r->e->timers, &o->attempt->timer, r->e->now_ms + spec->timeout_ms);
@@ -212,7 +212,7 @@ int start_op(struct live_run *r, uint32_t op)
 	plan_op_decode(r->plan, op, &spec);
 	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
 	start_attempt(r, op, &spec);
-	claims_started(r, op);
+	claims_started(r);
 	if (spec.kind == KIND_TODOS) {
 		drive_todos_op(r, op, &spec);
 		engine_op_started(r->e, token_make(r->id, op + 1, r->ops[op].attempts), 0,

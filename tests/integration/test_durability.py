@@ -11,7 +11,7 @@ import time
 import unittest
 
 from faults import Inject, no_inject
-from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, expand, message, proc_stat, process_name, rows, strace_works, todos, until, write
+from harness import BATCHD, SLOW, Case, Closed, RpcError, alive, bash, batch, descendants, expand, message, proc_stat, process_name, rows, strace_works, todos, until, write
 
 SUCCEEDED = {'state': 'succeeded', 'cause': None}
 
@@ -699,6 +699,71 @@ class KilledSpawner(Case):
         self.match({'state': lambda s: s in ('interrupted', 'succeeded')}, b.get(run))
         self.assertEqual(b.text('ran'), 'x\n', 'and it is not run twice')
         self.assertEqual(b.run(batch([bash('true')]))['state'], 'succeeded')
+
+
+class Rebooted(Case):
+    """The machine is started anew: no process, nothing in the runtime folder, another boot id."""
+
+    def setUp(self):
+        super().setUp()
+        self.box.call('group.set', group='default', slots=2)
+
+    def reboot(self):
+        b = self.box
+        processes = descendants(b.spawner_pid()) + [b.spawner_pid()]
+        b.kill_daemon()
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(alive(pid) for pid in processes), 'the end of the spawner and its ops')
+        shutil.rmtree(b.runtime)
+        os.mkdir(b.runtime, 0o700)
+        with contextlib.closing(sqlite3.connect(os.path.join(b.state, 'batchd.db'))) as db:
+            db.execute("UPDATE meta SET value = 'another' WHERE key = 'boot'")
+            db.commit()
+
+    def began(self):
+        return self.box.text('began').split() if self.box.exists('began') else []
+
+    def goes_on(self, runs, most):
+        """After the reboot at most so many of them are interrupted, all that had begun are, and the others are done, once."""
+        b = self.box
+        began = self.began()
+        self.reboot()
+        b.put('go')
+        b.start()
+        b.call('group.set', group='default', paused=False)
+        states = {str(run): b.wait(run)['state'] for run in runs}
+        interrupted = [run for run in states if states[run] == 'interrupted']
+        self.assertLessEqual(set(began), set(interrupted))
+        self.assertLessEqual(len(interrupted), most, states)
+        self.assertEqual({states[run] for run in states if run not in interrupted}, {'succeeded'})
+        self.assertCountEqual(self.began(), began + [run for run in states if states[run] == 'succeeded'])
+
+    op = 'echo $BATCHD_RUN >> began; until [ -e go ]; do sleep .05; done'
+
+    def test_a_queue_goes_on(self):
+        b = self.box
+        runs = [b.submit(batch([bash(self.op)])) for _ in range(30)]
+        until(lambda: len(self.began()) == 2, 'the first two')
+        self.goes_on(runs, most=4)
+
+    def test_a_queue_whose_turn_came_before_goes_on(self):
+        """Runs whose slots were taken by others when they were accepted, and free again later."""
+        b = self.box
+        first = [b.submit(batch([bash('until [ -e next ]; do sleep .05; done')])) for _ in range(2)]
+        runs = [b.submit(batch([bash(self.op)])) for _ in range(30)]
+        b.put('next')
+        for run in first:
+            b.wait(run)
+        until(lambda: len(self.began()) == 2, 'the two after these')
+        self.goes_on(runs, most=4)
+
+    def test_a_paused_pool_goes_on(self):
+        b = self.box
+        b.call('group.set', group='default', paused=True)
+        runs = [b.submit(batch([bash(self.op)])) for _ in range(5)]
+        self.goes_on(runs, most=0)
 
 
 @expand

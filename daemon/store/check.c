@@ -28,7 +28,9 @@ static int check_pages(struct sql *s, const char *path, struct err *e)
 	const char *found = (const char *)sqlite3_column_text(stmt, 0);
 	if (found && strcmp(found, "ok") == 0)
 		return 0;
-	return err_set(e, E_STORAGE, "'%s' is damaged (%s): put back a copy, or move it aside",
+	return err_set(e, E_STORAGE,
+		       "'%s' is damaged (%s): put back a copy, or move it aside, and runs/ "
+		       "with it",
 		       path, found ? found : "?");
 }
 

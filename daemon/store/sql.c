@@ -149,9 +149,10 @@ static const char *sql_advice(int code)
 	case SQLITE_LOCKED:
 		return "another program holds it";
 	case SQLITE_CORRUPT:
-		return "it is damaged: stop batchd and restore it from a copy, or move it aside";
+		return "it is damaged: stop batchd and restore it from a copy, or move it "
+		       "aside, and runs/ with it";
 	case SQLITE_NOTADB:
-		return "it is no database: move it aside to start afresh";
+		return "it is no database: move it aside, and runs/ with it, to start afresh";
 	case SQLITE_READONLY:
 	case SQLITE_CANTOPEN:
 	case SQLITE_PERM:

@@ -972,19 +972,6 @@ class Runs(Case):
         self.match({'state': 'succeeded'}, b.get(other))
         self.assertEqual(b.text('ran'), 'safe\n')
 
-    def test_an_environment_of_an_older_batchd(self):
-        # It has no checksum, and is used as it is.
-        b = self.box
-        b.start()
-        run = b.submit(batch([bash('echo "$KEEP"')]), env_base={'PATH': '/usr/bin:/bin', 'KEEP': 'safe'}, held=True)
-        b.kill_daemon()
-        with contextlib.closing(sqlite3.connect(b.state + '/batchd.db', isolation_level=None)) as db:
-            db.execute('UPDATE batch SET env_sum = NULL')
-        b.start()
-        b.call('run.resume', run=run)
-        b.wait(run)
-        self.assertEqual(b.output(run, 1), b'safe\n')
-
     @rows(('scribbled over', 'idx', scribbled, r"damaged: '.*\.idx' is not as batchd writes it; put it back from a copy, or move"),
           ('cut', 'idx', cut, r"damaged: '.*\.idx' or its \.log was cut"),
           ('removed', 'idx', os.unlink, r"damaged: '.*\.idx' is missing"),

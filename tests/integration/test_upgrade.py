@@ -42,6 +42,20 @@ class OldStore(Case):
         self.match({'state': 'succeeded', 'origin': 1, 'ops': [{}, {'state': 'succeeded'}, {'state': 'failed'}]}, b.get(again))
         self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v4')))
 
+    def test_schema_5(self):
+        """Before the checksum of an environment was kept: a held run's is used as it is."""
+        b = self.box
+        b.put_store('schema-5.sql')
+        os.mkdir(b.state + '/runs', 0o700)
+        with open(b.state + '/runs/2.env', 'wb') as f:
+            f.write(b'KEEP=safe\0PATH=/usr/bin:/bin\0')
+        b.start()
+        b.call('run.resume', run=2)
+        b.wait(2)
+        self.match({'name': 'held', 'state': 'succeeded'}, b.get(2))
+        self.assertEqual(b.output(2, 1), b'safe\n')
+        self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v5')))
+
     def test_a_store_of_a_newer_batchd_is_refused_and_left_alone(self):
         b = self.box
         b.put_store('schema-3.sql')

@@ -237,7 +237,7 @@ struct post {
 	enum post_kind kind;
 	uint64_t id; /* run, or token */
 	uint32_t op;
-	enum run_state state;  /* POST_RUN */
+	enum run_state state; /* POST_RUN */
 	union {
 		void (*fn)(void *arg); /* POST_CALL */
 		engine_todo_fn answer; /* POST_ANSWER; NULL: it has been told that it failed */

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import Case, until
+from harness import Case, expand, rows, until
 
 PARALLEL = shutil.which('parallel')
 
@@ -14,6 +14,7 @@ F = {'list': b'one\ntwo words\nthree\n', 'nul': b'a\nb\0c d\0', 'table': b'a,b,c
      'blanks': b'a\n\n \nb\n', 'open': b'a\nb'}
 
 # What it shows, the line, its stdin. Each is run by both, with -k but where its name ends in "*" (then lines are sorted).
+TOGETHER = 6         # lines a test
 LINES = [
     # --- where arguments come from
     ('`:::`', ['echo', ':::', 'a', 'b c', "it's", '', '$HOME', '*', '"q"', '\\', '~', 'é'], b''),
@@ -131,6 +132,7 @@ def columns(path):
 
 
 @unittest.skipUnless(PARALLEL, 'GNU parallel is not installed')
+@expand
 class BesideParallel(Case):
     def setUp(self):
         super().setUp()
@@ -169,8 +171,9 @@ class BesideParallel(Case):
         self.assertEqual(our_status, status, '%s: exit status; stderr %r, theirs %r' % (args, our_err, err))
         self.assertEqual(our_rows, rows, '%s: joblog' % args)
 
-    def test_lines(self):
-        for name, args, stdin in LINES:
+    @rows(*[('from %d' % i, LINES[i:i + TOGETHER]) for i in range(0, len(LINES), TOGETHER)])
+    def lines(self, some):
+        for name, args, stdin in some:
             with self.subTest(name):
                 self.both(name, args, stdin)
 

@@ -140,7 +140,7 @@ void each_job_tag(struct each *e, size_t job, struct buf *b);
 /* How a job ended, as the log tells it. */
 struct each_end {
 	int64_t started, ended; /* wall clock, ms */
-	int64_t bytes;		/* of its output */
+	int64_t bytes;		/* of its stdout, where it passed through us */
 	int exit, signal;
 };
 

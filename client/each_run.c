@@ -127,7 +127,7 @@ static void runner_log(struct each_runner *r, size_t job, const struct op_view *
 	struct each_end end = {
 		.started = o->started,
 		.ended = o->ended,
-		.bytes = o->printed[0] + o->printed[1],
+		.bytes = r->e->o->ungroup ? 0 : o->printed[0], /* as parallel counts */
 		.exit = o->exit,
 		.signal = o->signal ? signals_number(o->signal) : 0,
 	};

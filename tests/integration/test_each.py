@@ -121,7 +121,7 @@ LINES = [
     ('`--` ends them too', ['--', 'echo', ':::', '-a'], b''),
 ]
 
-NO_LOG = ('--dry-run',)
+NO_LOG = ('--dry-run', '-v')      # -v: parallel counts its own line as the job's
 
 
 def columns(path):

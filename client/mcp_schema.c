@@ -152,6 +152,10 @@ static json_t *schema_batch(void)
 	json_object_set_new(op, "additionalProperties", json_true());
 	json_object_set_new(batch, "additionalProperties", json_true());
 	json_object_set_new(schema_properties(op), "todos", schema_todo_items());
+	json_object_set_new(
+		schema_properties(op), "ready",
+		schema_described(schema_type("object"),
+				 "with background: {port: N} or {match: \"text\"}, and timeout"));
 	json_object_set_new(schema_properties(op), "mode",
 			    schema_described(schema_type("string"),
 					     "write: octal digits; todos: replace or merge"));

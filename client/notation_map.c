@@ -114,11 +114,22 @@ static enum note map_check_array(struct nv_scope *sc, const struct nv *v, const 
 	return NOTE_OK;
 }
 
+/* A service's `ready` holds a duration too. */
+static enum note map_check_ready(struct nv_scope *sc, const struct nv *v)
+{
+	for (const struct nv *m = v->type == NV_OBJECT ? v->first : NULL; m; m = m->next)
+		if (slice_is(m->key, "timeout"))
+			return map_check_duration(sc, m, "ready.timeout");
+	return NOTE_OK;
+}
+
 /* What can be told better here, with its place, than by the proof of the whole batch. */
 static enum note map_check(struct mapping *m, const struct field *f, const struct nv *v)
 {
 	if (f->type == FIELD_DURATION)
 		return map_check_duration(m->sc, v, f->name);
+	if (strcmp(f->name, "ready") == 0)
+		return map_check_ready(m->sc, v);
 	if (f->type == FIELD_BYTES || f->type == FIELD_CSTR || f->type == FIELD_PATH)
 		return map_check_text(m->sc, v, f->name);
 	if (f->type == FIELD_BYTESV)
@@ -133,8 +144,8 @@ static enum note map_background(struct mapping *m, const char *at, const struct 
 		return NOTE_OK;
 	return nv_error(m->sc, at,
 			"run_in_background: leave it out: the ops of a message run side by side "
-			"anyway, and detach: true "
-			"lets an op leave children running");
+			"anyway; background: true makes a service, which is stopped when the run "
+			"ends, and detach: true lets an op leave children running");
 }
 
 static enum note map_put(struct mapping *m, struct slice name, const char *at, const struct nv *v)

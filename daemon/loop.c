@@ -19,6 +19,7 @@
 #include "common/xalloc.h"
 #include "daemon/engine/engine.h"
 #include "daemon/exec/exec.h"
+#include "daemon/exec/ready.h"
 #include "daemon/exec/runlog.h"
 #include "daemon/on_end.h"
 #include "daemon/own_socket.h"
@@ -51,6 +52,7 @@ struct batchd {
 	struct output *output;
 	struct exec_local *local;
 	struct exec_file *files;
+	struct readiness *ready;
 	struct rpc_server *rpc;
 	struct keeper *keeper;
 	struct reloader *reloader;
@@ -93,6 +95,11 @@ static void port_signal(void *arg, uint64_t token, int signal)
 	exec_local_signal(((struct batchd *)arg)->local, token, signal);
 }
 
+static void port_ready_watch(void *arg, uint64_t token, const struct batch_ready *ready)
+{
+	ready_watch(((struct batchd *)arg)->ready, token, ready);
+}
+
 static void port_ack(void *arg, uint64_t token)
 {
 	exec_local_ack(((struct batchd *)arg)->local, token);
@@ -117,15 +124,8 @@ static void port_event(void *arg, const struct event *e)
 
 static void port_printed(void *arg, uint64_t token, int64_t ret[3])
 {
-	struct batchd *b = arg;
-	struct runlog_reader *r;
-	uint32_t op = token_op(token), attempt = token_attempt(token);
-	if (runlog_open(store_runs_dir(b->store), token_run(token), &r) < 0)
-		return;
-	ret[0] = runlog_size(r, op, attempt, STREAM_STDOUT).size;
-	ret[1] = runlog_size(r, op, attempt, STREAM_STDERR).size;
-	ret[2] = runlog_size(r, op, attempt, STREAM_BOTH).dropped;
-	runlog_close(r);
+	runlog_printed(store_runs_dir(((struct batchd *)arg)->store), token_run(token),
+		       token_op(token), token_attempt(token), ret);
 }
 
 static int port_run_state(void *arg, uint64_t run, enum run_state *ret)
@@ -172,7 +172,14 @@ static void on_drained(void *arg, uint64_t token, const struct output_totals *to
 
 static void on_grew(void *arg, uint64_t token)
 {
-	engine_op_output(((struct batchd *)arg)->engine, token);
+	struct batchd *b = arg;
+	ready_grew(b->ready, token);
+	engine_op_output(b->engine, token);
+}
+
+static void on_ready(void *arg, uint64_t token)
+{
+	engine_op_ready(((struct batchd *)arg)->engine, token);
 }
 
 static void on_respawned(void *arg)
@@ -275,6 +282,7 @@ static void make_engine(struct batchd *b)
 		.cancel_file = port_cancel_file,
 		.stop = port_stop,
 		.signal = port_signal,
+		.ready_watch = port_ready_watch,
 		.ack = port_ack,
 		.run_done = port_run_done,
 		.event = port_event,
@@ -298,6 +306,7 @@ static int make_executors(struct batchd *b, const struct batchd_options *o, stru
 	b->work = work_new(b->base, FILE_THREADS);
 	b->output = output_new(b->base, runs_dir, OUTPUT_PUMPS, &oe);
 	b->files = exec_file_new(b->work, b->output, &ee);
+	b->ready = ready_new(b->base, b->output, b->work, on_ready, b);
 	_cleanup_free_ char *home = xasprintf("%s/spawner", b->state_dir);
 	struct exec_local_config lc = {
 		.base = b->base,
@@ -663,8 +672,9 @@ struct batchd *batchd_close(struct batchd *b)
 	settle_up(b);
 	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);
-	output_free(b->output);
 	work_free(b->work);
+	b->ready = ready_free(b->ready);
+	output_free(b->output);
 	exec_file_free(b->files);
 	store_close(b->store);
 	keeper_free(b->keeper);

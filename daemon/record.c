@@ -27,7 +27,7 @@ const char *const op_cause_names[] = {
 	[CAUSE_IO] = "io",	   [CAUSE_DEPENDENCY] = "dependency",
 	[CAUSE_LIMIT] = "limit",   [CAUSE_CANCEL] = "cancel",
 	[CAUSE_LOST] = "lost",	   [CAUSE_REUSED] = "reused",
-	[CAUSE_MAX] = NULL,
+	[CAUSE_OVER] = "over",	   [CAUSE_MAX] = NULL,
 };
 static_assert(ARRAY_SIZE(op_cause_names) == CAUSE_MAX + 1, "a name for each cause");
 

@@ -47,6 +47,8 @@ enum op_cause {
 	CAUSE_CANCEL,
 	CAUSE_LOST,
 	CAUSE_REUSED,
+	CAUSE_OVER, /* why a service is told to end: its run is over. It then succeeds, so nobody is
+		       shown this */
 	CAUSE_MAX
 };
 /* stored, never renumber */

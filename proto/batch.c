@@ -124,6 +124,10 @@ const struct field batch_op_fields[] = {
 	{ "shell", FIELD_PATH, OP(shell), .kinds = KIND(BASH), .doc = "another shell than bash" },
 	{ "pty", FIELD_BOOL, OP(pty), .kinds = RUNS,
 	  .doc = "a terminal instead of pipes, as large as COLUMNS and LINES say" },
+	{ "background", FIELD_BOOL, OP(background), .kinds = RUNS,
+	  .doc = "a service: others go on when it is ready; stopped when all else has ended" },
+	{ "ready", FIELD_RAW, OP(ready_raw), OP(has_ready), .kinds = RUNS,
+	  .doc = "when a service is: {port: N} or {match: text}, and timeout; absent: when it has started" },
 	{ "mode", FIELD_OCTAL, OP(mode), .max = 07777, .kinds = KIND(WRITE),
 	  .doc = "octal digits" },
 	{ "create_only", FIELD_BOOL, OP(create_only), .kinds = KIND(WRITE),
@@ -190,6 +194,39 @@ static int op_check_stdin(struct batch_op *op, struct err *e)
 	return field_decode(fields, op->stdin_raw, op, ".stdin", NULL, e);
 }
 
+static int ready_check(const struct batch_ready *ready, struct err *e)
+{
+	if (!ready->has_port == !ready->match.p)
+		return err_set(e, E_PARAMS,
+			       ".ready: must be {port: N} or {match: \"text\"}, one of the two");
+	if (ready->match.p && (ready->match.len == 0 || ready->match.len > LIMIT_READY_MATCH_BYTES))
+		return err_set(e, E_PARAMS, ".ready.match: must have 1 to %d bytes",
+			       LIMIT_READY_MATCH_BYTES);
+	return 0;
+}
+
+static int op_check_service(struct batch_op *op, struct err *e)
+{
+	static const struct field fields[] = {
+		{ "port", FIELD_INT, OP(ready.port), OP(ready.has_port), .min = 1, .max = 65535 },
+		{ "match", FIELD_BYTES, OP(ready.match) },
+		{ "timeout", FIELD_DURATION, OP(ready.timeout_ms) },
+		FIELD_END,
+	};
+	if (op->has_ready && !op->background)
+		return err_set(e, E_PARAMS, ".ready: only a service has it: add background: true");
+	if (op->background && op->exclusive)
+		return err_set(
+			e, E_PARAMS,
+			": 'background' and 'exclusive' exclude each other: nothing could run "
+			"beside it");
+	if (!op->has_ready)
+		return 0;
+	if (field_decode(fields, op->ready_raw, op, ".ready", NULL, e))
+		return 1;
+	return ready_check(&op->ready, e);
+}
+
 static int op_check_env(const struct batch_op *op, struct err *e)
 {
 	if (op->env.len > LIMIT_OP_ENV_BYTES)
@@ -207,7 +244,7 @@ static int op_check_bash(struct batch_op *op, struct err *e)
 			       ".command: longer than the %d bytes that Linux takes: write it to a "
 			       "file or give it as stdin",
 			       LIMIT_STRING_BYTES - 1);
-	return op_check_env(op, e) || op_check_stdin(op, e);
+	return op_check_env(op, e) || op_check_stdin(op, e) || op_check_service(op, e);
 }
 
 static int op_check_exec(struct batch_op *op, struct err *e)
@@ -229,7 +266,7 @@ static int op_check_exec(struct batch_op *op, struct err *e)
 	}
 	if (total > LIMIT_ARGV_BYTES)
 		return err_set(e, E_LIMIT, ".argv: longer than %u bytes in all", LIMIT_ARGV_BYTES);
-	return op_check_env(op, e) || op_check_stdin(op, e);
+	return op_check_env(op, e) || op_check_stdin(op, e) || op_check_service(op, e);
 }
 
 static int op_check_write(struct batch_op *op, struct err *e)

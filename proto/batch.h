@@ -60,6 +60,14 @@ struct batch_halt {
 /* "now,fail=1": now or soon, one of fail, success and done, a number from 1 on. */
 bool batch_halt_parse(struct slice text, struct batch_halt *ret);
 
+/* When a service is ready: one of the two. */
+struct batch_ready {
+	int64_t port;	    /* something listens on it, 127.0.0.1 or ::1 */
+	struct slice match; /* its output holds that */
+	int64_t timeout_ms; /* 0: none */
+	bool has_port;
+};
+
 struct batch_op {
 	int kind;
 	struct slice id, cwd, env, todo, description, meta;
@@ -72,7 +80,9 @@ struct batch_op {
 	/* bash, exec */
 	struct slice command, shell, argv; /* argv: raw array */
 	struct slice stdin_raw, stdin_bytes, stdin_file;
-	bool has_stdin, pty;
+	struct slice ready_raw;
+	struct batch_ready ready;
+	bool has_stdin, pty, background, has_ready;
 	/* write, edit, read */
 	struct slice path, content, expect, old_text, new_text;
 	int64_t mode, offset, limit; /* mode -1, limit -1: not given */
@@ -91,7 +101,7 @@ struct plan_op {
 	uint16_t weight;
 	uint8_t id_len;
 	uint8_t kind;
-	uint8_t optional : 1, exclusive : 1, has_todo : 1, detach : 1;
+	uint8_t optional : 1, exclusive : 1, has_todo : 1, detach : 1, background : 1;
 };
 
 struct plan_message {

@@ -12,9 +12,10 @@
 #define LIMIT_DEPTH_IN 32	      /* nested containers in one frame in */
 #define LIMIT_DEPTH_OUT 16	      /* nested containers in one frame out */
 #define LIMIT_REPLY_BYTES (4u << 20)  /* one reply */
-#define LIMIT_QUEUE_BYTES (1u << 20)  /* notifications queued for a connection that does not read  \
-				       */
-#define LIMIT_PUSH_BYTES (64u << 10)	/* a push, which stands before every event */
+#define LIMIT_QUEUE_BYTES                                                                          \
+	(1u << 20)		     /* notifications queued for a connection that does not read   \
+				      */
+#define LIMIT_PUSH_BYTES (64u << 10) /* a push, which stands before every event */
 #define LIMIT_NOTATION_BYTES (8u << 20) /* one batch file in the notation */
 #define LIMIT_METHOD_BYTES 64		/* a method name */
 #define LIMIT_OPS 1048576		/* ops of a batch */
@@ -30,6 +31,7 @@
 #define LIMIT_ARGV_BYTES                                                                           \
 	(132u << 10) /* all of an argv with its NULs: one packet to the spawner holds it */
 #define LIMIT_OP_ENV_BYTES (44u << 10) /* `env` of one op, likewise */
+#define LIMIT_READY_MATCH_BYTES 4096   /* of `ready: {match}` */
 #define LIMIT_STRING_BYTES                                                                         \
 	131072		      /* one string handed to exec with its NUL (Linux: MAX_ARG_STRLEN) */
 #define LIMIT_PATH_BYTES 4095 /* a path (Linux: PATH_MAX with its NUL) */

@@ -147,6 +147,7 @@ static int plan_op_read(struct plan *p, uint32_t message, uint32_t op, struct sl
 		.exclusive = o.exclusive,
 		.has_todo = o.todo.p != NULL,
 		.detach = o.detach,
+		.background = o.background,
 	};
 	return 0;
 }

@@ -288,6 +288,18 @@ void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wa
 	flow_input(r, op, INPUT_STARTED, CAUSE_NONE);
 }
 
+void engine_op_ready(struct engine *e, uint64_t token)
+{
+	uint32_t op;
+	struct live_run *r = find_attempt(e, token, &op);
+	e->now_ms = time_mono_ms();
+	if (!r || r->ops[op].phase != PHASE_RUNNING)
+		return;
+	service_unwatch(r, op);
+	flow_serve(r, op);
+	sched_run(e);
+}
+
 static bool exit_is_good(struct slice ok_exits, int code)
 {
 	if (!ok_exits.p)
@@ -426,13 +438,21 @@ static void op_ended(struct live_run *r, uint32_t op, const struct exec_result *
 		return;
 	}
 	enum op_cause cause = result_cause(r, o, &spec, x);
+	if (service_unready(r, op, &spec) && !o->try->error &&
+	    (stop == CAUSE_NONE || stop == CAUSE_TIMEOUT))
+		o->try->error =
+			xstrdup(stop ? "it was not ready in time" : "it ended before it was ready");
 	if (x->is_file_op && cause == CAUSE_NONE)
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else if (stop == CAUSE_TIMEOUT) {
 		o->try->exit = -1;
 		flow_input(r, op, bad_input(r, op, &spec), CAUSE_TIMEOUT);
-	} else if (stop != CAUSE_NONE)
+	} else if (stop == CAUSE_OVER)
+		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
+	else if (stop != CAUSE_NONE)
 		flow_input(r, op, INPUT_STOPPED, stop);
+	else if (cause == CAUSE_NONE && service_unready(r, op, &spec))
+		flow_input(r, op, bad_input(r, op, &spec), CAUSE_EXIT);
 	else if (cause == CAUSE_NONE)
 		flow_input(r, op, INPUT_GOOD, CAUSE_NONE);
 	else
@@ -534,6 +554,11 @@ static void due_op(struct attempt *a)
 		flow_input(r, a->op, INPUT_TIMEOUT, CAUSE_TIMEOUT);
 }
 
+static void due_ready(struct attempt *a)
+{
+	flow_input(a->run, a->op, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+}
+
 static void due_engine(struct engine *e, struct timer *t)
 {
 	if (t == &e->retry_timer)
@@ -550,6 +575,9 @@ static void timer_due(struct engine *e, struct timer *t)
 	switch (t->kind) {
 	case TIMER_OP:
 		due_op(t->owner);
+		break;
+	case TIMER_READY:
+		due_ready(t->owner);
 		break;
 	case TIMER_MESSAGE:
 		flow_message_timeout(t->owner);

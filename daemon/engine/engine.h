@@ -52,6 +52,9 @@ struct engine_ports {
 	 * engine_recover_attempt. */
 	void (*stop)(void *arg, uint64_t token, uint32_t note, int64_t grace_ms);
 	void (*signal)(void *arg, uint64_t token, int signal);
+	/* engine_op_ready is to be called once the service is, however long it takes, and not
+	 * before this returns; NULL: not any more. */
+	void (*ready_watch)(void *arg, uint64_t token, const struct batch_ready *ready);
 	void (*ack)(void *arg, uint64_t token); /* the attempt's result is durable */
 	void (*run_done)(void *arg,
 			 uint64_t run); /* the run's end is durable: its files can be closed */
@@ -253,6 +256,7 @@ void engine_op_ended(struct engine *e, const struct exec_result *r);
  * or after a second. */
 void engine_op_busy(struct engine *e, uint64_t token);
 void engine_op_output(struct engine *e, uint64_t token);
+void engine_op_ready(struct engine *e, uint64_t token);
 
 /* Hands this turn's transaction to the store, if there is one. */
 void engine_flush(struct engine *e);

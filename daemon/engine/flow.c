@@ -52,6 +52,7 @@ static void attempt_drop(struct live_run *r, struct live_op *o)
 	if (!o->attempt)
 		return;
 	timer_disarm(&r->e->timers, &o->attempt->timer);
+	timer_disarm(&r->e->timers, &o->attempt->ready_timer);
 	free(o->attempt);
 	o->attempt = NULL;
 }
@@ -64,6 +65,8 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 					    said stands */
 		cause = (enum op_cause)o->cause;
 	}
+	if (cause == CAUSE_OVER) /* its next try had not begun */
+		cause = CAUSE_DEPENDENCY;
 	o->cause = o->phase == PHASE_SUCCEEDED && !o->reused ? CAUSE_NONE : cause;
 	bool between = !o->stop_cause; /* no try was under way: what it knows is an earlier one's */
 	if (cause == CAUSE_TIMEOUT || (cause == CAUSE_CANCEL && between))
@@ -123,6 +126,7 @@ static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 		cancel_children(r, op);
 	}
 	timer_disarm(&e->timers, &o->attempt->timer);
+	service_unwatch(r, op);
 	uint8_t kind = r->plan->ops[op].kind;
 	if (kind == KIND_BASH || kind == KIND_EXEC)
 		flow_tell_stop(r, op);
@@ -187,13 +191,17 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 		return;
 	bool was_busy = op_busy(o);
 	live_op_enter(o, step.next);
-	if (was_busy && !op_busy(o))
+	if (was_busy && !op_busy(o)) {
+		service_unwatch(r, op);
 		sched_release(r, op);
+	}
 	flow_effect(r, op, step, input, cause);
 	if (step.next == PHASE_RUNNING)
 		drive_started(r, op);
 	if (step.next == PHASE_RUNNING || step.next == PHASE_BACKOFF)
 		turn_emit_op(r, op);
+	if (step.next == PHASE_RUNNING)
+		service_started(r, op);
 	flow_settle_pending(r);
 }
 
@@ -240,7 +248,7 @@ static void serial_advance(struct live_run *r, const struct plan_message *pm,
 	while (m->serial_next < pm->count) {
 		uint32_t op = pm->first + m->serial_next;
 		struct live_op *o = &r->ops[op];
-		if (op_phase_ended(o->phase)) {
+		if (op_phase_ended(o->phase) || o->served) {
 			m->serial_next++;
 			continue;
 		}
@@ -345,12 +353,14 @@ bool flow_message_wanted(const struct live_run *r, uint32_t message)
 	return r->plan->messages[message].m.always && !r->now;
 }
 
-static void message_close(struct live_run *r)
+/* How a message has come out that is past; while a service of it runs it goes on, for others. */
+static void message_outcome(struct live_run *r, uint32_t message)
 {
-	struct live_message *m = &r->messages[r->message];
+	struct live_message *m = &r->messages[message];
 	bool bad = m->failed || m->interrupted || m->timed_out || (m->late && m->begun);
-	timer_disarm(&r->e->timers, &r->message_timer);
-	if (m->cancelled)
+	if (m->services > 0)
+		m->state = OP_RUNNING;
+	else if (m->cancelled)
 		m->state = OP_CANCELLED;
 	else if (m->interrupted)
 		m->state = OP_INTERRUPTED;
@@ -360,9 +370,21 @@ static void message_close(struct live_run *r)
 		m->state = OP_SUCCEEDED;
 	else
 		m->state = r->cancelled ? OP_CANCELLED : OP_SKIPPED;
-	if (bad && r->plan->messages[r->message].m.on_failure != FAIL_CONTINUE)
+	if (bad && r->plan->messages[message].m.on_failure != FAIL_CONTINUE)
 		r->stopping = true;
-	r->message++;
+}
+
+static void message_close(struct live_run *r)
+{
+	timer_disarm(&r->e->timers, &r->message_timer);
+	message_outcome(r, r->message++);
+}
+
+/* It ran before a restart, and what ends the run here is a service that has failed since: what has
+ * begun goes on to its end. */
+static bool message_going(const struct live_run *r, const struct live_message *m)
+{
+	return (m->going || m->tried) && r->stopping && !r->cancelled && !r->timed_out;
 }
 
 /* The current message if it still has something to do, else on to the next; past the last one the
@@ -375,7 +397,7 @@ static void message_next(struct live_run *r)
 			message_close(r);
 			continue;
 		}
-		if (!m->begun && !flow_message_wanted(r, r->message)) {
+		if (!m->begun && !message_going(r, m) && !flow_message_wanted(r, r->message)) {
 			message_skip(r);
 			return; /* comes back here once they are settled */
 		}
@@ -385,7 +407,7 @@ static void message_next(struct live_run *r)
 			message_open(r);
 		return;
 	}
-	if (r->begun && !r->end_sent)
+	if (r->begun && !r->end_sent && !services_end(r))
 		outcome_finish_run(r);
 }
 
@@ -409,21 +431,39 @@ void flow_reuse(struct live_run *r, uint32_t op)
 
 /* --- settling --- */
 
-static void tell_dependants(struct live_run *r, uint32_t op)
+static bool dep_is_any(const struct live_run *r, uint32_t op, uint32_t on)
 {
-	bool good = r->ops[op].phase == PHASE_SUCCEEDED;
+	const struct plan_op *po = &r->plan->ops[op];
+	bool any = false;
+	for (uint32_t k = po->dep; k < po->dep + po->ndeps; k++)
+		if (r->plan->deps[k].op == on)
+			any = r->plan->deps[k].any;
+	return any;
+}
+
+void flow_tell_dependants(struct live_run *r, uint32_t op)
+{
+	bool good = r->ops[op].phase == PHASE_SUCCEEDED || r->ops[op].served;
 	for (uint32_t i = r->rdep_first[op]; i < r->rdep_first[op + 1]; i++) {
 		uint32_t d = r->rdeps[i];
-		const struct plan_op *po = &r->plan->ops[d];
-		bool any = false;
-		for (uint32_t k = po->dep; k < po->dep + po->ndeps; k++)
-			if (r->plan->deps[k].op == op)
-				any = r->plan->deps[k].any;
 		r->ops[d].waits--;
-		if (!good && !any)
+		if (!good && !dep_is_any(r, d, op))
 			flow_input(r, d, INPUT_SKIP, CAUSE_DEPENDENCY);
 		else
 			op_consider(r, d);
+	}
+}
+
+/* A service that was ready has ended: what needs it and has not begun never will, if it failed. */
+static void tell_served(struct live_run *r, uint32_t op)
+{
+	if (r->ops[op].phase == PHASE_SUCCEEDED)
+		return;
+	for (uint32_t i = r->rdep_first[op]; i < r->rdep_first[op + 1]; i++) {
+		uint32_t d = r->rdeps[i];
+		uint8_t phase = r->ops[d].phase;
+		if ((phase == PHASE_WAITING || phase == PHASE_READY) && !dep_is_any(r, d, op))
+			flow_input(r, d, INPUT_SKIP, CAUSE_DEPENDENCY);
 	}
 }
 
@@ -445,14 +485,15 @@ static void serial_ends(struct live_run *r, struct live_message *m, uint32_t op)
 	m->serial_end = m->serial_end ? MIN2(m->serial_end, end) : end;
 }
 
-/* What the op's end means for the counts of its message and run. */
-static void settle_count(struct live_run *r, uint32_t op)
+void flow_count_end(struct live_run *r, uint32_t op)
 {
 	const struct live_op *o = &r->ops[op];
 	const struct plan_op *po = &r->plan->ops[op];
 	struct live_message *m = &r->messages[po->message];
-	m->left--;
-	m->stage_left[live_stage(po)]--;
+	if (!o->served) {
+		m->left--;
+		m->stage_left[live_stage(po)]--;
+	}
 	bool spoils = op_spoils(r, op), interrupted = o->phase == PHASE_INTERRUPTED;
 	/* Or ended for one that failed; after a crash that one may not fail again. */
 	bool late = (o->phase == PHASE_SKIPPED && o->cause == CAUSE_TIMEOUT) ||
@@ -469,18 +510,32 @@ static void settle_count(struct live_run *r, uint32_t op)
 	r->interrupted = r->interrupted || interrupted;
 	if (spoils || (interrupted && !po->optional))
 		serial_ends(r, m, op);
-	outcome_count(&r->summary, o, 1);
+	outcome_count(&r->summary, r, op, 1);
+}
+
+/* A service that was ready; its message may be past by now. */
+static void served_ended(struct live_run *r, uint32_t op)
+{
+	uint32_t message = r->plan->ops[op].message;
+	r->services--;
+	r->messages[message].services--;
+	if (message < r->message)
+		message_outcome(r, message);
+	tell_served(r, op);
 }
 
 static void settle_one(struct live_run *r, uint32_t op)
 {
 	const struct plan_op *po = &r->plan->ops[op];
 	struct live_message *m = &r->messages[po->message];
-	settle_count(r, op);
+	flow_count_end(r, op);
 	drive_settled(r, op);
 	turn_store_op(r, op);
 	claims_drop(r, op);
-	tell_dependants(r, op);
+	if (r->ops[op].served)
+		served_ended(r, op);
+	else
+		flow_tell_dependants(r, op);
 	if (po->message == r->message && message_to_kill(r, m))
 		message_kill(r, m);
 	else if (po->message == r->message && message_to_halt(r, m))
@@ -545,7 +600,8 @@ void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause ca
 	while (r->n_ready > 0)
 		flow_input(r, r->ready_head, input, cause);
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++)
-		flow_input(r, op, input, cause);
+		if (!r->ops[op].served) /* services_stop */
+			flow_input(r, op, input, cause);
 	r->settling = outer;
 	flow_settle_pending(r);
 }
@@ -587,6 +643,7 @@ void flow_cancel_run(struct live_run *r, bool now)
 	bool begun = r->message < r->plan->n_messages && r->messages[r->message].begun;
 	flow_note_cancel(r, now);
 	cancel_children(r, NO_OP);
+	services_stop(r, INPUT_CANCEL, CAUSE_CANCEL);
 	if (!begun) {
 		flow_begin(r);
 		return;
@@ -608,65 +665,23 @@ void flow_run_timeout(struct live_run *r)
 	r->failed = true;
 	if (r->message < r->plan->n_messages && !r->plan->messages[r->message].m.always)
 		flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
+	services_stop(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
 }
 
-/* --- recovery --- */
+/* --- services --- */
 
-void flow_restore_try(struct live_run *r, const struct op_row *row)
+void flow_serve(struct live_run *r, uint32_t op)
 {
-	if (row->op == 0 || row->op > r->plan->n_ops)
+	bool outer = r->settling;
+	if (r->ops[op].served)
 		return;
-	struct live_op *o = &r->ops[row->op - 1];
-	bool untried = row->attempts == 0 && !row->error && !o->try;
-	o->cause = (uint8_t)row->cause;
-	if (untried) /* skipped or cancelled */
-		return;
-	struct live_try *t = live_try_make(o);
-	if (row->attempts > o->attempts) /* else it was given up after this try, which is counted */
-		t->spent_ms += MAX2(row->duration_ms, 0);
-	t->exit = (int16_t)row->exit;
-	o->signal = (uint8_t)row->signal;
-	o->attempts = (uint16_t)row->attempts;
-	t->pid = row->pid;
-	t->started = row->started;
-	t->ended = row->ended;
-	t->duration_ms = row->duration_ms;
-	t->stdout_bytes = row->stdout_bytes;
-	t->stderr_bytes = row->stderr_bytes;
-	t->dropped_bytes = row->dropped_bytes;
-	t->lingering = (uint16_t)MIN2(row->lingering, (uint32_t)UINT16_MAX);
-	free(t->error);
-	t->error = row->error ? xstrdup(row->error) : NULL;
-}
-
-void flow_restore(struct live_run *r, const struct op_row *row)
-{
-	static const uint8_t phases[OP_STATE_MAX] = {
-		[OP_SUCCEEDED] = PHASE_SUCCEEDED,     [OP_FAILED] = PHASE_FAILED,
-		[OP_SKIPPED] = PHASE_SKIPPED,	      [OP_CANCELLED] = PHASE_CANCELLED,
-		[OP_INTERRUPTED] = PHASE_INTERRUPTED,
-	};
-	uint32_t op = row->op - 1;
-	if (row->op == 0 || row->op > r->plan->n_ops)
-		return;
-	if (!op_state_ended(row->state)) {
-		if (row->attempts > r->ops[op].attempts) /* told to end, and not known to have */
-			r->ops[op].stop_cause = (uint8_t)row->cause;
-		return;
-	}
-	r->ops[op].phase = phases[row->state];
-	r->ops[op].shown = (uint8_t)row->state;
-	flow_restore_try(r, row);
-	settle_count(r, op);
-	if (r->ops[op].drive) {
-		struct drive *d = &r->drives[r->ops[op].drive - 1];
-		d->left--;
-		d->failed = d->failed || r->ops[op].phase != PHASE_SUCCEEDED;
-	}
-}
-
-void flow_restore_dependants(struct live_run *r, const struct op_row *row)
-{
-	if (row->op > 0 && row->op <= r->plan->n_ops && op_state_ended(row->state))
-		tell_dependants(r, row->op - 1);
+	r->settling = true;
+	service_count(r, op);
+	service_store(r, op);
+	sched_aside(r, op);
+	flow_tell_dependants(r, op);
+	if (!outer && r->settled.n == 0 && r->swept.n == 0)
+		message_next(r);
+	r->settling = outer;
+	flow_settle_pending(r);
 }

@@ -46,7 +46,7 @@ uint64_t history_cmd(const struct live_run *r, uint32_t op, const struct batch_o
 {
 	const struct live_op *o = &r->ops[op];
 	bool known = r->history && r->history->ms[op]; /* and may be shorter than it was */
-	if (o->phase != PHASE_SUCCEEDED || o->reused)
+	if (o->phase != PHASE_SUCCEEDED || o->reused || r->plan->ops[op].background)
 		return 0;
 	if (live_try(o)->duration_ms < (known ? 0 : HISTORY_MIN_MS))
 		return 0;

@@ -200,6 +200,7 @@ static void live_free_ops(struct live_run *r)
 	for (uint32_t i = 0; i < r->plan->n_ops; i++) {
 		if (r->ops[i].attempt) {
 			timer_disarm(&r->e->timers, &r->ops[i].attempt->timer);
+			timer_disarm(&r->e->timers, &r->ops[i].attempt->ready_timer);
 			free(r->ops[i].attempt);
 		}
 		live_try_free(&r->ops[i]);

@@ -26,8 +26,9 @@
 /* One try at an op that is under way (or waits for its retry delay). */
 struct attempt {
 	struct live_run *run;
-	uint32_t op;	    /* from 0 */
-	struct timer timer; /* its timeout, or the retry delay */
+	uint32_t op;		  /* from 0 */
+	struct timer timer;	  /* its timeout, or the retry delay */
+	struct timer ready_timer; /* a service's: it is to be ready by then */
 	int64_t begun_mono_ms;
 };
 
@@ -64,7 +65,9 @@ struct live_op {
 	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
 	uint8_t reused : 1;
-	uint8_t noted : 1; /* that it was told to end is known by the executor's note alone */
+	uint8_t served : 1; /* a service that is, or was, ready: what waited for it goes on */
+	uint8_t aside : 1;  /* a service that has given its slots back */
+	uint8_t noted : 1;  /* that it was told to end is known by the executor's note alone */
 };
 
 /* What the executor keeps with an attempt that is told to end, so that the next batchd knows what
@@ -80,10 +83,12 @@ enum { STAGE_TODOS, STAGE_FILES, STAGE_REST, STAGE_MAX };
 struct live_message {
 	uint32_t left;	   /* ops not settled */
 	uint32_t unstored; /* settled, and not stored */
+	uint32_t services; /* served and not settled: these are not in `left` */
 	uint32_t stage_left[STAGE_MAX];
 	uint8_t stage; /* opened up to this one */
 	uint8_t state; /* enum op_state as shown; OP_WAITING, OP_RUNNING, ... */
 	uint8_t failed : 1, interrupted : 1, cancelled : 1, timed_out : 1, begun : 1, killed : 1;
+	uint8_t going : 1;			  /* an op of it ran when batchd was restarted */
 	uint8_t tried : 1, skipped : 1, late : 1; /* an op of it was; late: not begun in time */
 	uint32_t n_failed, n_succeeded;		  /* as `halt` counts them */
 	bool halted;
@@ -183,6 +188,8 @@ struct live_run {
 	struct took_row *asked;	    /* until it is accepted */
 	uint32_t n_asked;
 	uint32_t running, running_weight, jobs;
+	uint32_t services;    /* served and not settled */
+	bool services_told;   /* to end, as all else has */
 	uint32_t running_own; /* of these, by batchd itself: file and todo ops */
 	uint32_t returning;   /* ops in pool->back */
 	bool spaced;	      /* its next op starts when spacing_timer is due */
@@ -378,6 +385,7 @@ void sched_update(struct live_run *r); /* something about its eligibility change
 bool sched_is_next(const struct live_run *r);
 void sched_spaced(struct live_run *r);		     /* its spacing_timer is due */
 void sched_release(struct live_run *r, uint32_t op); /* its slots are free */
+void sched_aside(struct live_run *r, uint32_t op);   /* a service: it runs on without slots */
 void sched_adopt(struct live_run *r,
 		 uint32_t op);	  /* it runs already: takes its slots, also beyond the pool's */
 void sched_run(struct engine *e); /* starts what can start */
@@ -443,14 +451,41 @@ void flow_signal_run(struct live_run *r, int signal);
 void flow_thaw(struct live_run *r);
 void flow_message_timeout(struct live_run *r);
 void flow_run_timeout(struct live_run *r);
+/* The service is ready: for what needs it, and for its message, it is as if it had succeeded. */
+void flow_serve(struct live_run *r, uint32_t op);
+/* What the op's end means for the counts of its message and run. */
+void flow_count_end(struct live_run *r, uint32_t op);
+/* The op has ended, or serves: what waits for it goes on, or never will. Once. */
+void flow_tell_dependants(struct live_run *r, uint32_t op);
 /* Goes on with what was left for this turn. */
 void flow_sweep(struct engine *e);
-/* Takes the outcome of an op that an earlier batchd stored (recovery). */
+/* --- restore.c: what earlier batchds stored --- */
+/* Takes the outcome of an op. */
 void flow_restore(struct live_run *r, const struct op_row *row);
-/* What that means for the ops that wait for it; once the stored outcomes of all are taken. */
+/* What that means for the ops that wait for it; once the stored outcomes of all are taken. Of a
+ * service that failed services_recover tells, when it is known what had begun while it was ready.
+ */
 void flow_restore_dependants(struct live_run *r, const struct op_row *row);
 /* Takes what an earlier try of an op said (first to last): it stands where there is no other. */
 void flow_restore_try(struct live_run *r, const struct op_row *row);
+
+/* --- service.c: ops with `background` --- */
+/* That it is ready: it is counted out of its message. */
+void service_count(struct live_run *r, uint32_t op);
+/* That is known again after a crash: the row of an op that runs, with no cause. */
+void service_store(struct live_run *r, uint32_t op);
+/* It runs: it is ready, or is watched until it is. */
+void service_started(struct live_run *r, uint32_t op);
+/* Its try is over, or it is told to end: nobody watches it any more. */
+void service_unwatch(struct live_run *r, uint32_t op);
+/* It came to its end, and was to be ready first. */
+bool service_unready(const struct live_run *r, uint32_t op, const struct batch_op *spec);
+/* `input` to those of the run that are ready; of `always` messages only past `now`. */
+void services_stop(struct live_run *r, enum op_input input, enum op_cause cause);
+/* All else has ended: those that still run are told to end. False: there are none. */
+bool services_end(struct live_run *r);
+/* Those that were adopted go on as services (recovery). */
+void services_recover(struct live_run *r);
 
 /* --- drive.c: todos moved by ops --- */
 /* Which ops drive which todos; on any thread. */
@@ -491,7 +526,7 @@ void accept_run_ended(struct engine *e, uint64_t run, enum run_state state);
 /* --- outcome.c --- */
 void outcome_finish_run(struct live_run *r);
 /* Adds the op that has ended to the counts, or (by -1) takes it out again. */
-void outcome_count(struct run_summary *s, const struct live_op *o, int by);
+void outcome_count(struct run_summary *s, const struct live_run *r, uint32_t op, int by);
 /* Handed to the executor, and its end not heard. */
 static inline bool op_busy(const struct live_op *o)
 {

@@ -9,15 +9,21 @@
 
 #define CLOCK_SET_MS 1000 /* by so much the two clocks differ only when one was set */
 
-void outcome_count(struct run_summary *s, const struct live_op *o, int by)
+/* Time of an op, as far as something waits for its end. */
+static int64_t op_spent_ms(const struct live_run *r, uint32_t op)
+{
+	return r->plan->ops[op].background ? 0 : live_try(&r->ops[op])->spent_ms;
+}
+
+void outcome_count(struct run_summary *s, const struct live_run *r, uint32_t op, int by)
 {
 	uint32_t *const counts[OP_STATE_MAX] = {
 		[OP_SUCCEEDED] = &s->succeeded,	    [OP_FAILED] = &s->failed,
 		[OP_SKIPPED] = &s->skipped,	    [OP_CANCELLED] = &s->cancelled,
 		[OP_INTERRUPTED] = &s->interrupted,
 	};
-	*counts[live_op_state(o)] += (uint32_t)by;
-	s->serial_ms += by * live_try(o)->spent_ms;
+	*counts[live_op_state(&r->ops[op])] += (uint32_t)by;
+	s->serial_ms += by * op_spent_ms(r, op);
 }
 
 /* When each op of the message could have ended at the earliest, given only its dependencies; the
@@ -28,7 +34,7 @@ static int64_t message_critical_ms(const struct live_run *r, const struct plan_m
 	int64_t stage_ms[STAGE_MAX] = { 0 }, serial = 0;
 	for (uint32_t op = pm->first; op < pm->first + pm->count; op++) {
 		const struct plan_op *po = &r->plan->ops[op];
-		int64_t own = live_try(&r->ops[op])->spent_ms, from = 0;
+		int64_t own = op_spent_ms(r, op), from = 0;
 		for (uint32_t d = po->dep; d < po->dep + po->ndeps; d++)
 			if (r->plan->deps[d].op >= pm->first)
 				from = MAX2(from, finish[r->plan->deps[d].op]);

@@ -103,7 +103,8 @@ static void recover_note(struct live_run *r, uint32_t op, uint32_t note)
 {
 	struct live_op *o = &r->ops[op];
 	enum op_cause cause = (enum op_cause)(note & STOP_CAUSE);
-	if (cause != CAUSE_CANCEL && cause != CAUSE_TIMEOUT && cause != CAUSE_DEPENDENCY)
+	if (cause != CAUSE_CANCEL && cause != CAUSE_TIMEOUT && cause != CAUSE_DEPENDENCY &&
+	    cause != CAUSE_OVER)
 		return;
 	o->noted = !o->stop_cause;
 	if (!o->stop_cause)
@@ -160,6 +161,7 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	o->try->started = started_ms;
 	o->recovered = 0;
 	o->opened = 1;
+	r->messages[r->plan->ops[op].message].going = 1;
 	recover_try(r, op, started_ms, age_ms);
 	sched_adopt(r, op);
 	if (r->frozen && o->phase == PHASE_RUNNING)
@@ -259,7 +261,8 @@ static void recover_delays(struct live_run *r)
 		if (o->phase != PHASE_WAITING || o->attempts == 0 || o->stop_cause)
 			continue;
 		plan_op_decode(r->plan, op, &spec);
-		int64_t left = MIN2(live_try(o)->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
+		int64_t left =
+			MIN2(live_try(o)->ended + spec.retry_delay_ms - wall, spec.retry_delay_ms);
 		if (left <= 0)
 			continue;
 		o->waits++; /* for that too: what ends it meanwhile finds it waiting */
@@ -320,6 +323,7 @@ void engine_recover_done(struct engine *e, bool rebooted)
 		recover_lost(r, rebooted);
 		recover_delays(r);
 		recover_stops(r);
+		services_recover(r);
 		r->settling = false;
 		claims_watch(r); /* which an earlier batchd had made */
 		/* What has begun may have had forgotten what it needed once. */

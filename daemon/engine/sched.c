@@ -227,18 +227,34 @@ static void sched_take(struct live_run *r, uint32_t op)
 	sched_update(r);
 }
 
-void sched_release(struct live_run *r, uint32_t op)
+static void release_counts(struct live_run *r, uint32_t op)
 {
 	uint32_t weight = r->ops[op].lent ? 0 : r->ops[op].taken;
-	lend_op_ended(r, op);
-	r->ops[op].taken = r->ops[op].lent = 0;
+	r->ops[op].taken = 0;
 	r->running--;
 	r->running_own -= !is_command(r, op);
 	r->running_weight -= weight;
-	if (r->plan->ops[op].exclusive)
-		r->exclusive_running = false;
 	r->pool->used -= weight;
 	r->e->running--;
+}
+
+void sched_aside(struct live_run *r, uint32_t op)
+{
+	if (r->ops[op].aside)
+		return;
+	release_counts(r, op);
+	r->ops[op].aside = 1;
+	sched_update(r);
+}
+
+void sched_release(struct live_run *r, uint32_t op)
+{
+	if (!r->ops[op].aside)
+		release_counts(r, op);
+	lend_op_ended(r, op);
+	r->ops[op].lent = r->ops[op].aside = 0;
+	if (r->plan->ops[op].exclusive)
+		r->exclusive_running = false;
 	sched_update(r);
 }
 

@@ -11,6 +11,7 @@
 
 enum timer_kind {
 	TIMER_OP,
+	TIMER_READY,
 	TIMER_MESSAGE,
 	TIMER_RUN,
 	TIMER_BEGIN,

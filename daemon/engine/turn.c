@@ -149,7 +149,7 @@ static void op_unstored(struct live_run *r, uint32_t op, int by)
 {
 	uint32_t d = (uint32_t)by;
 	r->messages[r->plan->ops[op].message].unstored += d;
-	outcome_count(&r->unstored, &r->ops[op], by);
+	outcome_count(&r->unstored, r, op, by);
 	r->n_files_unstored += live_is_file(&r->plan->ops[op]) ? d : 0;
 }
 

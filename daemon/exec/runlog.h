@@ -52,6 +52,9 @@ struct runlog_size {
 struct runlog_size runlog_size(const struct runlog_reader *r, uint32_t op, uint32_t attempt,
 			       enum stream stream);
 
+/* stdout, stderr and dropped bytes of the attempt; as it was where that cannot be read. */
+void runlog_printed(const char *dir, uint64_t run, uint32_t op, uint32_t attempt, int64_t ret[3]);
+
 /* Where the dropped middle lies, as positions of that stream: from == to where nothing was dropped.
  */
 struct runlog_gap {

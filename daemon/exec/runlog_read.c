@@ -226,3 +226,14 @@ int64_t runlog_tail_lines(struct runlog_reader *r, uint32_t op, uint32_t attempt
 	}
 	return 0;
 }
+
+void runlog_printed(const char *dir, uint64_t run, uint32_t op, uint32_t attempt, int64_t ret[3])
+{
+	struct runlog_reader *r;
+	if (runlog_open(dir, run, &r) < 0)
+		return;
+	ret[0] = runlog_size(r, op, attempt, STREAM_STDOUT).size;
+	ret[1] = runlog_size(r, op, attempt, STREAM_STDERR).size;
+	ret[2] = runlog_size(r, op, attempt, STREAM_BOTH).dropped;
+	runlog_close(r);
+}

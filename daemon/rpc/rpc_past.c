@@ -50,7 +50,7 @@ struct restart_job {
 	enum run_dropped dropped; /* that run's output */
 	struct buf env_base;	  /* empty: not given */
 	struct buf batch, reused, warnings;
-	struct buf always; /* a byte a message: it cleans up */
+	struct buf again; /* a byte an op: done again though it succeeded */
 	uint32_t succeeded;
 	struct buf live; /* uint64_t each, ascending: runs that have not ended */
 	struct engine_batch *ready;
@@ -63,26 +63,31 @@ static void restart_free(struct restart_job *j)
 	buf_done(&j->batch);
 	buf_done(&j->reused);
 	buf_done(&j->warnings);
-	buf_done(&j->always);
+	buf_done(&j->again);
 	buf_done(&j->live);
 	free(j);
 }
 
-static void restart_note_always(struct restart_job *j)
+/* What cleans up does so after the new work, too; and a service is there for it again. */
+static void restart_note_again(struct restart_job *j)
 {
 	struct mp m = mp_of(mp_find(buf_slice(&j->batch), "messages"));
-	for (uint32_t n = mp_next(&m).count; n > 0; n--)
-		buf_addc(&j->always, mp_get_bool(mp_skip(&m), "always"));
+	for (uint32_t n = mp_next(&m).count; n > 0; n--) {
+		struct slice message = mp_skip(&m);
+		bool always = mp_get_bool(message, "always");
+		struct mp ops = mp_of(mp_find(message, "ops"));
+		for (uint32_t k = mp_next(&ops).count; k > 0; k--)
+			buf_addc(&j->again, mp_get_bool(mp_skip(&ops), "background") || always);
+	}
 }
 
-/* What cleans up does so after the new work, too. */
 static bool restart_op(void *arg, const struct op_row *row)
 {
 	struct restart_job *j = arg;
 	if (row->state != OP_SUCCEEDED)
 		return true;
 	j->succeeded++;
-	if (!j->always.p[row->message - 1])
+	if (!j->again.p[row->op - 1])
 		buf_add(&j->reused, &row->op, sizeof(row->op));
 	return true;
 }
@@ -97,7 +102,7 @@ static int restart_load(struct restart_job *j, struct sql_reader *r)
 	j->dropped = row.dropped;
 	if (!j->only_failed)
 		return 0;
-	restart_note_always(j);
+	restart_note_again(j);
 	if (sql_ops_list(r, j->run, SQL_OPS_ALL, 0, 0, restart_op, j, &j->err))
 		return 1;
 	if (j->succeeded == row.n_ops)

@@ -296,6 +296,13 @@ static void rnd_kind_keys(struct rnd *r, json_t *op)
 		RND_SET(r, op, "shell", json_string("/bin/zsh -x"));
 	if (bash || exec)
 		RND_SET(r, op, "stdin", rnd_stdin(r));
+	if (bash || exec)
+		RND_SET(r, op, "background", json_true());
+	if (json_object_get(op, "background"))
+		RND_SET(r, op, "ready",
+			rnd_one_in(r, 2)
+				? json_pack("{s:i}", "port", 3000)
+				: json_pack("{s:s, s:s}", "match", "up \"1\"", "timeout", "30s"));
 	if ((bash || exec) && !json_object_get(op, "stdin"))
 		RND_SET(r, op, "pty", json_boolean(rnd_one_in(r, 2)));
 	if (strcmp(kind, "write") == 0) {

@@ -31,6 +31,8 @@ struct world {
 	int told[OPS_MAX + 1];	/* by events */
 	enum run_state run_told;
 	bool is_file[OPS_MAX + 1], ended[OPS_MAX + 1];
+	bool service[OPS_MAX + 1];
+	uint64_t watched[OPS_MAX + 1]; /* services that are to be ready */
 	uint64_t run;
 	bool existing, answered, over;
 	struct run_row end;
@@ -132,6 +134,15 @@ static void w_stop(void *arg, uint64_t token, uint32_t note, int64_t grace)
 	struct world *w = arg;
 	w->stops[token_op(token)].token = token;
 	w->stops[token_op(token)].note = note;
+}
+
+static void w_watch(void *arg, uint64_t token, const struct batch_ready *ready)
+{
+	struct world *w = arg;
+	uint32_t op = token_op(token);
+	ck_assert(!ready || ready->has_port || ready->match.p);
+	if (ready || w->watched[op] == token)
+		w->watched[op] = ready ? token : 0;
 }
 
 static void w_signal(void *arg, uint64_t token, int sig)
@@ -271,6 +282,10 @@ static void w_end_one(struct world *w)
 	struct exec_result x = {
 		.token = w->running[i], .pid = 100, .started = 1, .ended = 2, .duration_ms = 1
 	};
+	uint32_t op = token_op(x.token);
+	bool stopped = w->stops[op].token == x.token;
+	if (w->service[op] && !stopped && rnd(w, 60))
+		return; /* it runs on */
 	bool good = rnd(w, 5) != 0;
 	x.wait_status = good ? 0 : 1 << 8;
 	w->running[i] = w->running[--w->n_running];
@@ -286,14 +301,34 @@ static void w_end_one(struct world *w)
 	engine_op_ended(w->e, &x);
 }
 
+/* What was handed over is told to have started; most hear of that only with the end. */
+static void w_start_one(struct world *w)
+{
+	uint64_t token = w->running[rnd(w, (unsigned)w->n_running)];
+	if (!w->is_file[token_op(token)])
+		engine_op_started(w->e, token, 100, 1);
+}
+
+/* One of those that are watched is ready. */
+static void w_ready_one(struct world *w)
+{
+	uint32_t op = 1 + rnd(w, OPS_MAX);
+	for (uint32_t i = 0; i < OPS_MAX; i++, op = op % OPS_MAX + 1)
+		if (w->watched[op]) {
+			engine_op_ready(w->e, w->watched[op]);
+			ck_assert_msg(!w->watched[op], "still watched though it is ready");
+			return;
+		}
+}
+
 static void w_engine(struct world *w)
 {
 	static const struct engine_config config = {
 		.slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r"
 	};
-	struct engine_ports ports = { w_commit,	 w_start, w_start_file, w_token, w_stop,
-				      w_signal,	 w_ack,	  w_run_done,	w_event, w_run_state,
-				      w_printed, w_lost,  w_reload,	w };
+	struct engine_ports ports = { w_commit,	   w_start,   w_start_file, w_token,	w_stop,
+				      w_signal,	   w_watch,   w_ack,	    w_run_done, w_event,
+				      w_run_state, w_printed, w_lost,	    w_reload,	w };
 	w->e = engine_new(&config, &ports, w->run + 1, 0);
 }
 
@@ -311,6 +346,7 @@ static void w_die(struct world *w)
 		txn_finish(w->queue[i], TXN_FAILED, 0, &err); /* freed with the engine */
 	}
 	w->n_queue = 0;
+	memset(w->watched, 0, sizeof(w->watched));
 	w->e = engine_free(w->e);
 }
 
@@ -438,6 +474,10 @@ static void w_drive(struct world *w, bool cancel)
 			w_commit_one(w);
 		if (w->n_running && rnd(w, 3) == 0)
 			w_end_one(w);
+		if (w->n_running && rnd(w, 3) == 0)
+			w_start_one(w);
+		if (rnd(w, 3) == 0)
+			w_ready_one(w);
 		if (w->crashes && w->answered && rnd(w, 12) == 0)
 			w_crash(w);
 		if (cancel && w->answered && step == 30) {
@@ -457,6 +497,17 @@ static void w_drive(struct world *w, bool cancel)
 
 /* --- random batches --- */
 
+static void pack_service(struct world *w, struct pk *pk)
+{
+	pk_kbool(pk, "background", true);
+	if (rnd(w, 3) == 0)
+		return;
+	pk_key(pk, "ready");
+	pk_map(pk);
+	pk_kint(pk, "port", 3000);
+	pk_end(pk);
+}
+
 static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned first)
 {
 	char id[16], dep[16];
@@ -472,7 +523,11 @@ static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned fir
 		pk_kint(pk, "retries", rnd(w, 3));
 	if (rnd(w, 5) == 0)
 		pk_kbool(pk, "optional", true);
-	if (rnd(w, 8) == 0)
+	bool service = !write && rnd(w, 5) == 0;
+	w->service[index + 1] = service;
+	if (service)
+		pack_service(w, pk);
+	else if (rnd(w, 8) == 0)
 		pk_kbool(pk, "exclusive", true);
 	if (rnd(w, 4) == 0)
 		pk_kint(pk, "weight", 1 + rnd(w, 5));
@@ -518,6 +573,13 @@ static unsigned pack_batch(struct world *w, struct buf *b)
 	return ops;
 }
 
+static unsigned services_ended; /* by us, with their run */
+
+static bool was_stopped_at_the_end(const struct world *w, unsigned op)
+{
+	return w->service[op] && (w->stops[op].note & 0x3f) == CAUSE_OVER;
+}
+
 static void check_end(struct world *w, unsigned ops)
 {
 	ck_assert_msg(w->over, "seed %u: the run did not end", w->seed);
@@ -529,8 +591,10 @@ static void check_end(struct world *w, unsigned ops)
 		ck_assert_int_eq(w->rows[op], 1);
 		ck_assert_msg(op_state_ended((enum op_state)w->state[op]), "op %u stored as %d", op,
 			      w->state[op]);
+		services_ended += w->state[op] == OP_SUCCEEDED && was_stopped_at_the_end(w, op);
 		if (w->state[op] == OP_SUCCEEDED)
-			ck_assert(w->started[op] >= 1 && w->ended_good[op]);
+			ck_assert(w->started[op] >= 1 &&
+				  (w->ended_good[op] || was_stopped_at_the_end(w, op)));
 		if (w->state[op] == OP_SKIPPED)
 			ck_assert(w->started[op] == 0 || (w->is_file[op] && w->crashed));
 	}
@@ -564,6 +628,7 @@ START_TEST(any_batch_comes_to_its_end)
 {
 	for (unsigned seed = 1; seed <= 400; seed++)
 		one_life(seed, 0, false, 0);
+	ck_assert_uint_gt(services_ended, 50);
 }
 END_TEST
 
@@ -585,6 +650,7 @@ START_TEST(crashes_change_nothing_that_was_told)
 {
 	for (unsigned seed = 1; seed <= 400; seed++)
 		one_life(seed, seed % 3 ? 0 : 20, seed % 4 == 0, 6);
+	ck_assert_uint_gt(services_ended, 50);
 }
 END_TEST
 

@@ -17,7 +17,7 @@ from collections import Counter
 import msgpack
 
 from disk import STRACE, Disk, read_trace
-from harness import BATCHD, LONG, NO_LEAKS, SPAWNER, Case, alive, bash, batch, descendants, edit, process_name, strace_works, until, write
+from harness import BATCHD, ENDED, LONG, NO_LEAKS, SPAWNER, Case, alive, bash, batch, descendants, edit, process_name, strace_works, until, write
 from history import ENDED, History
 from rpc import RpcError
 
@@ -163,6 +163,8 @@ class PowerCut(Case):
         if self.last in told.ended and self.is_forgotten(self.last):
             forgotten.add(self.last)    # which need not have been told yet
         for run in sorted(told.runs - forgotten):
+            if b.get(run)['name'] == 'cancelled' and run not in told.cancelled and b.get(run)['state'] not in ENDED:
+                b.call('run.cancel', run=run, now=True)     # nobody was told that it is: it goes on, for long
             b.wait(run)
             runs[run] = b.get(run)
         for run in forgotten:

@@ -38,7 +38,7 @@ static const struct opt report_opts[] = {
 /* The items that the run touched last, as a packed array; a list that is gone has none. */
 static void report_todos(const struct story *s, struct buf *ret)
 {
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, items = BUF_INIT;
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
 	struct pk pk = PK_INIT(&params), out = PK_INIT(ret);
 	struct err e = ERR_INIT;
 	pk_map(&pk);

@@ -10,8 +10,9 @@
 #include "proto/pack.h"
 
 #define REPORT_OPS 1000
-#define REPORT_OUTPUT 2048 /* bytes of what an op printed: so many of its first, and of its last   \
-			    */
+#define REPORT_OUTPUT                                                                              \
+	2048 /* bytes of what an op printed: so many of its first, and of its last                 \
+	      */
 
 struct report_options {
 	bool everywhere, markdown;

@@ -94,7 +94,7 @@ static int tidy_batch(struct writer *w, int64_t run, int64_t *left)
 
 int writer_tidy(struct writer *w, const struct txn_record *r _unused_)
 {
-	int64_t left = TIDY_ROWS, run;
+	int64_t left = TIDY_ROWS, run = 0;
 	int code = SQLITE_OK;
 
 	while (left > 0) {

@@ -22,11 +22,12 @@ static const char style[] =
 	"pre{background:var(--box);padding:.5em .7em;margin:.3em 0;overflow-x:auto;white-space:pre-wrap;"
 	"overflow-wrap:anywhere}\n"
 	"table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.25em "
-	".6em .25em 0;border-bottom:1px solid var(--line)}th{color:var(--dim);font-weight:600}\n"
+	".6em .25em 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--dim);"
+	"font-weight:600;overflow-wrap:normal}td:first-child{min-width:4em}\n"
 	"td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\n"
-	".dim,.limit{color:var(--dim)}.limit{font-style:italic}.s{font-weight:600;white-space:nowrap}\n"
+	".dim,.limit{color:var(--dim)}.limit{font-style:italic}.s{font-weight:600;overflow-wrap:normal}\n"
 	".s.succeeded,.s.completed{color:var(--ok)}.s.failed,.s.interrupted{color:var(--bad)}\n"
-	".s.running,.s.in_progress{color:var(--run)}.s.cancelled,.s.paused{color:var(--warn)}\n"
+	".e{font-weight:600;color:var(--bad)}.s.running,.s.in_progress{color:var(--run)}.s.cancelled,.s.paused{color:var(--warn)}\n"
 	".bars{display:grid;grid-template-columns:max-content 1fr;gap:.2em .8em;align-items:center}\n"
 	".bars i{display:block;height:.8em;background:var(--none)}.bars i.ran{background:var(--run)}\n"
 	".timeline{border:1px solid var(--line);padding:0 .3em .3em;overflow:hidden}\n"
@@ -41,6 +42,9 @@ static const char style[] =
 	".lane a.critical{border-bottom:4px solid var(--fg)}.messages a{color:var(--fg);background:none;"
 	"border-left:1px solid var(--dim);border-right:0}\n"
 	":target{outline:2px solid var(--run)}summary{cursor:pointer;color:var(--dim)}\n"
+	/* On a phone an op is a block: a long id would leave its output no room beside it. */
+	"@media (max-width:40rem){.ops th{display:none}.ops tr{display:block;border-bottom:1px solid "
+	"var(--line)}.ops td{display:inline-block;border:0}.ops td:last-child{display:block}}\n"
 	"@media print{.timeline{break-inside:avoid}}\n";
 
 static void page_text(struct buf *b, const char *before, struct slice text, const char *after)
@@ -216,7 +220,7 @@ static void page_message(const struct story *s, uint32_t first, uint32_t end, st
 	page_state(b, mp_get_str(message, "state"));
 	buf_adds(
 		b,
-		"</h3>\n<table>\n<tr><th>op</th><th>state</th><th class=\"n\">took</th><th>what</th></tr>\n");
+		"</h3>\n<table class=\"ops\">\n<tr><th>op</th><th>state</th><th class=\"n\">took</th><th>what</th></tr>\n");
 	for (uint32_t i = first; i < end; i++)
 		page_op(s, &s->ops[i], b);
 	buf_adds(b, "</table>\n");
@@ -259,7 +263,7 @@ static void page_todos(struct slice todos, struct buf *b)
 		page_state(b, mp_get_str(item, "status"));
 		page_text(b, "</td><td>", mp_get_str(item, "content"), "");
 		if (error.len)
-			page_text(b, "<br><span class=\"s failed\">", error, "</span>");
+			page_text(b, "<br><span class=\"e\">", error, "</span>");
 		buf_adds(b, "</td></tr>\n");
 	}
 	buf_adds(b, "</table>\n</section>\n");

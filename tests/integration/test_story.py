@@ -1,6 +1,11 @@
 """A run looked at afterwards: `batchctl trace` and `batchctl report`."""
+import html
 import html.parser
+import json
 import os
+import re
+import shutil
+import subprocess
 import unittest
 
 from harness import Case, bash, batch, message, todos, until, write
@@ -144,6 +149,45 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+# Measures the page in a frame as wide as a window, and leaves what it saw as JSON.
+FRAME = """<!DOCTYPE html><iframe id=f style="width:%dpx;height:900px;border:0" srcdoc="%s"></iframe><pre id=seen></pre><script>
+f.onload = () => { const d = f.contentDocument, size = e => [e.offsetWidth, e.offsetHeight];
+  seen.textContent = JSON.stringify({ wide: d.documentElement.scrollWidth, background: f.contentWindow.getComputedStyle(d.body).backgroundColor,
+    ops: [...d.querySelectorAll('.lane a.op')].map(size), ticks: d.querySelectorAll('.axis span').length,
+    critical: d.querySelectorAll('a.critical').length, rows: [...d.querySelectorAll('table.ops tr[id]')].map(size) }) }
+</script>"""
+
+
+@unittest.skipUnless(CHROMIUM, 'chromium is not installed')
+class Browser(Base):
+    """The page as a browser lays it out: wide, as narrow as a phone, light and dark."""
+
+    def see(self, page, width, scheme):
+        path = self.box.put('frame.html', FRAME % (width, html.escape(page)))
+        done = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--enable-logging=stderr',
+                               '--user-data-dir=' + os.path.join(self.box.dir, 'chromium'), '--window-size=1400,1000', '--dump-dom',
+                               '--virtual-time-budget=5000', '--blink-settings=preferredColorScheme=%d' % scheme, 'file://' + path],
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        self.assertNotIn('CONSOLE', done.stderr)
+        seen = re.search('<pre id="seen">(.+?)</pre>', done.stdout)
+        if not seen:
+            self.skipTest('chromium shows nothing here: ' + done.stderr[-300:])
+        return json.loads(html.unescape(seen.group(1)))
+
+    def test_laid_out(self):
+        run = self.run_it([bash('true', id='x' * 120), bash("printf '%s'; exit 1" % ('y' * 3000), id='f', todo='t'), bash('sleep 0.3', id='s'),
+                           todos({'id': 't', 'content': 'long ' * 40})], [bash('true')])
+        page = self.box.ctl('report', str(run), check=0).text
+        for width, scheme, background in ((1280, 1, 'rgb(255, 255, 255)'), (390, 0, 'rgb(13, 17, 23)')):
+            seen = self.see(page, width, scheme)
+            self.assertLessEqual(seen['wide'], width, 'nothing reaches beyond the window')
+            self.assertEqual(background, seen['background'])
+            self.assertEqual((5, True, True), (len(seen['rows']), seen['ticks'] > 2, seen['critical'] > 0))
+            for w, h in seen['ops'] + seen['rows']:
+                self.assertTrue(w >= 3 and h >= 10, seen)
 
 
 class Report(Base):

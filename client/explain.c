@@ -87,6 +87,8 @@ static void wait_op(struct explaining *x, struct slice w)
 		buf_adds(x->b, "todos and files of a message go first, and this is not done:\n");
 	else if (slice_is(what, "exclusive"))
 		buf_adds(x->b, "an exclusive op runs alone, and this is at work:\n");
+	else if (mp_get_bool(w, "service"))
+		buf_adds(x->b, "it comes when this service is ready:\n");
 	else if (mp_get_bool(w, "success"))
 		buf_adds(x->b, "it needs this to succeed:\n");
 	else
@@ -172,6 +174,25 @@ static void wait_queue(struct explaining *x, struct slice w)
 		 left == 1 ? "" : "s", left == 1 ? "was" : "were");
 }
 
+/* Of a service: what it is not yet. */
+static void wait_ready(struct explaining *x, struct slice w)
+{
+	int64_t port = mp_get_int(w, "port", 0), until = mp_get_int(w, "until", 0);
+	buf_adds(x->b, "it is not ready: ");
+	if (port) {
+		buf_addf(x->b, "nothing listens on port %" PRId64 " of this machine yet", port);
+	} else {
+		buf_adds(x->b, "it has not printed '");
+		text_one_line(x->b, mp_get_str(w, "match"), 80);
+		buf_adds(x->b, "' yet");
+	}
+	if (until) {
+		buf_adds(x->b, "; given up in ");
+		duration_human(x->b, MAX2(until - time_wall_ms(), 0));
+	}
+	buf_addc(x->b, '\n');
+}
+
 static void wait_other(struct explaining *x, struct slice w)
 {
 	struct slice what = mp_get_str(w, "for");
@@ -191,7 +212,7 @@ static const struct {
 	{ "exclusive", wait_op },  { "message", wait_message }, { "run", wait_run },
 	{ "resume", wait_resume }, { "time", wait_time },	{ "retry", wait_time },
 	{ "jobs", wait_slots },	   { "slot", wait_slots },	{ "group", wait_slots },
-	{ "queue", wait_queue },
+	{ "queue", wait_queue },   { "ready", wait_ready },
 };
 
 static void explain_wait(struct explaining *x, struct slice w)
@@ -219,9 +240,11 @@ static void explain_reply(struct explaining *x, struct slice reply)
 	struct slice op = mp_find(reply, "op"), state = mp_get_str(op, "state");
 	x->run = mp_get_int(reply, "run", x->run);
 	explain_head(x, op);
-	if (slice_is(state, "waiting") || slice_is(state, "ready"))
+	if (slice_is(state, "waiting") || slice_is(state, "ready") || slice_is(state, "running"))
 		explain_waits(x, mp_find(reply, "waits"));
-	else if (slice_is(state, "running"))
+	if (slice_is(state, "waiting") || slice_is(state, "ready"))
+		return;
+	if (slice_is(state, "running"))
 		explain_running(x->c, x->run, op, 2 * x->depth + 2, x->b);
 	else if (x->depth == 0)
 		explain_end(x->c, x->run, op, x->b);

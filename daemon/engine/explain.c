@@ -29,7 +29,15 @@ static void explain_op(struct explain *x, uint32_t op, const char *what, bool su
 	pk_kint(x->pk, "run", (int64_t)x->r->id);
 	pk_kint(x->pk, "op", op + 1);
 	pk_kbool(x->pk, "success", success);
+	if (x->r->plan->ops[op].background)
+		pk_kbool(x->pk, "service", true);
 	pk_end(x->pk);
+}
+
+/* Has it ended, or is it a service that is ready, which others wait for no more? */
+static bool explain_over(const struct live_run *r, uint32_t op)
+{
+	return r->ops[op].served || op_phase_ended((enum op_phase)r->ops[op].phase);
 }
 
 static void explain_until(struct explain *x, const char *what, int64_t wall_ms)
@@ -83,17 +91,17 @@ static void explain_needs(struct explain *x)
 	const struct plan_op *o = &p->ops[x->op];
 	for (uint32_t i = 0; i < o->ndeps && x->told < EXPLAIN_MAX; i++) {
 		const struct plan_dep *d = &p->deps[o->dep + i];
-		if (!op_phase_ended((enum op_phase)x->r->ops[d->op].phase))
+		if (!explain_over(x->r, d->op))
 			explain_op(x, d->op, "op", !d->any);
 	}
 }
 
-/* The first op of the message, from `from` on, that has not ended. */
+/* The first op of the message, from `from` on, that is waited for. */
 static uint32_t explain_open_op(const struct live_run *r, const struct plan_message *pm,
 				uint32_t from)
 {
 	for (uint32_t op = from; op < pm->first + pm->count; op++)
-		if (!op_phase_ended((enum op_phase)r->ops[op].phase))
+		if (!explain_over(r, op))
 			return op;
 	return NO_OP;
 }
@@ -122,7 +130,7 @@ static void explain_turn(struct explain *x, const struct plan_message *pm)
 	}
 	for (uint32_t op = pm->first; m->stage < stage && op < pm->first + pm->count; op++)
 		if (live_stage(&x->r->plan->ops[op]) < stage && x->told < EXPLAIN_MAX &&
-		    !op_phase_ended((enum op_phase)x->r->ops[op].phase))
+		    !explain_over(x->r, op))
 			explain_op(x, op, "stage", false);
 }
 
@@ -231,6 +239,25 @@ static void explain_ready(struct explain *x)
 	}
 }
 
+/* A service that runs, and is not ready. */
+static void explain_unready(struct explain *x)
+{
+	const struct attempt *a = x->r->ops[x->op].attempt;
+	struct batch_op spec;
+	plan_op_decode(x->r->plan, x->op, &spec);
+	if (!service_unready(x->r, x->op, &spec))
+		return;
+	explain_open(x, "ready");
+	if (spec.ready.has_port)
+		pk_kint(x->pk, "port", spec.ready.port);
+	else
+		pk_kstr(x->pk, "match", spec.ready.match);
+	if (a && spec.ready.timeout_ms > 0)
+		pk_kint(x->pk, "until",
+			time_wall_ms() + a->begun_mono_ms + spec.ready.timeout_ms - time_mono_ms());
+	pk_end(x->pk);
+}
+
 bool engine_explain(struct engine *e, uint64_t run, uint32_t op, struct pk *pk)
 {
 	struct live_run *r = live_find(e, run);
@@ -243,6 +270,8 @@ bool engine_explain(struct engine *e, uint64_t run, uint32_t op, struct pk *pk)
 		explain_run(&x);
 	if (o->phase == PHASE_WAITING)
 		explain_waiting(&x);
+	if (o->phase == PHASE_RUNNING)
+		explain_unready(&x);
 	if (o->phase == PHASE_BACKOFF && o->attempt)
 		explain_until(&x, "retry",
 			      time_wall_ms() + o->attempt->timer.at_ms - time_mono_ms());

@@ -48,6 +48,28 @@ class Waits(Base):
         self.assertEqual(plan(), (whole, None), 'as stored')
         self.refused('E_NOT_FOUND', 'run.plan', {'run': 99})
 
+    def test_services(self):
+        """One that is not ready says what it lacks, who waits for it says so; of one that is ready nobody waits any more."""
+        run = self.running(self.box.submit(batch(
+            [bash(WAIT + '; echo up; sleep 600', id='web', background=True, ready={'match': 'up', 'timeout': 500}),
+             bash('sleep 600', id='db', background=True), bash('until [ -e done ]; do sleep 0.05; done', id='use', needs=['web', 'db'])],
+            [bash('true', id='later')])), 2)
+        [wait] = self.explain(run, 'web')
+        self.assertLess(wait.pop('until') - self.box.call('run.get', run=run)['ops'][0]['started'], 501000)
+        self.assertEqual(wait, {'for': 'ready', 'match': 'up'})
+        self.assertEqual(self.explain(run, 'db'), [])
+        self.assertEqual(self.explain(run, 'use'), [{'for': 'op', 'run': run, 'op': 1, 'success': True, 'service': True}])
+        self.match({'for': 'message', 'message': 1, 'op': 1, 'left': 2}, self.explain(run, 'later')[0])
+        text = self.box.ctl('explain', '%d.use' % run, check=0).text
+        for part in ('when this service is ready:', "%d.web `" % run, "not ready: it has not printed 'up' yet; given up in "):
+            self.assertIn(part, text)
+        self.box.put('go')
+        until(lambda: self.box.call('run.get', run=run)['ops'][2]['state'] == 'running', 'the op that needs it')
+        self.assertEqual(self.explain(run, 'web'), [])
+        self.match({'for': 'message', 'op': 3, 'left': 1}, self.explain(run, 'later')[0])
+        self.box.put('done')
+        self.assertEqual(self.box.wait(run)['state'], 'succeeded')
+
     def test_ops_and_messages(self):
         run = self.running(self.box.submit(batch(
             [bash(WAIT, id='first'), bash('true', id='second', needs=['first']), bash('true', after_any=['first'])],

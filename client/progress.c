@@ -113,6 +113,17 @@ static void progress_paint(struct progress *p)
 	p->dirty = false;
 }
 
+/* Is it a failure whose last lines are shown as it comes? Of a lone op the report follows at once.
+ */
+static bool progress_tells(struct progress *p, const struct run_view *v, const struct op_view *o)
+{
+	bool failed = o->state == VIEW_FAILED || o->state == VIEW_INTERRUPTED;
+	if (!failed || v->ops_total < 2 || p->n_failures >= FAILURES_MAX)
+		return false;
+	p->n_failures++;
+	return true;
+}
+
 /* ---- plain lines ---- */
 
 static void plain_message(struct progress *p, struct run_view *v, struct op_view *o)
@@ -154,6 +165,8 @@ static void plain_end(struct progress *p, struct run_view *v, struct op_view *o)
 	text_one_line(&b, slice_str(o->text ? o->text : ""), 120);
 	buf_addc(&b, '\n');
 	progress_write(p, &b);
+	if (progress_tells(p, v, o))
+		report_op_tail(p->c, v->run, o->index);
 }
 
 /* What there is to say of an op as it is now, once. */
@@ -178,13 +191,11 @@ static void progress_snapshot(void *arg, struct run_view *v)
 		plain_op(p, v, &v->ops[i - 1]);
 }
 
-/* A failure is shown as it comes, above the block; of a lone op the report follows at once. */
+/* A failure is shown as it comes, above the block. */
 static void progress_failure(struct progress *p, struct run_view *v, const struct op_view *o)
 {
-	bool failed = o->state == VIEW_FAILED || o->state == VIEW_INTERRUPTED;
-	if (!p->live || p->output || !failed || v->ops_total < 2 || p->n_failures >= FAILURES_MAX)
+	if (!p->live || p->output || !progress_tells(p, v, o))
 		return;
-	p->n_failures++;
 	progress_clear(p);
 	report_op(p->c, v->run, o);
 }

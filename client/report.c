@@ -252,6 +252,15 @@ void report_op(struct ctx *c, int64_t run, const struct op_view *o)
 	buf_done(&r.b);
 }
 
+void report_op_tail(struct ctx *c, int64_t run, uint32_t index)
+{
+	struct report r = { .c = c, .id = run, .b = BUF_INIT };
+	report_tail(&r, index, REPORT_LINES_AT_ONCE);
+	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
+		c->quiet = true; /* nobody left to tell */
+	buf_done(&r.b);
+}
+
 static void report_failures(struct report *r)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;

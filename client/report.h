@@ -13,6 +13,8 @@
 void report_run(struct ctx *c, struct slice run, struct run_view *v);
 /* The same of one op that has just failed, on stderr, with its last few lines. */
 void report_op(struct ctx *c, int64_t run, const struct op_view *o);
+/* Its last few lines alone. */
+void report_op_tail(struct ctx *c, int64_t run, uint32_t index);
 /* "exit 1", "killed by SIGSEGV", "timed out", ...: why an op did not succeed. Appends. */
 void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t exit,
 		  struct slice signal, struct slice error);

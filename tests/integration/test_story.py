@@ -190,6 +190,18 @@ class Browser(Base):
                 self.assertTrue(w >= 3 and h >= 10, seen)
 
 
+class Told(Base):
+    def test_failures_at_once_with_their_last_lines(self):
+        """Off a terminal as on one: below the line of the op, before what ends later, and of ten failures at most."""
+        self.box.put('b.json', json.dumps(batch([bash('seq 9; exit 1', id='f%d' % i) for i in range(12)], on_failure='continue')))
+        told = self.box.ctl('submit', '-w', 'b.json', check=1).errors.split('\nrun ')[0].splitlines()
+        tails = [i for i, line in enumerate(told) if line == '    | 9']
+        self.assertEqual(10, len(tails), told)
+        for i in tails:
+            self.assertEqual(['    | 7', '    | 8'], told[i - 2:i])
+            self.assertRegex(told[i - 3], r'^f\d+ failed \(exit 1\)')
+
+
 class Report(Base):
     def page(self, *args):
         done = self.box.ctl('report', '-o', 'r.html', *args, check=0)

@@ -154,10 +154,18 @@ static void claims_ahead(struct live_run *r)
 	if (r->message >= r->plan->n_messages || r->n_claimed_idle >= want)
 		return;
 	const struct plan_message *m = &r->plan->messages[r->message];
-	for (uint32_t op = m->first + r->messages[r->message].serial_next;
-	     op < m->first + m->count && r->n_claimed_idle < want; op++)
-		if (r->ops[op].phase == PHASE_WAITING)
-			claims_ask(r, op);
+	r->ahead = MAX2(r->ahead, m->first + r->messages[r->message].serial_next);
+	for (; r->ahead < m->first + m->count && r->n_claimed_idle < want; r->ahead++)
+		if (r->ops[r->ahead].phase == PHASE_WAITING)
+			claims_ask(r, r->ahead);
+}
+
+/* No more is claimed ahead until an op has to wait; then from the beginning, since claims of ops
+ * that wait are given back. */
+static void claims_close_window(struct live_run *r)
+{
+	r->window = 0;
+	r->ahead = 0;
 }
 
 void claims_flush(struct engine *e)
@@ -184,7 +192,7 @@ void claims_flush(struct engine *e)
 
 void claims_give_back(struct live_run *r)
 {
-	r->window = 0;
+	claims_close_window(r);
 	for (uint32_t i = r->n_claimed; i-- > 0;)
 		if (r->ops[r->claimed[i]].attempts == 0 && !r->ops[r->claimed[i]].recovered)
 			claims_drop(r, r->claimed[i]);
@@ -199,7 +207,7 @@ void claims_withdraw(struct live_run *r)
 		return;
 	}
 	bool on_its_way = false;
-	r->window = 0;
+	claims_close_window(r);
 	for (uint32_t i = r->n_claimed; i-- > 0;) {
 		uint32_t op = r->claimed[i];
 		on_its_way = on_its_way || r->ops[op].claim == CLAIM_ASKED;

@@ -53,14 +53,14 @@ struct live_op {
 	struct attempt *attempt; /* NULL unless starting, running, stopping or in back-off */
 	struct live_try *try;	 /* live_try(), live_try_make(); NULL: never tried */
 	uint32_t waits;		 /* dependencies not ended */
-	uint32_t next;		 /* in the ready queue; NO_OP: last */
+	uint32_t next, before;	 /* in the ready queue; NO_OP: last, first */
 	uint32_t claim_pos;	 /* place in run->claimed */
 	uint32_t drive;		 /* 1-based into run->drives, 0: drives no todo */
 	uint16_t attempts;
 	uint16_t lent;	/* how many waits for runs it has under way, those whose end it has yet to
 			   be told of included: its slots are others' meanwhile */
 	uint16_t taken; /* slots it holds: what its weight came to when it started */
-	uint8_t signal, phase, cause, stop_cause, claim;
+	uint8_t signal, phase, cause, stop_cause;
 	uint8_t shown;	       /* enum op_state, as clients know it */
 	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
@@ -68,6 +68,7 @@ struct live_op {
 	uint8_t served : 1; /* a service that is, or was, ready: what waited for it goes on */
 	uint8_t aside : 1;  /* a service that has given its slots back */
 	uint8_t noted : 1;  /* that it was told to end is known by the executor's note alone */
+	uint8_t claim : 2;
 };
 
 /* What the executor keeps with an attempt that is told to end, so that the next batchd knows what
@@ -201,6 +202,7 @@ struct live_run {
 	uint32_t *claimed, n_claimed, cap_claimed;
 	uint32_t n_claimed_idle; /* claimed and not started */
 	uint32_t window;
+	uint32_t ahead; /* waiting ops before this one are claimed, or need no claim */
 	int64_t last_start_ms;
 	uint32_t n_files_unstored; /* file ops that have ended and whose result is not durable */
 	bool claims_dirty, in_dirty;

@@ -80,7 +80,11 @@ static uint32_t ready_last(const struct live_run *r, unsigned rank)
 static void ready_insert(struct live_run *r, uint32_t before, uint32_t op)
 {
 	uint32_t *at = before == NO_OP ? &r->ready_head : &r->ops[before].next;
-	r->ops[op].next = r->n_ready++ ? *at : NO_OP;
+	uint32_t next = r->n_ready++ ? *at : NO_OP;
+	if (next != NO_OP)
+		r->ops[next].before = op;
+	r->ops[op].before = before;
+	r->ops[op].next = next;
 	*at = op;
 	sched_update(r);
 }
@@ -103,14 +107,16 @@ void sched_push_front(struct live_run *r, uint32_t op)
 	ready_insert(r, ready_last(r, rank + 1), op);
 }
 
-static void ready_unlink(struct live_run *r, uint32_t before, uint32_t op)
+static void ready_unlink(struct live_run *r, uint32_t op)
 {
-	uint32_t next = r->ops[op].next;
+	uint32_t next = r->ops[op].next, before = r->ops[op].before;
 	unsigned rank = ready_rank(r, op);
 	if (before == NO_OP)
 		r->ready_head = next;
 	else
 		r->ops[before].next = next;
+	if (next != NO_OP)
+		r->ops[next].before = before;
 	if (r->ready_tail[rank] == op && before != NO_OP && ready_rank(r, before) == rank)
 		r->ready_tail[rank] = before;
 	else if (r->ready_tail[rank] == op)
@@ -121,10 +127,7 @@ static void ready_unlink(struct live_run *r, uint32_t before, uint32_t op)
 
 void sched_remove(struct live_run *r, uint32_t op)
 {
-	uint32_t before = NO_OP;
-	for (uint32_t at = r->ready_head; at != NO_OP && at != op; at = r->ops[at].next)
-		before = at;
-	ready_unlink(r, before, op);
+	ready_unlink(r, op);
 	sched_update(r);
 }
 
@@ -219,7 +222,7 @@ void sched_spaced(struct live_run *r)
 static void sched_take(struct live_run *r, uint32_t op)
 {
 	sched_space(r, op);
-	ready_unlink(r, NO_OP, op);
+	ready_unlink(r, op);
 	sched_adopt(r, op);
 	r->turn = ++r->pool->turn;
 	if (r->pool_pos)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client/ctx.h"
+#include "client/habits.h"
 #include "client/term.h"
 #include "common/paths.h"
 #include "common/text.h"
@@ -67,7 +68,11 @@ static int line_unknown(struct line *l, const struct verb *const *table, const c
 {
 	struct suggest near = SUGGEST_INIT(slice_str(word));
 	_cleanup_buf_ struct buf shown = BUF_INIT;
+	const char *here = habit_here(buf_str(&l->command), word);
 	text_one_line(&shown, slice_str(word), 60);
+	if (here)
+		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': here it is %s",
+			    buf_str(&shown), here);
 	for (; *table; table++) {
 		suggest_offer(&near, (*table)->name);
 		if ((*table)->alias)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "client/habits.h"
 #include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
@@ -60,8 +61,12 @@ static struct opt_hit opts_by_name(const struct opts *o, const char *name, size_
 static int opts_unknown(const struct opts *o, const char *name, size_t len, struct err *e)
 {
 	struct suggest near = SUGGEST_INIT(slice_of(name, len));
-	_cleanup_buf_ struct buf word = BUF_INIT;
+	_cleanup_buf_ struct buf word = BUF_INIT, typed = BUF_INIT;
 	text_one_line(&word, slice_of(name, len), 60);
+	buf_addf(&typed, "--%s", buf_str(&word));
+	const char *here = habit_here(o->command, buf_str(&typed));
+	if (here)
+		return err_set(e, 0, "unknown option '%s': here it is %s", buf_str(&typed), here);
 	for (int g = 0; g < o->n_groups; g++)
 		for (const struct opt *r = o->groups[g].rows; r && r->name; r++)
 			suggest_offer(&near, r->name);
@@ -168,6 +173,11 @@ static int opts_letters(const struct opts *o, int argc, char **argv, int at, str
 		struct opt_hit hit = opts_by_letter(o, *p);
 		if (!hit.row) {
 			_cleanup_buf_ struct buf shown = BUF_INIT;
+			const char *here = habit_here(o->command, (char[]){ '-', *p, 0 });
+			if (here)
+				return err_set(e, 0, "unknown option '-%c': here it is %s", *p,
+					       here),
+				       -1;
 			text_one_line(&shown, slice_str(argv[at]), 60);
 			return err_set(e, 0, "unknown option '-%c' in '%s': see '%s --help'%s",
 				       *p > 32 && *p < 127 ? *p : '?', buf_str(&shown), o->command,

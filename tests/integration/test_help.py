@@ -54,3 +54,34 @@ class Help(Case):
         done = self.box.ctl(*args, check=2)
         self.assertIn(says, done.errors)
         self.assertEqual((1, ''), (done.errors.count('\n'), done.text))
+
+    @together(
+        ("pueue's start", ['start', '3'], 'batchctl resume RUN'),
+        ("pueue's parallel", ['parallel', '4'], 'batchctl group set NAME -j N'),
+        ("pueue's group add", ['group', 'add', 'gpu', '-p', '2'], 'batchctl group set NAME -j N'),
+        ("pueue's label", ['add', '-l', 'x', '--', 'true'], '--name'),
+        ("pueue's stashed", ['add', '--stashed', '--', 'true'], '--hold'),
+        ("pueue's lines", ['log', '-l', '10', '1'], '-n N'),
+        ("pueue's kill --all", ['kill', '--all'], 'batchctl cancel all'),
+        ("tsp -l", ['-l'], 'batchctl status'),
+        ("tsp -c", ['-c', '3'], 'batchctl log RUN'),
+        ("tsp -k", ['-k'], 'batchctl cancel RUN'),
+        ("tsp -S", ['-S', '3'], 'batchctl group set NAME -j N'),
+        ('ls', ['ls'], 'batchctl status'),
+        ('a daemon restarted', ['daemon', 'restart'], 'batchctl daemon stop'),
+        ('a todo ticked off', ['todo', 'complete', 'x'], 'batchctl todo done ID'),
+    )
+    def habits(self, args, here):
+        done = self.box.ctl(*args, check=2)
+        self.assertRegex(done.errors, "unknown (verb|option) '[^']+': here it is `?%s" % re.escape(here))
+        self.assertEqual((1, ''), (done.errors.count('\n'), done.text))
+
+    def test_what_a_habit_is_sent_to_is_there(self):
+        pueue = 'start stash enqueue remove switch restart send edit env status format-status log follow wait clean reset shutdown parallel group completions'
+        here = {verb[0] for verb in self.all_verbs()}
+        for word in set(pueue.split()) - here - {'format-status'}:
+            with self.subTest(word):
+                says = self.box.ctl(word, check=2).errors
+                self.assertIn('here it is', says)
+                for verb in re.findall('`batchctl ([a-z]+)', says):
+                    self.assertIn(verb, here)

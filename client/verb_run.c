@@ -21,7 +21,8 @@ static const struct opt run_opts[] = {
 	SUBMIT_OPTS,
 	SUBMIT_OPT("stdin", 0, OPT_FLAG, read_stdin, NULL,
 		   "give it our stdin, read to its end first"),
-	SUBMIT_OPT("tty", 't', OPT_FLAG, pty, NULL, "give it a pseudo-terminal"),
+	SUBMIT_OPT("tty", 't', OPT_FLAG, pty, NULL,
+		   "give it a pseudo-terminal to print to; keys are not passed on"),
 	OPT_END,
 };
 

@@ -181,13 +181,14 @@ static void attempt_forget(struct output *o, struct output_attempt *a)
 		attempt_free(a);
 }
 
-/* Is there nothing to take that the pump has not heard of? */
+/* Is there nothing to take that the pump has not heard of? Once it has, the fds are its own. */
 static bool attempt_is_silent(const struct output_attempt *a)
 {
+	if (list_empty(&a->later))
+		return false;
 	struct pollfd p[2] = { { .fd = a->fds[0].fd, .events = POLLIN },
 			       { .fd = a->fds[1].fd, .events = POLLIN } };
-	return !list_empty(&a->later) && poll(p, 2, 0) >= 0 &&
-	       !((p[0].revents | p[1].revents) & POLLIN);
+	return poll(p, 2, 0) >= 0 && !((p[0].revents | p[1].revents) & POLLIN);
 }
 
 void output_finish(struct output *o, uint64_t token)

@@ -39,7 +39,7 @@ enum request_read request_read(struct slice frame, struct request *ret)
 	if (type != FRAME_NOTIFICATION && !take_int(&m, UINT32_MAX, &msgid))
 		return REQUEST_BAD;
 	if (type == FRAME_RESPONSE)
-		return REQUEST_NOTHING; /* we ask nobody anything */
+		return REQUEST_ANSWER;
 	if (!take_method(&m, ret))
 		return REQUEST_BAD;
 	ret->msgid = (uint32_t)msgid;

@@ -35,8 +35,9 @@ struct request {
 	alignas(max_align_t) char decoded[METHOD_PARAMS_MAX];
 };
 
-enum request_read { REQUEST_CALL, REQUEST_NOTHING, REQUEST_BAD };
-/* NOTHING: a frame that asks for nothing. BAD: it is none of MessagePack-RPC. */
+enum request_read { REQUEST_CALL, REQUEST_NOTHING, REQUEST_ANSWER, REQUEST_BAD };
+/* NOTHING: a notification of what nobody knows. ANSWER: a reply, though we ask nobody anything.
+ * BAD: it is none of MessagePack-RPC. */
 enum request_read request_read(struct slice frame, struct request *ret);
 void request_unwrap(struct request *q);
 /* Doing it again does nothing. Only for a method that is offered. */

@@ -8,16 +8,12 @@
 
 #include "common/log.h"
 #include "common/text.h"
-#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/answers.h"
 #include "daemon/rpc/opener.h"
 #include "daemon/rpc/subs.h"
 #include "proto/mp.h"
 #include "proto/suggest.h"
-
-#define LOG_LINES_AT_ONCE 1000
-#define LOG_LINES_PER_S 20
 
 /* What only names or asks about todos and the daemon need not wait for anything. */
 const struct rpc_row rpc_handlers[METHOD_MAX] = {
@@ -79,21 +75,12 @@ struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
 	return c;
 }
 
-/* A line for each connection that misbehaves, but whoever makes them by the thousand does not fill
- * the disk: each second gives back some of the lines that may be written at once. */
+/* A line for each connection that misbehaves, unless they come by the thousand. */
 static void conn_log(struct rpc_conn *c, const char *why)
 {
-	struct rpc_server *s = c->s;
-	int64_t now_s = time_mono_ms() / 1000, back = (now_s - s->log_s) * LOG_LINES_PER_S;
-	s->log_n = (unsigned)MAX2(s->log_n - back, 0);
-	s->log_s = now_s;
-	if (s->log_n > LOG_LINES_AT_ONCE)
-		return;
-	if (++s->log_n <= LOG_LINES_AT_ONCE)
+	if (rpc_may_log(c->s, &c->s->log_closed))
 		log_info("connection %" PRIu64 " (pid %d%s%s) closed: %s", c->id, (int)c->pid,
 			 c->client ? ", " : "", c->client ? c->client : "", why);
-	else
-		log_info("more connections were closed for such reasons");
 }
 
 void rpc_closed(void *user, const char *why)
@@ -452,6 +439,12 @@ static bool msgid_is_pending(const struct rpc_conn *c, uint32_t msgid)
 	return same;
 }
 
+static enum peer_verdict frame_bad(const char *why, const char **ret_why)
+{
+	*ret_why = why;
+	return PEER_BAD;
+}
+
 enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why)
 {
 	struct rpc_conn *c = user;
@@ -461,11 +454,12 @@ enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why
 	enum request_read read = request_read(frame, &q);
 	if (read == REQUEST_NOTHING)
 		return PEER_TAKEN;
-	if (read == REQUEST_BAD || (q.kind == CALL_REQUEST && msgid_is_pending(c, q.msgid))) {
-		*ret_why = read == REQUEST_BAD ? "it sent what is not MessagePack-RPC"
-					       : "it used a msgid again before the answer to it";
-		return PEER_BAD;
-	}
+	if (read == REQUEST_CALL && q.kind == CALL_REQUEST && msgid_is_pending(c, q.msgid))
+		return frame_bad("it used a msgid again before the answer to it", ret_why);
+	if (read != REQUEST_CALL)
+		return frame_bad(read == REQUEST_ANSWER ? "it sent a reply, and was asked nothing"
+							: "it sent what is not MessagePack-RPC",
+				 ret_why);
 	if (frame.len > PEER_LARGE_BYTES) {
 		opener_add(c, &q);
 		return PEER_LATER;

@@ -17,6 +17,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/list.h"
+#include "common/log_limit.h"
 #include "common/table.h"
 #include "daemon/rpc/peer.h"
 #include "daemon/rpc/request.h"
@@ -65,8 +66,8 @@ struct rpc_server {
 	uint32_t n_conns, max_conns;
 	uint32_t n_calls;
 	bool freed;
-	int64_t log_s;	/* the second of the last line about a connection */
-	unsigned log_n; /* lines about connections, less what time has given back */
+	struct log_limit log_closed, log_refused;
+	struct event *ev_log_rest; /* armed while lines are left out */
 	struct event *ev_accept, *ev_accept_again;
 	bool quiet;
 	struct subs *subs;
@@ -150,6 +151,9 @@ struct pk rpc_pk(const struct rpc_call *call, struct buf *b);
 struct rpc_conn *rpc_conn_of(const struct rpc_call *call);
 
 /* --- the connection's side --- */
+
+/* Whether a line that clients can cause may be logged now; else it is counted. */
+bool rpc_may_log(struct rpc_server *s, struct log_limit *l);
 
 struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid);
 enum peer_verdict rpc_frame(void *user, struct slice frame, const char **ret_why);

@@ -17,6 +17,7 @@
 #include <event2/event.h>
 
 #include "common/log.h"
+#include "common/timeutil.h"
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/answers.h"
@@ -28,6 +29,7 @@
 
 #define ACCEPTS_PER_TURN 64
 #define ACCEPT_AGAIN_S 1
+#define LOG_REST_S 5 /* then it is said how many log lines were left out */
 
 /*
  * Descriptors that connections never get: what starts ops, logs and the database needs them. A
@@ -43,6 +45,29 @@ static uint32_t server_max_conns(void)
 					 : 8;
 }
 
+static void server_log_rest(struct rpc_server *s)
+{
+	log_limit_say(&s->log_closed);
+	log_limit_say(&s->log_refused);
+}
+
+static void on_log_rest(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	server_log_rest(arg);
+}
+
+bool rpc_may_log(struct rpc_server *s, struct log_limit *l)
+{
+	static const struct timeval rest = { LOG_REST_S, 0 };
+	if (log_limit_take(l, time_mono_ms()))
+		return true;
+	if (!evtimer_pending(s->ev_log_rest, NULL))
+		evtimer_add(s->ev_log_rest, &rest);
+	return false;
+}
+
 static void server_pause_accept(struct rpc_server *s)
 {
 	struct timeval again = { ACCEPT_AGAIN_S, 0 };
@@ -51,16 +76,17 @@ static void server_pause_accept(struct rpc_server *s)
 }
 
 /* Only our own user and root come in: the socket's mode says so too, but a mode can be changed. */
-static bool server_admits(int fd, struct ucred *cred)
+static bool server_admits(struct rpc_server *s, int fd, struct ucred *cred)
 {
 	socklen_t len = sizeof(*cred);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, &len) < 0)
 		return false;
 	if (cred->uid == getuid() || cred->uid == 0)
 		return true;
-	log_warn("a connection of uid %u (pid %d) was refused: only uid %u and root may use this "
-		 "socket",
-		 (unsigned)cred->uid, (int)cred->pid, (unsigned)getuid());
+	if (rpc_may_log(s, &s->log_refused))
+		log_warn("a connection of uid %u (pid %d) was refused: only uid %u and root may "
+			 "use this socket",
+			 (unsigned)cred->uid, (int)cred->pid, (unsigned)getuid());
 	return false;
 }
 
@@ -89,7 +115,7 @@ static bool server_accept_one(struct rpc_server *s)
 		}
 		return false;
 	}
-	if (server_admits(fd, &cred))
+	if (server_admits(s, fd, &cred))
 		rpc_conn_new(s, fd, cred.pid);
 	else
 		close(fd);
@@ -153,6 +179,9 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->answers = answers_new();
 	opener_init(s);
 	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
+	s->log_closed.what = "closed connections";
+	s->log_refused.what = "refused connections";
+	s->ev_log_rest = evtimer_new(config->base, on_log_rest, s);
 	server_listen(s);
 	return s;
 }
@@ -177,6 +206,8 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	event_free(s->ev_accept_again);
 	close(s->config.listen_fd);
 	peer_hub_done(&s->hub);
+	server_log_rest(s);
+	event_free(s->ev_log_rest);
 	opener_done(s);
 	subs_free(s->subs);
 	waits_free(s->waits);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/packet.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/env.h"
@@ -27,6 +28,12 @@ static struct conn conns[CONN_MAX];
 static struct conn *active; /* has said HELLO */
 static bool ever, blocked;
 static int64_t retry_ms;
+static struct log_limit strangers = { .what = "connections" };
+
+static bool may_log(void)
+{
+	return log_limit_take(&strangers, time_mono_ms());
+}
 
 void conn_init(int epoll)
 {
@@ -74,8 +81,9 @@ void conn_add(int fd)
 		if (conns[i].fd < 0)
 			c = &conns[i];
 	if (!c || !conn_is_ours(fd)) {
-		log_warn("a connection was turned away: %s",
-			 c ? "it is another user's" : "there are too many");
+		if (may_log())
+			log_warn("a connection was turned away: %s",
+				 c ? "it is another user's" : "there are too many");
 		close(fd);
 		return;
 	}
@@ -147,7 +155,8 @@ void conn_say_refused(int fd, const char *why)
 
 static bool conn_refuse(struct conn *c, const char *why)
 {
-	log_warn("refused a connection: %s", why);
+	if (may_log())
+		log_warn("refused a connection: %s", why);
 	conn_say_refused(c->fd, why);
 	return false;
 }
@@ -331,11 +340,13 @@ static bool conn_packet(struct conn *c, const char *p, size_t len, struct packet
 		const struct sw_head *head = (const struct sw_head *)(p + at);
 		if (len - at < sizeof(*head) || head->size < sizeof(*head) || head->size % 8 != 0 ||
 		    head->size > len - at) {
-			log_warn("a packet that is no frames came; its connection is closed");
+			if (may_log())
+				log_warn("a packet that is no frames came; its connection is "
+					 "closed");
 			return false;
 		}
 		if (!conn_frame(c, head, fds)) {
-			if (head->type != SW_HELLO)
+			if (head->type != SW_HELLO && may_log())
 				log_warn("a frame of type %u was not to be understood; its "
 					 "connection is closed",
 					 head->type);

@@ -2,6 +2,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import struct
 import time
@@ -70,6 +71,9 @@ class Frames(Wire):
         ('a request of 5', pack([0, 1, 'rpc.hello', [], 1])),
         ('a notification of 2', pack([2, 'x'])),
         ('a notification of 4', pack([2, 'x', [], 1])),
+        ('a reply, since the server asks nothing', pack([1, 7, None, 'x'])),
+        ('a reply to a `msgid` of its own', pack([1, 1, None, {}])),
+        ('a reply with an error', pack([1, 1, [0, 'x'], None])),
         ('a reply of 3', pack([1, 1, None])),
         ('a reply to no msgid', pack([1, None, None, None])),
         ('a `msgid` that is a str', pack([0, 'a', 'rpc.hello', []])),
@@ -101,10 +105,23 @@ class Frames(Wire):
             f.seek(log)
             self.assertEqual(f.read().count(b'\n'), 1, 'one line is logged')
 
-    def test_a_reply_to_nobody_is_no_fault(self):
-        r = self.fresh()
-        r.send([1, 7, None, 'x'])
-        self.assertIn('version', r.call('rpc.hello'))
+    def test_lines_without_end_are_counted(self):
+        count, lines, more = 1500, 0, 0
+        for _ in range(count):
+            with self.fresh() as r:
+                r.send_bytes(b'\xc1')
+                r.expect_close()
+
+        def all_are_told_of():
+            nonlocal lines, more
+            with open(self.box.log) as f:
+                log = f.read()
+            lines = len(re.findall(r'closed: ', log))
+            more = sum(int(n) for n in re.findall(r'closed connections: (\d+) more like it', log))
+            return lines + more == count
+        until(all_are_told_of, 'a line or a count for each')
+        self.assertGreater(lines, 900)
+        self.assertGreater(more, 100)
 
     def test_frames_come_in_pieces_and_in_heaps(self):
         r = self.fresh()

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/buf.h"
+#include "common/log_limit.h"
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/timeutil.h"
@@ -125,6 +126,23 @@ START_TEST(buffer_grows_and_consumes)
 }
 END_TEST
 
+START_TEST(log_lines_are_limited)
+{
+	struct log_limit l = { .what = "test" };
+	for (int i = 0; i < LOG_LIMIT_AT_ONCE; i++)
+		ck_assert(log_limit_take(&l, 5000));
+	ck_assert(!log_limit_take(&l, 5999));
+	ck_assert(!log_limit_take(&l, 5999));
+	ck_assert_uint_eq(l.left_out, 2);
+	ck_assert(log_limit_take(&l, 6999)); /* one a second */
+	ck_assert_uint_eq(l.left_out, 0);
+	ck_assert(!log_limit_take(&l, 6999));
+	ck_assert(log_limit_take(&l, 7000));
+	for (int i = 0; i < LOG_LIMIT_AT_ONCE; i++)
+		ck_assert(log_limit_take(&l, 7000 + 1000 * (LOG_LIMIT_AT_ONCE + 1)));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common");
@@ -135,6 +153,7 @@ int main(void)
 	tcase_add_loop_test(t, number, 0, sizeof(numbers) / sizeof(numbers[0]));
 	tcase_add_test(t, one_line_is_cut_and_clean);
 	tcase_add_test(t, buffer_grows_and_consumes);
+	tcase_add_test(t, log_lines_are_limited);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

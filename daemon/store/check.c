@@ -9,6 +9,7 @@
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/schema.h"
 #include "daemon/store/sql.h"
 #include "daemon/store/sql_reader.h"
 #include "daemon/store/state_dir.h"
@@ -41,8 +42,9 @@ static int check_database(const char *path, struct err *e)
 
 	if (code != SQLITE_OK)
 		r = sql_error(&s, code, "open the database", path, e);
-	else if ((r = migrate_check(&s, path, n_migrations, &version, e)) == 0)
-		r = check_pages(&s, path, e);
+	else if ((r = migrate_check(&s, path, n_migrations, &version, e)) == 0 &&
+		 (r = check_pages(&s, path, e)) == 0)
+		r = schema_check(&s, path, migrations, version, e);
 	sql_close(&s);
 	return r;
 }

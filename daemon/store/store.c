@@ -15,6 +15,7 @@
 #include "daemon/store/lane.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/runfiles.h"
+#include "daemon/store/schema.h"
 #include "daemon/store/sql_reader.h"
 #include "daemon/store/sql_write.h"
 #include "daemon/store/state_dir.h"
@@ -191,7 +192,8 @@ static int store_open_database(struct store *s, struct err *e)
 		return 1;
 	code = sql_open_as_it_is(&s->writer.sql, s->path, writer_statements);
 	if (code == SQLITE_OK) {
-		if (migrate_check(&s->writer.sql, s->path, n_migrations, &version, e))
+		if (migrate_check(&s->writer.sql, s->path, n_migrations, &version, e) ||
+		    schema_check(&s->writer.sql, s->path, migrations, version, e))
 			return 1;
 		code = sql_make_writer(&s->writer.sql);
 	}

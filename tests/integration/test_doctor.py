@@ -1,4 +1,5 @@
 """`batchctl doctor`: each thing that can be wrong, made wrong, and what it says about it. It never starts a daemon."""
+import contextlib
 import fcntl
 import os
 import shutil
@@ -61,6 +62,15 @@ def damaged(t):
     with open(path, 'r+b') as f:
         f.seek(4096)
         f.write(b'\xff' * (os.path.getsize(path) - 4096))
+
+
+def without(thing):
+    """A database that lacks a table or an index of its own."""
+    def arrange(t):
+        stopped_state(t)
+        with contextlib.closing(sqlite3.connect(t.box.state + '/batchd.db')) as db, db:
+            db.execute('DROP ' + thing)
+    return arrange
 
 
 def somebody_elses_database(t):
@@ -290,6 +300,10 @@ class Doctor(Case):
         ('a database in use', started, 0, 'database', 'ok', 'in use', None),
         ('a database of a newer batchd', newer_schema, 1, 'database', 'problem', 'schema 999', 'cp -a'),
         ('a damaged database', damaged, 1, 'database', 'problem', 'batchd.db', 'cp -a'),
+        ('a database without one of its tables', without('TABLE todo_event'), 1, 'database', 'problem', "table 'todo_event' is missing",
+         'cp -a'),
+        ('a database without one of its indexes', without('INDEX run_key'), 1, 'database', 'problem', "index 'run_key' is missing",
+         'cp -a'),
         ('the database of another program', somebody_elses_database, 1, 'database', 'problem', 'another program', 'cp -a'),
         ('a database that is gone', lambda t: without_database(t, os.unlink), 1, 'database', 'problem',
          'is missing, but', 'cp -a'),

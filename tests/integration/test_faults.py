@@ -619,6 +619,19 @@ def schema(path, version):
     return lambda: schema(path, before)
 
 
+def without(what, again):
+    """The database lacks one of its tables, indexes or columns."""
+    def spoil(path):
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute(what)
+
+        def back():
+            with contextlib.closing(sqlite3.connect(path)) as db, db:
+                db.execute(again)
+        return back
+    return spoil
+
+
 def elsewhere(path):
     """A link of somebody's making stands in its place, to a file of ours that is not to be touched."""
     kept, victim = path + '.kept', os.path.join(os.path.dirname(os.path.dirname(path)), 'victim')
@@ -655,6 +668,14 @@ class Refuses(Scene):
         ('a database cut short', 'state', '/batchd.db', lambda p: rewrite(p, lambda b: b[:5000]), 'batchd.db.*damaged.*copy'),
         ('no database at all', 'state', '/batchd.db', lambda p: rewrite(p, lambda b: b'hello' * 1000), 'not a database.*batchd.db.*move it aside'),
         ('the schema of a newer batchd', 'state', '/batchd.db', lambda p: schema(p, 999), r'has schema 999, this batchd \([0-9.]+\) knows schemas up to \d+'),
+        ('a table that is gone', 'state', '/batchd.db', without('ALTER TABLE claim RENAME TO kept', 'ALTER TABLE kept RENAME TO claim'),
+         "batchd.db' is damaged .*table 'claim' is missing.*put back a copy"),
+        ('a column that is gone', 'state', '/batchd.db',
+         without('ALTER TABLE todo RENAME COLUMN tags TO kept', 'ALTER TABLE todo RENAME COLUMN kept TO tags'),
+         "batchd.db' is damaged .*column 'tags' of table 'todo' is missing.*put back a copy"),
+        ('an index that is gone', 'state', '/batchd.db',
+         without('DROP INDEX run_project', 'CREATE INDEX run_project ON run(project, run)'),
+         "batchd.db' is damaged .*index 'run_project' is missing.*put back a copy"),
         ('a link in the place of the lock', 'state', '/lock', elsewhere, "/lock': Too many levels"),
         ('a state folder of somebody else', 'state', '', given_away, 'belongs to uid 12345: name one of your own'),
         ('a state folder that all can write to', 'state', '', open_to_all, 'everyone can write to .*chmod'),

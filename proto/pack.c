@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <math.h>
 #include <msgpack/pack.h>
+#include <string.h>
 
 #include "common/text.h"
 #include "proto/mp.h"
@@ -38,7 +39,7 @@ static void pk_open(struct pk *pk, bool map)
 {
 	pk_value(pk);
 	assert(pk->depth < sizeof(pk->open) / sizeof(pk->open[0]));
-	pk->open[pk->depth++] = (struct pk_open){ .at = pk->b->len, .map = map };
+	pk->open[pk->depth++] = (struct pk_open){ .at = pk->b->len, .head = 1, .map = map };
 	buf_addc(pk->b, 0);
 }
 
@@ -52,26 +53,44 @@ void pk_array(struct pk *pk)
 	pk_open(pk, false);
 }
 
+/* The head, no shorter than what is there; its length. */
+static size_t pk_head(const struct pk_open *o, unsigned char head[5])
+{
+	uint32_t n = o->count;
+	if (n < 16 && o->head == 1) {
+		head[0] = (unsigned char)((o->map ? 0x80 : 0x90) | n);
+		return 1;
+	}
+	if (n <= UINT16_MAX && o->head <= 3) {
+		memcpy(head, (unsigned char[]){ o->map ? 0xde : 0xdc, n >> 8 & 0xff, n & 0xff }, 3);
+		return 3;
+	}
+	memcpy(head,
+	       (unsigned char[]){ o->map ? 0xdf : 0xdd, n >> 24, n >> 16 & 0xff, n >> 8 & 0xff,
+				  n & 0xff },
+	       5);
+	return 5;
+}
+
 /* The head goes where one byte was kept for it; a longer one moves the content up. */
+static void pk_write_head(struct pk *pk, struct pk_open *o)
+{
+	unsigned char head[5];
+	size_t len = pk_head(o, head), more = len - o->head;
+	if (more > 0) {
+		buf_reserve(pk->b, more);
+		char *body = pk->b->p + o->at + o->head;
+		memmove(body + more, body, pk->b->len - o->at - o->head);
+		pk->b->len += more;
+		o->head = (uint8_t)len;
+	}
+	memcpy(pk->b->p + o->at, head, len);
+}
+
 void pk_end(struct pk *pk)
 {
 	assert(pk->depth > 0);
-	struct pk_open *o = &pk->open[--pk->depth];
-	struct buf head = BUF_INIT;
-	struct pk hp = PK_INIT(&head);
-	msgpack_packer m = pk_packer(&hp);
-	if (o->map)
-		msgpack_pack_map(&m, o->count);
-	else
-		msgpack_pack_array(&m, o->count);
-	size_t more = head.len - 1, body = pk->b->len - o->at - 1;
-	buf_reserve(pk->b, more);
-	char *at = pk->b->p + o->at;
-	if (more > 0)
-		memmove(at + head.len, at + 1, body);
-	memcpy(at, head.p, head.len);
-	pk->b->len += more;
-	buf_done(&head);
+	pk_write_head(pk, &pk->open[--pk->depth]);
 }
 
 void pk_nil(struct pk *pk)

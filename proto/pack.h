@@ -23,6 +23,7 @@ struct pk {
 	struct pk_open {
 		size_t at;	/* offset of the container's head in b */
 		uint32_t count; /* elements, or keys */
+		uint8_t head;	/* bytes that its head has so far */
 		bool map;
 	} open[LIMIT_DEPTH_OUT + LIMIT_DEPTH_IN];
 };

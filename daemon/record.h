@@ -81,8 +81,14 @@ static inline bool op_state_ended(enum op_state s)
 enum run_dropped { DROPPED_NOT, DROPPED_BY_AGE, DROPPED_BY_SIZE, DROPPED_MAX };
 extern const char *const run_dropped_names[]; /* [DROPPED_NOT] is NULL: read up to DROPPED_MAX */
 
-/* What was asked of a run that has not ended. stored, never renumber */
-enum run_stopping { RUN_STOPPING_CANCEL = 1, RUN_STOPPING_NOW = 2, RUN_STOPPING_FROZEN = 4 };
+/* What was asked of a run that has not ended. THAWED: to go on, after it was frozen; its ops may
+ * not have been told. stored, never renumber */
+enum run_stopping {
+	RUN_STOPPING_CANCEL = 1,
+	RUN_STOPPING_NOW = 2,
+	RUN_STOPPING_FROZEN = 4,
+	RUN_STOPPING_THAWED = 8
+};
 
 struct run_summary {
 	uint32_t ops, succeeded, failed, skipped, cancelled, interrupted;

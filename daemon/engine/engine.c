@@ -215,6 +215,7 @@ int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
 		return 1;
 	r->paused = true;
 	r->frozen = r->frozen || freeze; /* its ops are stopped when that is stored */
+	r->thawed = r->thawed && !r->frozen;
 	r->state = RUN_PAUSED;
 	sched_update(r);
 	turn_store_run(r);

@@ -616,9 +616,11 @@ void flow_signal_run(struct live_run *r, int signal)
 
 void flow_thaw(struct live_run *r)
 {
-	if (r->frozen)
-		flow_signal_run(r, SIGCONT);
+	if (!r->frozen)
+		return;
+	flow_signal_run(r, SIGCONT);
 	r->frozen = false;
+	r->thawed = true;
 }
 
 void flow_note_cancel(struct live_run *r, bool now)

@@ -319,7 +319,9 @@ void live_fill_row(struct live_run *r, struct run_row *ret)
 		.n_messages = r->plan->n_messages,
 		.meta = h->meta,
 		.stopping = (r->cancelled ? RUN_STOPPING_CANCEL : 0) |
-			    (r->now ? RUN_STOPPING_NOW : 0) | (r->frozen ? RUN_STOPPING_FROZEN : 0),
+			    (r->now ? RUN_STOPPING_NOW : 0) |
+			    (r->frozen ? RUN_STOPPING_FROZEN : 0) |
+			    (r->thawed ? RUN_STOPPING_THAWED : 0),
 	};
 	memcpy(ret->digest, r->digest, sizeof(ret->digest));
 	ret->summary = r->summary;

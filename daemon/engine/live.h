@@ -225,6 +225,7 @@ struct live_run {
 	char *unmet;		     /* "run 7 failed": one it needed, NULL: none */
 	bool cancelled, now, timed_out, failed, interrupted, stopping;
 	bool paused, held, frozen;
+	bool thawed;   /* was frozen once, and is not */
 	bool noted;    /* that it was cancelled is known by an executor's note alone */
 	bool end_sent; /* its end is on its way to the store */
 

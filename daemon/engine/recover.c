@@ -38,6 +38,7 @@ static void recover_row(struct live_run *r, const struct run_row *row)
 	r->cancelled = row->stopping & RUN_STOPPING_CANCEL;
 	r->now = row->stopping & RUN_STOPPING_NOW;
 	r->frozen = row->stopping & RUN_STOPPING_FROZEN;
+	r->thawed = row->stopping & RUN_STOPPING_THAWED;
 	r->paused = row->state == RUN_PAUSED && row->started;
 	r->held = row->state == RUN_PAUSED && !row->started;
 	r->state = row->state;
@@ -164,8 +165,11 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	r->messages[r->plan->ops[op].message].going = 1;
 	recover_try(r, op, started_ms, age_ms);
 	sched_adopt(r, op);
-	if (r->frozen && o->phase == PHASE_RUNNING)
-		e->ports.signal(e->ports.arg, token, SIGSTOP); /* stored, and perhaps not done */
+	/* Stored, and perhaps not done. */
+	if (r->thawed)
+		e->ports.signal(e->ports.arg, token, SIGCONT);
+	else if (r->frozen && o->phase == PHASE_RUNNING)
+		e->ports.signal(e->ports.arg, token, SIGSTOP);
 	return true;
 }
 

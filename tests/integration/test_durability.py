@@ -517,6 +517,27 @@ class KilledSpawner(Case):
         b.wait(run)
         self.assertEqual(b.output(run, 1), b'on\n')
 
+    def test_to_go_on_is_told_also_when_both_were_killed(self):
+        b = self.box
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('touch began; read x < gate; touch on')]))
+        until(lambda: b.exists('began'), 'the op')
+        pid, spawner = b.get(run)['ops'][0]['pid'], b.spawner_pid()
+        b.call('run.pause', run=run, freeze=True)
+        until(lambda: proc_stat(pid)[0] == 'T', 'the freeze')
+        os.kill(spawner, signal.SIGSTOP)
+        b.call('run.resume', run=run)
+        b.kill_daemon()
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: not alive(spawner), 'the end of the spawner')
+        self.assertEqual(proc_stat(pid)[0], 'T', 'it was not told yet')
+        b.start()
+        until(lambda: proc_stat(pid)[0] == 'S', 'what it was told')
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.assertTrue(b.exists('on'))
+
     def test_what_an_op_left_behind_has_its_time_to_end(self):
         b = self.box
         gate = b.fifo('gate')

@@ -450,7 +450,7 @@ static int follow_turn(struct follow *f)
 	int64_t deadline = f->sink->tick ? f->sink->tick(f->arg) : -1;
 	switch (conn_next(f->c->conn, deadline, &in)) {
 	case CONN_EVENT:
-		return follow_event(f, in.body);
+		return follow_is_blind(f) ? EXIT_OK : follow_event(f, in.body);
 	case CONN_SIGNAL:
 		return f->sink->signal ? f->sink->signal(f->arg, in.signal) : EXIT_OK;
 	case CONN_CLOSED:
@@ -493,6 +493,16 @@ int follow_runs(struct follow *f)
 			status = follow_begin_all(f);
 	}
 	return status;
+}
+
+int follow_to_end(struct follow *f, const struct follow_sink *sink)
+{
+	int status = EXIT_OK;
+	for (int i = 0; i < f->n && status != FOLLOW_LOST; i++)
+		if (!f->views[i].final.len)
+			status = follow_unsubscribe(f, &f->views[i]);
+	f->sink = sink;
+	return follow_runs(f);
 }
 
 int follow_settle(struct follow *f, struct run_view *v)

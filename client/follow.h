@@ -52,6 +52,9 @@ struct follow {
 /* EXIT_OK when all runs have ended; each view then holds its `final` run. Else the status that
  * ended the following. */
 int follow_runs(struct follow *f) _must_check_;
+/* After follow_runs was ended by its sink: nothing more is shown, only the end is waited for.
+ * `sink` has neither op nor output. */
+int follow_to_end(struct follow *f, const struct follow_sink *sink) _must_check_;
 /* The exit status of ended runs: EXIT_OK when all succeeded, else EXIT_RUN. */
 int follow_status(const struct follow *f);
 /* Delivers what the op printed so far through the sink, from where it stands. An exit status.

@@ -70,7 +70,7 @@ struct foreground {
 	struct lines lines;
 	int interrupts;
 	int pending; /* a signal that came while batchd was away */
-	bool stdout_gone, cancelled;
+	bool stdout_gone;
 };
 
 /* Batchd went away before it could pass that on: it is sent when batchd is back. */
@@ -104,11 +104,9 @@ static int foreground_output(void *arg, struct run_view *v, struct op_view *o, i
 {
 	struct foreground *g = arg;
 	if (stream == 0 && g->stdout_gone) {
-		/* It took no notice of the SIGPIPE and prints on for nobody. */
-		if (!g->cancelled)
-			foreground_send(g, 0);
-		g->cancelled = true;
-		return EXIT_OK;
+		/* It took no notice of the SIGPIPE, or had printed much by then: for nobody. */
+		foreground_send(g, 0);
+		return EXIT_SIGNAL + SIGPIPE;
 	}
 	lines_add(&g->lines, v, o, stream, data);
 	int status = lines_flush(&g->lines);
@@ -226,6 +224,8 @@ static int foreground_status(struct foreground *g)
 		    o->error ? ": " : "", o->error ? o->error : "");
 }
 
+static const struct follow_sink foreground_end_sink = { .signal = foreground_signal };
+
 /* The op's exit, signal and error are read once more: events need not carry them. */
 static int foreground_settle(struct foreground *g)
 {
@@ -259,6 +259,8 @@ static int foreground_follow(struct ctx *c, int64_t run, const char *program, in
 	};
 	f.arg = &g;
 	int status = follow_runs(&f);
+	if (g.stdout_gone && status == EXIT_SIGNAL + SIGPIPE)
+		status = follow_to_end(&f, &foreground_end_sink);
 	if (status == EXIT_OK)
 		status = foreground_settle(&g);
 	else if (!view.final.len)

@@ -86,6 +86,17 @@ static int fd_flag(int fd, int get, int set, int flag, bool on)
 	return want == flags || fcntl(fd, set, want) == 0 ? 0 : -errno;
 }
 
+int fd_wake(int fd)
+{
+	const uint64_t one = 1;
+	int tries = 8;
+	while (write(fd, &one, sizeof(one)) < 0)
+		/* EAGAIN: its counter is full, so it is readable. */
+		if (errno == EAGAIN || --tries == 0)
+			return errno == EAGAIN ? 0 : -errno;
+	return 0;
+}
+
 int fd_set_nonblock(int fd, bool on)
 {
 	return fd_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);

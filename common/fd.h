@@ -21,6 +21,11 @@ int fd_read_file(const char *path, size_t max, struct buf *b) _must_check_;
 /* Reads exactly len bytes at offset; the number read may be less only at the end of the file. */
 ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset) _must_check_;
 int fd_pwrite_all(int fd, const void *p, size_t len, off_t offset) _must_check_;
+/*
+ * Wakes whoever polls the eventfd `fd`. Tried again over an error that passes: nobody wakes a
+ * thread a second time for what is queued already, so a wake-up that is lost is a hang.
+ */
+int fd_wake(int fd) _must_check_;
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 /*

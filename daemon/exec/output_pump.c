@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "common/timeutil.h"
@@ -44,8 +45,9 @@ void mailbox_post(struct mailbox *box, struct msg *first, struct msg **end)
 	*box->end = first;
 	box->end = end;
 	pthread_mutex_unlock(&box->lock);
-	if (wake && eventfd_write(box->wake_fd, 1) < 0)
-		log_error("cannot wake a thread: %s", errno_text(errno));
+	int r = wake ? fd_wake(box->wake_fd) : 0;
+	if (r < 0)
+		log_error("cannot wake a thread: %s", errno_text(-r));
 }
 
 struct msg *mailbox_take(struct mailbox *box)
@@ -405,8 +407,9 @@ int pump_start(struct pump *p, const char *dir, struct mailbox *out)
 void pump_stop(struct pump *p)
 {
 	atomic_store(&p->stop, true);
-	if (eventfd_write(p->in.wake_fd, 1) < 0)
-		log_error("cannot wake a thread: %s", errno_text(errno));
+	int r = fd_wake(p->in.wake_fd);
+	if (r < 0)
+		log_error("cannot wake a thread: %s", errno_text(-r));
 	pthread_join(p->thread, NULL);
 	early_done(&p->early);
 	close(p->epoll_fd);

@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "common/xalloc.h"
@@ -80,8 +81,9 @@ static void work_finish(struct work *w, struct work_item *item)
 	bool wake = !w->finished.first;
 	work_queue_add(&w->finished, item);
 	pthread_mutex_unlock(&w->lock);
-	if (wake && eventfd_write(w->fd, 1) < 0)
-		log_error("cannot wake the loop: %s", errno_text(errno));
+	int r = wake ? fd_wake(w->fd) : 0;
+	if (r < 0)
+		log_error("cannot wake the loop: %s", errno_text(-r));
 }
 
 static void *work_thread(void *arg)

@@ -39,6 +39,7 @@ struct peer {
 	int must_read_s;
 	bool reading; /* ev_read is pending */
 	bool write_armed, put_off, eof, dead;
+	bool deaf; /* the kernel would not watch it: closed as soon as may be */
 };
 
 /* Bytes as they are looked at: the peer's own buffer, or what was just read when that is empty. */
@@ -137,6 +138,20 @@ static void peer_charge(struct peer *p)
 
 /* --- life --- */
 
+static void peer_more_soon(struct peer *p)
+{
+	struct timeval now = { 0, 0 };
+	event_add(p->ev_more, &now);
+}
+
+static void peer_watch(struct peer *p, struct event *ev, const struct timeval *timeout)
+{
+	if (event_add(ev, timeout) == 0)
+		return;
+	p->deaf = true;
+	peer_more_soon(p);
+}
+
 struct peer *peer_new(struct peer_hub *hub, int fd, void *user)
 {
 	struct peer *p = xcalloc(1, sizeof(*p));
@@ -153,7 +168,7 @@ struct peer *peer_new(struct peer_hub *hub, int fd, void *user)
 	event_priority_set(p->ev_write, PRIORITY_CLIENTS);
 	event_priority_set(p->ev_more, PRIORITY_CLIENTS);
 	list_add_tail(&hub->peers, &p->list);
-	event_add(p->ev_read, NULL);
+	peer_watch(p, p->ev_read, NULL);
 	p->reading = true;
 	return p;
 }
@@ -207,16 +222,10 @@ static void peer_arm_read(struct peer *p)
 		p->reading = false;
 		return;
 	}
-	event_add(p->ev_read, p->in.len ? &idle : NULL);
+	peer_watch(p, p->ev_read, p->in.len ? &idle : NULL);
 	if (!p->in.len)
 		event_remove_timer(p->ev_read);
 	p->reading = true;
-}
-
-static void peer_more_soon(struct peer *p)
-{
-	struct timeval now = { 0, 0 };
-	event_add(p->ev_more, &now);
 }
 
 /* A whole frame stands at in->start. A large one is offered at the beginning of the peer's own
@@ -350,7 +359,7 @@ static void peer_watch_gone(struct peer *p)
 		return;
 	}
 	p->ev_gone = event_new(p->hub->base, p->gone_fd, EV_READ | EV_ET | EV_PERSIST, on_gone, p);
-	event_add(p->ev_gone, NULL);
+	peer_watch(p, p->ev_gone, NULL);
 }
 
 static void peer_eof(struct peer *p)
@@ -410,7 +419,9 @@ static void on_more(evutil_socket_t fd, short what, void *arg)
 	struct peer *p = arg;
 	(void)fd;
 	(void)what;
-	if (peer_open(p))
+	if (p->deaf)
+		peer_close(p, "the system cannot watch it");
+	else if (peer_open(p))
 		peer_process_kept(p);
 }
 
@@ -451,7 +462,7 @@ void peer_hub_quiet(struct peer_hub *hub)
 static void peer_arm_write(struct peer *p)
 {
 	struct timeval tv = { p->must_read_s, 0 };
-	event_add(p->ev_write, p->must_read_s ? &tv : NULL);
+	peer_watch(p, p->ev_write, p->must_read_s ? &tv : NULL);
 	if (!p->must_read_s)
 		event_remove_timer(p->ev_write);
 }

@@ -11,6 +11,9 @@
 
 #include <event2/event.h>
 
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 
 struct lane {
@@ -43,13 +46,10 @@ static void lane_splice(struct list *to, struct list *from)
 
 static void lane_ring(struct lane *l)
 {
-	uint64_t one = 1;
-	ssize_t n;
+	int r = fd_wake(l->fd);
 
-	/* EAGAIN would mean 2^64 rings. */
-	do
-		n = write(l->fd, &one, sizeof(one));
-	while (n < 0 && errno == EINTR);
+	if (r < 0)
+		log_error("cannot wake the loop: %s", errno_text(-r));
 }
 
 static void lane_sleep(struct lane *l)

@@ -20,7 +20,7 @@ import subprocess
 import time
 
 from faults import Clock, Inject, Memory, SmallDisk, faketime_library, no_inject, no_memory, ordinary, quiet_share
-from harness import BATCHCTL, BATCHD, LONG, PATIENCE, Case, Closed, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
+from harness import BATCHCTL, BATCHD, LONG, PATIENCE, Case, Closed, Rpc, RpcError, alive, bash, batch, expand, message, rows, todos, until, write
 
 LOUD = .25      # of a CPU: who takes more in a quiet stretch spins
 
@@ -259,6 +259,29 @@ class Calls(Scene):
         self.let_go()
         self.all_well()
 
+    def test_a_client_that_cannot_be_watched_is_closed(self):
+        self.begin()
+        fault = self.inject(self.box.daemon_pid(), 'epoll_ctl:error=ENOMEM:when=1')
+        with Rpc(self.box.socket) as r, self.assertRaises((Closed, OSError)):
+            r.call('daemon.status')
+        self.assertGreater(fault.hits(), 0, 'it was never met')
+        fault.stop()
+        self.let_go()
+        self.all_well()
+
+    def test_a_wake_up_that_fails_once_is_tried_again(self):
+        self.begin()
+        hits = 0
+        for k in range(1, 6):
+            fault = self.inject(self.box.daemon_pid(), 'write:error=EIO:when=%d' % k)
+            self.try_submit('wake-%d' % k)
+            for run in self.taken.values():
+                self.box.wait(run)
+            hits += fault.hits()
+            fault.stop()
+        self.assertGreater(hits, 0, 'it was never met')
+        self.let_go()
+        self.all_well()
 
     def test_a_log_whose_sync_has_failed_is_written_anew(self):
         # A kernel says once that it could not write; the next fdatasync says that all is well.

@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include "client/ctx.h"
-#include "client/json.h"
 #include "client/own_runs.h"
 #include "client/selectors.h"
 #include "client/term.h"
 #include "common/timeutil.h"
+#include "proto/mp.h"
 #include "proto/pack.h"
 
 const char *const opt_orders[] = { "parallel", "serial", "as-if-serial", NULL };
@@ -21,20 +21,19 @@ struct build {
 	struct ctx *c;
 	const struct submit_options *o;
 	const struct batch_source *from;
-	struct pk pk;
+	struct pk *pk;
 };
 
 /* Does the file say something for this key (null counts as nothing)? */
 static bool build_file_has(const struct build *b, const char *key)
 {
-	json_t *v = b->from->file ? json_object_get(b->from->file, key) : NULL;
-	return v && !json_is_null(v);
+	return b->from->file && mp_find(pk_peek(b->pk), key).p;
 }
 
 static void build_str(struct build *b, const char *key, const char *value)
 {
 	if (value)
-		pk_ktext(&b->pk, key, slice_str(value));
+		pk_ktext(b->pk, key, slice_str(value));
 }
 
 /* Durations travel with their unit. */
@@ -44,13 +43,13 @@ static void build_duration(struct build *b, const char *key, const struct opt_in
 	if (!d->set)
 		return;
 	duration_print(&text, d->v);
-	pk_kstr(&b->pk, key, buf_slice(&text));
+	pk_kstr(b->pk, key, buf_slice(&text));
 }
 
 static void build_int(struct build *b, const char *key, const struct opt_int *i)
 {
 	if (i->set)
-		pk_kint(&b->pk, key, i->v);
+		pk_kint(b->pk, key, i->v);
 }
 
 static int build_runs(struct build *b, const char *key, const struct strv *words)
@@ -65,11 +64,11 @@ static int build_runs(struct build *b, const char *key, const struct strv *words
 		status = own_runs_leave_out(b->c, &runs, true);
 	if (status)
 		return status;
-	pk_key(&b->pk, key);
-	pk_array(&b->pk);
+	pk_key(b->pk, key);
+	pk_array(b->pk);
 	for (size_t i = 0; i < runs.n; i++)
-		pk_int(&b->pk, runs.v[i].run);
-	pk_end(&b->pk);
+		pk_int(b->pk, runs.v[i].run);
+	pk_end(b->pk);
 	return EXIT_OK;
 }
 
@@ -103,44 +102,43 @@ static bool build_env_named(const struct submit_options *o, size_t from, const c
 	return false;
 }
 
-static int build_json(struct build *b, const char *key, const json_t *value)
+/* What the file's env has and no -E names. */
+static void build_env_file(struct build *b, struct slice env)
 {
-	struct err e = ERR_INIT;
-	pk_key(&b->pk, key);
-	if (json_to_mp(value, b->pk.b, &e))
-		return fail(b->c, EXIT_USAGE, "%s: %s", key, e.text);
-	return EXIT_OK;
+	struct mp m = mp_of(env);
+	struct mp_value map = mp_next(&m);
+	for (uint32_t i = 0; map.type == MP_MAP && i < map.count; i++) {
+		struct slice key = mp_next(&m).bytes, value = mp_skip(&m);
+		if (build_env_named(b->o, 0, key.p, key.len))
+			continue;
+		pk_keyslice(b->pk, key);
+		pk_raw(b->pk, value);
+	}
 }
 
-static int build_env(struct build *b)
+static void build_env(struct build *b)
 {
-	json_t *file = b->from->file ? json_object_get(b->from->file, "env") : NULL, *value;
-	const char *key;
+	_cleanup_buf_ struct buf file = BUF_INIT;
 	if (!b->o->env.n)
-		return EXIT_OK;
-	pk_key(&b->pk, "env");
-	pk_map(&b->pk);
-	json_object_foreach(file, key, value)
-	{
-		if (build_env_named(b->o, 0, key, strlen(key)))
-			continue;
-		int status = build_json(b, key, value);
-		if (status)
-			return status;
-	}
+		return;
+	if (b->from->file)
+		buf_addslice(&file, mp_find(pk_peek(b->pk), "env"));
+	pk_drop(b->pk, "env");
+	pk_key(b->pk, "env");
+	pk_map(b->pk);
+	build_env_file(b, buf_slice(&file));
 	for (size_t i = 0; i < b->o->env.n; i++) {
 		const char *e = b->o->env.v[i];
 		size_t len = strcspn(e, "=");
 		if (build_env_named(b->o, i + 1, e, len))
 			continue;
-		pk_keyslice(&b->pk, slice_of(e, len));
+		pk_keyslice(b->pk, slice_of(e, len));
 		if (e[len])
-			pk_text(&b->pk, slice_str(e + len + 1));
+			pk_text(b->pk, slice_str(e + len + 1));
 		else
-			pk_nil(&b->pk);
+			pk_nil(b->pk);
 	}
-	pk_end(&b->pk);
-	return EXIT_OK;
+	pk_end(b->pk);
 }
 
 /* A terminal of its own is as large as ours (environ(7)). In the base environment, so that the
@@ -165,18 +163,18 @@ static int build_surroundings(struct build *b)
 		if (!cwd)
 			return fail(b->c, EXIT_USAGE,
 				    "the current folder is gone: go to another, or give -C DIR");
-		pk_ktext(&b->pk, "cwd", slice_str(cwd));
+		pk_ktext(b->pk, "cwd", slice_str(cwd));
 	}
 	if (b->o->pty)
 		build_window();
 	if (!build_file_has(b, "env_base"))
-		batch_pack_environ(&b->pk);
+		batch_pack_environ(b->pk);
 	if (!build_file_has(b, "umask")) {
 		char text[8];
 		mode_t mask = umask(022);
 		umask(mask);
 		snprintf(text, sizeof(text), "%03o", (unsigned)mask);
-		pk_kstr(&b->pk, "umask", slice_str(text));
+		pk_kstr(b->pk, "umask", slice_str(text));
 	}
 	return EXIT_OK;
 }
@@ -193,7 +191,7 @@ static int build_flags(struct build *b)
 	build_int(b, "priority", &o->priority);
 	build_duration(b, "timeout", &o->timeout);
 	if (o->hold)
-		pk_kbool(&b->pk, "held", true);
+		pk_kbool(b->pk, "held", true);
 	/* Not the time it comes to: sent again with its key the batch is to be the same. */
 	build_duration(b, "delay", &o->delay);
 	const char *list = o->list		       ? o->list
@@ -201,15 +199,14 @@ static int build_flags(struct build *b)
 						       : getenv("BATCHD_LIST");
 	build_str(b, "list", list && *list ? list : NULL);
 	if (b->from->no_output_cap)
-		pk_kint(&b->pk, "output_cap", 0);
-	int status = build_env(b);
-	if (status == EXIT_OK)
-		status = build_runs(b, "needs_runs", &o->after);
+		pk_kint(b->pk, "output_cap", 0);
+	build_env(b);
+	int status = build_runs(b, "needs_runs", &o->after);
 	return status ? status : build_runs(b, "after_any_runs", &o->after_any);
 }
 
-/* Is the file's value for this key overruled by a flag, that is, already packed? */
-static bool build_overruled(const struct build *b, const char *key)
+/* Takes out of the file what a flag overrules (env is merged). */
+static void build_overrule(struct build *b)
 {
 	const struct submit_options *o = b->o;
 	const struct {
@@ -228,100 +225,78 @@ static bool build_overruled(const struct build *b, const char *key)
 		{ "not_before", o->delay.set },
 		{ "delay", o->delay.set },
 		{ "list", o->list },
-		{ "env", o->env.n > 0 },
 		{ "cwd", b->c->dir },
 		{ "needs_runs", o->after.n > 0 },
 		{ "after_any_runs", o->after_any.n > 0 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-		if (rules[i].yes && strcmp(rules[i].key, key) == 0)
-			return true;
-	return false;
-}
-
-static int build_file(struct build *b)
-{
-	const char *key;
-	json_t *value;
-	json_object_foreach(b->from->file, key, value)
-	{
-		if (json_is_null(value) || build_overruled(b, key))
-			continue;
-		int status = build_json(b, key, value);
-		if (status)
-			return status;
-	}
-	return EXIT_OK;
+		if (rules[i].yes)
+			pk_drop(b->pk, rules[i].key);
 }
 
 static void build_command(struct build *b, const char *command)
 {
-	pk_kstr(&b->pk, "kind", slice_str("bash"));
-	pk_ktext(&b->pk, "command", slice_str(command));
+	pk_kstr(b->pk, "kind", slice_str("bash"));
+	pk_ktext(b->pk, "command", slice_str(command));
 }
 
 static void build_one(struct build *b)
 {
-	pk_map(&b->pk);
+	pk_map(b->pk);
 	if (b->from->argc == 1) {
 		build_command(b, b->from->argv[0]);
 	} else {
-		pk_kstr(&b->pk, "kind", slice_str("exec"));
-		pk_key(&b->pk, "argv");
-		pk_array(&b->pk);
+		pk_kstr(b->pk, "kind", slice_str("exec"));
+		pk_key(b->pk, "argv");
+		pk_array(b->pk);
 		for (int i = 0; i < b->from->argc; i++)
-			pk_text(&b->pk, slice_str(b->from->argv[i]));
-		pk_end(&b->pk);
+			pk_text(b->pk, slice_str(b->from->argv[i]));
+		pk_end(b->pk);
 	}
 	if (b->from->op_stdin)
-		pk_kbin(&b->pk, "stdin", *b->from->op_stdin);
+		pk_kbin(b->pk, "stdin", *b->from->op_stdin);
 	if (b->o->pty)
-		pk_kbool(&b->pk, "pty", true);
-	pk_end(&b->pk);
+		pk_kbool(b->pk, "pty", true);
+	pk_end(b->pk);
 }
 
 static void build_ops(struct build *b)
 {
-	pk_key(&b->pk, "messages");
-	pk_array(&b->pk);
-	pk_map(&b->pk);
+	pk_key(b->pk, "messages");
+	pk_array(b->pk);
+	pk_map(b->pk);
 	build_str(b, "halt", b->from->halt);
 	build_duration(b, "spacing", &b->from->spacing);
-	pk_key(&b->pk, "ops");
-	pk_array(&b->pk);
+	pk_key(b->pk, "ops");
+	pk_array(b->pk);
 	for (size_t i = 0; b->from->commands && i < b->from->commands->n; i++) {
-		pk_map(&b->pk);
+		pk_map(b->pk);
 		build_command(b, b->from->commands->v[i]);
-		pk_end(&b->pk);
+		pk_end(b->pk);
 	}
 	if (b->from->argc)
 		build_one(b);
 	if (b->from->pack)
-		b->from->pack(b->from->pack_arg, &b->pk);
-	pk_end(&b->pk);
-	pk_end(&b->pk);
-	pk_end(&b->pk);
+		b->from->pack(b->from->pack_arg, b->pk);
+	pk_end(b->pk);
+	pk_end(b->pk);
+	pk_end(b->pk);
 }
 
 int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
-		struct buf *out)
+		struct pk *pk)
 {
-	struct build b = { .c = c, .o = o, .from = from, .pk = PK_INIT(out) };
+	struct build b = { .c = c, .o = o, .from = from, .pk = pk };
 	for (size_t i = 0; i < o->env.n; i++)
 		if (o->env.v[i][0] == '=' || o->env.v[i][0] == '\0')
 			return fail(c, EXIT_USAGE,
 				    "-E '%s': write NAME=VALUE, or NAME to remove it", o->env.v[i]);
-	pk_map(&b.pk);
+	if (from->file)
+		build_overrule(&b);
 	int status = build_flags(&b);
 	if (status == EXIT_OK)
 		status = build_surroundings(&b);
-	if (status)
-		return status;
-	if (from->file)
-		status = build_file(&b);
-	else
+	if (status == EXIT_OK && !from->file)
 		build_ops(&b);
-	if (status == EXIT_OK)
-		pk_end(&b.pk);
 	return status;
 }

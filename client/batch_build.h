@@ -5,16 +5,14 @@
 #ifndef CLIENT_BATCH_BUILD_H
 #define CLIENT_BATCH_BUILD_H
 
-#include <jansson.h>
-
 #include "client/submit_opts.h"
-#include "common/buf.h"
+#include "common/slice.h"
 
 /* What the ops come from: exactly one of the four. */
 struct pk;
 
 struct batch_source {
-	json_t *file;		     /* a batch file read (borrowed) */
+	struct pk *file; /* a batch file read: what it says stands in the open map (borrowed) */
 	const struct strv *commands; /* one parallel message of bash ops */
 	const char *const
 		*argv; /* one op: a bash command if argc is 1, else an argv byte for byte */
@@ -29,11 +27,11 @@ struct batch_source {
 };
 
 /*
- * Packs the batch into b. Selectors of --after are resolved by calls, so c must be connected when
- * there are any. An exit status.
+ * Adds the batch's keys to the open map of pk, from->file where there is one. Selectors of --after
+ * are resolved by calls, so c must be connected when there are any. An exit status.
  */
 int batch_build(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
-		struct buf *b) _must_check_;
+		struct pk *pk) _must_check_;
 
 /*
  * Packs "env_base": the environment we run in. A word without "=" cannot be said on the wire and is

@@ -11,6 +11,8 @@
 #include "proto/batch.h"
 #include "proto/errors.h"
 #include "proto/limits.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
 #include "proto/scan.h"
 
 enum batchfile_kind {
@@ -160,44 +162,55 @@ static void batchfile_tidy(json_t *batch)
 
 /* ---- proof ---- */
 
-/* The batch in the form plan_make takes; relative paths are compared as they would be from here. */
-static int batchfile_pack(const json_t *batch, struct buf *out, struct err *e)
+static int batchfile_refuse(struct batchfile *f)
 {
-	_cleanup_json_ json_t *whole = NULL;
-	_cleanup_free_ char *here = NULL;
-	if (!json_object_get(batch, "cwd")) {
-		here = getcwd(NULL, 0);
-		whole = json_copy((json_t *)batch);
-		json_object_set_new_nocheck(
-			whole, "cwd", json_bytes(slice_str(here && here[0] == '/' ? here : "/")));
-	}
-	return json_to_mp(whole ? whole : batch, out, e);
-}
-
-static int batchfile_prove(const json_t *batch, struct err *e)
-{
-	_cleanup_buf_ struct buf bytes = BUF_INIT;
-	struct plan *plan;
-	if (batchfile_pack(batch, &bytes, e))
-		return 1;
-	if (bytes.len > LIMIT_FRAME_BYTES)
-		return err_set(e, E_LIMIT, "the batch is larger than %u bytes", LIMIT_FRAME_BYTES);
-	if (plan_make(buf_slice(&bytes), &plan, e))
-		return 1;
-	plan_free(plan);
-	return 0;
-}
-
-static int batchfile_check(struct batchfile *f, json_t *batch)
-{
-	batchfile_tidy(batch);
-	if (!notation_normalise_todos(batch, f->e) && !batchfile_prove(batch, f->e))
-		return 0;
 	if (f->has_places)
 		notation_locate(f->name, f->text, &f->places, f->e);
 	else
 		err_prefix(f->e, "%s: ", f->name);
 	return 1;
+}
+
+/* The packed batch, as plan_make takes it. */
+static int batchfile_plan(struct slice batch, struct err *e)
+{
+	struct plan *plan;
+	if (batch.len > LIMIT_FRAME_BYTES)
+		return err_set(e, E_LIMIT, "the batch is larger than %u bytes", LIMIT_FRAME_BYTES);
+	if (plan_make(batch, &plan, e))
+		return 1;
+	plan_free(plan);
+	return 0;
+}
+
+/* Relative paths are compared as they would be from here. */
+static int batchfile_prove(struct batchfile *f, struct pk *pk)
+{
+	_cleanup_free_ char *here = NULL;
+	bool said = mp_find(pk_peek(pk), "cwd").p;
+	if (!said) {
+		here = getcwd(NULL, 0);
+		pk_ktext(pk, "cwd", slice_str(here && here[0] == '/' ? here : "/"));
+	}
+	int r = batchfile_plan(pk_peek(pk), f->e);
+	if (!said)
+		pk_unkey(pk);
+	return r ? batchfile_refuse(f) : 0;
+}
+
+static int batchfile_tree(struct batchfile *f, json_t **ret)
+{
+	if (batchfile_decode(f, ret))
+		return 1;
+	batchfile_tidy(*ret);
+	return notation_normalise_todos(*ret, f->e) ? batchfile_refuse(f) : 0;
+}
+
+static int batchfile_pack_tree(struct batchfile *f, struct pk *pk, json_t **ret)
+{
+	if (batchfile_tree(f, ret))
+		return 1;
+	return json_pack_keys(*ret, pk, f->e) ? batchfile_refuse(f) : batchfile_prove(f, pk);
 }
 
 int batchfile_parse(const char *name, struct slice text, const struct reading *how,
@@ -207,9 +220,10 @@ int batchfile_parse(const char *name, struct slice text, const struct reading *h
 		.name = name, .text = batchfile_skip_mark(text), .how = how, .e = e
 	};
 	_cleanup_json_ json_t *batch = NULL;
-	int r = batchfile_decode(&f, &batch);
-	if (r == 0)
-		r = batchfile_check(&f, batch);
+	_cleanup_buf_ struct buf packed = BUF_INIT;
+	struct pk pk = PK_INIT(&packed);
+	pk_map(&pk);
+	int r = batchfile_pack_tree(&f, &pk, &batch);
 	notation_places_done(&f.places);
 	if (r)
 		return 1;
@@ -217,16 +231,46 @@ int batchfile_parse(const char *name, struct slice text, const struct reading *h
 	return 0;
 }
 
-int batchfile_read(const char *file, const struct reading *how, json_t **ret_batch, struct err *e)
+int batchfile_pack(const char *name, struct slice text, const struct reading *how, struct pk *pk,
+		   struct err *e)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct batchfile f = {
+		.name = name, .text = batchfile_skip_mark(text), .how = how, .e = e
+	};
+	_cleanup_json_ json_t *batch = NULL;
+	int r = batchfile_pack_tree(&f, pk, &batch);
+	notation_places_done(&f.places);
+	return r;
+}
+
+static int batchfile_text(const char *file, struct buf *text, const char **ret_name, struct err *e)
+{
 	bool is_stdin = strcmp(file, "-") == 0;
 	const char *name = is_stdin ? "<stdin>" : file;
-	int r = is_stdin ? fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES, &text)
-			 : fd_read_file(file, LIMIT_FRAME_BYTES, &text);
+	int r = is_stdin ? fd_read_all(STDIN_FILENO, LIMIT_FRAME_BYTES, text)
+			 : fd_read_file(file, LIMIT_FRAME_BYTES, text);
 	if (r == -EFBIG)
 		return err_set(e, E_LIMIT, "%s: larger than %u bytes", name, LIMIT_FRAME_BYTES);
 	if (r < 0)
 		return err_set(e, E_PARAMS, "cannot read '%s': %s", name, strerror(-r));
+	*ret_name = name;
+	return 0;
+}
+
+int batchfile_read(const char *file, const struct reading *how, json_t **ret_batch, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	const char *name;
+	if (batchfile_text(file, &text, &name, e))
+		return 1;
 	return batchfile_parse(name, buf_slice(&text), how, ret_batch, e);
+}
+
+int batchfile_read_packed(const char *file, const struct reading *how, struct pk *pk, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	const char *name;
+	if (batchfile_text(file, &text, &name, e))
+		return 1;
+	return batchfile_pack(name, buf_slice(&text), how, pk, e);
 }

@@ -23,5 +23,14 @@ int batchfile_read(const char *file, const struct reading *how, json_t **ret_bat
 /* The same from memory; `name` is for errors. */
 int batchfile_parse(const char *name, struct slice text, const struct reading *how,
 		    json_t **ret_batch, struct err *e) _must_check_;
+/*
+ * The same two, packed: the keys are added to the open map of pk, which is empty.  After an error
+ * what is in pk is of no use.
+ */
+struct pk;
+int batchfile_read_packed(const char *file, const struct reading *how, struct pk *pk,
+			  struct err *e) _must_check_;
+int batchfile_pack(const char *name, struct slice text, const struct reading *how, struct pk *pk,
+		   struct err *e) _must_check_;
 
 #endif

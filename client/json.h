@@ -40,6 +40,9 @@ int json_read(struct slice text, const char *name, json_t **ret, struct err *e) 
 /* Appends v as MessagePack, {"$bin": base64} as bin. 1 with e ("ops[2].content: not base64") leaves
  * part of it in out. */
 int json_to_mp(const json_t *v, struct buf *out, struct err *e) _must_check_;
+/* The same of a map's keys, into the open map of pk. */
+struct pk;
+int json_pack_keys(const json_t *map, struct pk *pk, struct err *e) _must_check_;
 /* The value as a new json_t; `one` has passed the scanner. 1 where a key holds NUL or is no UTF-8,
  * twice the same key, ext. */
 int json_from_mp(struct slice one, json_t **ret, struct err *e) _must_check_;

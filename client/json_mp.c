@@ -26,18 +26,25 @@ static int json_pack_bin(const json_t *v, struct pk *pk, struct err *e)
 
 /* Paths are put together on the way out of an error: ".ops" + "[2]" + ".content" + ": not base64".
  */
-static int json_pack_object(const json_t *v, struct pk *pk, unsigned depth, struct err *e)
+static int json_pack_members(const json_t *v, struct pk *pk, unsigned depth, struct err *e)
 {
 	const char *key;
 	size_t len;
 	json_t *child;
-	pk_map(pk);
 	json_object_keylen_foreach((json_t *)v, key, len, child)
 	{
 		pk_keyslice(pk, slice_of(key, len));
 		if (json_pack_value(child, pk, depth, e))
 			return err_prefix(e, ".%s", key);
 	}
+	return 0;
+}
+
+static int json_pack_object(const json_t *v, struct pk *pk, unsigned depth, struct err *e)
+{
+	pk_map(pk);
+	if (json_pack_members(v, pk, depth, e))
+		return 1;
 	pk_end(pk);
 	return 0;
 }
@@ -89,16 +96,23 @@ static int json_pack_value(const json_t *v, struct pk *pk, unsigned depth, struc
 	return 0;
 }
 
+/* Paths begin with a key, not with the point before it. */
+static int json_pack_refused(struct err *e)
+{
+	if (e && e->text[0] == '.')
+		memmove(e->text, e->text + 1, strlen(e->text));
+	return 1;
+}
+
 int json_to_mp(const json_t *v, struct buf *out, struct err *e)
 {
 	struct pk pk = PK_INIT(out);
-	if (json_pack_value(v, &pk, 0, e)) {
-		/* Paths begin with a key, not with the point before it. */
-		if (e && e->text[0] == '.')
-			memmove(e->text, e->text + 1, strlen(e->text));
-		return 1;
-	}
-	return 0;
+	return json_pack_value(v, &pk, 0, e) ? json_pack_refused(e) : 0;
+}
+
+int json_pack_keys(const json_t *map, struct pk *pk, struct err *e)
+{
+	return json_pack_members(map, pk, 1, e) ? json_pack_refused(e) : 0;
 }
 
 static json_t *json_unpack_value(struct mp *m, struct err *e);

@@ -45,31 +45,55 @@ int submit_command(struct ctx *c, const struct submit_options *o, struct batch_s
 	return EXIT_OK;
 }
 
+/* The file's name as batchfile.h takes it. */
+static const char *submit_file(struct ctx *c, const char *name)
+{
+	if ((!name || strcmp(name, "-") == 0) && isatty(STDIN_FILENO))
+		note(c, "reading a batch from the terminal; end it with ^D");
+	return name ? name : "-";
+}
+
 int submit_read(struct ctx *c, const struct reading *how, const char *name, json_t **ret)
 {
 	struct err e = ERR_INIT;
-	if ((!name || strcmp(name, "-") == 0) && isatty(STDIN_FILENO))
-		note(c, "reading a batch from the terminal; end it with ^D");
-	if (batchfile_read(name ? name : "-", how, ret, &e))
+	if (batchfile_read(submit_file(c, name), how, ret, &e))
 		return fail(c, EXIT_USAGE, "%s", e.text);
 	return EXIT_OK;
 }
 
-/* {batch: ...} for batch.submit and batch.check. */
-static int submit_params(struct ctx *c, const struct submit_options *o,
-			 const struct batch_source *from, struct buf *params)
+static void submit_open(struct pk *pk)
 {
-	struct pk pk = PK_INIT(params);
-	pk_map(&pk);
-	pk_key(&pk, "batch");
-	int status = batch_build(c, o, from, params);
+	pk_map(pk);
+	pk_key(pk, "batch");
+	pk_map(pk);
+}
+
+int submit_read_packed(struct ctx *c, const struct reading *how, const char *name, struct pk *pk)
+{
+	struct err e = ERR_INIT;
+	submit_open(pk);
+	if (batchfile_read_packed(submit_file(c, name), how, pk, &e))
+		return fail(c, EXIT_USAGE, "%s", e.text);
+	return EXIT_OK;
+}
+
+/* {batch: ...} for batch.submit and batch.check: what the file's packing has begun, or in `own`. */
+static int submit_params(struct ctx *c, const struct submit_options *o,
+			 const struct batch_source *from, struct buf *own, const struct buf **ret)
+{
+	struct pk fresh = PK_INIT(own), *pk = from->file ? from->file : &fresh;
+	if (!from->file)
+		submit_open(pk);
+	int status = batch_build(c, o, from, pk);
 	if (status)
 		return status;
-	if (params->len > LIMIT_FRAME_BYTES - 4096)
+	pk_end(pk);
+	if (pk->b->len > LIMIT_FRAME_BYTES - 4096)
 		return fail(c, EXIT_USAGE,
 			    "the batch is %zu MiB long, at most %u are taken: split it",
-			    params->len >> 20, LIMIT_FRAME_BYTES >> 20);
-	pk_end(&pk);
+			    pk->b->len >> 20, LIMIT_FRAME_BYTES >> 20);
+	pk_end(pk);
+	*ret = pk->b;
 	return EXIT_OK;
 }
 
@@ -123,15 +147,16 @@ static void submit_notify(struct ctx *c, const struct submit_options *o, int64_t
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing)
 {
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	_cleanup_buf_ struct buf own = BUF_INIT, reply = BUF_INIT;
+	const struct buf *params;
 	bool again = false;
 	int status = ctx_connect(c, CTX_MAY_START);
 	if (status == EXIT_OK)
-		status = submit_params(c, o, from, &params);
+		status = submit_params(c, o, from, &own, &params);
 	if (status)
 		return status;
-	struct slice key = mp_get_str(mp_find(buf_slice(&params), "batch"), "key");
-	status = submit_until_answered(c, &params, key, &again, &reply);
+	struct slice key = mp_get_str(mp_find(buf_slice(params), "batch"), "key");
+	status = submit_until_answered(c, params, key, &again, &reply);
 	if (status)
 		return status;
 	ctx_warnings(c, buf_slice(&reply));
@@ -165,21 +190,22 @@ int submit_tell(struct ctx *c, int64_t run, bool existing)
  * proved here. */
 int submit_plan(struct ctx *c, const struct submit_options *o, const struct batch_source *from)
 {
-	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, whole = BUF_INIT;
+	_cleanup_buf_ struct buf own = BUF_INIT, reply = BUF_INIT, whole = BUF_INIT;
+	const struct buf *params;
 	struct err e = ERR_INIT;
 	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) &&
 		    ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
-	int status = submit_params(c, o, from, &params);
+	int status = submit_params(c, o, from, &own, &params);
 	if (status)
 		return status;
-	int r = asks ? ctx_try(c, "batch.check", &params, &reply, &e) : -ECONNRESET;
+	int r = asks ? ctx_try(c, "batch.check", params, &reply, &e) : -ECONNRESET;
 	if (r < 0)
-		r = plan_check(mp_find(buf_slice(&params), "batch"), &reply, &e);
+		r = plan_check(mp_find(buf_slice(params), "batch"), &reply, &e);
 	if (r)
 		return fail_err(c, &e);
-	plan_folders(mp_find(buf_slice(&params), "batch"), buf_slice(&reply), &whole);
+	plan_folders(mp_find(buf_slice(params), "batch"), buf_slice(&reply), &whole);
 	ctx_warnings(c, buf_slice(&whole));
 	if (c->json)
 		return ctx_print_json(c, buf_slice(&whole));
-	return plan_print(c, mp_find(buf_slice(&params), "batch"));
+	return plan_print(c, mp_find(buf_slice(params), "batch"));
 }

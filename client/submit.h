@@ -4,6 +4,8 @@
 #ifndef CLIENT_SUBMIT_H
 #define CLIENT_SUBMIT_H
 
+#include <jansson.h>
+
 #include "client/batch_build.h"
 
 /* Flags that make no sense together. An exit status. */
@@ -23,5 +25,10 @@ int submit_tell(struct ctx *c, int64_t run, bool existing) _must_check_;
 /* Reads a batch file (NULL or "-": stdin) as submit, check, parse and fmt do. An exit status. */
 int submit_read(struct ctx *c, const struct reading *how, const char *name,
 		json_t **ret) _must_check_;
+
+/* The same for what is to be submitted: packs {batch: {what the file says}} into pk, both maps
+ * still open. */
+int submit_read_packed(struct ctx *c, const struct reading *how, const char *name,
+		       struct pk *pk) _must_check_;
 
 #endif

@@ -1,12 +1,12 @@
 #include "client/ctx.h"
-#include "client/json.h"
 #include "client/progress.h"
 #include "client/submit.h"
+#include "proto/pack.h"
 
 static const struct opt submit_opts[] = { SUBMIT_OPTS, OPT_END };
 
 static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from,
-			 json_t **file)
+			 struct pk *file)
 {
 	if (o->commands.n && c->argc)
 		return fail(c, EXIT_USAGE, "give a FILE or -e commands, not both");
@@ -14,16 +14,16 @@ static int submit_source(struct ctx *c, const struct submit_options *o, struct b
 		from->commands = &o->commands;
 		return EXIT_OK;
 	}
-	int status = submit_read(c, &o->reading, c->argc ? c->argv[0] : NULL, file);
-	from->file = *file;
-	return status;
+	from->file = file;
+	return submit_read_packed(c, &o->reading, c->argc ? c->argv[0] : NULL, file);
 }
 
 static int verb_submit(struct ctx *c, void *options)
 {
 	struct submit_options *o = options;
 	struct batch_source from = { 0 };
-	_cleanup_json_ json_t *file = NULL;
+	_cleanup_buf_ struct buf packed = BUF_INIT;
+	struct pk file = PK_INIT(&packed);
 	int64_t run;
 	bool existing;
 	int status = submit_check(c, o);
@@ -61,7 +61,8 @@ static int verb_check(struct ctx *c, void *options)
 {
 	struct submit_options *o = options;
 	struct batch_source from = { 0 };
-	_cleanup_json_ json_t *file = NULL;
+	_cleanup_buf_ struct buf packed = BUF_INIT;
+	struct pk file = PK_INIT(&packed);
 	int status = submit_source(c, o, &from, &file);
 	return status ? status : submit_plan(c, o, &from);
 }

@@ -82,6 +82,8 @@ static void pk_write_head(struct pk *pk, struct pk_open *o)
 		char *body = pk->b->p + o->at + o->head;
 		memmove(body + more, body, pk->b->len - o->at - o->head);
 		pk->b->len += more;
+		pk->key_at += more;
+		pk->key_end += more;
 		o->head = (uint8_t)len;
 	}
 	memcpy(pk->b->p + o->at, head, len);
@@ -93,13 +95,64 @@ void pk_end(struct pk *pk)
 	pk_write_head(pk, &pk->open[--pk->depth]);
 }
 
+struct slice pk_peek(struct pk *pk)
+{
+	struct pk_open *o = pk_top(pk);
+	assert(o);
+	pk_write_head(pk, o);
+	return slice_of(pk->b->p + o->at, pk->b->len - o->at);
+}
+
+void pk_unkey(struct pk *pk)
+{
+	pk->b->len = pk->key_at;
+	pk->key_end = 0;
+	pk_top(pk)->count--;
+}
+
+void pk_drop(struct pk *pk, const char *key)
+{
+	struct mp m = mp_of(pk_peek(pk));
+	for (uint32_t left = mp_next(&m).count; left > 0; left--) {
+		char *from = (char *)m.p;
+		bool found = slice_is(mp_next(&m).bytes, key);
+		mp_skip(&m);
+		if (!found)
+			continue;
+		memmove(from, m.p, (size_t)(m.end - m.p));
+		pk->b->len -= (size_t)(m.p - from);
+		pk->key_end = 0;
+		pk_top(pk)->count--;
+		return;
+	}
+}
+
+struct pk_mark pk_mark(const struct pk *pk)
+{
+	struct pk_mark mark = { .len = pk->b->len, .depth = pk->depth };
+	if (pk->depth) {
+		mark.count = pk->open[pk->depth - 1].count;
+		mark.head = pk->open[pk->depth - 1].head;
+	}
+	return mark;
+}
+
+void pk_back(struct pk *pk, const struct pk_mark *mark)
+{
+	pk->depth = mark->depth;
+	pk->key_end = 0;
+	pk->b->len = mark->len;
+	if (pk->depth) {
+		pk_top(pk)->count = mark->count;
+		pk->b->len += pk_top(pk)->head - mark->head;
+	}
+}
+
 void pk_nil(struct pk *pk)
 {
 	struct pk_open *top = pk_top(pk);
 	if (pk->omit_nil && top && top->map && pk->key_end == pk->b->len) {
-		pk->b->len = pk->key_at;
-		pk->key_end = 0;
-		top->count--;
+		pk_unkey(pk);
 		return;
 	}
 	msgpack_packer m = pk_value(pk);
@@ -140,6 +193,15 @@ void pk_str(struct pk *pk, struct slice s)
 	msgpack_packer m = pk_value(pk);
 	msgpack_pack_str(&m, s.len);
 	buf_addslice(pk->b, s);
+}
+
+char *pk_str_room(struct pk *pk, size_t len)
+{
+	msgpack_packer m = pk_value(pk);
+	msgpack_pack_str(&m, len);
+	buf_reserve(pk->b, len);
+	pk->b->len += len;
+	return pk->b->p + pk->b->len - len;
 }
 
 void pk_bin(struct pk *pk, struct slice s)

@@ -46,6 +46,24 @@ void pk_text(struct pk *pk, struct slice s);  /* str where valid UTF-8, else bin
 void pk_raw(struct pk *pk, struct slice one); /* one value already packed; absent: nil */
 void pk_key(struct pk *pk, const char *key);
 void pk_keyslice(struct pk *pk, struct slice key);
+/* A str of len bytes, which the caller writes there before anything else is packed. */
+char *pk_str_room(struct pk *pk, size_t len);
+
+/* The open map or array as a whole value; it stays open. Borrowed until the next change. */
+struct slice pk_peek(struct pk *pk);
+/* Takes back the key just packed, its value too where that is no container. */
+void pk_unkey(struct pk *pk);
+/* Takes a key and its value out of the open map; fine where it is not there. */
+void pk_drop(struct pk *pk, const char *key);
+
+/* Where packing stands, and back to there, with the same containers open or more. */
+struct pk_mark {
+	size_t len;
+	uint32_t count;
+	uint8_t depth, head;
+};
+struct pk_mark pk_mark(const struct pk *pk);
+void pk_back(struct pk *pk, const struct pk_mark *mark);
 
 /* Key and value; honour omit_nil. */
 void pk_knil(struct pk *pk, const char *key);

@@ -27,7 +27,7 @@ struct conn_kept {
 struct conn {
 	int fd, signal_fd, input_fd;
 	pid_t peer;
-	uint32_t next_msgid;
+	uint32_t next_msgid, hello_msgid;
 	int64_t call_ms; /* how long a call may take; negative: for ever */
 	bool closed;
 	struct buf in, out;
@@ -88,7 +88,10 @@ void conn_watch_input(struct conn *c, int fd)
 	c->input_fd = fd;
 }
 
-static int conn_hello(struct conn *c, const char *cwd, struct err *e)
+static int conn_answer(struct conn *c, uint32_t msgid, const char *method, int64_t ms,
+		       struct buf *ret, struct err *e);
+
+static void conn_hello(struct conn *c, const char *cwd)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
@@ -98,7 +101,22 @@ static int conn_hello(struct conn *c, const char *cwd, struct err *e)
 	if (cwd)
 		pk_ktext(&pk, "cwd", slice_str(cwd));
 	pk_end(&pk);
-	return conn_call(c, "rpc.hello", buf_slice(&params), NULL, e);
+	c->hello_msgid = conn_send(c, "rpc.hello", buf_slice(&params));
+}
+
+int conn_connect(const char *socket, const char *cwd, struct conn **ret)
+{
+	int fd = unix_connect(socket, SOCK_STREAM);
+	if (fd < 0)
+		return fd;
+	*ret = conn_new(fd);
+	conn_hello(*ret, cwd);
+	return 0;
+}
+
+int conn_greet(struct conn *c, int64_t ms, struct err *e)
+{
+	return conn_answer(c, c->hello_msgid, "rpc.hello", ms, NULL, e);
 }
 
 int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err *e)
@@ -109,12 +127,12 @@ int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err
 int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct conn **ret,
 		     struct err *e)
 {
-	int fd = unix_connect(socket, SOCK_STREAM);
-	if (fd < 0)
-		return fd;
-	struct conn *c = conn_new(fd);
+	struct conn *c;
+	int r = conn_connect(socket, cwd, &c);
+	if (r < 0)
+		return r;
 	c->call_ms = ms;
-	int r = conn_hello(c, cwd, e);
+	r = conn_greet(c, ms, e);
 	if (r != 0) {
 		conn_free(c);
 		return r;
@@ -357,11 +375,10 @@ static void conn_keep(struct conn *c, const struct conn_in *event)
 	c->kept_end = &k->next;
 }
 
-int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret,
-	      struct err *e)
+static int conn_answer(struct conn *c, uint32_t msgid, const char *method, int64_t ms,
+		       struct buf *ret, struct err *e)
 {
-	uint32_t msgid = conn_send(c, method, params);
-	int64_t deadline = c->call_ms < 0 ? -1 : time_mono_ms() + c->call_ms;
+	int64_t deadline = ms < 0 ? -1 : time_mono_ms() + ms;
 	struct conn_in in;
 	for (;;) {
 		enum conn_got got = conn_receive(c, deadline, false, &in);
@@ -387,4 +404,10 @@ int conn_call(struct conn *c, const char *method, struct slice params, struct bu
 		buf_addslice(ret, in.body);
 	}
 	return 0;
+}
+
+int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret,
+	      struct err *e)
+{
+	return conn_answer(c, conn_send(c, method, params), method, c->call_ms, ret, e);
 }

@@ -22,6 +22,8 @@
 #include "proto/mp.h"
 
 #define RECONNECT_MS 30000
+#define GREET_SLOW_MS 5000 /* an idle batchd greets within milliseconds */
+#define GREET_MS 30000
 #define RESET_WAIT_MS 3000 /* for what follows a daemon that was stopping */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 2000
@@ -134,6 +136,11 @@ static int ctx_open_failed(struct ctx *c, int r, const struct err *e)
 	if (r == -ECONNRESET)
 		return fail(c, EXIT_NO_DAEMON, "what listens at '%s' hung up: is it batchd?",
 			    c->socket);
+	if (r == -ETIMEDOUT)
+		return fail(c, EXIT_NO_DAEMON,
+			    "what listens at '%s' did not answer within %d s: `batchctl doctor` "
+			    "says what to do",
+			    c->socket, GREET_MS / 1000);
 	return fail(c, EXIT_NO_DAEMON, "cannot connect to '%s': %s: %s", c->socket, strerror(-r),
 		    trouble_mend(-r));
 }
@@ -165,11 +172,30 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 	return 0;
 }
 
-/* As conn_open, but never wakes a batchd that systemd would start for the connection. */
+/* As conn_open, but says what it waits for, and not for ever: a batchd that systemd starts for us
+ * may have many runs to read, one that is stopped or hangs does not come back by itself. */
+static int ctx_open_once(struct ctx *c, struct err *e)
+{
+	int r = conn_connect(c->socket, ctx_cwd(), &c->conn);
+	if (r < 0)
+		return r;
+	r = conn_greet(c->conn, GREET_SLOW_MS, e);
+	if (r == -ETIMEDOUT) {
+		note(c,
+		     "what listens at '%s' (pid %d) does not answer yet: it is starting, stopped or "
+		     "held up; `batchctl doctor` says more",
+		     c->socket, (int)conn_peer_pid(c->conn));
+		r = conn_greet(c->conn, GREET_MS - GREET_SLOW_MS, e);
+	}
+	if (r != 0)
+		ctx_disconnect(c);
+	return r;
+}
+
+/* As ctx_open_once, but never wakes a batchd that systemd would start for the connection. */
 static int ctx_open_running(struct ctx *c, struct err *e)
 {
-	return daemon_is_running(c->socket) ? conn_open(c->socket, ctx_cwd(), &c->conn, e)
-					    : -ECONNREFUSED;
+	return daemon_is_running(c->socket) ? ctx_open_once(c, e) : -ECONNREFUSED;
 }
 
 /*
@@ -178,7 +204,7 @@ static int ctx_open_running(struct ctx *c, struct err *e)
  */
 static int ctx_open(struct ctx *c, enum ctx_start start, struct err *e)
 {
-	int r = conn_open(c->socket, ctx_cwd(), &c->conn, e);
+	int r = ctx_open_once(c, e);
 	if (r != -ECONNRESET)
 		return r;
 	int64_t deadline = time_mono_ms() + RESET_WAIT_MS, pause = RETRY_MIN_MS;
@@ -186,8 +212,7 @@ static int ctx_open(struct ctx *c, enum ctx_start start, struct err *e)
 	for (int64_t left; r < 0 && (left = deadline - time_mono_ms()) > 0;
 	     pause = MIN2(pause * 2, RETRY_MAX_MS)) {
 		ctx_wait_change(watch_fd, -1, MIN2(pause, left));
-		r = start == CTX_NEVER_START ? ctx_open_running(c, e)
-					     : conn_open(c->socket, ctx_cwd(), &c->conn, e);
+		r = start == CTX_NEVER_START ? ctx_open_running(c, e) : ctx_open_once(c, e);
 	}
 	return r;
 }
@@ -207,7 +232,7 @@ int ctx_connect(struct ctx *c, enum ctx_start start)
 	/* Where it cannot be started, somebody (systemd, perhaps) may have been quicker. */
 	struct err connecting = ERR_INIT;
 	int started = daemon_start(c->socket, &e);
-	r = conn_open(c->socket, ctx_cwd(), &c->conn, &connecting);
+	r = ctx_open_once(c, &connecting);
 	if (started && ctx_nobody(r))
 		return fail(c, EXIT_NO_DAEMON, "%s", e.text);
 	e = connecting;

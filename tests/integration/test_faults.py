@@ -611,6 +611,21 @@ class SocketFile(Scene):
         self.let_go()
         self.all_well()
 
+    def test_one_that_does_not_answer_is_named(self):
+        b = self.box
+        self.begin()
+        pid = b.daemon_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            p = b.ctl_start('cancel', self.first)
+            said = p.stderr.readline().decode()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.assertRegex(said, r"what listens at '.*socket' \(pid %d\) does not answer yet: .*stopped.*`batchctl doctor`" % pid)
+        out, err = p.communicate()
+        self.assertEqual((p.returncode, err), (0, b''), out)
+        b.wait(self.first)
+
     def test_what_somebody_else_put_there_stays(self):
         b = self.box
         self.begin()

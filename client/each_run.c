@@ -270,7 +270,9 @@ static int64_t runner_tick(void *arg)
 {
 	struct each_runner *r = arg;
 	runner_show(r);
-	r->show.running = r->view.counts[VIEW_RUNNING];
+	size_t running = r->view.counts[VIEW_RUNNING];
+	r->show.dirty |= running != r->show.running;
+	r->show.running = running;
 	return each_show_tick(&r->show);
 }
 

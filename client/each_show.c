@@ -227,6 +227,16 @@ static void bar_cells(const struct each_show *s, int cells, struct buf *b)
 	}
 }
 
+/* What was painted takes several rows since the terminal was made narrower. */
+static void bar_erase(const struct each_show *s, int cols, struct buf *b)
+{
+	int up = s->painted ? (s->width - 1) / cols : 0;
+	buf_addc(b, '\r');
+	if (up > 0)
+		buf_addf(b, "\033[%dA", up);
+	buf_adds(b, "\033[J");
+}
+
 static void bar_paint(struct each_show *s, bool last)
 {
 	_cleanup_buf_ struct buf counts = BUF_INIT, b = BUF_INIT;
@@ -234,7 +244,7 @@ static void bar_paint(struct each_show *s, bool last)
 	int cols, rows;
 	term_size(STDERR_FILENO, &cols, &rows);
 	bar_counts(s, &counts);
-	buf_adds(&b, "\r\033[K");
+	bar_erase(s, cols, &b);
 	int cells = MIN2(cols - 4 - term_width(buf_slice(&counts)), BAR_MAX);
 	if (cells >= 8) {
 		term_color(&b, color, s->failed ? COLOR_RED : COLOR_GREEN);
@@ -242,7 +252,9 @@ static void bar_paint(struct each_show *s, bool last)
 		term_color(&b, color, COLOR_NONE);
 		buf_addc(&b, ' ');
 	}
-	term_fit(&b, buf_slice(&counts), cols - 1 - (cells >= 8 ? cells + 1 : 0), false);
+	int before = cells >= 8 ? cells + 1 : 0;
+	term_fit(&b, buf_slice(&counts), cols - 1 - before, false);
+	s->width = MIN2(before + term_width(buf_slice(&counts)), cols - 1);
 	if (last)
 		buf_addc(&b, '\n');
 	if (fd_write_all(STDERR_FILENO, b.p, b.len) < 0)
@@ -250,6 +262,16 @@ static void bar_paint(struct each_show *s, bool last)
 	s->painted = !last;
 	s->dirty = false;
 	s->painted_ms = time_mono_ms();
+}
+
+static void bar_take_away(struct each_show *s)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	int cols, rows;
+	term_size(STDERR_FILENO, &cols, &rows);
+	bar_erase(s, cols, &b);
+	if (fd_write_all(STDERR_FILENO, b.p, b.len) < 0)
+		s->live = false;
 }
 
 /* Where it is no terminal: a line for each tenth. */
@@ -287,7 +309,7 @@ void each_show_clear(struct each_show *s, bool last)
 		bar_paint(s, true);
 	else if (last && s->bar)
 		bar_tell(s);
-	else if (s->painted && fd_write_all(STDERR_FILENO, "\r\033[K", 4) < 0)
-		s->live = false;
+	else if (s->painted)
+		bar_take_away(s);
 	s->painted = false;
 }

@@ -16,6 +16,7 @@ struct each_show {
 	/* the bar */
 	bool bar, live; /* wanted; a terminal, so drawn in place */
 	bool painted, dirty;
+	int width; /* of what is painted, in columns */
 	int64_t painted_ms, began_ms;
 	int told; /* where it is no terminal: the last tenth that was told */
 	size_t ended, failed, running, before;

@@ -1,12 +1,16 @@
 """`batchctl each` beside GNU parallel: the same line with both, the same output, status and joblog. Read the first column."""
+import fcntl
 import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 import unittest
 
 from harness import Case, expand, rows, until
+from test_contract_cli import Terminal
 
 PARALLEL = shutil.which('parallel')
 
@@ -314,6 +318,19 @@ class Alone(Case):
         p = self.each('--bar', 'exit', ':::', '0', '1', '0', '0')
         self.assertIn('100%  4/4  1 failed', p.errors)
         self.assertNotIn('\033', p.errors)
+
+    def test_bar_on_a_terminal_made_narrower(self):
+        """The terminal has wrapped it then: all its rows go, not only the last."""
+        bar = Terminal(self.box, 'each', '--bar', '-j1', 'until [ -e {} ]; do sleep 0.05; done', ':::', 'one', 'two')
+        self.addCleanup(lambda: bar.fd < 0 or bar.close())
+        self.box.put('one')
+        bar.until('50%').until('1 running')
+        bar.text = b''
+        fcntl.ioctl(bar.fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 40, 0, 0))
+        bar.until('\r\033[1A\033[J').until('1/2  1 running')
+        self.box.put('two')
+        bar.until('100%')
+        self.assertEqual(bar.status(), 0)
 
     def test_many_arguments(self):
         """A quarter of a million is no matter: no step of it looks at each for each."""

@@ -48,14 +48,23 @@ static bool daemon_bound_as(const char *bound, const char *socket)
 	       (bound[len] == '.' && parse_all_digits(slice_str(bound + len + 1)));
 }
 
-static bool daemon_is_batchd(int proc, const char *pid)
+static bool daemon_is_batchd(const char *comm)
+{
+	return strcmp(comm, "batchd\n") == 0;
+}
+
+/* systemd, and systemd-socket-activate, hold batchd's socket until the first client comes. */
+static bool daemon_is_stranger(const char *comm)
+{
+	return !daemon_is_batchd(comm) && strncmp(comm, "systemd", 7) != 0;
+}
+
+static bool daemon_is_named(int proc, const char *pid, bool (*is)(const char *comm))
 {
 	char path[64], comm[32] = "";
 	snprintf(path, sizeof(path), "%.20s/comm", pid);
 	_cleanup_close_ int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, comm, sizeof(comm) - 1) <= 0)
-		return false;
-	return strcmp(comm, "batchd\n") == 0;
+	return fd >= 0 && read(fd, comm, sizeof(comm) - 1) > 0 && is(comm);
 }
 
 static bool daemon_holds_socket(int proc, const char *pid, uint64_t inode)
@@ -78,13 +87,13 @@ static bool daemon_holds_socket(int proc, const char *pid, uint64_t inode)
 	return found;
 }
 
-static bool daemon_any_holds(uint64_t inode)
+static bool daemon_any_holds(uint64_t inode, bool (*is)(const char *comm))
 {
 	DIR *dir = opendir("/proc");
 	bool found = false;
 	for (struct dirent *d; dir && !found && (d = readdir(dir));)
 		found = parse_all_digits(slice_str(d->d_name)) &&
-			daemon_is_batchd(dirfd(dir), d->d_name) &&
+			daemon_is_named(dirfd(dir), d->d_name, is) &&
 			daemon_holds_socket(dirfd(dir), d->d_name, inode);
 	if (dir)
 		closedir(dir);
@@ -92,8 +101,8 @@ static bool daemon_any_holds(uint64_t inode)
 }
 
 /* Does anything listen that was bound to that path (several may have been, one after another) and
- * that `is` likes (NULL: any)? proc(5). */
-static bool daemon_listener(const char *socket, bool (*is)(uint64_t inode))
+ * that is held by one that `is` likes (NULL: any)? proc(5). */
+static bool daemon_listener(const char *socket, bool (*is)(const char *comm))
 {
 	bool found = false;
 	_cleanup_fclose_ FILE *f = fopen("/proc/net/unix", "re");
@@ -108,7 +117,7 @@ static bool daemon_listener(const char *socket, bool (*is)(uint64_t inode))
 		found = sscanf(line, "%*s %*s %*s %x %*s %*s %" SCNu64 " %n", &flags, &inode,
 			       &path) >= 2 &&
 			path >= 0 && (flags & listening) && daemon_bound_as(line + path, socket) &&
-			(!is || is(inode));
+			(!is || daemon_any_holds(inode, is));
 	}
 	return found;
 }
@@ -118,11 +127,16 @@ bool daemon_socket_bound(const char *socket)
 	return daemon_listener(socket, NULL);
 }
 
+bool daemon_socket_is_strangers(const char *socket)
+{
+	return daemon_listener(socket, daemon_is_stranger);
+}
+
 /* A batchd whose state folder is not the one we know (batchd --state-dir), found by the socket it
  * listens on. */
 static bool daemon_listens(const char *socket)
 {
-	return daemon_listener(socket, daemon_any_holds);
+	return daemon_listener(socket, daemon_is_batchd);
 }
 
 bool daemon_is_running(const char *socket)

@@ -17,6 +17,8 @@
 bool daemon_is_running(const char *socket);
 /* Does anybody, systemd as well, listen at the socket? Told without connecting. */
 bool daemon_socket_bound(const char *socket);
+/* Is who listens there known to be neither a batchd nor systemd? */
+bool daemon_socket_is_strangers(const char *socket);
 /* Starts one and returns when it listens (or another does). 0, or 1 with e filled. */
 int daemon_start(const char *socket, struct err *e) _must_check_;
 /* The program: beside ourselves, in the build folder, where it was installed, in PATH. Malloced;

@@ -210,7 +210,12 @@ static void socket_itself(struct doctor *d)
 	if (d->serves || d->locked)
 		return;
 	/* Nobody of ours serves it: connecting could wake one, so only systemd's word is taken. */
-	if (daemon_socket_bound(path))
+	if (daemon_socket_is_strangers(path))
+		doctor_say(d, DOCTOR_PROBLEM,
+			   "end it (`ss -xlp` tells who it is), or name another socket with "
+			   "BATCHD_SOCKET",
+			   "a program that is no batchd listens at '%s'", path);
+	else if (daemon_socket_bound(path))
 		doctor_ok(d, "'%s' waits for the first client (socket activation)", path);
 	else
 		doctor_ok(d, "'%s' is left over; the next start replaces it", path);

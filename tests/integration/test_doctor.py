@@ -89,6 +89,15 @@ def left_socket(t):
     s.close()
 
 
+def strangers_socket(t):
+    folder(t, os.path.dirname(t.box.socket))
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(t.box.socket)
+    os.chmod(t.box.socket, 0o600)
+    s.listen()
+    t.addCleanup(s.close)
+
+
 def replaced_program(t):
     """batchd of a folder of its own, removed while it runs."""
     folder(t, t.box.path('old'))
@@ -279,6 +288,7 @@ class Doctor(Case):
         ('a file where the socket should be', lambda t: open(folder(t, os.path.dirname(t.box.socket)) + '/socket', 'w').close(), 1,
          'socket', 'problem', 'is no socket', 'move it away'),
         ('a socket that was left over', left_socket, 0, 'socket', 'ok', 'left over', None),
+        ('a socket at which another program listens', strangers_socket, 1, 'socket', 'problem', 'no batchd listens at', 'ss -xlp'),
         ('no XDG_RUNTIME_DIR', lambda t: t.env.update(XDG_RUNTIME_DIR=''), 0, 'socket', 'note', 'XDG_RUNTIME_DIR is not set', ''),
         ('a spawner with ops and no daemon', orphaned_spawner, 0, 'spawner', 'note', 'keeps 1 processes', 'daemon start'),
         ('no systemd', lambda t: None, 0, 'systemd', 'ok', 'no user manager', None),

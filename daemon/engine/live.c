@@ -440,6 +440,10 @@ void live_show_op(struct live_run *r, uint32_t op, struct buf *text, struct op_r
 		return;
 	ret->pid = 0;
 	ret->started = 0;
+	/* Its next try is counted when it is known to have started. */
+	enum op_phase phase = (enum op_phase)r->ops[op].phase;
+	if (shown == OP_READY && (phase == PHASE_STARTING || phase == PHASE_STOPPING))
+		ret->attempts--;
 }
 
 static void pack_plan_op(const struct live_run *r, struct pk *pk, uint32_t op, struct buf *text)

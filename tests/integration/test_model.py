@@ -1,5 +1,6 @@
 """Contract section 1: batches, messages, ops, runs. Each row is a sentence, a batch, and what its run must look like."""
 import os
+import signal
 import time
 import unittest
 
@@ -265,6 +266,20 @@ class Order(Case):
         b.call('run.resume', run=run)
         b.wait(run)
         self.assertTrue(b.exists('second'))
+
+    def test_a_try_is_counted_from_its_start_on(self):
+        b = self.box
+        b.run(batch([bash('true')]))
+        spawner = b.spawner_pid()
+        os.kill(spawner, signal.SIGSTOP)
+        try:
+            run = b.submit(batch([bash('true')]))
+            until(lambda: b.call('daemon.status')['running_ops'], 'that it is told to start')
+            self.match({'state': 'ready', 'attempts': 0, 'pid': None}, b.get(run)['ops'][0])
+        finally:
+            os.kill(spawner, signal.SIGCONT)
+        b.wait(run)
+        self.match({'state': 'succeeded', 'attempts': 1}, b.get(run)['ops'][0])
 
     def test_freeze_also_stops_what_runs(self):
         b = self.box

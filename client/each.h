@@ -26,7 +26,7 @@ struct each_options {
 	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace;
 	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars;
 	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
-		resume_failed, null, context, xargs, no_empty, link, quote;
+		resume_failed, null, context, spread, xargs, no_empty, link, quote;
 };
 
 /* ---- each_input.c ---- */
@@ -88,7 +88,7 @@ struct each_template {
 	bool quote_args;  /* for the shell */
 	bool quote_words; /* --quote */
 	bool context;	  /* -X: a word that holds {} is there once for each argument */
-	bool has_slot;	  /* {%} */
+	bool has_slot;	  /* {%}, $PARALLEL_JOBSLOT */
 };
 
 /* One word of the command; `replace` stands for {}, NULL: itself. An exit status. */
@@ -132,6 +132,8 @@ int each_jobs_make(struct each *e) _must_check_;
 const struct each_args *each_job_args(struct each *e, size_t job);
 /* Appends the job's command. */
 void each_job_command(struct each *e, size_t job, struct buf *b);
+/* {%} of a job: jobs take the slots in turn, so that no two with one slot run at once. */
+size_t each_job_slot(const struct each *e, size_t job);
 /* Appends its tag, with the tab behind it; nothing without --tag. */
 void each_job_tag(struct each *e, size_t job, struct buf *b);
 

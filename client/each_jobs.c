@@ -65,11 +65,12 @@ static size_t jobs_fill(struct each *e, size_t first, size_t most)
 	return n;
 }
 
-/* -m, -X. What the last line would take is spread over all slots, as is what comes after that. */
+/* -m, -X, --xargs. What the last line would take is spread over all slots but by --xargs, as is
+ * what comes after that. */
 static void jobs_pack(struct each *e)
 {
 	size_t all = e->input.n_records, given = jobs_given(e), most = given ? given : SIZE_MAX;
-	bool spread = false;
+	bool spread = !e->o->context && !e->o->spread;
 	for (size_t first = 0; first < all;) {
 		size_t n = jobs_fill(e, first, most);
 		if (!spread && first + n == all) {
@@ -96,7 +97,7 @@ int each_jobs_make(struct each *e)
 {
 	size_t all = e->input.n_records;
 	size_t step = MAX2(jobs_given(e), (size_t)1);
-	if (e->o->context || e->o->xargs) {
+	if (e->o->context || e->o->spread || e->o->xargs) {
 		jobs_pack(e);
 	} else {
 		for (size_t first = 0; first < all; first += step)
@@ -108,21 +109,20 @@ int each_jobs_make(struct each *e)
 	return e->o->resume || e->o->resume_failed ? each_log_resume(e) : EXIT_OK;
 }
 
-/* Jobs take the slots in turn, so that no two with one slot run at once. */
-static size_t job_slot(const struct each *e, size_t job)
+size_t each_job_slot(const struct each *e, size_t job)
 {
 	return e->slots ? job % (size_t)e->slots + 1 : job + 1;
 }
 
 void each_job_command(struct each *e, size_t job, struct buf *b)
 {
-	each_template_expand(&e->command, each_job_args(e, job), job + 1, job_slot(e, job), b);
+	each_template_expand(&e->command, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
 }
 
 void each_job_tag(struct each *e, size_t job, struct buf *b)
 {
 	if (!e->tag.n)
 		return;
-	each_template_expand(&e->tag, each_job_args(e, job), job + 1, job_slot(e, job), b);
+	each_template_expand(&e->tag, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
 	buf_addc(b, '\t');
 }

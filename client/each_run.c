@@ -37,6 +37,22 @@ struct each_runner {
 
 /* ---- a run of as many jobs as one batch holds ---- */
 
+/* What parallel tells its jobs; the slot only where the command asks for it, since it orders jobs.
+ */
+static void runner_pack_env(struct each_runner *r, struct pk *pk)
+{
+	char text[24];
+	pk_key(pk, "env");
+	pk_map(pk);
+	snprintf(text, sizeof(text), "%zu", r->next + 1);
+	pk_kstr(pk, "PARALLEL_SEQ", slice_str(text));
+	if (r->e->command.has_slot) {
+		snprintf(text, sizeof(text), "%zu", each_job_slot(r->e, r->next));
+		pk_kstr(pk, "PARALLEL_JOBSLOT", slice_str(text));
+	}
+	pk_end(pk);
+}
+
 static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice command)
 {
 	const struct each_options *o = r->e->o;
@@ -53,6 +69,7 @@ static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice c
 		duration_print(&text, o->timeout.v);
 		pk_kstr(pk, "timeout", buf_slice(&text));
 	}
+	runner_pack_env(r, pk);
 	/* {%}: no two jobs that have the same slot run at once. */
 	if (r->e->command.has_slot && r->e->slots) {
 		snprintf(name, sizeof(name), "j%u", r->n_ops);

@@ -80,6 +80,7 @@ int each_template_add(struct ctx *c, struct each_template *t, const char *word, 
 		return fail(c, EXIT_USAGE,
 			    "'{= perl expression =}' is not among what each can do: edit the "
 			    "argument in the command itself");
+	t->has_slot = t->has_slot || strstr(word, "PARALLEL_JOBSLOT");
 	if (t->n)
 		template_part(t, EACH_WORD);
 	while (*p) {

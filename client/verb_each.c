@@ -15,21 +15,25 @@ static const struct opt each_opts[] = {
 	EACH_OPT("arg-file", 'a', OPT_STRV, files, "FILE", "arguments, one a line; - is stdin"),
 	EACH_OPT("null", '0', OPT_FLAG, null, NULL, "they end with a NUL, not a newline"),
 	EACH_OPT("delimiter", 'd', OPT_STR, delimiter, "C", "they end with this character"),
-	EACH_OPT("colsep", 0, OPT_STR, colsep, "REGEX", "columns of an argument are {1}, {2}, ..."),
+	/* -C and -q mean other things in front of the verb. */
+	EACH_OPT("colsep", 'C', OPT_STR, colsep, "REGEX",
+		 "columns of an argument are {1}, {2}, ..."),
 	EACH_OPT("link", 0, OPT_FLAG, link, NULL, "take one of each source, not all combinations"),
 	EACH_OPT("xapply", 0, OPT_FLAG, link, NULL, "the same"),
 	EACH_OPT("max-args", 'n', OPT_INT, max_args, "N", "so many arguments a command", NULL, 1,
 		 1000000),
 	EACH_OPT("max-replace-args", 'N', OPT_INT, replace_args, "N",
 		 "the same; what {} stands in is repeated", NULL, 0, 1000000),
-	EACH_OPT("xargs", 'm', OPT_FLAG, xargs, NULL, "as many arguments as a command holds"),
+	EACH_OPT("m", 'm', OPT_FLAG, spread, NULL,
+		 "as many arguments as a command holds, spread over the slots"),
 	EACH_OPT("context-replace", 'X', OPT_FLAG, context, NULL,
 		 "the same; what {} stands in is repeated"),
+	EACH_OPT("xargs", 0, OPT_FLAG, xargs, NULL, "as many as a command holds, not spread"),
 	EACH_OPT("max-chars", 's', OPT_INT, max_chars, "N", "of a command, for -m and -X", NULL, 1,
 		 LIMIT_STRING_BYTES - 1),
 	EACH_OPT("no-run-if-empty", 'r', OPT_FLAG, no_empty, NULL, "leave out blank arguments"),
 	EACH_OPT("replace", 'I', OPT_STR, replace, "STR", "stands for {}"),
-	EACH_OPT("quote", 0, OPT_FLAG, quote, NULL, "the command's words are no shell text"),
+	EACH_OPT("quote", 'q', OPT_FLAG, quote, NULL, "the command's words are no shell text"),
 	EACH_OPT("jobs", 'j', OPT_STR, jobs, "N", "at once: N, N%, +N, -N; 0: all; default: cores"),
 	EACH_OPT("max-procs", 'P', OPT_STR, jobs, "N", "the same"),
 	EACH_OPT("keep-order", 'k', OPT_FLAG, keep_order, NULL, "show output in the jobs' order"),
@@ -72,17 +76,21 @@ static int each_slots(struct ctx *c, const char *text, int64_t *ret)
 {
 	int64_t cores = each_cores(), n;
 	size_t len = text ? strlen(text) : 0;
-	bool sign = len && (*text == '+' || *text == '-'), percent = len && text[len - 1] == '%';
+	bool sign = len && (*text == '+' || *text == '-');
+	bool percent = len && !sign && text[len - 1] == '%';
 	*ret = cores;
 	if (!text)
 		return EXIT_OK;
 	if (!parse_int(slice_of(text + sign, len - sign - percent), 0, 1000000, &n))
 		return fail(c, EXIT_USAGE, "-j '%s': write N, N%%, +N, -N, or 0 for no limit",
 			    text);
-	n = percent ? n * cores / 100 : n;
+	n = percent ? (n * cores + 99) / 100 : n;
 	n = !sign ? n : *text == '+' ? cores + n : cores - n;
-	*ret = sign || percent ? MAX2(n, 1) : n;
-	*ret = MIN2(*ret, LIMIT_JOBS);
+	if ((sign || percent) && n < 1)
+		return fail(c, EXIT_USAGE,
+			    "-j '%s' leaves no job to run at once: there are %lld cores", text,
+			    (long long)cores);
+	*ret = MIN2(n, LIMIT_JOBS);
 	return EXIT_OK;
 }
 
@@ -101,8 +109,15 @@ static int each_command(struct each *e, int n)
 		status = each_template_add(e->c, t, e->c->argv[i], o->replace);
 	if (given->n && status == EXIT_OK)
 		status = each_template_add(e->c, t, given->v[0], o->replace);
-	/* Without a command the arguments are commands themselves. */
-	t->quote_args = t->n > 0 && !o->quote;
+	if (!t->n && o->submit.group)
+		return fail(
+			e->c, EXIT_USAGE,
+			"-g '%s' is the pool to run in, which leaves no command: GNU parallel's "
+			"--group is the default, leave it out; where the arguments are "
+			"commands, write {} behind the pool",
+			o->submit.group);
+	/* Without a command, or where it begins with one, the arguments are commands themselves. */
+	t->quote_args = t->n > 0 && t->parts[0].what < EACH_ARG && !o->quote;
 	t->quote_words = t->n > 0 && o->quote;
 	t->context = o->context || o->replace_args.set;
 	if (status == EXIT_OK && !each_template_replaces(t))
@@ -134,6 +149,14 @@ static int each_check(struct ctx *c, const struct each_options *o)
 				    "folder",
 				    o->results);
 	}
+	for (size_t i = 0; i < o->submit.env.n; i++)
+		if (!strchr(o->submit.env.v[i], '='))
+			return fail(
+				c, EXIT_USAGE,
+				"-E '%s': write -E NAME=VALUE. GNU parallel's -E, an end of the "
+				"input, is not here; what its --env passes on jobs have anyway; "
+				"`env -u NAME CMD` takes a variable away",
+				o->submit.env.v[i]);
 	if (o->results && !*o->results)
 		return fail(c, EXIT_USAGE, "--results: which folder?");
 	if (r->define.n || r->block || r->skip_unknown || r->allow_template)

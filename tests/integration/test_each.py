@@ -66,7 +66,18 @@ LINES = [
     ('`--quote`', ['--quote', 'echo', '$x;', '{}', ':::', 'a  b'], b''),
     ('no command', [':::', 'echo a; echo b', 'false', 'echo "c  d"'], b''),
     ('no command, stdin', [], b'echo a\nexit 3\n'),
+    ('`-q`', ['-q', 'echo', '$x;', '{}', ':::', 'a  b'], b''),
+    ('`-q` of a program in the words', ['-q', 'awk', 'BEGIN { print "<" ARGV[1] ">"; print $0 }', '{}', ':::', 'a  b'], b''),
+    ('`{}` is the command', ['{}', ':::', 'echo a; echo b', 'false', 'echo "c  d"'], b''),
+    ('`{}` begins it', ['{} x {}', ':::', 'echo  a', 'echo "b  c"'], b''),
+    ('`{1}` begins it', ['{1}', '{2}', ':::', 'echo x', 'printf %s,', ':::', 'a  b', 'c'], b''),
+    ('`{}` begins it under -q', ['-q', '{}', 'x  y', ':::', 'echo'], b''),
+    ('`-I` begins it', ['-I,,', ',,', ':::', 'echo  a'], b''),
+    ('`$PARALLEL_SEQ`', ['echo $PARALLEL_SEQ', ':::', 'a', 'b', 'c'], b''),
+    ('`$PARALLEL_SEQ` of a program', ["sh -c 'echo $PARALLEL_SEQ'", ':::', 'a', 'b'], b''),
+    ('`$PARALLEL_JOBSLOT`', ['-j1', 'echo $PARALLEL_JOBSLOT', ':::', 'a', 'b'], b''),
     ('`--colsep ,`', ['--colsep', ',', 'echo', '{2}', '{1}', '[{3}]'], F['table']),
+    ('`-C ,`', ['-C', ',', 'echo', '{2}', '{1}', '[{3}]'], F['table']),
     ('`--colsep` and `{}`', ['--colsep', ',', 'echo', '[{}]'], F['table']),
     ("`--colsep '\\t'`", ['--colsep', '\\t', 'echo', '[{2}]'], F['tabs']),
     ('`--colsep` a regular expression', ['--colsep', ' +|;', 'echo', '{2}'], b'a   b\nc;d\n'),
@@ -83,6 +94,9 @@ LINES = [
     ('`-X`', ['-X', '-j2', 'echo', 'p{}q', ':::', 'a', 'b', 'c', 'd e'], b''),
     ('`-X` of one slot', ['-X', '-j1', 'echo', 'p{}q', '{.}', ':::', 'a.x', 'b.y', 'c'], b''),
     ('`-m`', ['-m', '-j2', 'echo', 'p{}q', ':::', 'a', 'b', 'c'], b''),
+    ('`--xargs` does not spread', ['--xargs', '-j2', 'echo', 'p{}q', ':::', 'a', 'b', 'c'], b''),
+    ('`--xargs -n`', ['--xargs', '-j2', '-n', '2', 'echo', ':::', 'a', 'b', 'c'], b''),
+    ('`--xargs -s`', ['--xargs', '-j2', '-s', '20', 'echo', ':::', '11111', '22222', '33333', '4', '5'], b''),
     ('`-X -n`', ['-X', '-j2', '-n', '3', 'echo', ':::', '1', '2', '3', '4', '5'], b''),
     ('`-X -s`', ['-X', '-j3', '-s', '20', 'echo', ':::', '11111', '22222', '33333', '4', '5'], b''),
     # --- what comes out
@@ -120,6 +134,8 @@ LINES = [
     ('`--delay`', ['--delay', '0.05', 'echo', ':::', 'a', 'b'], b''),
     ('`-j0`', ['-j0', 'echo', ':::', 'a', 'b'], b''),
     ('`-j 200%`', ['-j', '200%', 'echo', ':::', 'a', 'b'], b''),
+    ('`-j 1%` is one', ['-X', '-j', '1%', 'echo', ':::', 'a', 'b', 'c'], b''),
+    ('`-j +1`', ['-m', '-j', '+1', 'echo', ':::', *map(str, range(24))], b''),
     ('`-P`', ['-P', '+1', 'echo', ':::', 'a', 'b'], b''),
     ('options end at the command', ['echo', '-n', '-k', '{}', ':::', 'a'], b''),
     ('`--` ends them too', ['--', 'echo', ':::', '-a'], b''),
@@ -244,6 +260,9 @@ class Alone(Case):
             (['-a', 'nowhere', 'echo'], 'nowhere'), (['--resume', 'echo', ':::', 'a'], '--joblog'), (['--results', 'x.csv', 'echo', ':::', 'a'], 'x.csv'),
             (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['-n', '0', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
             (['--joblog', 'no/such/folder', 'echo', ':::', 'a'], 'no/such/folder'), (['-e', 'x', 'echo', ':::', 'a'], '-e'),
+            (['-j', '-999999', 'echo', ':::', 'a'], "-j '-999999' leaves no job"), (['-j0%', 'echo', ':::', 'a'], 'leaves no job'),
+            (['--group', 'echo', ':::', 'A'], "--group is the default"), (['-g', 'echo', ':::', 'A'], "'echo' is the pool"),
+            (['-E', 'B', 'echo', ':::', 'a', 'B'], "-E 'B'"), (['--env', 'HOME', 'echo', ':::', 'a'], 'have anyway'),
             (['--timeout', '200%', 'echo', ':::', 'a'], '200%')]
         for args, says in rows:
             with self.subTest(' '.join(args)):
@@ -267,6 +286,15 @@ class Alone(Case):
         self.assertEqual((p.json['name'], p.json['state'], p.json['summary']['ops']), ('many', 'succeeded', 2))
         self.assertEqual(p.errors, '7 a\n7 b\n')
         self.assertEqual(self.each('-e', 'echo {}{}', ':::', 'a', check=0).out, b'aa\n')
+
+    def test_quiet_is_in_front_of_the_verb(self):
+        """Behind it -q is parallel's --quote."""
+        self.assertEqual(self.each('-q', 'printf', '%s;', '{}', ':::', 'a  $b', check=0).out, b'a  $b;')
+        self.assertIn('1 of 1 failed', self.each('-q', 'false', ':::', 'a').errors)
+        self.assertEqual(self.box.ctl('-q', 'each', 'false', ':::', 'a').errors, '')
+
+    def test_a_pool_and_arguments_that_are_commands(self):
+        self.assertEqual(self.each('-g', 'small', '{}', ':::', 'echo a', check=0).out, b'a\n')
 
     def test_interrupt_cancels_the_run(self):
         p = self.box.ctl_start('each', '-j2', 'echo >started; sleep 1000; :', ':::', *range(5))

@@ -225,7 +225,11 @@ int path_check_private(const char *socket, struct err *e)
 		path_mkdirs(dir, 0700);
 	struct stat st;
 	if (lstat(dir, &st) < 0)
-		return err_set(e, 0, "cannot use folder '%s': %s", dir, strerror(errno));
+		return err_set(e, 0,
+			       "cannot use folder '%s': %s: name a socket in a folder of your own"
+			       " (--socket, BATCHD_SOCKET), or unset XDG_RUNTIME_DIR if it is"
+			       " another's",
+			       dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, 0, "'%s' is not a folder: remove it, or name another socket",
 			       dir);

@@ -348,6 +348,20 @@ int sql_ops_count(struct sql_reader *r, uint64_t run, enum sql_ops which, uint32
 	return 0;
 }
 
+/* Says what lacks: the op, or its run already. */
+static int no_op(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id, struct err *e)
+{
+	_cleanup_buf_ struct buf strings = BUF_INIT;
+	struct run_row row;
+
+	if (sql_run_get(r, run, &row, &strings, e))
+		return 1;
+	return op > 0 ? err_set(e, E_NOT_FOUND, "run %llu has no op %u", (unsigned long long)run,
+				op)
+		      : err_set(e, E_NOT_FOUND, "run %llu has no op '%.*s'",
+				(unsigned long long)run, SLICE_FMT(id));
+}
+
 int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id, struct op_row *ret,
 	       struct buf *strings, struct err *e)
 {
@@ -368,10 +382,7 @@ int sql_op_get(struct sql_reader *r, uint64_t run, uint32_t op, struct slice id,
 	if (!sql_reader_step(r, stmt, &failed, e)) {
 		if (failed)
 			return 1;
-		return op > 0 ? err_set(e, E_NOT_FOUND, "run %llu has no op %u",
-					(unsigned long long)run, op)
-			      : err_set(e, E_NOT_FOUND, "run %llu has no op '%.*s'",
-					(unsigned long long)run, SLICE_FMT(id));
+		return no_op(r, run, op, id, e);
 	}
 	sql_column_op(stmt, ret);
 	op_row_own(ret, strings);

@@ -186,6 +186,13 @@ def no_runtime_folder(t):
     t.assertRegex(t.one_line(r).errors, r'/tmp/[^ /]*%d[^ /]*/socket' % os.getuid())
 
 
+def runtime_folder_of_another(t):
+    """As after `su`: what it names cannot be used."""
+    t.box.put('file')
+    r = t.ctl('add', 'true', bare=True, env={'XDG_RUNTIME_DIR': t.box.path('file') + '/run', 'BATCHD_SOCKET': ''}, check=125)
+    t.one_line(r, t.box.path('file') + '/run/batchd', 'Not a directory', 'unset XDG_RUNTIME_DIR')
+
+
 def the_option_wins_over_the_environment(t):
     t.ctl('--socket', t.box.socket, 'daemon', 'start', env={'BATCHD_SOCKET': '/nowhere/socket'}, check=0)
     t.ctl('daemon', 'status', '--socket', t.box.socket, env={'BATCHD_SOCKET': '/nowhere/socket'}, check=0)
@@ -361,6 +368,7 @@ class Program(Cli):
             t.ctl('run', '--', 'echo $BATCHD_LIST', env={'BATCHD_LIST': 'mine'}, check=0, bare=True).text, 'mine\n')),
         ('Default socket: `$XDG_RUNTIME_DIR/batchd/socket`', default_socket),
         ("Default socket, else: a folder of the user's own under /tmp", no_runtime_folder),
+        ('A runtime folder that cannot be used is said, with what to do', runtime_folder_of_another),
         ('State: `$XDG_STATE_HOME/batchd` (default `~/.local/state/batchd`), with `batchd.log` of a self-started one', state_folder),
         ('Config: `$XDG_CONFIG_HOME/batchd/batchd.conf`', config_file),
         ('batchctl looks for batchd beside itself, in the installed folder, in PATH', finds_batchd),

@@ -174,6 +174,12 @@ class Words(Base):
         self.said('%d.nope' % run, status=2)
         self.said('99', status=2)
         self.said('--nope', status=2)
+        self.assertIn('no run 99 ', self.said_error('99.1'))
+        self.assertIn('no run 99 ', self.said_error('99.nope'))
+        self.assertIn('run %d has no op 7 ' % run, self.said_error('%d.7' % run))
+
+    def said_error(self, op):
+        return self.box.ctl('explain', op, check=2).errors
 
 
 if __name__ == '__main__':

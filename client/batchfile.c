@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "client/json.h"
+#include "client/json_text.h"
 #include "client/notation.h"
 #include "common/fd.h"
 #include "common/text.h"
@@ -238,6 +239,8 @@ int batchfile_pack(const char *name, struct slice text, const struct reading *ho
 		.name = name, .text = batchfile_skip_mark(text), .how = how, .e = e
 	};
 	_cleanup_json_ json_t *batch = NULL;
+	if (batchfile_kind(f.text) == BATCHFILE_JSON && json_text_batch(f.text, pk))
+		return batchfile_prove(&f, pk);
 	int r = batchfile_pack_tree(&f, pk, &batch);
 	notation_places_done(&f.places);
 	return r;

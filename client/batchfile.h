@@ -24,7 +24,8 @@ int batchfile_read(const char *file, const struct reading *how, json_t **ret_bat
 int batchfile_parse(const char *name, struct slice text, const struct reading *how,
 		    json_t **ret_batch, struct err *e) _must_check_;
 /*
- * The same two, packed: the keys are added to the open map of pk, which is empty.  After an error
+ * The same two, packed: the keys are added to the open map of pk, which is empty. JSON as
+ * batches mostly are goes there without a tree (json_text.h). After an error
  * what is in pk is of no use.
  */
 struct pk;

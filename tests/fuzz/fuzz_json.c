@@ -1,12 +1,16 @@
 /*
  * Any bytes as JSON and as MessagePack: what is read survives being printed and read again, as
- * lines, pretty and straight from MessagePack; what base64 gives it takes.
+ * lines, pretty and straight from MessagePack; what base64 gives it takes. Straight to MessagePack
+ * it becomes what it becomes by way of the tree.
  */
 #include <string.h>
 
+#include "client/batchfile.h"
 #include "client/json.h"
+#include "client/json_text.h"
 #include "common/text.h"
 #include "proto/limits.h"
+#include "proto/pack.h"
 #include "proto/scan.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -75,6 +79,43 @@ static void json_text(struct slice in)
 	json_from_packed(buf_slice(&packed));
 }
 
+/* What goes straight to MessagePack goes there by way of the tree too, and to the same bytes; what
+ * does not leaves nothing behind. */
+static void json_straight(struct slice in)
+{
+	_cleanup_buf_ struct buf straight = BUF_INIT, packed = BUF_INIT;
+	_cleanup_json_ json_t *v = NULL;
+	struct pk pk = PK_INIT(&straight);
+	struct err e = ERR_INIT;
+	if (!json_text_value(in, &pk)) {
+		HOLDS(straight.len == 0 && pk.depth == 0);
+		return;
+	}
+	HOLDS(json_read(in, "fuzz", &v, &e) == 0);
+	HOLDS(json_to_mp(v, &packed, &e) == 0);
+	HOLDS(slice_eq(buf_slice(&straight), buf_slice(&packed)));
+}
+
+/* The same of a whole batch, whose nulls are dropped. */
+static void json_batch(struct slice in)
+{
+	static const struct reading plain;
+	_cleanup_buf_ struct buf straight = BUF_INIT, packed = BUF_INIT;
+	_cleanup_json_ json_t *v = NULL;
+	struct pk pk = PK_INIT(&straight);
+	struct err is = ERR_INIT, should = ERR_INIT;
+	pk_map(&pk);
+	int r = batchfile_pack("fuzz", in, &plain, &pk, &is);
+	HOLDS(r == batchfile_parse("fuzz", in, &plain, &v, &should));
+	if (r) {
+		HOLDS(strcmp(is.text, should.text) == 0);
+		return;
+	}
+	pk_end(&pk);
+	HOLDS(json_to_mp(v, &packed, &should) == 0);
+	HOLDS(slice_eq(buf_slice(&straight), buf_slice(&packed)));
+}
+
 static void base64(struct slice in)
 {
 	_cleanup_buf_ struct buf bytes = BUF_INIT, text = BUF_INIT, again = BUF_INIT;
@@ -94,6 +135,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct scan s;
 	size_t used;
 	json_text(slice_of(data, size));
+	json_straight(slice_of(data, size));
+	if (size && data[0] == '{')
+		json_batch(slice_of(data, size));
 	base64(slice_of(data, size));
 	scan_init(&s);
 	if (scan_feed(&s, data, size, &used) == SCAN_DONE)

@@ -1101,6 +1101,23 @@ class Steering(Cli):
 FILE = '[A]:\n  Bash("one", {id: "first"})\n  Bash("two", {needs: ["first"]})\n'
 
 
+def refused_json(t):
+    op = '{"kind": "bash", "command": "true"%s}'
+    for ops, error in ((op % ', "cwd": 1', '<stdin>: messages[0].ops[1].cwd: '),
+                       (op % ', "nope": 1', '<stdin>: messages[0].ops[1].nope: '),
+                       (op % ', "retries": 1.5', '<stdin>: messages[0].ops[1].retries: '),
+                       (op % ', "id": "a", "id": "b"', '<stdin>:2:'),
+                       (op % ', "retries": 9007199254740993', '<stdin>: integers lie within'),
+                       (op % ', "id": "\\ud800"', '<stdin>:2:'),
+                       (op % ', "stdin": {"$bin": "?"}', '<stdin>: messages[0].ops[1].stdin: $bin is not base64'),
+                       (op % '' + ',', '<stdin>:2:'),
+                       (op % ', "meta": ' + '[' * 30 + ']' * 30, '<stdin>:2:')):
+        text = '{"messages": [{"ops": [%s,\n%s]}]}' % (op % '', ops)
+        told = {t.one_line(t.ctl(verb, '-', input=text, check=2, bare=True)).errors.split(': ', 1)[1] for verb in ('parse', 'check', 'submit')}
+        t.assertEqual(len(told), 1, told)
+        t.assertIn(error, told.pop())
+
+
 def warned_of_todos(t):
     items = '{id:"a",content:"A",status:"in_progress",owner:"me"},{content:"B",status:"in_progress",owner:"me"}'
     t.box.put('b', '[One]:\nTodoWrite([%s, {id:"c",content:"C",status:"in_progress"}])\n' % items)
@@ -1136,6 +1153,7 @@ class Files(Cli):
             Terminal(t.box, verb).until('end it with ^D').type(b'Bash("x")\n\x04').status(), 0) for verb in ('parse', 'fmt', 'check')]),
         ('a batch that is refused: 2, with file:line:column', lambda t: [t.assertRegex(
             t.one_line(t.ctl(verb, '-', input='Bash("a")\nBash("x', check=2, bare=True)).errors, r'<stdin>:2:\d+: ') for verb in ('parse', 'fmt', 'check')]),
+        ('JSON that is refused: the same line from those that build a tree of it and those that do not', refused_json),
     )
     def contract(self, case):
         case(self)

@@ -9,6 +9,7 @@
 
 #include <check.h>
 
+#include "client/json_text.h"
 #include "common/text.h"
 #include "proto/limits.h"
 #include "proto/pack.h"
@@ -273,6 +274,143 @@ START_TEST(js_numbers)
 }
 END_TEST
 
+/* What is taken straight is packed as by way of the tree; what is not, wrong or only rare, leaves
+ * nothing behind. */
+START_TEST(straight)
+{
+	static const struct {
+		const char *text;
+		bool taken;
+	} rows[] = {
+		{ " {\"a\" : [1,-0,true , false,null,{},[],\"\"] }\r\n", true },
+		{ "\"\\u0000\\b\\f\\n\\r\\t\\\"\\\\\\/\\u00e9\\uD83D\\ude00\xc3\xa9\"", true },
+		{ "[9007199254740992,-9007199254740992]", true },
+		{ "{\"x\":{\"$bin\":\"/wA=\"},\"y\":[{ \"$bin\" : \"\" }]}", true },
+		{ "{\"a\":{\"a\":1},\"b\":[{\"a\":1},{\"a\":1}]}", true },
+		{ "9007199254740993", false },
+		{ "99999999999999999999", false },
+		{ "1.0", false },
+		{ "1e3", false },
+		{ "01", false },
+		{ "-", false },
+		{ "{\"a\":1,\"a\":2}", false },
+		{ "{\"a\":null,\"b\":1,\"a\":2}", false },
+		{ "{\"\\u0061\":1}", false },
+		{ "{\"$bin\":\"/w\",\"a\":1}", false },
+		{ "{\"$bin\":\"?\"}", false },
+		{ "{\"$bin\":1}", false },
+		{ "[1] x", false },
+		{ "[1,]", false },
+		{ "{\"a\":1,}", false },
+		{ "[1 2]", false },
+		{ "{\"a\" 1}", false },
+		{ "nul", false },
+		{ "truex", false },
+		{ "\"\\ud800\"", false },
+		{ "\"\\udc00\"", false },
+		{ "\"\\ud800\\u0041\"", false },
+		{ "\"\\x41\"", false },
+		{ "\"\\u00g0\"", false },
+		{ "\"\xff\"", false },
+		{ "\"\xed\xa0\x80\"", false },
+		{ "\"\x01\"", false },
+		{ "\"a", false },
+		{ "\"a\\", false },
+		{ "\"a\\\"", false },
+		{ "", false },
+		{ "  ", false },
+		{ "[", false },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct buf b = BUF_INIT, tree = BUF_INIT;
+		struct pk pk = PK_INIT(&b);
+		struct err e = ERR_INIT;
+		json_t *v;
+		ck_assert_msg(json_text_value(slice_str(rows[i].text), &pk) == rows[i].taken, "%s",
+			      rows[i].text);
+		if (!rows[i].taken) {
+			ck_assert_uint_eq(b.len + pk.depth, 0);
+			buf_done(&b);
+			continue;
+		}
+		ck_assert_int_eq(json_read(slice_str(rows[i].text), "f", &v, &e), 0);
+		ck_assert_int_eq(json_to_mp(v, &tree, &e), 0);
+		ck_assert_msg(slice_eq(buf_slice(&b), buf_slice(&tree)), "%s", rows[i].text);
+		json_decref(v);
+		buf_done(&b);
+		buf_done(&tree);
+	}
+}
+END_TEST
+
+START_TEST(straight_depth)
+{
+	for (int n = LIMIT_DEPTH_IN - 1; n <= LIMIT_DEPTH_IN + 1; n++) {
+		struct buf text = BUF_INIT, b = BUF_INIT;
+		struct pk pk = PK_INIT(&b);
+		for (int i = 0; i < n; i++)
+			buf_addc(&text, '[');
+		for (int i = 0; i < n; i++)
+			buf_addc(&text, ']');
+		ck_assert(json_text_value(buf_slice(&text), &pk) == (n <= LIMIT_DEPTH_IN));
+		buf_done(&text);
+		buf_done(&b);
+	}
+}
+END_TEST
+
+/* More keys than are remembered go by way of the tree, in whichever maps they are. */
+START_TEST(straight_keys)
+{
+	for (int n = 250; n < 260; n++) {
+		struct buf text = BUF_INIT, b = BUF_INIT;
+		struct pk pk = PK_INIT(&b);
+		for (int i = 0; i < n; i++)
+			buf_addf(&text, "%s\"k%d\":%d", i ? "," : "{\"outer\":{", i, i);
+		buf_adds(&text, "}}");
+		ck_assert(json_text_value(buf_slice(&text), &pk) == (n + 1 <= 256));
+		buf_done(&text);
+		buf_done(&b);
+	}
+}
+END_TEST
+
+/* Nulls are dropped where they mean absent, and only there. */
+START_TEST(straight_batch)
+{
+	static const struct {
+		const char *text, *packed; /* NULL: not taken */
+	} rows[] = {
+		{ "{\"name\":null,\"env\":{\"A\":null},\"messages\":[{\"halt\":null,\"ops\":[null,"
+		  "{\"id\":null,\"env\":{\"B\":null},\"kind\":\"read\"}]}],\"key\":null}",
+		  "{\"env\": {\"A\": null}, \"messages\": [{\"ops\": [null, "
+		  "{\"env\": {\"B\": null}, \"kind\": \"read\"}]}]}" },
+		{ "{\"messages\":{\"ops\":null}}", "{\"messages\": {\"ops\": null}}" },
+		{ "{\"messages\":[{\"ops\":{\"id\":null}}]}",
+		  "{\"messages\": [{\"ops\": {\"id\": null}}]}" },
+		{ "{\"meta\":[{\"ops\":null}],\"messages\":1}",
+		  "{\"meta\": [{\"ops\": null}], \"messages\": 1}" },
+		{ "{\"messages\":[{\"ops\":[{\"kind\":\"todos\",\"todos\":[]}]}]}", NULL },
+		{ "{\"messages\":null}", NULL },
+		{ "{\"input\":{}}", NULL },
+		{ "{\"messages\":[]} x", NULL },
+		{ "[]", NULL },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct buf b = BUF_INIT, text = BUF_INIT;
+		struct pk pk = PK_INIT(&b);
+		pk_map(&pk);
+		ck_assert_msg(json_text_batch(slice_str(rows[i].text), &pk) == !!rows[i].packed,
+			      "%s", rows[i].text);
+		pk_end(&pk);
+		json_print_mp(buf_slice(&b), JSON_LINE, &text);
+		ck_assert_str_eq(buf_str(&text), rows[i].packed ? rows[i].packed : "{}");
+		buf_done(&b);
+		buf_done(&text);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("json");
@@ -289,6 +427,10 @@ int main(void)
 	tcase_add_test(tc, to_mp_refuses);
 	tcase_add_test(tc, reals);
 	tcase_add_test(tc, js_numbers);
+	tcase_add_test(tc, straight);
+	tcase_add_test(tc, straight_depth);
+	tcase_add_test(tc, straight_keys);
+	tcase_add_test(tc, straight_batch);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	int failed = srunner_ntests_failed(r);

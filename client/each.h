@@ -26,7 +26,7 @@ struct each_options {
 	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace;
 	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars;
 	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
-		resume_failed, null, context, spread, xargs, no_empty, link, quote;
+		resume_failed, null, context, spread, xargs, no_empty, link, quote, trace, ignored;
 };
 
 /* ---- each_input.c ---- */

@@ -125,11 +125,11 @@ static int show_stream(struct each_show *s, int64_t run, struct op_view *o, int 
 	return r;
 }
 
-/* -v: the command before its output. */
-static void show_command(struct each_show *s, size_t job)
+/* -v, and -t on stderr: the command before its output. */
+static void show_command(struct each_show *s, size_t job, int stream)
 {
-	each_job_command(s->e, job, &s->out[0]);
-	buf_addc(&s->out[0], '\n');
+	each_job_command(s->e, job, &s->out[stream]);
+	buf_addc(&s->out[stream], '\n');
 }
 
 int each_show_whole(struct each_show *s, size_t job, int64_t run, struct op_view *o)
@@ -143,7 +143,9 @@ int each_show_whole(struct each_show *s, size_t job, int64_t run, struct op_view
 		return EXIT_RUN;
 	each_job_tag(s->e, job, &tag);
 	if (s->e->c->verbose && o->attempts && !s->e->o->results && !again)
-		show_command(s, job);
+		show_command(s, job, 0);
+	if (s->e->o->trace && o->attempts && !again)
+		show_command(s, job, 1);
 	for (int stream = 0; stream < 2; stream++) {
 		struct target t = { .tag = buf_slice(&tag), .file = files[stream] };
 		if (t.file >= 0)

@@ -56,6 +56,9 @@ static const struct opt each_opts[] = {
 	EACH_OPT("bar", 0, OPT_FLAG, bar, NULL, "progress on stderr"),
 	EACH_OPT("eta", 0, OPT_FLAG, eta, NULL, "the same"),
 	EACH_OPT("progress", 0, OPT_FLAG, progress, NULL, "the same"),
+	EACH_OPT("verbose", 't', OPT_FLAG, trace, NULL, "the command on stderr before its output"),
+	EACH_OPT("will-cite", 0, OPT_FLAG, ignored, NULL, "nothing: taken for parallel's sake"),
+	EACH_OPT("gnu", 0, OPT_FLAG, ignored, NULL, "the same"),
 	EACH_OPT("dry-run", 0, OPT_FLAG, dry_run, NULL, "print the commands, run none"),
 	/* -N is parallel's. */
 	EACH_OPT("notify", 0, OPT_STRV, submit.notify, "CMD",

@@ -1,5 +1,6 @@
 #include "client/ctx.h"
 #include "client/dispatch.h"
+#include "client/habits.h"
 #include "client/mcp.h"
 #include "common/text.h"
 #include "common/xalloc.h"
@@ -75,6 +76,10 @@ static int verb_help(struct ctx *c, void *options)
 		return ctx_print(c, &b);
 	}
 	const struct verb *v = verb_find(verbs, c->argv[0]), *sub = NULL;
+	const char *here = v ? NULL : habit_here("batchctl", c->argv[0]);
+	if (here)
+		return fail(c, EXIT_USAGE, "there is no verb '%s': here it is %s", c->argv[0],
+			    here);
 	if (!v)
 		return fail(c, EXIT_USAGE, "there is no verb '%s'%s: see `batchctl --help`",
 			    c->argv[0], help_hint(verbs, c->argv[0], hint));

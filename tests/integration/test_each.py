@@ -110,6 +110,8 @@ LINES = [
     ('`-u`*', ['-j1', '-u', 'printf "a\\nb\\n"; echo', ':::', '1', '2'], b''),
     ('no -k*', ['-j3', 'echo', ':::', 'a', 'b', 'c'], b''),
     ('`-v`', ['-v', 'echo', ':::', 'a b'], b''),
+    ('`--will-cite --gnu`', ['--will-cite', '--gnu', 'echo', ':::', 'a'], b''),
+    ('`-t`', ['-t', 'echo', ':::', 'a'], b''),
     ('`--dry-run`', ['--dry-run', 'echo', '{}', '{.}', '>', '{#}.out', ':::', "it's", 'a b.c', ''], b''),
     ('much output', ['seq', '{}', '30000', ':::', '1', '20000'], b''),
     # --- ends
@@ -292,6 +294,11 @@ class Alone(Case):
         self.assertEqual(self.each('-q', 'printf', '%s;', '{}', ':::', 'a  $b', check=0).out, b'a  $b;')
         self.assertIn('1 of 1 failed', self.each('-q', 'false', ':::', 'a').errors)
         self.assertEqual(self.box.ctl('-q', 'each', 'false', ':::', 'a').errors, '')
+
+    def test_the_command_on_stderr(self):
+        for flag in ('-t', '--verbose'):
+            p = self.each(flag, '-k', 'echo', ':::', 'a b', 'c', check=0)
+            self.assertEqual((p.out, p.errors), (b'a b\nc\n', "echo 'a b'\necho c\n"))
 
     def test_a_pool_and_arguments_that_are_commands(self):
         self.assertEqual(self.each('-g', 'small', '{}', ':::', 'echo a', check=0).out, b'a\n')

@@ -102,6 +102,7 @@ static int store_read_meta(struct store *s, struct err *e)
 struct sweep {
 	struct store *s;
 	uint64_t next_run; /* as the database has it */
+	bool newer_env;
 	sqlite3_stmt *find, *measured;
 };
 
@@ -115,14 +116,13 @@ static void sweep_measure(struct sweep *w, uint64_t run)
 }
 
 /*
- * Output of a run that this database does not know yet: it was put back to what it was some time
- * ago. Nobody may take that for theirs, so the number counts as given. (An environment under it is
- * from a commit that never came about.)
+ * Of a run that this database does not know yet: it was put back to what it was some time ago.
+ * Nobody may take that for theirs, so the number counts as given. (An environment may also be from
+ * a commit that never came about; it goes when the number is stored as given.)
  */
 static bool sweep_newer(struct sweep *w, uint64_t run, enum runfile which)
 {
-	if (which == RUNFILE_ENV)
-		return false;
+	w->newer_env = w->newer_env || which == RUNFILE_ENV;
 	w->s->next_run = MAX2(w->s->next_run, run + 1);
 	return true;
 }
@@ -153,6 +153,32 @@ static bool sweep_keep(void *arg, uint64_t run, enum runfile which)
 	return true;
 }
 
+static bool sweep_keep_but_newer_env(void *arg, uint64_t run, enum runfile which)
+{
+	const struct sweep *w = arg;
+
+	return which != RUNFILE_ENV || run < w->next_run;
+}
+
+/* What the sweep found is stored, and what it waited for with that removed. 0, or -errno when the
+ * folder cannot be read. */
+static int sweep_end(struct sweep *w)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	struct sql *sql = &w->s->writer.sql;
+
+	if (w->newer_env)
+		buf_addf(&b, "UPDATE meta SET value = %" PRIu64 " WHERE key = 'next_run';",
+			 w->s->next_run);
+	buf_adds(&b, "COMMIT");
+	if (sql_exec(sql, buf_str(&b)) == SQLITE_OK)
+		return w->newer_env ? runfiles_sweep(w->s->runs_dir, sweep_keep_but_newer_env, w)
+				    : 0;
+	if (!sqlite3_get_autocommit(sql->db) && sql_exec(sql, "ROLLBACK") != SQLITE_OK)
+		log_debug("output cannot be measured now");
+	return 0;
+}
+
 static int store_sweep(struct store *s, struct err *e)
 {
 	_cleanup_stmt_ sqlite3_stmt *find = NULL, *measured = NULL;
@@ -173,9 +199,8 @@ static int store_sweep(struct store *s, struct err *e)
 	code = sql_exec(sql, "BEGIN");
 	r = runfiles_sweep(s->runs_dir, sweep_keep, &w);
 	sqlite3_reset(find);
-	if (code == SQLITE_OK && sql_exec(sql, "COMMIT") != SQLITE_OK &&
-	    sql_exec(sql, "ROLLBACK") != SQLITE_OK)
-		log_debug("output cannot be measured now");
+	if (code == SQLITE_OK && r == 0)
+		r = sweep_end(&w);
 	s->writer.log_bytes =
 		sql_int(sql, "SELECT ifnull(sum(log_bytes), 0) FROM run WHERE log_bytes > 0", 0);
 	if (r < 0)

@@ -707,6 +707,24 @@ class KilledSpawner(Case):
                     n += int(fd) > 2 and os.readlink('/proc/%d/fd/%s' % (pid, fd)).startswith('pipe:')
         return n
 
+    def test_ids_are_not_reused_beside_an_older_database(self):
+        b = self.box
+        db = os.path.join(b.state, 'batchd.db')
+        first = b.run(batch([bash('true')]))['run']
+        b.stop_quietly()
+        shutil.copy(db, b.path('older'))
+        b.start()
+        held = b.submit(batch([bash('true')], held=True))
+        b.stop_quietly()
+        shutil.copy(b.path('older'), db)
+        for _ in range(2):
+            b.start()
+            self.assertFalse(os.path.exists('%s/runs/%d.env' % (b.state, held)))
+            b.stop_quietly()
+        b.start()
+        self.assertGreater(b.run(batch([bash('true')]))['run'], held)
+        self.match({'state': 'succeeded'}, b.get(first))
+
     def test_both_killed(self):
         b = self.box
         run = b.submit(batch([bash('echo x >> ran; touch began; sleep .2')], [bash('true')]))

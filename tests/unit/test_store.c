@@ -453,7 +453,9 @@ START_TEST(output_of_runs_to_come_is_kept_and_their_ids_are_given)
 	world_reopen(&w);
 	ck_assert(file_exists(&w, "runs/7.log") && file_exists(&w, "runs/7.idx"));
 	ck_assert(!file_exists(&w, "runs/9.env"));
-	ck_assert_uint_eq(store_next_run(w.store), 8);
+	ck_assert_uint_eq(store_next_run(w.store), 10);
+	world_reopen(&w);
+	ck_assert_msg(store_next_run(w.store) == 10, "also when nothing of it is left");
 }
 END_TEST
 

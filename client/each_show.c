@@ -38,10 +38,13 @@ static int show_write(struct each_show *s, int stream)
 		s->stdout_gone = true;
 		return EXIT_OK;
 	}
-	if (r < 0 && r != -EPIPE)
-		return fail(s->e->c, EXIT_RUN, "cannot write to %s: %s",
-			    fd == STDERR_FILENO ? "stderr" : "stdout", strerror(-r));
-	return EXIT_OK;
+	if (r == 0 || r == -EPIPE)
+		return EXIT_OK;
+	if (!s->lost[stream]) /* told once, however many jobs have something to show */
+		fail(s->e->c, EXIT_RUN, "cannot write to %s: %s",
+		     fd == STDERR_FILENO ? "stderr" : "stdout", strerror(-r));
+	s->lost[stream] = true;
+	return EXIT_RUN;
 }
 
 int each_show_flush(struct each_show *s)

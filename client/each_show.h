@@ -13,6 +13,7 @@ struct each_show {
 	struct each *e;
 	struct buf out[2]; /* gathered for stdout and stderr */
 	bool stdout_gone;  /* nobody reads it any more */
+	bool lost[2];	   /* that stream cannot be written, which was told */
 	/* the bar */
 	bool bar, live; /* wanted; a terminal, so drawn in place */
 	bool painted, dirty;

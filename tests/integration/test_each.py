@@ -295,6 +295,12 @@ class Alone(Case):
         self.assertIn('1 of 1 failed', self.each('-q', 'false', ':::', 'a').errors)
         self.assertEqual(self.box.ctl('-q', 'each', 'false', ':::', 'a').errors, '')
 
+    def test_a_full_disk_is_told_once(self):
+        with open('/dev/full', 'wb') as full:
+            p = self.box.ctl_start('each', '-j1', 'echo', ':::', 'a', 'b', 'c', stdout=full)
+            _, err = p.communicate(timeout=60)
+        self.assertEqual((p.returncode, err.count(b'cannot write to stdout'), err.count(b'\n')), (1, 1, 1), err)
+
     def test_the_command_on_stderr(self):
         for flag in ('-t', '--verbose'):
             p = self.each(flag, '-k', 'echo', ':::', 'a b', 'c', check=0)

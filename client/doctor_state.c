@@ -121,6 +121,23 @@ static bool state_files(struct doctor *d)
 	return found;
 }
 
+/* There is no folder yet: whether the nearest one above it that is there lets us make it. */
+static void state_to_make(struct doctor *d)
+{
+	_cleanup_free_ char *above = xstrdup(d->state);
+	char *slash;
+	while ((slash = strrchr(above, '/')) && slash > above) {
+		*slash = '\0';
+		if (access(above, F_OK) == 0)
+			break;
+	}
+	if (faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS) < 0)
+		doctor_say(d, DOCTOR_PROBLEM, "set XDG_STATE_HOME to a folder of your own",
+			   "cannot make '%s': '%s': %s", d->state, above, strerror(errno));
+	else
+		doctor_ok(d, "'%s' will be made when it is needed", d->state);
+}
+
 void doctor_state(struct doctor *d)
 {
 	struct stat st;
@@ -132,7 +149,7 @@ void doctor_state(struct doctor *d)
 		doctor_say(d, DOCTOR_PROBLEM, "set HOME or XDG_STATE_HOME",
 			   "no place for state: neither HOME nor XDG_STATE_HOME is set");
 	else if (stat(dir, &st) < 0 && errno == ENOENT)
-		doctor_ok(d, "'%s' will be made when it is needed", dir);
+		state_to_make(d);
 	else if (stat(dir, &st) < 0)
 		doctor_say(d, DOCTOR_PROBLEM, "set XDG_STATE_HOME to a folder of your own",
 			   "cannot look at '%s': %s", dir, strerror(errno));

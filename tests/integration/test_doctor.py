@@ -81,6 +81,14 @@ def somebody_elses_database(t):
     db.close()
 
 
+def closed_home(t):
+    if os.geteuid() == 0:
+        t.skipTest('root may write everywhere')
+    closed = t.box.path('closed')
+    os.mkdir(closed, 0o555)
+    t.env.update(XDG_STATE_HOME=closed + '/a/b')
+
+
 def left_socket(t):
     folder(t, os.path.dirname(t.box.socket))
     s = socket.socket(socket.AF_UNIX)
@@ -271,6 +279,7 @@ class Doctor(Case):
         ('a daemon with too many clients', crowd, 1, 'daemon', 'problem', 'does not answer', 'more clients than'),
         ('a state folder that another program has locked', another_programs_lock, 1, 'daemon', 'problem',
          'does not serve', 'fuser'),
+        ('a state folder that cannot be made', closed_home, 1, 'state', 'problem', 'cannot make', 'set XDG_STATE_HOME'),
         ("a lock of somebody else", foreign('lock'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
         ("a database of somebody else", foreign('batchd.db'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),
         ("a folder of runs of somebody else", foreign('runs'), 1, 'state', 'problem', 'belongs to uid 12345', 'chown'),

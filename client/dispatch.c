@@ -9,6 +9,7 @@
 
 #include "client/ctx.h"
 #include "client/habits.h"
+#include "client/json.h"
 #include "client/term.h"
 #include "common/paths.h"
 #include "common/text.h"
@@ -275,6 +276,8 @@ int client_main(int argc, char **argv)
 	if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
 		setlocale(LC_CTYPE, "C.UTF-8");
 	signal(SIGPIPE, SIG_IGN);
+	/* A value that jansson has no memory for is left out without a word: of a batch, an op. */
+	json_set_alloc_funcs(xmalloc, free);
 	buf_adds(&l.command, "batchctl");
 	l.ctx.command = buf_str(&l.command);
 	int status = line_run(&l);

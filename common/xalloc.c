@@ -1,14 +1,16 @@
 #include "common/xalloc.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void *checked(void *p)
 {
 	if (!p) {
-		fputs("out of memory\n", stderr);
-		abort();
+		fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
+		_exit(1);
 	}
 	return p;
 }

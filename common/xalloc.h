@@ -1,8 +1,8 @@
 /*
- * Allocation that does not fail: on lack of memory the program says so and aborts. For small,
- * bounded things only; what is sized by a client's input is allocated with malloc and its failure
- * answered (E_MEMORY). Losing batchd this way loses no work: ops belong to the spawner, accepted
- * batches to the database.
+ * Allocation that does not fail: on lack of memory the program says so and ends with status 1 (not
+ * by abort: a core file would hold the environments of ops). For small, bounded things only; what
+ * is sized by a client's input is allocated with malloc and its failure answered (E_MEMORY). Losing
+ * batchd this way loses no work: ops belong to the spawner, accepted batches to the database.
  */
 #ifndef COMMON_XALLOC_H
 #define COMMON_XALLOC_H

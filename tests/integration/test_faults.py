@@ -518,6 +518,34 @@ class OutOfMemory(Scene):
         self.all_well()
 
 
+class ClientOutOfMemory(Case):
+    """batchctl says what a batch is, whole, or that it has no memory: never a batch with something left out."""
+    daemon = False
+
+    def test_each_allocation_of_a_reader(self):
+        if no_memory():
+            self.skipTest(no_memory())
+        b, memory = self.box, Memory(self.box.dir)
+        b.put('a.batch', 'const C = "abc"\n[A]:\n  Bash("echo a", { todo: "t" })\n  Write("x/y", C)\n'
+                         '  TodoWrite { todos: [{ id: "t", content: "c" }] }\n')
+        b.put('a.json', '{"cwd": "/tmp", "messages": [{"ops": [{"kind": "bash", "command": "true", "env": {"A": "b"}}]}]}')
+        for argv in (('parse', 'a.json'), ('fmt', 'a.batch')):
+            whole, n, ended = b.ctl(*argv, check=0).out, 1, 0
+            while True:
+                memory.arm(1, nth=n, once=True)
+                got = b.ctl(*argv, env=memory.env)
+                if not memory.failed():
+                    break
+                if got.status == 0:
+                    self.assertEqual(got.out, whole, '%r at %d' % (argv, n))
+                else:
+                    ended += 1
+                    self.assertIn(got.status, (1, 2), '%r at %d: %r' % (argv, n, got.err))
+                    self.assertIn(b'memory', got.err, '%r at %d' % (argv, n))
+                n += 1
+            self.assertGreater(ended, 9)
+
+
 # --- others and the database -----------------------------------------------------------------------------------------
 
 class Others(Scene):

@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+#include "common/xalloc.h"
+
 /* FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/ */
 static inline unsigned table_hash(const void *key, size_t len)
 {
@@ -21,6 +23,8 @@ static inline unsigned table_hash(const void *key, size_t len)
 
 #define HASH_FUNCTION(key, len, value) ((value) = table_hash((key), (len)))
 
+/* Its own answer to lack of memory is exit(-1) without a word. */
+#define uthash_malloc(size) xmalloc(size)
 #include <uthash.h>
 
 #endif

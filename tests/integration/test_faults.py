@@ -497,6 +497,26 @@ class OutOfMemory(Scene):
         self.let_go()
         self.all_well()
 
+    def test_none_for_one_small_thing(self):
+        # Of a client that comes and asks: answered, closed, or batchd has said why it ended.
+        b, ends = self.box, 0
+        b.start(**self.memory.env)
+        for n in range(1, 25 if LONG else 13):
+            self.memory.arm(1, nth=n, once=True)
+            with contextlib.suppress(RpcError, OSError, Closed, TimeoutError):
+                b.connect().call('batch.submit', batch=dict(batch([bash('true')]), cwd=b.work), timeout=10)
+            until(lambda: self.memory.failed() or b.daemon.poll() is not None, 'the allocation')
+            self.memory.disarm()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                b.daemon.wait(.2)
+            if b.daemon.poll() is not None:
+                ends += 1
+                with open(b.log) as f:
+                    self.assertEqual((b.daemon.returncode, f.read().count('batchd: out of memory')), (1, ends), 'at %d' % n)
+                b.disconnect()
+                b.start(**self.memory.env)
+        self.assertGreater(ends, 0)
+
     def test_none_at_all_for_a_moment(self):
         # Then it may abort: what was acknowledged is there for the next one, and the ops have not noticed.
         b = self.box

@@ -34,8 +34,10 @@ struct peer {
 	struct scan scan;
 	struct evbuffer *out;
 	uint64_t queued, written;
-	size_t owed;	/* bytes that wait elsewhere until they may be queued */
-	size_t charged; /* what hub->held has of us */
+	uint64_t answered; /* where in `queued` the last answer ends: events alone keep no frame out
+			    */
+	size_t owed;	   /* bytes that wait elsewhere until they may be queued */
+	size_t charged;	   /* what hub->held has of us */
 	int must_read_s;
 	bool reading; /* ev_read is pending */
 	bool write_armed, put_off, eof, dead;
@@ -199,11 +201,18 @@ void peer_close(struct peer *p, const char *why)
 
 /* --- in --- */
 
-/* Frames may be taken: nothing of ours waits to be read by the peer, and none was put off. */
+/* Not too much of what it asked for waits to be read by it. What it only follows does not count: it
+ * may come faster than it is read, and then no frame would ever be taken. */
+static bool peer_has_room(const struct peer *p)
+{
+	size_t unread = p->written < p->answered ? evbuffer_get_length(p->out) : 0;
+	return unread + p->owed <= PEER_BACKLOG_BYTES;
+}
+
+/* Frames may be taken, and none was put off. */
 static bool peer_open(const struct peer *p)
 {
-	return !p->dead && !p->put_off && !p->hub->quiet &&
-	       evbuffer_get_length(p->out) + p->owed <= PEER_BACKLOG_BYTES;
+	return !p->dead && !p->put_off && !p->hub->quiet && peer_has_room(p);
 }
 
 /*
@@ -472,7 +481,7 @@ static void peer_wrote(struct peer *p, size_t n)
 {
 	p->written += n;
 	peer_charge(p);
-	if (p->dead || evbuffer_get_length(p->out) > PEER_BACKLOG_BYTES)
+	if (p->dead || !peer_has_room(p))
 		return;
 	if (evbuffer_get_length(p->out) == 0) {
 		p->hub->drained(p->user);
@@ -516,6 +525,11 @@ static void peer_write_soon(struct peer *p)
 		event_active(p->ev_write, EV_WRITE, 0);
 	}
 	peer_charge(p);
+}
+
+void peer_answered(struct peer *p)
+{
+	p->answered = p->queued;
 }
 
 void peer_owe(struct peer *p, int64_t bytes)

@@ -5,8 +5,8 @@
  * hub.frame, in order. Bytes of an unfinished frame are kept here and nowhere else, so that a peer
  * that sends half a frame costs its own bytes and nothing more: it is closed when it adds no byte
  * for PEER_HALF_FRAME_S, and when all peers together hold more than PEER_HELD_MAX_BYTES the one
- * that holds the most goes. No further frame is taken while more than PEER_BACKLOG_BYTES wait to be
- * written, and at most PEER_FRAMES_PER_TURN in one loop turn.
+ * that holds the most goes. No further frame is taken while an answer waits to be written and more
+ * than PEER_BACKLOG_BYTES with it, and at most PEER_FRAMES_PER_TURN in one loop turn.
  *
  * Out: one queue, written when the socket takes it. Bytes that several peers are sent (events) are
  * shared, not copied.
@@ -93,6 +93,8 @@ void peer_send(struct peer *p, struct slice s);
 /* Queues the buffer's bytes and leaves it empty. */
 void peer_send_buf(struct peer *p, struct buf *b);
 void peer_send_shared(struct peer *p, struct shared *s);
+/* What was queued last is an answer. */
+void peer_answered(struct peer *p);
 
 /* So many bytes more (or fewer) are ready for the peer that may not be sent yet: they count as
  * unwritten, but for peer_backlog(). */

@@ -151,6 +151,7 @@ static void call_end(struct rpc_call *call, struct rpc_conn *c)
 			HASH_DEL(c->pending, call);
 		conn_count(c, call->flags, -1);
 		c->n_calls--;
+		peer_answered(c->peer);
 		peer_resume(c->peer);
 		opener_next(s);
 	}

@@ -34,7 +34,6 @@
 #define FILE_THREADS 4
 #define OUTPUT_PUMPS 2
 #define STOP_SECONDS 5
-#define EVENT_SMALL 4096 /* bytes; an event, a timer, the head of a buffer */
 
 struct batchd {
 	struct config config;
@@ -520,23 +519,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	((struct batchd *)arg)->deadline_ms = INT64_MAX; /* the turn does what is due */
 }
 
-/*
- * libevent is not asked everywhere whether it had memory: an event that was not made is a NULL that
- * it follows, one that was not added never comes. What may be large (bytes of a client) fails.
- */
-static void *event_memory(size_t size)
-{
-	return size <= EVENT_SMALL ? xmalloc(size) : malloc(size);
-}
-
-static void *event_memory_again(void *p, size_t size)
-{
-	return xrealloc(p, 1, size);
-}
-
 static int make_base(struct batchd *b, struct err *e)
 {
-	event_set_mem_functions(event_memory, event_memory_again, free);
 	struct event_config *ec = event_config_new();
 	evthread_use_pthreads();
 	event_config_set_flag(ec, EVENT_BASE_FLAG_IGNORE_ENV);

@@ -25,6 +25,7 @@
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/config.h"
+#include "daemon/event_memory.h"
 #include "daemon/leave_op.h"
 #include "daemon/loop.h"
 #include "daemon/other.h"
@@ -319,6 +320,7 @@ int main(int argc, char **argv)
 	struct config config;
 	struct err e = ERR_INIT;
 	fd_open_std();
+	event_memory_init();
 	options_parse(argc, argv, &o);
 	config_init(&config);
 	if (!o.socket)

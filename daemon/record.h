@@ -116,7 +116,7 @@ struct run_row {
 	int64_t dropped_at;
 	int64_t eta_ms;	    /* until it ends, as far as history tells; 0: unknown. Not stored */
 	bool eta_partial;   /* of some of what is left nothing is known */
-	uint8_t digest[32]; /* batch_digest */
+	uint8_t digest[32]; /* batch_digest where there is a key, else zeros */
 };
 
 struct op_row {

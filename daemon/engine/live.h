@@ -161,7 +161,7 @@ struct live_run {
 	char *name, *key, *cwd, *project, *group, *list;
 	uint64_t origin, parent;
 	uint32_t parent_op;
-	uint8_t digest[32]; /* zeros without a key */
+	uint8_t digest[32];
 	uint64_t env_sum; /* of exec_spec; 0: it was not there before this batchd */
 	enum run_state state;
 	enum run_state told; /* as clients know it */

@@ -828,10 +828,13 @@ class Unanswered(Case):
         out, err = p.communicate(timeout=30 * SLOW)
         return p.returncode, out.decode(), err.decode()
 
-    def ran_once(self, n=1):
+    def ran_once(self, out):
+        """There is one run, it is the one that was said, and it was done once. Its number may be another than the first: the one of
+        a run that was about to be stored is not given again while files of it are there."""
+        (n,) = [r['run'] for r in self.box.call('run.list')['runs']]
+        self.assertIn(out, ('', '%d\n' % n))
         self.box.wait(n)
         self.assertEqual(self.box.text('ran'), 'x\n')
-        self.assertEqual([r['run'] for r in self.box.call('run.list')['runs']], [n])
 
     @rows(*[('%s, %s' % (name, when), args, at) for name, args in (
         ('submit', ['submit', '--key', 'k', '-e', 'echo x >> ran']),
@@ -843,9 +846,9 @@ class Unanswered(Case):
     ) for at, when in (('pwrite64', 'not stored'), ('fdatasync', 'stored and not told'))])
     def is_sent_again(self, args, at):
         status, out, err = self.killed(*args, at=at, input=b'Batch { key: "k" }\nBash("echo x >> ran")\n')
-        self.assertEqual((status, out), (0, '' if args[0] == 'run' else '1\n'), err)
+        self.assertEqual((status, bool(out)), (0, args[0] != 'run'), err)
         self.assertNotIn('used before', err)
-        self.ran_once()
+        self.ran_once(out)
 
     def test_without_a_key_nobody_can_know(self):
         status, out, err = self.killed('submit', '-e', 'true')
@@ -860,8 +863,8 @@ class Unanswered(Case):
         shutil.rmtree(usual)
         b.start()
         status, out, err = self.killed('submit', '--key', 'k', '-e', 'echo x >> ran', at='fdatasync', start=True)
-        self.assertEqual((status, out), (0, '1\n'), err)
-        self.ran_once()
+        self.assertEqual((status, bool(out)), (0, True), err)
+        self.ran_once(out)
         self.assertFalse(os.path.exists(usual))
 
 

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import unittest
 
-from harness import PATIENCE, ROOT, Case, bash, batch, until
+from editors import EditorCase, end
+from harness import PATIENCE, ROOT, bash, batch, until
 
 EMACS = shutil.which('emacs')
 CLIENT = shutil.which('emacsclient')
@@ -57,24 +58,15 @@ class Emacs:
         try:
             subprocess.run([CLIENT, '-s', self.name, '--eval', '(kill-emacs)'], env=self.env, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=PATIENCE)
-            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 @unittest.skipUnless(usable(), 'no Emacs 28')
-class EmacsPlugin(Case):
+class EmacsPlugin(EditorCase):
     def emacs(self):
-        e = Emacs(self.box)
-        self.addCleanup(e.close)
-        return e
-
-    def todos(self, *items):
-        self.box.call('todo.write', cwd=self.box.work, mode='merge', todos=list(items))
-
-    def listed(self):
-        return {t['id']: t for t in self.box.call('todo.list', cwd=self.box.work)['todos']}
+        return self.open(Emacs(self.box))
 
     def test_the_mode_line_is_live_over_a_restart(self):
         self.todos({'id': 'a', 'content': 'A'}, {'id': 'b', 'content': 'B', 'status': 'completed'})

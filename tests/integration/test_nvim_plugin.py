@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import unittest
 
-from harness import PATIENCE, ROOT, Case, Closed, Rpc, RpcError, bash, batch, message, todos, until
+from editors import EditorCase, end
+from harness import PATIENCE, ROOT, Closed, Rpc, RpcError, bash, batch, message, todos, until
 
 NVIM = shutil.which('nvim')
 PLUGIN = os.path.join(ROOT, 'client', 'nvim')
@@ -65,29 +66,13 @@ class Nvim:
         except (Closed, OSError, RpcError):
             pass
         self.rpc.close()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 @unittest.skipUnless(NVIM, 'neovim is not installed')
-class NvimPlugin(Case):
+class NvimPlugin(EditorCase):
     def nvim(self, *commands):
-        v = Nvim(self.box, *commands)
-        self.addCleanup(v.close)
-        return v
-
-    def todos(self, *items):
-        self.box.call('todo.write', cwd=self.box.work, mode='merge', todos=list(items))
-
-    def listed(self):
-        return {t['id']: t for t in self.box.call('todo.list', cwd=self.box.work)['todos']}
-
-    def open_list(self, v, n):
-        v.ex('Batch todo')
-        until(lambda: len([x for x in v.lines() if x]) == n, 'the list')
+        return self.open(Nvim(self.box, *commands))
 
     def statusline(self, v):
         return v.ask('nvim_eval_statusline', "%{v:lua.require'batchd'.statusline()}", {})['str']

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import unittest
 
-from harness import PATIENCE, ROOT, Case, bash, batch, until
+from editors import EditorCase, end
+from harness import PATIENCE, ROOT, bash, batch, until
 
 VIM = shutil.which('vim')
 PLUGIN = os.path.join(ROOT, 'client', 'vim')
@@ -87,31 +88,15 @@ class Vim:
             self.send(['ex', 'qall!'])
         except OSError:
             pass
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         self.sock.close()
         os.close(self.master)
 
 
 @unittest.skipUnless(usable(), 'no Vim 9 with channels')
-class VimPlugin(Case):
+class VimPlugin(EditorCase):
     def vim(self, *commands):
-        v = Vim(self.box, *commands)
-        self.addCleanup(v.close)
-        return v
-
-    def todos(self, *items):
-        self.box.call('todo.write', cwd=self.box.work, mode='merge', todos=list(items))
-
-    def listed(self):
-        return {t['id']: t for t in self.box.call('todo.list', cwd=self.box.work)['todos']}
-
-    def open_list(self, v, n):
-        v.ex('Batch todo')
-        until(lambda: len([x for x in v.lines() if x]) == n, 'the list')
+        return self.open(Vim(self.box, *commands))
 
     def test_the_status_line_is_live_over_a_restart(self):
         self.todos({'id': 'a', 'content': 'A'}, {'id': 'b', 'content': 'B', 'status': 'completed'})

@@ -28,6 +28,11 @@ BATCHD = os.path.abspath(os.environ.get('BATCHD', os.path.join(BUILD, 'daemon', 
 BATCHCTL = os.path.abspath(os.environ.get('BATCHCTL', os.path.join(BUILD, 'client', 'batchctl')))
 SPAWNER = os.path.abspath(os.environ.get('BATCHD_SPAWNER', os.path.join(BUILD, 'daemon', 'spawner', 'batchd-spawner')))
 
+# A shell's background job ignores these, and batchctl leaves ignored what it finds so.
+for _name in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_name) is signal.SIG_IGN:
+        signal.signal(_name, signal.SIG_DFL)
+
 # A machine under sanitizers or valgrind is slower by a factor.
 SLOW = float(os.environ.get('BATCHD_TEST_SLOW', '1'))
 

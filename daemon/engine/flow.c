@@ -357,7 +357,7 @@ bool flow_message_wanted(const struct live_run *r, uint32_t message)
 static void message_outcome(struct live_run *r, uint32_t message)
 {
 	struct live_message *m = &r->messages[message];
-	bool bad = m->failed || m->interrupted || m->timed_out || (m->late && m->begun);
+	bool bad = m->failed || m->interrupted || (m->late && m->begun);
 	if (m->services > 0)
 		m->state = OP_RUNNING;
 	else if (m->cancelled)
@@ -654,17 +654,16 @@ void flow_cancel_run(struct live_run *r, bool now)
 		flow_stop_message(r, INPUT_CANCEL, CAUSE_CANCEL);
 }
 
+/* Whether it fails what it ends follows from what ops come to, as after a restart. */
 void flow_message_timeout(struct live_run *r)
 {
 	r->messages[r->message].timed_out = 1;
-	r->failed = true;
 	flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
 }
 
 void flow_run_timeout(struct live_run *r)
 {
 	r->timed_out = true;
-	r->failed = true;
 	if (r->message < r->plan->n_messages && !r->plan->messages[r->message].m.always)
 		flow_stop_message(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);
 	services_stop(r, INPUT_TIMEOUT, CAUSE_TIMEOUT);

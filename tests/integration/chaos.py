@@ -426,7 +426,7 @@ def main():
     ap.add_argument('--seconds', type=float, default=60)
     ap.add_argument('--seed', default=None)
     ap.add_argument('--report', metavar='FILE')
-    ap.add_argument('--keep', metavar='DIR', help='copy the whole world here when a promise was broken')
+    ap.add_argument('--keep', metavar='DIR', help='copy the whole world here, each time promises were broken')
     args = ap.parse_args()
     for sig in (signal.SIGINT, signal.SIGTERM):     # leave nothing behind; in the background INT is ignored otherwise
         signal.signal(sig, lambda *_: sys.exit(1))

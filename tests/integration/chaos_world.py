@@ -22,6 +22,7 @@ DISK_MB = 192
 ONE_MOMENT_MS = 500 * SLOW
 TOLERANCE_MS = 50
 VIOLATIONS_MAX = 40
+COPIES_MAX = 4
 CONFIG = 'slots = %d\ngroup.a = %d\ngroup.b = 3\ngrace = 300ms\nlog_level = info\n'
 
 
@@ -217,10 +218,11 @@ class World:
         return any(since - 300 <= s <= to + 300 and abs(s - b) <= ONE_MOMENT_MS for s in self.kills['spawner'] for b in self.kills['batchd'])
 
     def keep_copy(self):
-        """Everything as it is at the first broken promise, for whoever looks into it."""
-        if self.keep and not os.path.exists(self.keep):
-            shutil.copytree(self.box.dir, self.keep, ignore=lambda d, names: [n for n in names if not os.path.isdir(os.path.join(d, n)) and
-                                                                               not os.path.isfile(os.path.join(d, n))])
+        """Everything as it is at a check point where a promise was broken, for whoever looks into it."""
+        to = self.keep and os.path.join(self.keep, str(self.stretch))
+        if to and not os.path.exists(to) and (not os.path.exists(self.keep) or len(os.listdir(self.keep)) < COPIES_MAX):
+            shutil.copytree(self.box.dir, to, ignore=lambda d, names: [n for n in names if not os.path.isdir(os.path.join(d, n)) and
+                                                                       not os.path.isfile(os.path.join(d, n))])
 
     # --- what was answered
 

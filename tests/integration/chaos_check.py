@@ -19,6 +19,15 @@ UNREAD = 'output may be missing'
 OP_ENDED = ENDED + ('skipped',)
 
 
+MADE = re.compile(r'(t\d+x\d+x\d+)(-\d+-\d+-\d+)?$')     # a key: the tag of a batch, and for what an op of it submits NAME-RUN-ATTEMPT
+
+
+def is_nested(doc):
+    """Submitted by an op; one whose op was over by then (lost, cancelled) has no parent."""
+    made = MADE.match(doc['key'] or '')
+    return bool(made and made.group(2))
+
+
 def is_warm_shell(pid, line):
     """The bash that the spawner keeps waiting, and which is no op."""
     st = proc_stat(pid)
@@ -122,7 +131,7 @@ class Checker:
 
     def tag_of(self, doc):
         """The batch that a run is an execution of: by its key, or by that of the run it restarts."""
-        made = re.match(r'(t\d+x\d+x\d+)(-\d+-\d+-\d+)?$', doc['key'] or '')
+        made = MADE.match(doc['key'] or '')
         tag = made.group(1) if made else self.owner.get(doc['origin'])
         if tag not in self.w.asked and tag not in self.gone:
             self.bad('run %d is of a batch that nobody asked for: key %r, origin %r' % (doc['run'], doc['key'], doc['origin']), doc['run'])
@@ -172,7 +181,7 @@ class Checker:
 
     def check_run(self, doc, effects):
         w, run = self.w, doc['run']
-        asked, nested = w.asked[self.owner[run]], bool(doc['parent'])
+        asked, nested = w.asked[self.owner[run]], is_nested(doc)
         ops = doc['ops']
         self.check_end_of_run(doc, asked)
         for op in ops:
@@ -193,7 +202,7 @@ class Checker:
     def check_end_of_run(self, doc, asked):
         """The state of a run follows from those of its ops."""
         self.w.saw(doc['run'], None, doc['state'])
-        nested = bool(doc['parent'])
+        nested = is_nested(doc)
         required = [o for o in doc['ops'] if nested or not asked.plans[o['index'] - 1].op.get('optional')]
         states = {o['state'] for o in doc['ops']}
         follows = 'interrupted' if 'interrupted' in states else 'failed' if any(o['state'] in ('failed', 'cancelled') for o in required) else 'succeeded'
@@ -272,7 +281,7 @@ class Checker:
             return
         if not entry.op and doc['state'] != 'cancelled':
             self.bad('run %d was cancelled, answered %s at %d, and is %s' % (run, entry.state, entry.answered, doc['state']), run)
-        always = {i for i, m in enumerate(self.w.asked[self.owner[run]].batch['messages'], 1) if m.get('always')} if not doc['parent'] else set()
+        always = {i for i, m in enumerate(self.w.asked[self.owner[run]].batch['messages'], 1) if m.get('always')} if not is_nested(doc) else set()
         for op in doc['ops']:
             on_its_way = (op['state'], op['cause']) == ('cancelled', 'cancel')
             if entry.op in (None, op['index']) and (entry.now or entry.op or op['message'] not in always) and \
@@ -367,7 +376,7 @@ class Checker:
 
     def check_driven(self, doc, items):
         """The item of an op says how it ended, where one run drove it."""
-        if doc['parent'] or sum(tag == self.owner[doc['run']] for tag in self.owner.values()) > 1:
+        if is_nested(doc) or sum(tag == self.owner[doc['run']] for tag in self.owner.values()) > 1:
             return
         for op in doc['ops']:
             item = items.get(op['todo'])
@@ -402,7 +411,8 @@ class Checker:
             self.w.saw(e[1], e[2], tuple(e[3:7]))
         elif kind == 'short':
             self.bad('a subscriber heard of the end of run %d op %d before all of its %s: %d of %d bytes' % tuple(e[1:6]), e[1])
-        elif kind == 'out' and self.owner.get(e[1]) in self.w.asked and not (self.docs.get(e[1]) or {}).get('parent'):
+        elif kind == 'out' and self.owner.get(e[1]) in self.w.asked and \
+                not (e[1] in self.docs and is_nested(self.docs[e[1]])):
             _, run, index, attempt, stream, offset, size, crc = e
             plan = self.w.asked[self.owner[run]].plans[index - 1]
             expected = plan.out if stream == 'stdout' else None

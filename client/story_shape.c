@@ -40,11 +40,27 @@ static void shape_times(struct story *s)
 		s->from = s->to = mp_get_int(s->head, "created", 0);
 }
 
+/* What began and ended within a millisecond has a microsecond, and what is after it, in its lane or
+ * because it needs it, the next: who draws it would draw one inside the other, or refuse that they
+ * overlap. */
+static void shape_width(const struct story *s, struct story_op *o, int64_t *used_us)
+{
+	o->from_us = MAX2((o->started - s->from) * 1000, *used_us);
+	for (uint32_t i = 0; i < o->ndeps; i++) {
+		const struct story_op *on = &s->ops[s->deps[o->dep + i]];
+		if (on->started && on->ended <= o->started)
+			o->from_us = MAX2(o->from_us, on->to_us);
+	}
+	o->to_us = MAX2((o->ended - s->from) * 1000, o->from_us + 1);
+	*used_us = o->to_us;
+}
+
 /* The lowest lane that is free when the op starts. */
 static void shape_lanes(struct story *s)
 {
 	_cleanup_free_ struct begun *v = xcalloc(s->n_started + 1, sizeof(*v));
 	_cleanup_free_ int64_t *busy_until = xcalloc(s->n_started + 1, sizeof(*busy_until));
+	_cleanup_free_ int64_t *used_us = xcalloc(s->n_started + 1, sizeof(*used_us));
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < s->n; i++)
 		if (s->ops[i].started)
@@ -56,6 +72,7 @@ static void shape_lanes(struct story *s)
 			o->lane++;
 		s->n_lanes = MAX2(s->n_lanes, o->lane + 1);
 		busy_until[o->lane] = o->ended;
+		shape_width(s, o, &used_us[o->lane]);
 	}
 }
 

@@ -2,19 +2,21 @@
  * batchctl trace: a run in the trace event format of Chromium, which Perfetto opens too. One lane
  * (thread) a slot, one slice (X) an op, one arrow (s, f) a dependency; times count from the first
  * op, in microseconds.
+ *
+ * Perfetto takes a thread 0 for the one that is numbered as the process, and slices of a thread
+ * that overlap but do not nest for a mistake.
  */
 #include <inttypes.h>
 
 #include "client/json.h"
 #include "client/story.h"
 #include "common/text.h"
+#include "common/xalloc.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
 
 #define TRACE_OPS 200000
-#define TRACE_PID 1
-#define TRACE_MESSAGES 0 /* the lane that shows messages; slots follow */
 
 struct trace_options {
 	bool everywhere;
@@ -40,6 +42,7 @@ struct trace {
 	struct story *s;
 	struct buf *b, one; /* one: the event being made */
 	struct pk pk;
+	int64_t pid; /* also the lane that shows messages; the slots' are 1 and up */
 	bool more;
 };
 
@@ -49,7 +52,7 @@ static void trace_begin(struct trace *t, const char *phase)
 	t->pk = (struct pk)PK_INIT(&t->one);
 	pk_map(&t->pk);
 	pk_kstr(&t->pk, "ph", slice_str(phase));
-	pk_kint(&t->pk, "pid", TRACE_PID);
+	pk_kint(&t->pk, "pid", t->pid);
 }
 
 static void trace_end(struct trace *t)
@@ -60,16 +63,11 @@ static void trace_end(struct trace *t)
 	t->more = true;
 }
 
-static int64_t trace_us(const struct trace *t, int64_t wall_ms)
-{
-	return (wall_ms - t->s->from) * 1000;
-}
-
-/* Names a lane, or (tid -1) the whole. */
+/* Names a lane, or the whole. */
 static void trace_name(struct trace *t, const char *what, int64_t tid, struct slice name)
 {
 	trace_begin(t, "M");
-	pk_kint(&t->pk, "tid", MAX2(tid, 0));
+	pk_kint(&t->pk, "tid", tid);
 	pk_kstr(&t->pk, "name", slice_str(what));
 	pk_key(&t->pk, "args");
 	pk_map(&t->pk);
@@ -78,14 +76,14 @@ static void trace_name(struct trace *t, const char *what, int64_t tid, struct sl
 	trace_end(t);
 }
 
-static void trace_sort(struct trace *t, int64_t tid)
+static void trace_sort(struct trace *t, int64_t tid, int64_t place)
 {
 	trace_begin(t, "M");
 	pk_kint(&t->pk, "tid", tid);
 	pk_kstr(&t->pk, "name", slice_str("thread_sort_index"));
 	pk_key(&t->pk, "args");
 	pk_map(&t->pk);
-	pk_kint(&t->pk, "sort_index", tid);
+	pk_kint(&t->pk, "sort_index", place);
 	pk_end(&t->pk);
 	trace_end(t);
 }
@@ -97,24 +95,23 @@ static void trace_lanes(struct trace *t)
 	buf_addf(&name, "run %" PRId64, t->s->run);
 	if (called.len)
 		buf_addf(&name, " (%.*s)", SLICE_FMT(called));
-	trace_name(t, "process_name", -1, buf_slice(&name));
-	trace_name(t, "thread_name", TRACE_MESSAGES, slice_str("messages"));
-	trace_sort(t, TRACE_MESSAGES);
+	trace_name(t, "process_name", t->pid, buf_slice(&name));
+	trace_name(t, "thread_name", t->pid, slice_str("messages"));
+	trace_sort(t, t->pid, 0);
 	for (uint32_t lane = 0; lane < t->s->n_lanes; lane++) {
 		buf_clear(&name);
 		buf_addf(&name, "slot %" PRIu32, lane + 1);
 		trace_name(t, "thread_name", lane + 1, buf_slice(&name));
-		trace_sort(t, lane + 1);
+		trace_sort(t, lane + 1, lane + 1);
 	}
 }
 
-/* A slice: at least a microsecond wide, or nothing could be seen or pointed at. */
-static void trace_slice(struct trace *t, int64_t tid, int64_t from, int64_t to)
+static void trace_slice(struct trace *t, int64_t tid, int64_t from_us, int64_t to_us)
 {
 	trace_begin(t, "X");
 	pk_kint(&t->pk, "tid", tid);
-	pk_kint(&t->pk, "ts", trace_us(t, from));
-	pk_kint(&t->pk, "dur", MAX2((to - from) * 1000, 1));
+	pk_kint(&t->pk, "ts", from_us);
+	pk_kint(&t->pk, "dur", to_us - from_us);
 }
 
 static void trace_args(struct trace *t, const struct story_op *o)
@@ -140,7 +137,7 @@ static void trace_args(struct trace *t, const struct story_op *o)
 static void trace_op(struct trace *t, const struct story_op *o)
 {
 	struct slice id = mp_get_str(o->op, "id"), state = mp_get_str(o->op, "state");
-	trace_slice(t, o->lane + 1, o->started, o->ended);
+	trace_slice(t, o->lane + 1, o->from_us, o->to_us);
 	pk_kstr(&t->pk, "name", id.len ? id : mp_get_str(o->op, "text"));
 	pk_kstr(&t->pk, "cat", mp_get_str(o->op, "kind"));
 	if (slice_is(state, "failed") || slice_is(state, "interrupted"))
@@ -151,35 +148,59 @@ static void trace_op(struct trace *t, const struct story_op *o)
 	trace_end(t);
 }
 
-/* Each message from its first start to its last end. */
+/* Of each message (from 0) its first start and its last end, both 0 where it has not begun. It ends
+ * no later than the next begins: a service of it may go on. */
+static void trace_extents(const struct story *s, uint32_t n, int64_t (*ret)[2])
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct story_op *o = &s->ops[i];
+		if (!o->started || o->message < 1 || o->message > n)
+			continue;
+		int64_t *at = ret[o->message - 1];
+		at[0] = at[1] ? MIN2(at[0], o->from_us) : o->from_us;
+		at[1] = MAX2(at[1], o->to_us);
+	}
+	for (uint32_t i = n, next = n; i-- > 0;) {
+		if (!ret[i][1])
+			continue;
+		if (next < n)
+			ret[i][1] = MIN2(ret[i][1], MAX2(ret[next][0], ret[i][0] + 1));
+		next = i;
+	}
+}
+
+static void trace_message(struct trace *t, uint32_t i, struct slice one, int64_t from, int64_t to)
+{
+	_cleanup_buf_ struct buf name = BUF_INIT;
+	struct slice called = mp_get_str(one, "name");
+	buf_addf(&name, "%" PRIu32, i + 1);
+	if (called.len)
+		buf_addf(&name, " %.*s", SLICE_FMT(called));
+	trace_slice(t, t->pid, from, to);
+	pk_kstr(&t->pk, "name", buf_slice(&name));
+	pk_kstr(&t->pk, "cat", slice_str("message"));
+	pk_key(&t->pk, "args");
+	pk_map(&t->pk);
+	pk_kstr(&t->pk, "state", mp_get_str(one, "state"));
+	pk_end(&t->pk);
+	trace_end(t);
+}
+
 static void trace_messages(struct trace *t)
 {
-	const struct story *s = t->s;
-	struct mp m = mp_of(mp_find(s->head, "messages"));
+	struct mp m = mp_of(mp_find(t->s->head, "messages"));
 	struct mp_value list = mp_next(&m);
-	for (uint32_t i = 0, op = 0; list.type == MP_ARRAY && i < list.count; i++) {
-		_cleanup_buf_ struct buf name = BUF_INIT;
-		struct slice one = mp_skip(&m), called = mp_get_str(one, "name");
-		int64_t from = INT64_MAX, to = 0;
-		for (; op < s->n && s->ops[op].message <= i + 1; op++) {
-			if (!s->ops[op].started)
-				continue;
-			from = MIN2(from, s->ops[op].started);
-			to = MAX2(to, s->ops[op].ended);
-		}
-		if (!to)
+	uint32_t n = list.type == MP_ARRAY ? list.count : 0;
+	_cleanup_free_ int64_t(*at)[2] = xcalloc(n + 1, sizeof(*at));
+	int64_t used = 0;
+	trace_extents(t->s, n, at);
+	for (uint32_t i = 0; i < n; i++) {
+		struct slice one = mp_skip(&m);
+		if (!at[i][1])
 			continue;
-		buf_addf(&name, "%" PRIu32, i + 1);
-		if (called.len)
-			buf_addf(&name, " %.*s", SLICE_FMT(called));
-		trace_slice(t, TRACE_MESSAGES, from, to);
-		pk_kstr(&t->pk, "name", buf_slice(&name));
-		pk_kstr(&t->pk, "cat", slice_str("message"));
-		pk_key(&t->pk, "args");
-		pk_map(&t->pk);
-		pk_kstr(&t->pk, "state", mp_get_str(one, "state"));
-		pk_end(&t->pk);
-		trace_end(t);
+		int64_t from = MAX2(at[i][0], used), to = MAX2(at[i][1], from + 1);
+		trace_message(t, i, one, from, to);
+		used = to;
 	}
 }
 
@@ -187,10 +208,9 @@ static void trace_messages(struct trace *t)
 static void trace_arrow(struct trace *t, const char *phase, uint32_t id, const struct story_op *o)
 {
 	bool begins = *phase == 's';
-	int64_t end = MAX2(trace_us(t, o->ended) - 1, trace_us(t, o->started));
 	trace_begin(t, phase);
 	pk_kint(&t->pk, "tid", o->lane + 1);
-	pk_kint(&t->pk, "ts", begins ? end : trace_us(t, o->started));
+	pk_kint(&t->pk, "ts", begins ? o->to_us - 1 : o->from_us);
 	pk_kint(&t->pk, "id", id);
 	pk_kstr(&t->pk, "name", slice_str("needs"));
 	pk_kstr(&t->pk, "cat", slice_str("needs"));
@@ -199,12 +219,13 @@ static void trace_arrow(struct trace *t, const char *phase, uint32_t id, const s
 	trace_end(t);
 }
 
+/* No arrow goes back: where the clock was set back, or several ended in one millisecond. */
 static void trace_needs(struct trace *t, const struct story_op *o)
 {
 	const struct story *s = t->s;
 	for (uint32_t i = 0; i < o->ndeps; i++) {
 		const struct story_op *on = &s->ops[s->deps[o->dep + i]];
-		if (!on->started)
+		if (!on->started || on->to_us - 1 > o->from_us)
 			continue;
 		trace_arrow(t, "s", o->dep + i + 1, on);
 		trace_arrow(t, "f", o->dep + i + 1, o);
@@ -246,7 +267,7 @@ static void trace_other(struct trace *t)
 
 static void trace_make(struct story *s, struct buf *b)
 {
-	struct trace t = { .s = s, .b = b, .one = BUF_INIT };
+	struct trace t = { .s = s, .b = b, .one = BUF_INIT, .pid = s->n_lanes + 1 };
 	buf_adds(b, "{\"displayTimeUnit\": \"ms\", \"otherData\": ");
 	trace_other(&t);
 	buf_adds(b, ",\n\"traceEvents\": [");

@@ -27,13 +27,52 @@ class Base(Case):
             [bash('true', id='g')], **keys)
 
 
+def perfetto(t):
+    """The trace as Perfetto's importer has it (src/trace_processor/importers: json_trace_parser.cc, slice_tracker.cc and
+    flow_tracker.cc): lanes by name, each a list of slices in order, and arrows from slice to slice. What it would count as an error
+    of the trace, or show otherwise than meant, is refused."""
+    pid = {e['pid'] for e in t['traceEvents']}.pop()
+    assert pid > 0
+    lane = lambda e: e['tid'] or e['pid']       # a thread without a number is the process's own
+    names, sort, lanes, stacks, begun, arrows = {}, {}, {}, {}, {}, []
+    for e in (e for e in t['traceEvents'] if e['ph'] == 'M'):
+        if e['name'] == 'thread_name':
+            assert lane(e) not in names and e['args']['name'], e
+            names[lane(e)] = e['args']['name']
+        elif e['name'] == 'thread_sort_index':
+            sort[lane(e)] = e['args']['sort_index']
+        else:
+            assert e['name'] == 'process_name' and e['args']['name'], e
+    assert sorted(sort, key=sort.get) == [pid] + sorted(set(names) - {pid}) and names[pid] == 'messages', sort
+    for e in sorted((e for e in t['traceEvents'] if e['ph'] != 'M'), key=lambda e: e['ts']):    # stable, as theirs
+        stack = stacks.setdefault(lane(e), [])
+        if e['ph'] == 'X':
+            assert isinstance(e['name'], str) and e['name'] and e['cat'] and e['ts'] >= 0 and e['dur'] > 0, e
+            while stack and stack[-1]['ts'] + stack[-1]['dur'] <= e['ts']:
+                stack.pop()
+            assert not stack, ('in one lane, and one inside or over the other', stack[-1], e)
+            stack.append(e)
+            lanes.setdefault(names[lane(e)], []).append(e)
+        else:       # an arrow is bound to the slice that was the last to begin
+            assert stack and stack[-1]['ts'] <= e['ts'] < stack[-1]['ts'] + stack[-1]['dur'], ('an arrow without a slice', e)
+            flow = (e['cat'], e['name'], e['id'])
+            if e['ph'] == 's':
+                assert flow not in begun, e
+                begun[flow] = stack[-1]
+            else:
+                assert flow in begun and e['bp'] == 'e', ('an arrow without a beginning', e)
+                arrows.append((begun[flow], stack[-1]))
+    assert len(begun) == len(arrows)
+    return lanes, arrows
+
+
 class Trace(Base):
     def trace(self, *args):
         done = self.box.ctl('trace', *args, check=0)
         t = done.json
         self.assertEqual(set(t), {'displayTimeUnit', 'otherData', 'traceEvents'})
+        self.assertEqual(len({e['pid'] for e in t['traceEvents']}), 1)
         for e in t['traceEvents']:
-            self.assertEqual(e['pid'], 1)
             self.assertIn(e['ph'], 'MXsf')
         return t
 
@@ -46,7 +85,7 @@ class Trace(Base):
         first = min(o['started'] for o in ops.values() if o['started'])
         for name, e in slices.items():
             o = ops[name]
-            self.assertEqual((e['ts'], e['args']['index'], e['args']['text'], e['args']['state'], e['args'].get('exit')),
+            self.assertEqual((e['ts'] // 1000 * 1000, e['args']['index'], e['args']['text'], e['args']['state'], e['args'].get('exit')),
                              ((o['started'] - first) * 1000, o['index'], o['text'], o['state'], o['exit']))
             self.assertGreaterEqual(e['dur'], 1)
         self.match({'run': run, 'name': 'dia', 'state': 'failed', 'ops': 7, 'not_started': 1}, t['otherData'])
@@ -65,7 +104,7 @@ class Trace(Base):
             for (ts, dur), (after, _) in zip(lane, lane[1:]):
                 self.assertLessEqual(ts + max(dur, 1) - 1, after)
         names = {e['tid']: e['args']['name'] for e in t['traceEvents'] if e['ph'] == 'M' and e['name'] == 'thread_name'}
-        self.assertEqual(names, {0: 'messages', **{i: 'slot %d' % i for i in lanes}})
+        self.assertEqual(names, {e['pid']: 'messages', **{i: 'slot %d' % i for i in lanes}})
 
     def test_arrows(self):
         """Each dependency is an arrow from within the slice of what is needed to the start of what needs it."""
@@ -86,6 +125,46 @@ class Trace(Base):
             self.assertIn(at(s), 'abc')
             self.assertIn(at(ends[i]), 'bcd')
 
+    def test_as_perfetto_takes_it(self):
+        """A thousand short ops, each second one needing one before it, over three messages and a service that goes on."""
+        self.box.put('text', 'x')
+        many = [dict(kind='read', path='text', id='o%d' % i, **({'needs': ['o%d' % (i - 1)]} if i % 2 else {})) for i in range(1000)]
+        run = self.run_it(message(bash('exec sleep 1000', id='server', background=True), bash('true', id='first'), name='Up'),
+                          many, [bash('exit 1', id='r', retries=2, retry_delay='10ms', optional=True), write('f', 'x')],
+                          message(bash('true', id='down'), always=True, name='Down'), name='many')
+        lanes, arrows = perfetto(self.trace(str(run)))
+        ops = {o['index']: o for o in self.box.call('run.get', run=run, limit=2000)['ops']}
+        messages = lanes.pop('messages')
+        self.assertEqual([(e['name'], e['args']['state']) for e in messages],
+                         [('1 Up', 'succeeded'), ('2', 'succeeded'), ('3', 'succeeded'), ('4 Down', 'succeeded')])
+        slices = {e['args']['index']: e for lane in lanes.values() for e in lane}
+        self.assertEqual(set(slices), set(ops))
+        first = min(o['started'] for o in ops.values())
+        for i, e in slices.items():
+            o = ops[i]
+            self.assertEqual((e['name'], e['cat'], e['args']['state'], e['args']['attempts']), (o['id'] or o['text'], o['kind'], o['state'], o['attempts']))
+            self.assertEqual((e['ts'] // 1000, (e['ts'] + e['dur'] - 1) // 1000 <= o['ended'] - first), (o['started'] - first, True))
+        self.assertEqual(slices[1003]['args']['attempts'], 3)
+        self.assertEqual({(a['name'], b['name']) for a, b in arrows}, {('o%d' % (i - 1), 'o%d' % i) for i in range(1, 1000, 2)})
+
+    def test_names_of_any_bytes(self):
+        run = self.run_it([bash('true # h\u00e9 \u4e16\u754c \u202e'), bash('true # \x01\x1b[31m\x7f\ttab\nnext'), bash(b'true # \xff\xfe'),
+                           bash('true # "\\</script>')], name='n\u00e4me')
+        t = self.trace(str(run))
+        ops = self.box.call('run.get', run=run)['ops']
+        lanes, _ = perfetto(t)
+        names = {e['args']['index']: e['name'] for lane in lanes.values() for e in lane if e['cat'] == 'bash'}
+        self.assertEqual(names, {o['index']: o['text'] for o in ops})
+        self.assertIn('h\u00e9 \u4e16\u754c', names[1])
+        self.assertEqual([e['args']['name'] for e in t['traceEvents'] if e['name'] == 'process_name'], ['run %d (n\u00e4me)' % run])
+
+    def test_of_a_run_that_has_not_begun(self):
+        run = self.box.submit(batch([bash('true')], held=True))
+        t = self.trace(str(run))
+        self.assertEqual(perfetto(t), ({}, []))
+        self.match({'state': 'paused', 'not_started': 1, 'ops': 1}, t['otherData'])
+        self.box.call('run.cancel', run=run)
+
     def test_to_a_file(self):
         run = self.run_it([bash('true'), bash('true')])
         done = self.box.ctl('trace', '-o', 't.json', check=0)
@@ -103,7 +182,10 @@ class Trace(Base):
     def test_of_a_run_that_goes_on(self):
         run = self.box.submit(batch([bash('until [ -e go ]; do sleep 0.05; done', id='now'), bash('true', needs=['now'])]))
         until(lambda: self.box.call('run.get', run=run)['ops'][0]['state'] == 'running', 'the op at work')
-        self.match({'state': 'running', 'not_started': 1}, self.trace(str(run))['otherData'])
+        t = self.trace(str(run))
+        self.match({'state': 'running', 'not_started': 1}, t['otherData'])
+        lanes, _ = perfetto(t)
+        self.assertEqual([(e['name'], e['args']['state']) for e in lanes['slot 1']], [('now', 'running')])
         self.box.put('go')
         self.box.wait(run)
 

@@ -122,10 +122,23 @@ static void warm_answered(struct warm_answer a)
 void warm_event(void)
 {
 	struct warm_answer a;
-	while (shell.fd >= 0 && recv(shell.fd, &a, sizeof(a), MSG_DONTWAIT) == sizeof(a)) {
+	struct packet_fds none;
+	int flags;
+	while (shell.fd >= 0 &&
+	       packet_receive(shell.fd, &a, sizeof(a), &none, &flags) == sizeof(a)) {
 		shell.ready = true;
 		warm_answered(a);
 	}
+}
+
+/* For an answer. False when none comes: in time, or because nobody is left who could give one. */
+static bool warm_wait(void)
+{
+	struct pollfd p = { .fd = shell.fd, .events = POLLIN };
+	if (poll(&p, 1, (int)MAX2(warm_deadline_ms() - time_mono_ms(), 0)) <= 0)
+		return false;
+	warm_event();
+	return !(p.revents & POLLHUP);
 }
 
 static void warm_reap(pid_t pid)
@@ -135,12 +148,14 @@ static void warm_reap(pid_t pid)
 }
 
 /*
- * It has ended and is reaped. Whom it had made by then is known, and none of those has become an op
- * without saying so: who has not is ended, and batchd asks for it again.
+ * It has ended and is reaped. Whom it had made by then has the other end of the socket until it
+ * says that it is the op now, or has ended: nobody who has begun is taken for one that has not. Who
+ * does neither is ended, and batchd asks for it again.
  */
 static void warm_gone(void)
 {
-	warm_event();
+	while (n_asked > 0 && warm_wait())
+		;
 	while (n_asked > 0) {
 		int32_t pid = table_at(asked[0].slot)->pid;
 		if (pid > 0 && kill(pid, SIGKILL) == 0)
@@ -278,12 +293,11 @@ int64_t warm_deadline_ms(void)
 
 void warm_settle(void)
 {
-	while (n_asked > 0) {
-		struct pollfd p = { .fd = shell.fd, .events = POLLIN };
-		if (poll(&p, 1, (int)MAX2(warm_deadline_ms() - time_mono_ms(), 0)) > 0)
-			warm_event();
-		warm_turn();
-	}
+	while (n_asked > 0 && warm_wait())
+		;
+	warm_turn();
+	if (n_asked > 0)
+		warm_end();
 }
 
 void warm_end_predecessors(void)

@@ -19,9 +19,9 @@ import time
 import msgpack
 
 import chaos_batches
-from chaos_check import Checker
+from chaos_check import Checker, is_warm_shell
 from chaos_world import Cancel, World, now_ms
-from harness import ENDED, SLOW, Closed, Rpc, RpcError
+from harness import ENDED, SLOW, Closed, Rpc, RpcError, command_line, proc_stat
 
 CLIENTS = 4
 LIVE_MAX = 40           # runs; a client that finds more waits instead
@@ -305,6 +305,16 @@ def kill_spawner(w, r):
     w.kill('batchd-spawner')
 
 
+def kill_warm_shell(w, r):
+    """The bash that the spawner keeps: one that has waited for a while, for a new child of it looks the same."""
+    for pid in w.find('bash'):
+        st = proc_stat(pid)
+        if st and time.clock_gettime(time.CLOCK_BOOTTIME) - st[2] / os.sysconf('SC_CLK_TCK') > 1 and is_warm_shell(pid, command_line(pid)):
+            w.note('kill -9 of the warm shell', pid)
+            w.count['kills of warm shells'] += 1
+            os.kill(pid, signal.SIGKILL)
+
+
 def kill_both(w, r):
     for name in r.sample(('batchd', 'batchd-spawner'), 2):
         w.kill(name)
@@ -363,7 +373,7 @@ def continue_watchers(w, r):
 
 
 HARMLESS = ((reload, 2), (upgrade_spawner, 1), (make_room, 3), (new_watcher, 2), (end_watcher, 1), (stop_watcher, 2), (continue_watchers, 3))
-FAULTS = HARMLESS + ((kill_batchd, 6), (kill_spawner, 2), (kill_both, 1), (stop_and_start, 2), (fill_disk, 2))
+FAULTS = HARMLESS + ((kill_batchd, 6), (kill_spawner, 2), (kill_warm_shell, 2), (kill_both, 1), (stop_and_start, 2), (fill_disk, 2))
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -415,7 +425,7 @@ def run(w, seconds):
 def report(w):
     lines = ['%.0f s, seed %s, %d check points%s' % (time.monotonic() - w.begun, w.seed, w.stretch, '' if w.disk else '; disk pressure skipped: nothing can be mounted here')]
     lines += ['%s: %d' % (name, w.count[name]) for name in
-              ('submits', 'runs', 'ops', 'interrupted ops', 'outputs lost', 'kills of batchd', 'kills of spawner', 'graceful stops', 'reloads', 'spawner upgrades', 'cancels',
+              ('submits', 'runs', 'ops', 'interrupted ops', 'outputs lost', 'kills of batchd', 'kills of spawner', 'kills of warm shells', 'graceful stops', 'reloads', 'spawner upgrades', 'cancels',
                'signals', 'restarts', 'todo writes', 'events', 'refused for disk', 'violations')]
     lines += w.notes + w.violations
     return '\n'.join(lines) + '\n'

@@ -3,9 +3,10 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import unittest
 
-from harness import Case, alive, bash, batch, command_line, descendants, exec_, expand, proc_stat, process_name, rows, until
+from harness import Case, alive, bash, batch, command_line, descendants, exec_, expand, proc_stat, process_name, rows, strace_works, until
 
 WARM = 'grep -q batchd-warm-shell /proc/$$/maps || exit 9'     # not as the last thing: that would be executed in its place
 
@@ -33,6 +34,11 @@ LOOKS = (
     ('what a subshell says', '(echo $BASH_SUBSHELL; exit 3) | cat; echo ${PIPESTATUS[*]}'),
     ('locale and time', 'export TZ=Asia/Tokyo LC_ALL=C.UTF-8; date -d @0; printf "%5.2f\\n" 3; [[ ä < b ]]; echo $?'),
 )
+
+
+def tracer(pid):
+    with open('/proc/%d/status' % pid) as f:
+        return int(next(line for line in f if line.startswith('TracerPid')).split()[1])
 
 
 @expand
@@ -109,6 +115,29 @@ class WarmShell(Case):
         for n in range(5):
             self.assertEqual(self.box.text('ran%d' % n), 'x\n')
         until(lambda: not alive(shell), 'the end of the shell')
+
+    @unittest.skipUnless(strace_works(), 'strace cannot trace here')
+    def test_what_it_had_begun_when_it_was_killed_is_not_begun_again(self):
+        """It has not read all that was asked of it, and its children say what they are while nobody listens."""
+        n = 20
+        self.box.call('group.set', group='wide', slots=n)
+        self.warm_up()
+        shell, spawner = self.shell(), self.box.spawner_pid()
+        os.kill(shell, signal.SIGSTOP)
+        run = self.box.submit(batch([bash('echo x >> ran%d' % i) for i in range(n)], group='wide'))
+        self.box.wait(self.box.submit(batch([exec_('true')], group='other')))       # so those before it are asked for
+        slow = subprocess.Popen(['strace', '-qq', '-f', '-o', self.box.path('trace'), '-e', 'inject=setsid:delay_enter=1000000', '-p', str(shell)])
+        until(lambda: tracer(shell) == slow.pid, 'strace')
+        os.kill(shell, signal.SIGCONT)
+        children = until(lambda: [p for p in descendants(os.getpid()) if p != shell and (proc_stat(p) or '--')[1] == spawner], 'the first child')
+        os.kill(shell, signal.SIGKILL)
+        until(lambda: not proc_stat(shell), 'the end of the shell')
+        os.kill(spawner, signal.SIGSTOP)
+        until(lambda: not any(alive(p) for p in children), 'the end of its children')
+        os.kill(spawner, signal.SIGCONT)
+        self.assertEqual(self.box.wait(run)['state'], 'succeeded')
+        slow.wait()
+        self.assertEqual([self.box.text('ran%d' % i) for i in range(n)], ['x\n'] * n)
 
     def test_what_an_op_left_behind_is_seen_while_the_shell_is_asked(self):
         """A child that nobody knows may be the one that the shell is just making, or not."""

@@ -24,17 +24,12 @@ static struct slice environ_find(const struct buf *env, const char *name)
 	return SLICE_NONE;
 }
 
-/*
- * The op that the peer's environment names. The environment is inherited by whatever an op leaves
- * behind, and may name another daemon's op: so its owner must be us and the op must be running.
- */
-static void conn_find_parent(struct rpc_conn *c)
+void conn_find_parent(struct rpc_conn *c)
 {
 	_cleanup_buf_ struct buf env = BUF_INIT;
 	struct engine *e = c->s->config.engine;
 	char path[64];
 	int64_t run, op;
-	c->parent_known = true;
 	snprintf(path, sizeof(path), "/proc/%d/environ", (int)c->pid);
 	if (c->pid <= 0 || !c->s->config.socket ||
 	    fd_read_file(path, ENVIRON_MAX_BYTES, &env) < 0 || !env.len)
@@ -51,8 +46,6 @@ static void conn_find_parent(struct rpc_conn *c)
 
 bool conn_parent(struct rpc_conn *c, uint64_t *ret_run, uint32_t *ret_op)
 {
-	if (!c->parent_known)
-		conn_find_parent(c);
 	if (!c->parent || !engine_op_at_work(c->s->config.engine, c->parent, c->parent_op))
 		return false;
 	*ret_run = c->parent;

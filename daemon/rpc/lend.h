@@ -20,6 +20,13 @@ struct lend {
 	void *arg;
 };
 
+/*
+ * Looks up the op that the environment of the peer names: when it connects, for it may be gone by
+ * the time what it asked for is read. The environment is inherited by whatever an op leaves behind,
+ * and may name another daemon's op: so its owner must be us and, when it is asked for, the op must
+ * be running.
+ */
+void conn_find_parent(struct rpc_conn *c);
 /* The running op that the connection's program belongs to; false: none. */
 bool conn_parent(struct rpc_conn *c, uint64_t *ret_run, uint32_t *ret_op);
 /* Begins to wait: if the connection is from inside a running op, its slots are lent until lend_end.

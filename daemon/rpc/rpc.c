@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "common/xalloc.h"
 #include "daemon/rpc/answers.h"
+#include "daemon/rpc/lend.h"
 #include "daemon/rpc/opener.h"
 #include "daemon/rpc/subs.h"
 #include "proto/mp.h"
@@ -67,6 +68,7 @@ struct rpc_conn *rpc_conn_new(struct rpc_server *s, int fd, pid_t pid)
 	c->s = s;
 	c->id = ++s->last_conn;
 	c->pid = pid;
+	conn_find_parent(c);
 	list_init(&c->calls);
 	list_init(&c->subs);
 	HASH_ADD(hh, s->conns, id, sizeof(c->id), c);

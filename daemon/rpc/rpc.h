@@ -93,8 +93,7 @@ struct rpc_conn {
 	uint32_t n_calls;				    /* of `calls` */
 	uint32_t n_reads, n_runs, n_acts, n_todos, n_alone; /* calls whose rows have such flags */
 	struct opening *opening;			    /* the frame that is to be taken next */
-	bool parent_known;				    /* the two below have been looked up */
-	uint64_t parent;
+	uint64_t parent; /* run of the op that it is from (conn_find_parent), 0: none */
 	uint32_t parent_op;
 	/* subs.c */
 	struct list subs;

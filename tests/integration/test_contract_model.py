@@ -7,9 +7,12 @@ import contextlib
 import hashlib
 import os
 import re
+import signal
 import sqlite3
 import time
 import unittest
+
+import msgpack
 
 from harness import SLOW, Case, Differs, alive, bash, batch, edit, exec_, match, message, read, todos, until, write
 
@@ -840,6 +843,30 @@ def tree_is_ended(t):
     assert got['duration_ms'] >= 300 and not alive(int(t.file('a'))) and not alive(int(t.file('b'))), got
 
 
+GONE = '''import os, socket, sys, time
+c = socket.socket(socket.AF_UNIX); c.connect(os.environ['BATCHD_SOCKET']); c.sendall(bytes.fromhex(sys.argv[1])); c.recv(9)
+open('connected', 'w').close()
+while not os.path.exists('go'): time.sleep(.01)
+c.sendall(bytes.fromhex(sys.argv[2]))'''
+
+
+def submitted_by_one_that_is_gone(t):
+    """It has connected, then sends its batch and ends while batchd is stopped."""
+    frames = [msgpack.packb([0, i, method, [params]]).hex() for i, (method, params) in enumerate((
+        ('rpc.hello', {'client': 'x'}), ('batch.submit', {'batch': batch([bash('exec sleep 60')], name='inner', cwd=t.here)})))]
+    outer = t.submit(batch([bash("python3 -c '%s' %s %s; touch gone; exec sleep 60" % (GONE.replace("'", "'\\''"), *frames))]))
+    until(lambda: os.path.exists(t.here + '/connected'), 'its connection')
+    pid = t.box.call('daemon.status')['pid']
+    os.kill(pid, signal.SIGSTOP)
+    t.file('go', '')
+    until(lambda: os.path.exists(t.here + '/gone'), 'its end')
+    os.kill(pid, signal.SIGCONT)
+    inner = until(lambda: t.box.call('run.list', name='inner')['runs'], 'its run')[0]
+    match({'parent': outer}, inner)
+    t.box.call('run.cancel', run=outer)
+    t.end(inner['run'], {'state': 'cancelled'})
+
+
 class Processes(Table):
     def test_sentences(self):
         self.go(
@@ -858,6 +885,7 @@ class Processes(Table):
             ('a run submitted from inside an op has it as `parent`', lambda t: (
                 match(ops(OK), t.run_(batch([bash('batchctl submit -w -e true > id 2> /dev/null', id='x')]))),
                 match({'parent': lambda p: p and p < int(t.file('id'))}, t.box.get(int(t.file('id')))))),
+            ('... also when who submits it is gone before it is read', submitted_by_one_that_is_gone),
             ('a run restarted from inside an op has it as `parent` too', lambda t: (
                 match(ops(OK), t.run_(batch([bash('id=$(batchctl submit -e true) && batchctl wait $id 2> /dev/null && '
                                                   'batchctl rpc run.restart "{\\"run\\": $id}" > again')]))),

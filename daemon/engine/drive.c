@@ -173,26 +173,26 @@ static void move_done(void *arg, const struct err *err)
 	if (!err) {
 		struct engine *e = m->e;
 		move_free(m);
+		turn_out_of_trouble(e);
 		turn_unhold(e);
 		return;
 	}
-	if (list_empty(&m->e->moves.waiting))
-		log_warn("todo '%s' is moved when it can be stored: %s", m->id, err->text);
+	turn_in_trouble(m->e, err);
 	move_wait(m);
 	turn_fail_answers(m->e, err);
 }
 
-static void move_make(struct move *m)
+/* 0; or 1 with err: it has to wait, what is stored cannot be read. */
+static int move_make(struct move *m, struct err *err)
 {
 	struct todo_by by = {
 		.list = m->list, .source = TODOS_OP_SOURCE, .run = m->run, .now_ms = time_wall_ms()
 	};
 	struct todo_change c = TODO_CHANGE_INIT;
-	struct err err;
 	/* What is not loaded would have no such item. */
-	if (engine_todos_check(m->e, &err)) {
-		move_wait(m);
-		return;
+	if (engine_todos_check(m->e, err)) {
+		turn_in_trouble(m->e, err);
+		return 1;
 	}
 	struct txn *t = txn_new(NULL, NULL);
 	bool moved = m->ended ? todos_op_ended(engine_todos(m->e), &by, slice_str(m->id), m->error,
@@ -200,11 +200,12 @@ static void move_make(struct move *m)
 			      : todos_op_started(engine_todos(m->e), &by, slice_str(m->id), t, &c);
 	if (moved) {
 		drive_commit(m->e, t, &c, move_done, m);
-		return;
+		return 0;
 	}
 	txn_free(t);
 	todo_change_done(&c);
 	move_free(m);
+	return 0;
 }
 
 bool drive_is_open(const struct engine *e, uint64_t made)
@@ -227,9 +228,8 @@ static void drive_move(struct live_run *r, const struct drive *d, bool ended, co
 			    .ended = ended };
 	list_init(&m->node);
 	list_add_tail(&e->moves.open, &m->open);
-	if (list_empty(&e->moves.waiting))
-		move_make(m);
-	else
+	struct err err;
+	if (!list_empty(&e->moves.waiting) || move_make(m, &err))
 		move_wait(m);
 }
 
@@ -241,10 +241,18 @@ void drive_retry(struct engine *e)
 		list_del(node);
 		list_add_tail(&now, node);
 	}
+	struct err err;
+	bool waits = false;
 	list_for_safe (&now, node) {
+		struct move *m = list_entry(node, struct move, node);
 		list_del(node);
-		move_make(list_entry(node, struct move, node));
+		if (move_make(m, &err)) {
+			move_wait(m);
+			waits = true;
+		}
 	}
+	if (waits)
+		turn_fail_answers(e, &err);
 }
 
 void drive_free(struct engine *e)

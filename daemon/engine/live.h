@@ -355,6 +355,9 @@ void turn_fail_answers(struct engine *e, const struct err *err);
 void turn_drop(struct engine *e);
 /* A move is stored, or has come to nothing. */
 void turn_unhold(struct engine *e);
+/* Something cannot be stored now, for daemon.status and once for the log; or something was. */
+void turn_in_trouble(struct engine *e, const struct err *err);
+void turn_out_of_trouble(struct engine *e);
 /* Has turn_retry called in a while. */
 void turn_retry_later(struct engine *e);
 

@@ -78,14 +78,28 @@ void turn_fail_answers(struct engine *e, const struct err *err)
 	turn_fail_its_answers(e->turn, err);
 }
 
-static void turn_keep(struct turn *t, const struct err *err)
+void turn_in_trouble(struct engine *e, const struct err *err)
 {
-	struct engine *e = t->e;
 	trouble_say(TROUBLE_STORE, 3 * STORE_RETRY_MS,
 		    "results are kept in memory until they can be stored: %s", err->text);
 	if (!e->in_trouble)
 		log_error("results are kept in memory until they can be stored: %s", err->text);
 	e->in_trouble = true;
+}
+
+void turn_out_of_trouble(struct engine *e)
+{
+	if (e->in_trouble) {
+		trouble_over(TROUBLE_STORE);
+		log_info("results can be stored again");
+	}
+	e->in_trouble = false;
+}
+
+static void turn_keep(struct turn *t, const struct err *err)
+{
+	struct engine *e = t->e;
+	turn_in_trouble(e, err);
 	e->failed = t;
 	txn_keep(t->txn);
 	turn_fail_answers(e, err);
@@ -214,11 +228,8 @@ static void turn_done(void *arg, enum txn_status status, uint64_t existing, cons
 		return;
 	}
 	struct engine *e = t->e;
-	if (e->in_trouble) {
-		trouble_over(TROUBLE_STORE);
-		log_info("results can be stored again");
-	}
-	e->in_trouble = e->committing = false;
+	turn_out_of_trouble(e);
+	e->committing = false;
 	for (size_t i = 0; i < t->n_posts; i++)
 		turn_deliver(e, &t->posts[i]);
 	turn_free(t);

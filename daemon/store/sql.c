@@ -5,17 +5,20 @@
 #include <string.h>
 
 #include "common/trouble.h"
+#include "daemon/store/locks.h"
 #include "proto/errors.h"
 
 static int sql_open(struct sql *s, const char *path, const char *const *texts, int flags)
 {
 	int r;
 
+	locks_tidy();
 	memset(s, 0, sizeof(*s));
 	s->texts = texts;
 	r = sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
 	if (r != SQLITE_OK)
 		return r;
+	locks_watch(s->db);
 	sqlite3_extended_result_codes(s->db, 1);
 	sqlite3_busy_timeout(s->db, SQL_BUSY_TIMEOUT_MS);
 	return SQLITE_OK;
@@ -65,7 +68,10 @@ void sql_close(struct sql *s)
 		sqlite3_finalize(s->stmts[i]);
 		s->stmts[i] = NULL;
 	}
-	sqlite3_close_v2(s->db);
+	/* What is under way ends while its locks can still be told from others'. */
+	if (s->db && !sqlite3_get_autocommit(s->db))
+		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+	locks_close(s->db);
 	s->db = NULL;
 }
 
@@ -174,6 +180,8 @@ static int sql_system_errno(const struct sql *s, int code)
 
 	if ((code & 0xff) == SQLITE_CANTOPEN)
 		return sqlite3_system_errno(s->db);
+	if (code == SQLITE_IOERR_SHMLOCK)
+		return locks_errno();
 	if ((code & 0xff) != SQLITE_IOERR)
 		return 0;
 	if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK &&

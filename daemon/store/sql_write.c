@@ -464,11 +464,20 @@ static int writer_commit(struct writer *w)
 
 	if (code == SQLITE_OK && atomic_load(&w->mark_boot))
 		code = writer_boot(w);
-	if (code == SQLITE_OK && w->envs.len > 0 && runfiles_sync(w->runs_fd) < 0)
-		code = SQLITE_IOERR_DIR_FSYNC;
 	if (code == SQLITE_OK)
 		code = writer_step(w, W_COMMIT);
 	return code;
+}
+
+/* The names of new environments. 0, or 1 with e. */
+static int writer_sync_envs(struct writer *w, struct err *e)
+{
+	int r = w->envs.len > 0 ? runfiles_sync(w->runs_fd) : 0;
+
+	if (r < 0)
+		return err_set(e, E_STORAGE, "cannot store: folder '%s': %s: %s", w->runs_dir,
+			       strerror(-r), trouble_mend(-r));
+	return 0;
 }
 
 static void writer_rollback(struct writer *w)
@@ -488,14 +497,18 @@ static void writer_rollback(struct writer *w)
  * is open. A new connection shows whether the group counts. Does it, then a checkpoint brings it
  * into the database file by fresh writes and fsyncs before we say so; does it not, then a small
  * commit of our own lays itself over the remains, so that they cannot come back to life after a
- * crash (unless the disk takes no write at all). True: the group is stored.
+ * crash (unless the disk takes no write at all). True: the group is stored. Where no connection can
+ * be had w->sql.db is NULL, and e says why.
  */
-static bool writer_reopen(struct writer *w)
+static bool writer_reopen(struct writer *w, struct err *e)
 {
 	int64_t stored;
+	int code;
 
 	sql_close(&w->sql);
-	if (sql_open_writer(&w->sql, w->path, writer_statements) != SQLITE_OK) {
+	code = sql_open_writer(&w->sql, w->path, writer_statements);
+	if (code != SQLITE_OK) {
+		sql_error_fill(&w->sql, code, "store: cannot open the database", w->path, e);
 		sql_close(&w->sql);
 		return false;
 	}
@@ -542,6 +555,7 @@ static void group_fail(struct write_job *const *jobs, size_t n, const struct err
  * have their status. */
 static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n, struct err *e)
 {
+	struct err again = ERR_INIT;
 	bool committing = false;
 	w->log_more = 0;
 	int code = writer_step(w, W_BEGIN);
@@ -550,6 +564,10 @@ static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n,
 		jobs[i]->status = TXN_DONE;
 		code = writer_one(w, jobs[i]);
 	}
+	if (code == SQLITE_OK && writer_sync_envs(w, e)) {
+		writer_rollback(w);
+		return SQLITE_IOERR_DIR_FSYNC;
+	}
 	if (code == SQLITE_OK) {
 		committing = true;
 		code = writer_commit(w);
@@ -557,7 +575,7 @@ static int writer_try(struct writer *w, struct write_job *const *jobs, size_t n,
 	if (code == SQLITE_OK)
 		return code;
 	sql_error(&w->sql, code, "store", w->path, e);
-	if (sql_code_is_fatal(code) && writer_reopen(w) && committing)
+	if (sql_code_is_fatal(code) && writer_reopen(w, &again) && committing)
 		return SQLITE_OK;
 	writer_rollback(w);
 	return code;
@@ -582,11 +600,8 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	int code;
 
 	if (!w->sql.db)
-		writer_reopen(w);
+		writer_reopen(w, &e);
 	if (!w->sql.db) {
-		err_set(&e, E_STORAGE,
-			"cannot store: '%s' cannot be opened after an error; see the system's log",
-			w->path);
 		group_fail(jobs, n, &e);
 		return;
 	}

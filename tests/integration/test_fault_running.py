@@ -1,0 +1,78 @@
+"""
+Promise: a fault that comes over a batchd at work and stays for a while: new work is refused with the reason, what runs ends, and when
+it goes all goes on by itself: nothing waits for a restart, and what was answered is stored.
+
+The faults are system calls that fail from the Nth on (strace, put on and taken off); the scene they are put on is in fault_scene.py.
+"""
+from fault_scene import Scene
+from faults import Inject, no_inject
+from harness import LONG, RpcError, expand, rows, until
+
+
+class Running(Scene):
+    def setUp(self):
+        if no_inject():
+            self.skipTest(no_inject())
+        super().setUp()
+
+    def inject(self, *what):
+        fault = Inject(self.box.daemon_pid(), *what)
+        self.addCleanup(fault.stop)
+        return fault
+
+    def look(self):
+        """What is stored is shown, or why it cannot be."""
+        try:
+            self.box.call('run.list')
+        except RpcError as e:
+            self.assertEqual((e.symbol, e.caller), ('E_STORAGE', False), e.text)
+
+    def troubles(self):
+        return self.box.call('daemon.status')['troubles']
+
+    def through(self, *what):
+        """The scene comes to its end under the fault and after it; what was said to submits meanwhile."""
+        self.begin()
+        fault = self.inject(*what)
+        said = []
+        for i in range(4):
+            said.append(self.try_submit('meanwhile-%d' % i))
+            self.look()
+        self.let_go()
+        until(lambda: self.box.get(self.first)['ops'][0]['state'] == 'succeeded' or self.troubles(), 'the result, or a word about it')
+        said.append(self.try_submit('after-it'))
+        self.quiet()
+        self.assertGreater(fault.hits(), 0, 'it was never met')
+        fault.stop()
+        self.all_well()
+        self.assertEqual(self.troubles(), [])
+        return [text for text in said if text]
+
+
+@expand
+class Locks(Running):
+    @rows(*[('%s fails' % which, when) for which, when in (
+        ('every one', ''), ('the first', ':when=1'), ('the second', ':when=2'), ('the fourth', ':when=4'), ('from the second on', ':when=2+'),
+        ('from the third on', ':when=3+'), ('from the sixth on', ':when=6+'), ('every second', ':when=1+2'), ('every third', ':when=1+3'))])
+    def of_the_database(self, when):
+        # SQLite takes a lock that it cannot let go of for gone, and then waits for it.
+        for text in self.through('fcntl:error=EIO' + when):
+            self.assertRegex(text, "Input/output error.*batchd.db.*see the system's log")
+
+    def test_there_are_no_more(self):
+        self.assertRegex('\n'.join(self.through('fcntl:error=ENOLCK')), 'No locks available')
+
+
+@expand
+class Stays(Running):
+    @rows(*[('%s: %s from call %d on' % (call, error, n), call, error, n, says)
+            for call, error, says in (('pwrite64', 'ENOSPC', 'full|No space left'), ('pwrite64', 'EIO', 'Input/output error'),
+                                      ('fsync', 'EIO', 'Input/output error'), ('fdatasync', 'EIO', 'Input/output error'),
+                                      ('openat', 'EIO', 'Input/output error'), ('openat', 'ENFILE', 'Too many open files'))
+            for n in ((1, 2, 3, 5, 8, 13) if LONG else (1, 4))])
+    def a_call_fails(self, call, error, n, says):
+        for text in self.through('%s:error=%s:when=%d+' % (call, error, n)):
+            self.assertRegex(text, says)
+
+
+del Running, Scene

@@ -14,6 +14,7 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/report.h"
+#include "daemon/spawner/warm.h"
 
 #define CONN_MAX 8
 #define CONN_RETRY_MS 50
@@ -200,6 +201,8 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet
 	if (active && active != c)
 		conn_close(active);
 	active = c;
+	/* Who has not asked for it could not tell what a BUSY is about. */
+	warm_settle();
 	report_clear();
 	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, SW_CAN },
 				  .protocol = SW_PROTOCOL,

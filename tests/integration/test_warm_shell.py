@@ -116,6 +116,16 @@ class WarmShell(Case):
             self.assertEqual(self.box.text('ran%d' % n), 'x\n')
         until(lambda: not alive(shell), 'the end of the shell')
 
+    def test_what_it_was_asked_is_done_under_the_next_batchd(self):
+        """The START was the last batchd's, and that the shell does not answer is found under the next."""
+        self.warm_up()
+        os.kill(self.shell(), signal.SIGSTOP)
+        run = self.box.submit(batch([bash('echo x >> ran')]))
+        self.box.wait(self.box.submit(batch([exec_('true')])))      # so the one before it is asked for
+        self.box.restart()
+        self.assertEqual(self.box.wait(run)['state'], 'succeeded')
+        self.assertEqual(self.box.text('ran'), 'x\n')
+
     @unittest.skipUnless(strace_works(), 'strace cannot trace here')
     def test_what_it_had_begun_when_it_was_killed_is_not_begun_again(self):
         """It has not read all that was asked of it, and its children say what they are while nobody listens."""

@@ -58,9 +58,11 @@ bool kin_spawner_is_dead(const struct exec_local *x)
 
 void kin_reap(struct exec_local *x)
 {
-	while (spawner_link_is_up(x->link) && !kin_spawner_is_dead(x)) {
+	while (spawner_link_is_up(x->link)) {
 		siginfo_t si = { 0 };
 		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+			return;
+		if (kin_spawner_is_dead(x)) /* asked last: what it held comes with its death */
 			return;
 		while (waitpid(si.si_pid, NULL, 0) < 0 && errno == EINTR)
 			;

@@ -1,8 +1,6 @@
 /*
- * Being told that a run has ended: a run of its own, with one op, that begins when the other has
- * ended. So it is as durable as any op, happens when the client is long gone, and at most once
- * whatever crashes. It belongs to no project ("/"), so it is in nobody's list nor `last`, and to a
- * pool of its own, so it waits for no slot of the work.
+ * Being told of the end of a run that is there (proto/notify_batch.h). One that is being submitted
+ * is submitted with what tells of its end: batch.submit's `notify`.
  */
 #ifndef CLIENT_NOTIFY_H
 #define CLIENT_NOTIFY_H

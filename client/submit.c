@@ -7,7 +7,6 @@
 #include "client/batchfile.h"
 #include "client/ctx.h"
 #include "client/daemon_start.h"
-#include "client/notify.h"
 #include "client/plan_folders.h"
 #include "client/plan_print.h"
 #include "common/lock.h"
@@ -77,6 +76,17 @@ int submit_read_packed(struct ctx *c, const struct reading *how, const char *nam
 	return EXIT_OK;
 }
 
+static void submit_pack_notify(const struct submit_options *o, struct pk *pk)
+{
+	if (!o->notify.n)
+		return;
+	pk_key(pk, "notify");
+	pk_array(pk);
+	for (size_t i = 0; i < o->notify.n; i++)
+		pk_text(pk, slice_str(o->notify.v[i]));
+	pk_end(pk);
+}
+
 /* {batch: ...} for batch.submit and batch.check: what the file's packing has begun, or in `own`. */
 static int submit_params(struct ctx *c, const struct submit_options *o,
 			 const struct batch_source *from, struct buf *own, const struct buf **ret)
@@ -92,6 +102,7 @@ static int submit_params(struct ctx *c, const struct submit_options *o,
 		return fail(c, EXIT_USAGE,
 			    "the batch is %zu MiB long, at most %u are taken: split it",
 			    pk->b->len >> 20, LIMIT_FRAME_BYTES >> 20);
+	submit_pack_notify(o, pk);
 	pk_end(pk);
 	*ret = pk->b;
 	return EXIT_OK;
@@ -133,17 +144,6 @@ static int submit_until_answered(struct ctx *c, const struct buf *params, struct
 	}
 }
 
-/* The run is accepted and stays so, also where nobody will be told. */
-static void submit_notify(struct ctx *c, const struct submit_options *o, int64_t run)
-{
-	for (size_t i = 0; i < o->notify.n; i++)
-		if (notify_submit(c, run, o->notify.v[i], NULL))
-			note(c,
-			     "run %" PRId64 " was submitted without -N: `batchctl notify %" PRId64
-			     " CMD` asks again",
-			     run, run);
-}
-
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing)
 {
@@ -162,7 +162,6 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 	ctx_warnings(c, buf_slice(&reply));
 	*ret_run = mp_get_int(buf_slice(&reply), "run", 0);
 	*ret_existing = mp_get_bool(buf_slice(&reply), "existing");
-	submit_notify(c, o, *ret_run);
 	if (*ret_existing && !again)
 		note(c, "key '%.*s' was used before: run %" PRId64, SLICE_FMT(key), *ret_run);
 	return EXIT_OK;
@@ -195,7 +194,9 @@ int submit_plan(struct ctx *c, const struct submit_options *o, const struct batc
 	struct err e = ERR_INIT;
 	bool asks = (o->after.n || o->after_any.n || daemon_is_running(c->socket)) &&
 		    ctx_connect(c, CTX_NEVER_START) == EXIT_OK;
-	int status = submit_params(c, o, from, &own, &params);
+	struct submit_options checked = *o;
+	checked.notify.n = 0; /* what tells of its end is no part of what is checked */
+	int status = submit_params(c, &checked, from, &own, &params);
 	if (status)
 		return status;
 	int r = asks ? ctx_try(c, "batch.check", params, &reply, &e) : -ECONNRESET;

@@ -8,9 +8,11 @@
 #include "client/selectors.h"
 #include "client/submit.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
+#include "proto/notify_batch.h"
 #include "proto/pack.h"
 
 struct notify_options {
@@ -60,6 +62,25 @@ static void notify_environ(struct slice run)
 	unsetenv("BATCHD_OP"); /* it is in no op of the run that it is told of */
 }
 
+/*
+ * Asks until it is answered: a batchd that is restarted knows of the run all the same, and nobody
+ * but us would run the command. One that was stopped is waited for as well, for as long as a
+ * notification may take.
+ */
+static int notify_ask(struct ctx *c, const struct buf *params, struct buf *reply)
+{
+	int64_t deadline = time_mono_ms() + NOTIFY_TIMEOUT_S * 1000;
+	struct err e = ERR_INIT;
+	for (;;) {
+		int r = c->conn ? ctx_try(c, "run.get", params, reply, &e) : -ECONNRESET;
+		if (r >= 0)
+			return r ? fail_err(c, &e) : EXIT_OK;
+		int status = ctx_reconnect(c, -1);
+		if (status && (status != EXIT_NO_DAEMON || time_mono_ms() > deadline))
+			return status;
+	}
+}
+
 /* Replaces us by the command, in the folder of the run. */
 static int notify_exec(struct ctx *c, const char *number, const char *command)
 {
@@ -72,9 +93,7 @@ static int notify_exec(struct ctx *c, const char *number, const char *command)
 	pk_kint(&pk, "run", run);
 	pk_kstr(&pk, "ops", slice_str("none"));
 	pk_end(&pk);
-	int status = ctx_connect(c, CTX_NEVER_START);
-	if (status == EXIT_OK)
-		status = ctx_call(c, "run.get", &params, &reply);
+	int status = notify_ask(c, &params, &reply);
 	if (status)
 		return status;
 	_cleanup_free_ char *cwd = xslicedup(mp_get_str(buf_slice(&reply), "cwd"));

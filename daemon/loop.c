@@ -114,6 +114,11 @@ static void port_run_done(void *arg, uint64_t run)
 		keeper_run_ended(b->keeper);
 }
 
+static void port_run_ends(void *arg, uint64_t run, const char *group)
+{
+	on_end_run(&((struct batchd *)arg)->on_end, run, group);
+}
+
 static void port_event(void *arg, const struct event *e)
 {
 	struct batchd *b = arg;
@@ -285,6 +290,7 @@ static void make_engine(struct batchd *b)
 		.ready_watch = port_ready_watch,
 		.ack = port_ack,
 		.run_done = port_run_done,
+		.run_ends = port_run_ends,
 		.event = port_event,
 		.run_state = port_run_state,
 		.printed = port_printed,
@@ -500,6 +506,7 @@ static int listen_now(struct batchd *b, const struct batchd_options *o, struct e
 		.runs_dir = store_runs_dir(b->store),
 		.environ_dflt = environ,
 		.socket = b->socket,
+		.batchctl = b->batchctl,
 		.max_frame = (uint32_t)b->config.max_frame,
 		.keeper = b->keeper,
 		.reload = on_reload,

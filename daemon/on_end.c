@@ -7,74 +7,83 @@
 
 #include "common/log.h"
 #include "common/xalloc.h"
+#include "proto/notify_batch.h"
 #include "proto/pack.h"
 
-#define POOL "notify"
-#define TIMEOUT_S 600 /* one that hangs holds up the others of its pool no longer */
+void on_end_run(struct on_end *o, uint64_t run, const char *group)
+{
+	if (strcmp(group, NOTIFY_GROUP) != 0)
+		buf_add(&o->runs, &run, sizeof(run));
+}
+
+/* Takes it out of `of` if it is there. */
+static bool on_end_take(struct buf *of, uint64_t run)
+{
+	uint64_t *runs = (uint64_t *)of->p;
+	size_t n = of->len / sizeof(*runs);
+	for (size_t i = 0; i < n; i++) {
+		if (runs[i] != run)
+			continue;
+		runs[i] = runs[n - 1];
+		of->len -= sizeof(*runs);
+		return true;
+	}
+	return false;
+}
 
 void on_end_event(struct on_end *o, const struct event *e)
 {
-	if (e->type != EVENT_RUN_STATE || !run_state_ended(e->row->state) ||
-	    (e->row->group && strcmp(e->row->group, POOL) == 0))
-		return;
-	o->runs = xrealloc(o->runs, o->n + 1, sizeof(*o->runs));
-	o->runs[o->n++] = e->run;
+	if (o->failed.len && e->type == EVENT_RUN_STATE && run_state_ended(e->row->state) &&
+	    on_end_take(&o->failed, e->run))
+		buf_add(&o->runs, &e->run, sizeof(e->run));
 }
 
-/* As client/notify.c packs it. */
-static void pack_batch(struct pk *pk, uint64_t run, const char *batchctl, const char *command)
-{
-	_cleanup_free_ char *name = xasprintf("notify-%" PRIu64, run);
-	_cleanup_free_ char *key = xasprintf("run.on_end %" PRIu64, run);
-	_cleanup_free_ char *number = xasprintf("%" PRIu64, run);
-	const char *argv[] = { batchctl ? batchctl : "batchctl", "notify", "--exec", number,
-			       command };
-	pk_map(pk);
-	pk_kstr(pk, "name", slice_str(name));
-	pk_kstr(pk, "key", slice_str(key));
-	pk_kstr(pk, "cwd", slice_str("/"));
-	pk_kstr(pk, "group", slice_str(POOL));
-	pk_kint(pk, "timeout", TIMEOUT_S);
-	pk_key(pk, "messages");
-	pk_array(pk);
-	pk_map(pk);
-	pk_key(pk, "ops");
-	pk_array(pk);
-	pk_map(pk);
-	pk_kstr(pk, "kind", slice_str("exec"));
-	pk_key(pk, "argv");
-	pk_array(pk);
-	for (size_t i = 0; i < ARRAY_SIZE(argv); i++)
-		pk_text(pk, slice_str(argv[i]));
-	for (int open = 6; open > 0; open--)
-		pk_end(pk);
-}
+struct on_end_asked {
+	struct on_end *o;
+	uint64_t run;
+};
 
-static void submitted(void *arg, uint64_t run, bool existing, const struct err *err)
+static void submitted(void *arg, uint64_t by, bool existing, const struct err *err)
 {
-	(void)arg;
-	(void)run;
+	struct on_end_asked *a = arg;
+	(void)by;
 	(void)existing;
-	if (err)
-		log_warn("run.on_end: %s", err->text);
+	if (err) {
+		log_warn("run.on_end of run %" PRIu64 ": %s", a->run, err->text);
+		buf_add(&a->o->failed, &a->run, sizeof(a->run));
+	}
+	free(a);
+}
+
+static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, const char *batchctl,
+		       const char *command)
+{
+	_cleanup_buf_ struct buf batch = BUF_INIT;
+	struct pk pk = PK_INIT(&batch);
+	struct on_end_asked *a = xmalloc(sizeof(*a));
+	_cleanup_free_ char *key = xasprintf("run.on_end %" PRIu64, run);
+	notify_batch_pack(&pk, &(struct notify_batch){ .run = (int64_t)run,
+						       .command = slice_str(command),
+						       .batchctl = batchctl,
+						       .key = key });
+	*a = (struct on_end_asked){ o, run };
+	struct engine_submit s = { .batch = engine_batch_new(buf_slice(&batch), environ),
+				   .done = submitted,
+				   .arg = a };
+	engine_submit(engine, &s, NULL);
 }
 
 void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,
 		   const char *command)
 {
-	for (size_t i = 0; command && i < o->n; i++) {
-		_cleanup_buf_ struct buf batch = BUF_INIT;
-		struct pk pk = PK_INIT(&batch);
-		pack_batch(&pk, o->runs[i], batchctl, command);
-		struct engine_submit s = { .batch = engine_batch_new(buf_slice(&batch), environ),
-					   .done = submitted };
-		engine_submit(engine, &s, NULL);
-	}
-	o->n = 0;
+	const uint64_t *runs = (const uint64_t *)o->runs.p;
+	for (size_t i = 0; command && i < o->runs.len / sizeof(*runs); i++)
+		on_end_ask(o, engine, runs[i], batchctl, command);
+	buf_clear(&o->runs);
 }
 
 void on_end_done(struct on_end *o)
 {
-	free(o->runs);
-	*o = (struct on_end)ON_END_INIT;
+	buf_done(&o->runs);
+	buf_done(&o->failed);
 }

@@ -3,8 +3,8 @@
  * would have it run: a run of its own, known by its key, so there is one of it however often the
  * end is told. Those of the pool `notify` are such runs, and have none.
  *
- * Loop thread. A run whose end is durable when batchd is killed, and whose notification is not yet
- * (they are two commits, one after the other), is not told of: once at most, never twice.
+ * Loop thread. The notification is handed to the store before the run's end is: one whose end is
+ * durable is told of, whenever batchd is killed, and one that ends again after a crash not twice.
  */
 #ifndef DAEMON_ON_END_H
 #define DAEMON_ON_END_H
@@ -12,18 +12,21 @@
 #include "daemon/engine/engine.h"
 
 struct on_end {
-	uint64_t *runs; /* that have ended since the last turn */
-	size_t n;
+	struct buf runs;   /* uint64_t each: that end in this turn */
+	struct buf failed; /* whose notification could not be stored: asked for again once the end
+			      is */
 };
 #define ON_END_INIT                                                                                \
 	{                                                                                          \
-		NULL, 0                                                                            \
+		BUF_INIT, BUF_INIT                                                                 \
 	}
 
-/* Looks at an event of the engine's; submits nothing, as that is within the engine's turn. */
+/* A run ends. Submits nothing, as that is within the engine's turn. */
+void on_end_run(struct on_end *o, uint64_t run, const char *group);
+/* Looks at an event of the engine's, likewise. */
 void on_end_event(struct on_end *o, const struct event *e);
-/* Between turns: has `command` (NULL: nothing is) run by `batchctl` (NULL: the one in PATH) for
- * each that has ended. */
+/* Between turns, before engine_flush_due: has `command` (NULL: nothing is) run by `batchctl` (NULL:
+ * the one in PATH) for each that has ended. */
 void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,
 		   const char *command);
 void on_end_done(struct on_end *o);

@@ -4,6 +4,7 @@
 
 #include "common/cleanup.h"
 #include "proto/limits.h"
+#include "proto/notify_batch.h"
 #include "proto/value.h"
 
 /* stored, never renumber */
@@ -97,9 +98,11 @@ DEFAULTS(rpc_unsubscribe) = { 0 };
 
 TABLE(batch_submit) = {
 	{ "batch", FIELD_MAP, AT(batch_submit, batch), .required = true, .doc = "the batch" },
+	{ "notify", FIELD_BYTESV, AT(batch_submit, notify), .max = NOTIFY_BYTES_MAX,
+	  .doc = "bash commands, at most 16, that run when the run has ended, in its `env_base`" },
 	FIELD_END,
 };
-DEFAULTS(batch_submit) = { { NULL, 0 } };
+DEFAULTS(batch_submit) = { { NULL, 0 }, { NULL, 0 } };
 
 TABLE(batch_check) = {
 	{ "batch", FIELD_MAP, AT(batch_check, batch), .required = true, .doc = "the batch" },

@@ -79,7 +79,8 @@ struct params_rpc_unsubscribe {
 /* --- batch --- */
 
 struct params_batch_submit {
-	struct slice batch; /* raw map, for plan_make */
+	struct slice batch;  /* raw map, for plan_make */
+	struct slice notify; /* raw array of bytes */
 };
 struct params_batch_check {
 	struct slice batch;

@@ -58,6 +58,9 @@ struct engine_ports {
 	void (*ack)(void *arg, uint64_t token); /* the attempt's result is durable */
 	void (*run_done)(void *arg,
 			 uint64_t run); /* the run's end is durable: its files can be closed */
+	/* The run ends; what is submitted before the next flush is stored before that is. NULL:
+	 * nobody asks. */
+	void (*run_ends)(void *arg, uint64_t run, const char *group);
 	void (*event)(void *arg, const struct event *e);
 	/* The state of a run that is not live: 0, or 1 when there is no such run. */
 	int (*run_state)(void *arg, uint64_t run, enum run_state *ret);

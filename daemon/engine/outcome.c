@@ -88,4 +88,6 @@ void outcome_finish_run(struct live_run *r)
 	turn_store_run(r);
 	txn_claim(turn_txn(r->e), &(struct claim_row){ .run = r->id });
 	turn_post(r->e, POST_GONE, r->id, 0);
+	if (r->e->ports.run_ends)
+		r->e->ports.run_ends(r->e->ports.arg, r->id, r->group);
 }

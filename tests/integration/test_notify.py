@@ -2,7 +2,7 @@
 import os
 import signal
 
-from harness import Case, bash, batch, until
+from harness import BATCHCTL, Case, bash, batch, until
 
 TELL = 'echo "$BATCHD_RUN $BATCHD_STATE $BATCHD_NAME $BATCHD_OPS $BATCHD_SUCCEEDED $BATCHD_FAILED $BATCHD_SKIPPED" >> told'
 
@@ -66,6 +66,59 @@ class Notify(Case):
         self.settle()
         self.assertEqual('1 succeeded  1 1 0 0\n', self.box.text('told'))
 
+    def test_who_asked_may_be_gone_before_the_answer(self):
+        """The batch and what tells of its end are one request."""
+        c = self.box.connect()
+        c.request('batch.submit', {'batch': batch([bash('true')], cwd=self.box.work), 'notify': [TELL]})
+        c.close()
+        self.assertEqual('1 succeeded  1 1 0 0\n', self.told())
+        self.settle()
+        self.assertEqual('1 succeeded  1 1 0 0\n', self.box.text('told'))
+
+    def test_the_answer_says_that_both_are_stored(self):
+        gate = self.box.fifo('gate')
+        run = int(self.ctl('add', '-N', TELL, '--', 'cat ' + gate, check=0).text)
+        self.box.kill_daemon()
+        self.box.start()
+        with open(gate, 'w'):
+            pass
+        self.assertEqual('%d succeeded  1 1 0 0\n' % run, self.told())
+
+    def test_the_daemon_is_away_when_it_is_told(self):
+        """What runs the command asks batchd how the run ended, and waits for one that is on its way back."""
+        run = self.box.submit(batch([bash('true')]))
+        self.box.wait(run)
+        self.box.kill_daemon()
+        telling = self.box.ctl_start('notify', '--exec', run, TELL)
+        until(lambda: b'went away' in os.read(telling.stderr.fileno(), 4096), 'its waiting')
+        self.box.start()
+        telling.communicate()
+        self.assertEqual('%d succeeded  1 1 0 0\n' % run, self.told())
+
+    def test_of_a_run_that_is_cancelled_with_the_one_that_submitted_it(self):
+        gate = self.box.fifo('gate')
+        outer = self.box.submit(batch([bash('%s submit -N "$TELL" -w -e "cat %s"' % (BATCHCTL, gate), env={'TELL': TELL})]))
+        until(lambda: len([r for r in self.box.call('run.list')['runs'] if r['state'] == 'running']) == 2, 'the run within')
+        self.ctl('cancel', '--now', outer, check=0)
+        self.assertEqual('2 cancelled  1 0 0 0\n', self.told())
+
+    def test_the_whole_command_tells_them_apart(self):
+        """Also one that is longer than a key, or no text."""
+        long = ': %s; echo x >> told' % ('y' * 300)
+        for _ in range(2):
+            self.ctl('add', '--key', 'k', '-N', long + ' # 1', '-N', long + ' # 2', '-N', b'echo \xff >> told', '--', 'true', check=0)
+        self.settle()
+        self.assertEqual(sorted([b'x', b'x', b'\xff']), sorted(self.box.bytes('told').split()))
+
+    def test_a_plan_tells_nobody(self):
+        self.ctl('submit', '-n', '-N', TELL, '-e', 'true', check=0)
+        self.assertEqual([], self.box.call('run.list')['runs'])
+
+    def test_too_many(self):
+        self.refused('E_LIMIT', 'batch.submit', {'batch': batch([bash('true')], cwd=self.box.work), 'notify': ['true'] * 17})
+        self.refused('E_PARAMS', 'batch.submit', {'batch': batch([bash('true')], cwd=self.box.work), 'notify': 'true'})
+        self.assertEqual([], self.box.call('run.list')['runs'])
+
     def test_submitted_again_with_the_same_key_it_is_told_once(self):
         for _ in range(2):
             self.ctl('add', '--key', 'k', '-N', TELL, '--', 'true', check=0)
@@ -96,6 +149,26 @@ class Notify(Case):
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, 'batchd.conf'), 'w') as f:
             f.write(text)
+
+    def test_run_on_end_is_stored_with_the_end(self):
+        """Whoever sees that a run has ended sees what tells of it, so no crash comes between; and it is told once."""
+        self.configure('run.on_end = %s\n' % TELL)
+        self.ctl('daemon', 'reload', check=0)
+        runs = []
+        for _ in range(10):
+            runs.append(self.box.submit(batch([bash('true')])))
+            self.box.wait(runs[-1])
+            self.assertIn('notify-%d' % runs[-1], [r['name'] for r in self.box.call('run.list')['runs']])
+        gate = self.box.fifo('gate')
+        runs.append(self.box.submit(batch([bash('cat ' + gate)])))
+        until(lambda: self.box.get(runs[-1])['state'] == 'running', 'the last run')
+        self.box.kill_daemon()
+        with open(gate, 'w'):
+            pass
+        self.box.start()
+        self.told(len(runs))
+        self.settle()
+        self.assertEqual(sorted(runs), sorted(int(line.split()[0]) for line in self.told().splitlines()))
 
     def test_run_on_end_of_the_configuration(self):
         self.configure('run.on_end = %s\n' % TELL)

@@ -1,7 +1,8 @@
 /*
  * each: a command for each of many arguments, by GNU parallel's grammar. Four steps, a file each:
  *
- *	each_input.c	what the arguments are: `:::`, `::::`, -a, stdin, crossed or linked: records
+ *	each_source.c	the arguments of one source: the words behind a `:::`, the lines of a file
+ *	each_input.c	the sources, crossed or linked: records
  *	each_template.c	the command with its replacement strings, and what it is for some records
  *	each_jobs.c	which records make a job: -n, -N, -X, -m; which are done already: --resume
  *	each_run.c	the jobs as a run (or several, where one batch cannot hold them), to its end
@@ -9,7 +10,7 @@
  * What comes out: each_show.c (output, bar), each_log.c (--joblog), each_results.c (--results).
  *
  * Arguments are kept once, as they were read; a job is a range of records, and its text is made
- *when it is needed, so that a million of them cost what their arguments cost.
+ * when it is needed, so that a million of them cost what their arguments cost.
  */
 #ifndef CLIENT_EACH_H
 #define CLIENT_EACH_H
@@ -22,26 +23,57 @@
 /* The row offsets of SUBMIT_OPT count from the start: `submit` is first. */
 struct each_options {
 	struct submit_options submit;
-	struct strv files;
-	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace;
-	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars;
+	struct strv files, passed;
+	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace,
+		*trim, *header, *workdir, *arg_sep, *arg_file_sep, *pool;
+	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars, lines, nice;
 	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
-		resume_failed, null, context, spread, xargs, no_empty, link, quote, trace, ignored;
+		resume_failed, null, context, spread, xargs, no_empty, link, quote, trace, shuffle,
+		ignored;
 };
 
-/* ---- each_input.c ---- */
+/* The arguments of one record, or of several one after another. */
+struct each_args {
+	struct slice *v;
+	size_t n, cap;
+};
+
+void each_args_add(struct each_args *a, struct slice one);
+
+/* ---- each_source.c ---- */
 
 struct each_source {
-	struct slice *v; /* its arguments */
-	size_t n, cap;
-	struct buf text; /* what they are slices of, where they were read */
-	bool linked;	 /* to the source before: taken together, not crossed */
+	struct each_args args;
+	struct buf text;   /* what they are slices of, where they were read */
+	struct buf joined; /* -L: and where a blank at the end of a line joined the next to it */
+	bool linked;	   /* to the source before: taken together, not crossed */
+	const char *file;  /* where they were read; NULL: words of the line */
 };
+
+/* What ends an argument in a file: a newline, or what -0 and -d say. An exit status. */
+int each_delimiter(struct ctx *c, const struct each_options *o, char *ret) _must_check_;
+/* Adds all of a file, or of stdin ("-"). An exit status. */
+int each_source_read(struct ctx *c, struct each_source *s, const char *name,
+		     char delimiter) _must_check_;
+/* Takes the first one away: --header. False: there is none. */
+bool each_source_head(struct each_source *s, struct slice *ret);
+/* As \s of Perl. */
+static inline bool each_is_blank(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+/* -r: leaves blank ones out. -L: a blank at its end joins an argument and the next. */
+void each_source_tidy(struct each_source *s, const struct each_options *o);
+void each_source_done(struct each_source *s);
+
+/* ---- each_input.c ---- */
 
 struct each_input {
 	struct each_source *sources;
 	size_t n_sources;
 	size_t n_records;
+	uint32_t *order;	/* --shuf: which record is the one asked for; else NULL */
+	struct each_args names; /* --header: of each argument of a record */
 	bool wraps; /* --link: the shorter ones begin anew; `:::+` ends with the shortest */
 	bool splits;
 	regex_t colsep;
@@ -51,16 +83,9 @@ struct each_input {
 int each_input_read(struct ctx *c, const struct each_options *o, const char *const *words,
 		    struct each_input *in) _must_check_;
 void each_input_done(struct each_input *in);
-/* Is it one of `:::`, `:::+`, `::::`, `::::+`? */
-bool each_is_separator(const char *word);
-
-/* The arguments of one record, or of several one after another. */
-struct each_args {
-	struct slice *v;
-	size_t n, cap;
-};
-
-/* Appends those of record `index`. */
+/* Is it `:::`, `::::` or what --arg-sep and --arg-file-sep say instead, a `+` behind it or not? */
+bool each_is_separator(const struct each_options *o, const char *word);
+/* Appends the arguments of record `index`. */
 void each_input_record(const struct each_input *in, size_t index, struct each_args *args);
 
 /* ---- each_template.c ---- */
@@ -85,10 +110,12 @@ struct each_part {
 struct each_template {
 	struct each_part *parts;
 	size_t n, cap;
-	bool quote_args;  /* for the shell */
-	bool quote_words; /* --quote */
-	bool context;	  /* -X: a word that holds {} is there once for each argument */
-	bool has_slot;	  /* {%}, $PARALLEL_JOBSLOT */
+	bool quote_args;	    /* for the shell */
+	bool quote_words;	    /* --quote */
+	bool context;		    /* -X: a word that holds {} is there once for each argument */
+	bool has_slot;		    /* {%}, $PARALLEL_JOBSLOT */
+	bool trim_left, trim_right; /* blanks off each argument */
+	const struct each_args *names; /* what else may stand between braces; NULL: nothing */
 };
 
 /* One word of the command; `replace` stands for {}, NULL: itself. An exit status. */
@@ -117,9 +144,9 @@ struct each_job {
 
 struct each {
 	struct ctx *c;
-	const struct each_options *o;
+	struct each_options *o;
 	struct each_input input;
-	struct each_template command, tag, results;
+	struct each_template command, tag, results, workdir;
 	struct each_job *jobs;
 	size_t n_jobs, cap_jobs, n_todo; /* n_todo: those not done before */
 	int64_t slots;			 /* -j; 0: as many as the pool has */
@@ -132,6 +159,8 @@ int each_jobs_make(struct each *e) _must_check_;
 const struct each_args *each_job_args(struct each *e, size_t job);
 /* Appends the job's command. */
 void each_job_command(struct each *e, size_t job, struct buf *b);
+/* Appends the folder that it runs in, absolute, where --workdir names one. */
+void each_job_folder(struct each *e, size_t job, struct buf *b);
 /* {%} of a job: jobs take the slots in turn, so that no two with one slot run at once. */
 size_t each_job_slot(const struct each *e, size_t job);
 /* Appends its tag, with the tab behind it; nothing without --tag. */

@@ -1,28 +1,34 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
+#include <stdlib.h>
+#include <sys/random.h>
 
 #include "client/each.h"
-#include "common/fd.h"
 #include "common/text.h"
 #include "common/xalloc.h"
 
 #define RECORDS_MAX                                                                                \
 	((size_t)1 << 28) /* more is a slip of the keyboard: crossing a list with itself */
 
-bool each_is_separator(const char *word)
+static const char *input_sep(const struct each_options *o)
 {
-	return strcmp(word, ":::") == 0 || strcmp(word, ":::+") == 0 || strcmp(word, "::::") == 0 ||
-	       strcmp(word, "::::+") == 0;
+	return o->arg_sep ? o->arg_sep : ":::";
 }
 
-static void source_add(struct each_source *s, struct slice one)
+static const char *input_file_sep(const struct each_options *o)
 {
-	if (s->n == s->cap) {
-		s->cap = s->cap ? s->cap * 2 : 64;
-		s->v = xrealloc(s->v, s->cap, sizeof(*s->v));
-	}
-	s->v[s->n++] = one;
+	return o->arg_file_sep ? o->arg_file_sep : "::::";
+}
+
+/* Is it `sep`, or that and a plus? */
+static bool word_is(const char *word, const char *sep)
+{
+	size_t len = strlen(sep);
+	return strncmp(word, sep, len) == 0 && (!word[len] || strcmp(word + len, "+") == 0);
+}
+
+bool each_is_separator(const struct each_options *o, const char *word)
+{
+	return word_is(word, input_sep(o)) || word_is(word, input_file_sep(o));
 }
 
 static struct each_source *input_source(struct each_input *in, bool linked)
@@ -34,71 +40,24 @@ static struct each_source *input_source(struct each_input *in, bool linked)
 	return s;
 }
 
-/* What -d says: one character, or one of the escapes people write. */
-static int input_delimiter(struct ctx *c, const struct each_options *o, char *ret)
-{
-	static const char escapes[][2] = { { 't', '\t' }, { 'n', '\n' },  { '0', '\0' },
-					   { 'r', '\r' }, { '\\', '\\' }, { 'f', '\f' } };
-	const char *d = o->delimiter;
-	*ret = o->null ? '\0' : '\n';
-	if (!d)
-		return EXIT_OK;
-	*ret = d[0];
-	for (size_t i = 0; i < ARRAY_SIZE(escapes) && d[0] == '\\'; i++)
-		if (d[1] == escapes[i][0] && d[2] == '\0') {
-			*ret = escapes[i][1];
-			return EXIT_OK;
-		}
-	if (!d[0] || d[1])
-		return fail(c, EXIT_USAGE, "-d: '%s' is not one character", d);
-	return EXIT_OK;
-}
-
-static void source_split(struct each_source *s, char delimiter)
-{
-	struct slice rest = buf_slice(&s->text);
-	while (rest.len) {
-		const char *at = memchr(rest.p, delimiter, rest.len);
-		size_t n = at ? (size_t)(at - rest.p) : rest.len;
-		source_add(s, slice_of(rest.p, n));
-		rest = slice_of(rest.p + n + (at != NULL), rest.len - n - (at != NULL));
-	}
-}
-
-/* All of a file, or of stdin ("-"). */
-static int source_read(struct ctx *c, struct each_source *s, const char *name, char delimiter)
-{
-	bool is_stdin = strcmp(name, "-") == 0;
-	int fd = is_stdin ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(c, EXIT_USAGE, "cannot read '%s': %s", name, errno_text(errno));
-	if (is_stdin && isatty(fd))
-		note(c, "reading arguments from the terminal, one a line; end them with ^D");
-	int r = fd_read_all(fd, SIZE_MAX / 2, &s->text);
-	if (!is_stdin)
-		close(fd);
-	if (r < 0)
-		return fail(c, EXIT_USAGE, "cannot read '%s': %s", name, errno_text(-r));
-	source_split(s, delimiter);
-	return EXIT_OK;
-}
-
 /* Those of the line: each separator begins a source, of `::::` each file is one. */
-static int input_words(struct ctx *c, struct each_input *in, const char *const *words, bool link,
-		       char delimiter)
+static int input_words(struct ctx *c, struct each_input *in, const char *const *words,
+		       const struct each_options *o, char delimiter)
 {
 	int status = EXIT_OK;
 	while (*words && status == EXIT_OK) {
 		const char *how = *words++;
-		bool linked = link || how[strlen(how) - 1] == '+';
-		if (strncmp(how, "::::", 4) != 0) {
+		bool file = word_is(how, input_file_sep(o));
+		const char *sep = file ? input_file_sep(o) : input_sep(o);
+		bool linked = o->link || how[strlen(sep)] == '+';
+		if (!file) {
 			struct each_source *s = input_source(in, linked);
-			while (*words && !each_is_separator(*words))
-				source_add(s, slice_str(*words++));
+			while (*words && !each_is_separator(o, *words))
+				each_args_add(&s->args, slice_str(*words++));
 			continue;
 		}
-		while (*words && !each_is_separator(*words) && status == EXIT_OK)
-			status = source_read(c, input_source(in, linked), *words++, delimiter);
+		while (*words && !each_is_separator(o, *words) && status == EXIT_OK)
+			status = each_source_read(c, input_source(in, linked), *words++, delimiter);
 	}
 	return status;
 }
@@ -107,16 +66,16 @@ static int input_words(struct ctx *c, struct each_input *in, const char *const *
 static void input_fill_empty(struct each_input *in)
 {
 	for (size_t i = 0; i < in->n_sources && in->n_sources > 1; i++)
-		if (in->sources[i].n == 0)
-			source_add(&in->sources[i], slice_str(""));
+		if (in->sources[i].args.n == 0)
+			each_args_add(&in->sources[i].args, slice_str(""));
 }
 
 /* How many records the group of linked sources from `first` on makes; *ret_next: the one behind. */
 static size_t input_group(const struct each_input *in, size_t first, size_t *ret_next)
 {
-	size_t n = in->sources[first].n, i = first + 1;
+	size_t n = in->sources[first].args.n, i = first + 1;
 	for (; i < in->n_sources && in->sources[i].linked; i++)
-		n = in->wraps ? MAX2(n, in->sources[i].n) : MIN2(n, in->sources[i].n);
+		n = in->wraps ? MAX2(n, in->sources[i].args.n) : MIN2(n, in->sources[i].args.n);
 	*ret_next = i;
 	return n;
 }
@@ -162,46 +121,6 @@ static int input_colsep(struct ctx *c, const char *text, struct each_input *in)
 	return EXIT_OK;
 }
 
-int each_input_read(struct ctx *c, const struct each_options *o, const char *const *words,
-		    struct each_input *in)
-{
-	char delimiter;
-	in->wraps = o->link;
-	int status = input_delimiter(c, o, &delimiter);
-	if (status == EXIT_OK && o->colsep)
-		status = input_colsep(c, o->colsep, in);
-	for (size_t i = 0; i < o->files.n && status == EXIT_OK; i++)
-		status = source_read(c, input_source(in, o->link), o->files.v[i], delimiter);
-	if (status == EXIT_OK)
-		status = input_words(c, in, words, o->link, delimiter);
-	if (status == EXIT_OK && !o->files.n && !*words)
-		status = source_read(c, input_source(in, false), "-", delimiter);
-	if (status)
-		return status;
-	input_fill_empty(in);
-	return input_count(c, in);
-}
-
-void each_input_done(struct each_input *in)
-{
-	for (size_t i = 0; i < in->n_sources; i++) {
-		buf_done(&in->sources[i].text);
-		free(in->sources[i].v);
-	}
-	free(in->sources);
-	if (in->splits)
-		regfree(&in->colsep);
-}
-
-static void args_add(struct each_args *a, struct slice one)
-{
-	if (a->n == a->cap) {
-		a->cap = a->cap ? a->cap * 2 : 8;
-		a->v = xrealloc(a->v, a->cap, sizeof(*a->v));
-	}
-	a->v[a->n++] = one;
-}
-
 /* The columns of an argument. */
 static void args_split(struct each_args *a, const struct each_input *in, struct slice one)
 {
@@ -218,26 +137,95 @@ static void args_split(struct each_args *a, const struct each_input *in, struct 
 		} else {
 			at = (size_t)m.rm_eo;
 		}
-		args_add(a, slice_of(one.p + from, (size_t)m.rm_so - from));
+		each_args_add(a, slice_of(one.p + from, (size_t)m.rm_so - from));
 		from = (size_t)m.rm_eo;
 	}
-	args_add(a, slice_of(one.p + from, one.len - from));
+	each_args_add(a, slice_of(one.p + from, one.len - from));
+}
+
+/* --header: the first line of each source names its columns; with 0 the files' names do. What the
+ * expression besides says is for --pipe in parallel, too. */
+static void input_header(struct each_input *in, const char *header)
+{
+	for (size_t i = 0; header && i < in->n_sources; i++) {
+		struct each_source *s = &in->sources[i];
+		struct slice line;
+		if (strcmp(header, "0") == 0) {
+			each_args_add(&in->names, slice_str(s->file ? s->file : ""));
+			continue;
+		}
+		if (!each_source_head(s, &line))
+			continue;
+		if (line.len && line.p[line.len - 1] == '\r')
+			line.len--;
+		args_split(&in->names, in, line);
+	}
+}
+
+static int input_shuffle(struct ctx *c, struct each_input *in)
+{
+	unsigned short seed[3];
+	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
+		return fail(c, EXIT_RUN, "--shuf: %s", errno_text(errno));
+	in->order = xcalloc(MAX2(in->n_records, (size_t)1), sizeof(*in->order));
+	for (size_t i = 0; i < in->n_records; i++) {
+		size_t at = (size_t)(erand48(seed) * (double)(i + 1));
+		in->order[i] = in->order[at];
+		in->order[at] = (uint32_t)i;
+	}
+	return EXIT_OK;
+}
+
+int each_input_read(struct ctx *c, const struct each_options *o, const char *const *words,
+		    struct each_input *in)
+{
+	char delimiter;
+	in->wraps = o->link;
+	int status = each_delimiter(c, o, &delimiter);
+	if (status == EXIT_OK && (o->colsep || o->header))
+		status = input_colsep(c, o->colsep ? o->colsep : "\t", in);
+	for (size_t i = 0; i < o->files.n && status == EXIT_OK; i++)
+		status = each_source_read(c, input_source(in, o->link), o->files.v[i], delimiter);
+	if (status == EXIT_OK)
+		status = input_words(c, in, words, o, delimiter);
+	if (status == EXIT_OK && !o->files.n && !*words)
+		status = each_source_read(c, input_source(in, false), "-", delimiter);
+	if (status)
+		return status;
+	input_header(in, o->header);
+	for (size_t i = 0; i < in->n_sources; i++)
+		each_source_tidy(&in->sources[i], o);
+	input_fill_empty(in);
+	status = input_count(c, in);
+	return status == EXIT_OK && o->shuffle ? input_shuffle(c, in) : status;
+}
+
+void each_input_done(struct each_input *in)
+{
+	for (size_t i = 0; i < in->n_sources; i++)
+		each_source_done(&in->sources[i]);
+	free(in->sources);
+	free(in->names.v);
+	free(in->order);
+	if (in->splits)
+		regfree(&in->colsep);
 }
 
 void each_input_record(const struct each_input *in, size_t index, struct each_args *args)
 {
 	size_t radix = in->n_records;
+	index = in->order ? in->order[index] : index;
 	for (size_t i = 0, next; i < in->n_sources; i = next) {
 		/* The last source changes fastest. */
 		size_t n = input_group(in, i, &next);
 		radix /= n;
 		size_t at = index / radix % n;
 		for (size_t s = i; s < next; s++) {
-			struct slice one = in->sources[s].v[at % in->sources[s].n];
+			struct slice one = in->sources[s].args.v[at % in->sources[s].args.n];
 			if (in->splits)
 				args_split(args, in, one);
 			else
-				args_add(args, one);
+				each_args_add(args, one);
 		}
 	}
 }

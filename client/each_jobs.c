@@ -1,4 +1,5 @@
 #include "client/each.h"
+#include "common/paths.h"
 #include "common/xalloc.h"
 
 #define CHARS_MAX 131000 /* of a command: LIMIT_STRING_BYTES, with room to spare */
@@ -14,16 +15,17 @@ static struct each_job *jobs_add(struct each *e, size_t first, size_t n)
 	return j;
 }
 
-/* -N, else -n; 0: none of them. */
-static size_t jobs_given(const struct each *e)
+/* -N, else -n, else -L. */
+static const struct opt_int *jobs_given(const struct each *e)
 {
 	const struct each_options *o = e->o;
-	return (size_t)(o->replace_args.set ? o->replace_args.v : o->max_args.v);
+	return o->replace_args.set ? &o->replace_args : o->max_args.set ? &o->max_args : &o->lines;
 }
 
+/* -N0, -L0: a job an argument, which is not put in. */
 static bool jobs_none(const struct each *e)
 {
-	return e->o->replace_args.set && e->o->replace_args.v == 0; /* -N0 */
+	return jobs_given(e)->set && jobs_given(e)->v == 0;
 }
 
 static const struct each_args *jobs_args(struct each *e, size_t first, size_t n)
@@ -37,15 +39,6 @@ static const struct each_args *jobs_args(struct each *e, size_t first, size_t n)
 const struct each_args *each_job_args(struct each *e, size_t job)
 {
 	return jobs_args(e, e->jobs[job].first, e->jobs[job].n);
-}
-
-static bool args_are_blank(const struct each_args *a)
-{
-	for (size_t i = 0; i < a->n; i++)
-		for (size_t k = 0; k < a->v[i].len; k++)
-			if (!strchr(" \t\n\r\f\v", a->v[i].p[k]) || !a->v[i].p[k])
-				return false;
-	return true;
 }
 
 /* -m, -X: as many records as a line holds, at most `most`. */
@@ -69,7 +62,8 @@ static size_t jobs_fill(struct each *e, size_t first, size_t most)
  * what comes after that. */
 static void jobs_pack(struct each *e)
 {
-	size_t all = e->input.n_records, given = jobs_given(e), most = given ? given : SIZE_MAX;
+	size_t all = e->input.n_records, given = (size_t)jobs_given(e)->v;
+	size_t most = given ? given : SIZE_MAX;
 	bool spread = !e->o->context && !e->o->spread;
 	for (size_t first = 0; first < all;) {
 		size_t n = jobs_fill(e, first, most);
@@ -83,28 +77,16 @@ static void jobs_pack(struct each *e)
 	}
 }
 
-/* -r */
-static void jobs_drop_blank(struct each *e)
-{
-	size_t kept = 0;
-	for (size_t i = 0; i < e->n_jobs; i++)
-		if (!args_are_blank(each_job_args(e, i)))
-			e->jobs[kept++] = e->jobs[i];
-	e->n_jobs = kept;
-}
-
 int each_jobs_make(struct each *e)
 {
 	size_t all = e->input.n_records;
-	size_t step = MAX2(jobs_given(e), (size_t)1);
+	size_t step = (size_t)MAX2(jobs_given(e)->v, 1);
 	if (e->o->context || e->o->spread || e->o->xargs) {
 		jobs_pack(e);
 	} else {
 		for (size_t first = 0; first < all; first += step)
 			jobs_add(e, first, MIN2(step, all - first));
 	}
-	if (e->o->no_empty)
-		jobs_drop_blank(e);
 	e->n_todo = e->n_jobs;
 	return e->o->resume || e->o->resume_failed ? each_log_resume(e) : EXIT_OK;
 }
@@ -117,6 +99,15 @@ size_t each_job_slot(const struct each *e, size_t job)
 void each_job_command(struct each *e, size_t job, struct buf *b)
 {
 	each_template_expand(&e->command, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
+}
+
+void each_job_folder(struct each *e, size_t job, struct buf *b)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT;
+	each_template_expand(&e->workdir, each_job_args(e, job), job + 1, each_job_slot(e, job),
+			     &path);
+	if (path.len)
+		path_normal(b, slice_str(ctx_cwd()), buf_slice(&path));
 }
 
 void each_job_tag(struct each *e, size_t job, struct buf *b)

@@ -34,6 +34,16 @@ static void results_name(struct buf *b, struct slice s)
 	b->len = MIN2(b->len, end);
 }
 
+/* The number of an argument, or what --header calls it. */
+static void results_column(const struct each *e, size_t i, struct buf *b)
+{
+	const struct each_args *names = &e->input.names;
+	if (i < names->n && names->v[i].len)
+		results_name(b, names->v[i]);
+	else
+		buf_addf(b, "%zu", i + 1);
+}
+
 /* DIR/1/FIRST/2/SECOND: the number of each argument, and the argument. */
 static void results_folder(struct each *e, size_t job, struct buf *b)
 {
@@ -41,7 +51,9 @@ static void results_folder(struct each *e, size_t job, struct buf *b)
 	size_t columns = e->jobs[job].n ? a->n / e->jobs[job].n : a->n;
 	buf_adds(b, e->o->results);
 	for (size_t i = 0; i < a->n; i++) {
-		buf_addf(b, "/%zu/", columns ? i % columns + 1 : i + 1);
+		buf_addc(b, '/');
+		results_column(e, columns ? i % columns : i, b);
+		buf_addc(b, '/');
 		results_name(b, a->v[i]);
 	}
 	buf_addc(b, '/');

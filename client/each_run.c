@@ -8,6 +8,8 @@
 #include "client/follow.h"
 #include "client/signals.h"
 #include "client/submit.h"
+#include "common/paths.h"
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "proto/limits.h"
@@ -35,6 +37,25 @@ struct each_runner {
 	int status;	/* of what went wrong here: EXIT_OK */
 };
 
+/* --workdir: makes what is missing, as parallel does. */
+static int each_folders(struct each *e)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT, made = BUF_INIT;
+	for (size_t i = 0; i < e->n_jobs && e->workdir.n && ctx_cwd(); i++) {
+		buf_clear(&path);
+		each_job_folder(e, i, &path);
+		if (e->jobs[i].skip || !path.len || slice_eq(buf_slice(&path), buf_slice(&made)))
+			continue;
+		int r = path_mkdirs(buf_str(&path), 0777);
+		if (r < 0)
+			return fail(e->c, EXIT_USAGE, "--workdir '%s': %s", buf_str(&path),
+				    errno_text(-r));
+		buf_clear(&made);
+		buf_addslice(&made, buf_slice(&path));
+	}
+	return EXIT_OK;
+}
+
 /* ---- a run of as many jobs as one batch holds ---- */
 
 /* What parallel tells its jobs; the slot only where the command asks for it, since it orders jobs.
@@ -53,13 +74,40 @@ static void runner_pack_env(struct each_runner *r, struct pk *pk)
 	pk_end(pk);
 }
 
+static void runner_pack_command(struct each_runner *r, struct pk *pk, struct slice command)
+{
+	const struct opt_int *nice = &r->e->o->nice;
+	char level[24];
+	if (!nice->set) {
+		pk_kstr(pk, "kind", slice_str("bash"));
+		pk_ktext(pk, "command", command);
+		return;
+	}
+	snprintf(level, sizeof(level), "%lld", (long long)nice->v);
+	const char *const words[] = { "nice", "-n", level, "bash", "-c" };
+	pk_kstr(pk, "kind", slice_str("exec"));
+	pk_key(pk, "argv");
+	pk_array(pk);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		pk_str(pk, slice_str(words[i]));
+	pk_text(pk, command);
+	pk_end(pk);
+}
+
+static void runner_pack_folder(struct each_runner *r, struct pk *pk)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT;
+	each_job_folder(r->e, r->next, &path);
+	if (path.len)
+		pk_ktext(pk, "cwd", buf_slice(&path));
+}
+
 static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice command)
 {
 	const struct each_options *o = r->e->o;
 	char name[24];
 	pk_map(pk);
-	pk_kstr(pk, "kind", slice_str("bash"));
-	pk_ktext(pk, "command", command);
+	runner_pack_command(r, pk, command);
 	if (o->retries.v > 1) {
 		pk_kint(pk, "retries", o->retries.v - 1);
 		pk_kint(pk, "retry_delay", 0);
@@ -70,6 +118,7 @@ static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice c
 		pk_kstr(pk, "timeout", buf_slice(&text));
 	}
 	runner_pack_env(r, pk);
+	runner_pack_folder(r, pk);
 	/* {%}: no two jobs that have the same slot run at once. */
 	if (r->e->command.has_slot && r->e->slots) {
 		snprintf(name, sizeof(name), "j%u", r->n_ops);
@@ -406,7 +455,9 @@ static int runner_status(struct each_runner *r)
 int each_run(struct each *e, const struct each_halt *halt)
 {
 	struct each_runner r = { .e = e, .c = e->c, .halt = *halt };
-	int status = each_log_open(e, &r.log_fd);
+	int status = each_folders(e);
+	if (status == EXIT_OK)
+		status = each_log_open(e, &r.log_fd);
 	if (status)
 		return status;
 	r.halt.total = (int64_t)e->n_jobs;

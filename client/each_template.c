@@ -18,8 +18,8 @@ void each_template_done(struct each_template *t)
 	free(t->parts);
 }
 
-/* What stands between the braces. False: it is no replacement string, but text. */
-static bool template_inside(struct each_template *t, struct slice in)
+/* An argument as `suffix` wants it. False: it is none of those. */
+static bool template_arg(struct each_template *t, int64_t position, struct slice suffix)
 {
 	static const struct {
 		const char *text;
@@ -29,8 +29,36 @@ static bool template_inside(struct each_template *t, struct slice in)
 		      { "/", EDIT_BASE },
 		      { "//", EDIT_DIR },
 		      { "/.", EDIT_BASE_NO_EXT } };
+	for (size_t i = 0; i < ARRAY_SIZE(edits); i++) {
+		if (!slice_is(suffix, edits[i].text))
+			continue;
+		struct each_part *p = template_part(t, EACH_ARG);
+		p->edit = edits[i].edit;
+		p->position = position;
+		return true;
+	}
+	return false;
+}
+
+/* The name of a column, from --header. */
+static bool template_name(struct each_template *t, struct slice in)
+{
+	for (size_t i = 0; t->names && i < t->names->n; i++) {
+		struct slice name = t->names->v[i];
+		if (name.len && name.len <= in.len && memcmp(in.p, name.p, name.len) == 0 &&
+		    template_arg(t, (int64_t)i + 1, slice_of(in.p + name.len, in.len - name.len)))
+			return true;
+	}
+	return false;
+}
+
+/* What stands between the braces. False: it is no replacement string, but text. */
+static bool template_inside(struct each_template *t, struct slice in)
+{
 	size_t digits = in.len && in.p[0] == '-';
 	int64_t position = 0;
+	if (template_name(t, in))
+		return true;
 	if (slice_is(in, "#") || slice_is(in, "%")) {
 		t->has_slot = t->has_slot || in.p[0] == '%';
 		template_part(t, in.p[0] == '#' ? EACH_SEQ : EACH_SLOT);
@@ -41,15 +69,7 @@ static bool template_inside(struct each_template *t, struct slice in)
 	if (digits &&
 	    (!parse_int(slice_of(in.p, digits), -1000000, 1000000, &position) || !position))
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(edits); i++) {
-		if (!slice_is(slice_of(in.p + digits, in.len - digits), edits[i].text))
-			continue;
-		struct each_part *p = template_part(t, EACH_ARG);
-		p->edit = edits[i].edit;
-		p->position = position;
-		return true;
-	}
-	return false;
+	return template_arg(t, position, slice_of(in.p + digits, in.len - digits));
 }
 
 /* The replacement string at p: its length, 0 if there is none. */
@@ -194,9 +214,19 @@ struct expand {
 	struct buf *b;
 };
 
+/* --trim */
+static struct slice expand_trim(const struct each_template *t, struct slice s)
+{
+	for (; t->trim_left && s.len && each_is_blank(s.p[0]); s.p++)
+		s.len--;
+	while (t->trim_right && s.len && each_is_blank(s.p[s.len - 1]))
+		s.len--;
+	return s;
+}
+
 static void expand_one(const struct expand *x, const struct each_part *p, size_t arg)
 {
-	struct slice s = edit(x->args->v[arg], p->edit);
+	struct slice s = edit(expand_trim(x->t, x->args->v[arg]), p->edit);
 	if (x->t->quote_args)
 		each_quote(x->b, s);
 	else

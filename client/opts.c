@@ -37,6 +37,28 @@ static struct opt_hit opts_by_letter(const struct opts *o, char letter)
 	return (struct opt_hit){ NULL, NULL };
 }
 
+/* The same but for dashes: --dryrun is --dry-run, as with GNU parallel. */
+static bool opts_same(const char *name, const char *typed, size_t len)
+{
+	for (size_t i = 0; i < len; name++) {
+		if (*name == '-')
+			continue;
+		if (*name != typed[i++])
+			return false;
+	}
+	return !*name;
+}
+
+static struct opt_hit opts_without_dashes(const struct opts *o, const char *name, size_t len)
+{
+	for (int g = 0; g < o->n_groups; g++)
+		for (const struct opt *r = o->groups[g].rows; r && r->name; r++)
+			if (strchr(r->name, '-') && opts_same(r->name, name, len))
+				return (struct opt_hit){ r,
+							 (char *)o->groups[g].values + r->offset };
+	return (struct opt_hit){ NULL, NULL };
+}
+
 /* The option called name[0..len), or the only one that begins so. *ret_many: several do. */
 static struct opt_hit opts_by_name(const struct opts *o, const char *name, size_t len,
 				   bool *ret_many)
@@ -55,7 +77,7 @@ static struct opt_hit opts_by_name(const struct opts *o, const char *name, size_
 			*ret_many = hit.row != NULL;
 			hit = (struct opt_hit){ r, value };
 		}
-	return hit;
+	return hit.row ? hit : opts_without_dashes(o, name, len);
 }
 
 static int opts_unknown(const struct opts *o, const char *name, size_t len, struct err *e)

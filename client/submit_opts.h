@@ -36,7 +36,6 @@ extern const char *const opt_orders[], *const opt_failures[];
 			   "parallel, serial or as-if-serial", opt_orders),                        \
 		SUBMIT_OPT("on-failure", 0, OPT_ENUM, on_failure, "WHAT",                          \
 			   "stop, continue or kill", opt_failures),                                \
-		SUBMIT_OPT("group", 'g', OPT_STR, group, "GROUP", "pool of slots to run in"),      \
 		SUBMIT_OPT("after", 0, OPT_STRV, after, "RUN",                                     \
 			   "start when that run has succeeded"),                                   \
 		SUBMIT_OPT("after-any", 0, OPT_STRV, after_any, "RUN",                             \
@@ -46,8 +45,6 @@ extern const char *const opt_orders[], *const opt_failures[];
 		SUBMIT_OPT("priority", 0, OPT_INT, priority, "N", "higher goes first; default 0",  \
 			   NULL, -1000000, 1000000),                                               \
 		SUBMIT_OPT("list", 0, OPT_STR, list, "LIST", "todo list its items are in"),        \
-		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
-			   "add to the environment; K alone removes"),                             \
 		SUBMIT_OPT("wait", 'w', OPT_FLAG, wait, NULL,                                      \
 			   "follow to the end, progress on stderr"),                               \
 		SUBMIT_OPT("output", 'o', OPT_FLAG, output, NULL,                                  \
@@ -64,6 +61,9 @@ extern const char *const opt_orders[], *const opt_failures[];
 			   "print the plan, submit nothing"),                                      \
 		SUBMIT_OPT("notify", 'N', OPT_STRV, notify, "CMD",                                 \
 			   "run CMD when the run has ended, its state in BATCHD_*"),               \
+		SUBMIT_OPT("group", 'g', OPT_STR, group, "GROUP", "pool of slots to run in"),      \
+		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
+			   "add to the environment; K alone removes"),                             \
 		SUBMIT_SHARED_OPTS
 
 #endif

@@ -1,5 +1,6 @@
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "client/each.h"
 #include "client/submit.h"
@@ -11,6 +12,8 @@
 		name, letter, type, offsetof(struct each_options, field), __VA_ARGS__              \
 	}
 
+static const char *const each_trims[] = { "n", "l", "r", "lr", "rl", NULL };
+
 static const struct opt each_opts[] = {
 	EACH_OPT("arg-file", 'a', OPT_STRV, files, "FILE", "arguments, one a line; - is stdin"),
 	EACH_OPT("null", '0', OPT_FLAG, null, NULL, "they end with a NUL, not a newline"),
@@ -18,12 +21,21 @@ static const struct opt each_opts[] = {
 	/* -C and -q mean other things in front of the verb. */
 	EACH_OPT("colsep", 'C', OPT_STR, colsep, "REGEX",
 		 "columns of an argument are {1}, {2}, ..."),
+	EACH_OPT("header", 0, OPT_STR, header, "WHAT",
+		 ": the first line names the columns: {NAME}; 0: files do"),
+	EACH_OPT("trim", 0, OPT_ENUM, trim, "WHERE",
+		 "blanks off arguments: n, l, r, lr; lr with --colsep", each_trims),
+	EACH_OPT("arg-sep", 0, OPT_STR, arg_sep, "STR", "stands for :::"),
+	EACH_OPT("arg-file-sep", 0, OPT_STR, arg_file_sep, "STR", "stands for ::::"),
+	EACH_OPT("shuf", 0, OPT_FLAG, shuffle, NULL, "take the arguments in random order"),
 	EACH_OPT("link", 0, OPT_FLAG, link, NULL, "take one of each source, not all combinations"),
 	EACH_OPT("xapply", 0, OPT_FLAG, link, NULL, "the same"),
 	EACH_OPT("max-args", 'n', OPT_INT, max_args, "N", "so many arguments a command", NULL, 1,
 		 1000000),
 	EACH_OPT("max-replace-args", 'N', OPT_INT, replace_args, "N",
 		 "the same; what {} stands in is repeated", NULL, 0, 1000000),
+	EACH_OPT("L", 'L', OPT_INT, lines, "N", "so many lines a command; a blank ends none", NULL,
+		 0, 1000000),
 	EACH_OPT("m", 'm', OPT_FLAG, spread, NULL,
 		 "as many arguments as a command holds, spread over the slots"),
 	EACH_OPT("context-replace", 'X', OPT_FLAG, context, NULL,
@@ -48,6 +60,9 @@ static const struct opt each_opts[] = {
 		 LIMIT_RETRIES + 1),
 	EACH_OPT("timeout", 0, OPT_DURATION, timeout, "D", "end a job after that long"),
 	EACH_OPT("delay", 0, OPT_DURATION, delay, "D", "between two starts"),
+	EACH_OPT("nice", 0, OPT_INT, nice, "N", "run jobs at this niceness", NULL, -20, 19),
+	EACH_OPT("workdir", 0, OPT_STR, workdir, "DIR", "run each in DIR, made if need be"),
+	EACH_OPT("wd", 0, OPT_STR, workdir, "DIR", "the same"),
 	EACH_OPT("joblog", 0, OPT_STR, joblog, "FILE", "a line for each job that ended"),
 	EACH_OPT("resume", 0, OPT_FLAG, resume, NULL, "leave out commands that the log has"),
 	EACH_OPT("resume-failed", 0, OPT_FLAG, resume_failed, NULL,
@@ -59,6 +74,11 @@ static const struct opt each_opts[] = {
 	EACH_OPT("verbose", 't', OPT_FLAG, trace, NULL, "the command on stderr before its output"),
 	EACH_OPT("will-cite", 0, OPT_FLAG, ignored, NULL, "nothing: taken for parallel's sake"),
 	EACH_OPT("gnu", 0, OPT_FLAG, ignored, NULL, "the same"),
+	/* parallel's --group and --env are what happens anyway, and its -E ends the input. */
+	EACH_OPT("pool", 'g', OPT_STR, submit.group, "GROUP", "pool of slots to run in"),
+	EACH_OPT("group", 0, OPT_STR, pool, "GROUP", "the same, where it is no program's name"),
+	EACH_OPT("E", 'E', OPT_STRV, submit.env, "K=V", "add to the environment"),
+	EACH_OPT("env", 0, OPT_STRV, passed, "K", "nothing: jobs have it anyway; K=V adds it"),
 	EACH_OPT("dry-run", 0, OPT_FLAG, dry_run, NULL, "print the commands, run none"),
 	/* -N is parallel's. */
 	EACH_OPT("notify", 0, OPT_STRV, submit.notify, "CMD",
@@ -104,39 +124,100 @@ static int each_command(struct each *e, int n)
 	const struct strv *given = &o->submit.commands;
 	struct each_template *t = &e->command;
 	int status = EXIT_OK;
-	if (n && given->n)
-		return fail(e->c, EXIT_USAGE, "give a command or -e, not both");
-	if (given->n > 1)
-		return fail(e->c, EXIT_USAGE, "one command only: -e was given %zu times", given->n);
 	for (int i = 0; i < n && status == EXIT_OK; i++)
 		status = each_template_add(e->c, t, e->c->argv[i], o->replace);
 	if (given->n && status == EXIT_OK)
 		status = each_template_add(e->c, t, given->v[0], o->replace);
-	if (!t->n && o->submit.group)
-		return fail(
-			e->c, EXIT_USAGE,
-			"-g '%s' is the pool to run in, which leaves no command: GNU parallel's "
-			"--group is the default, leave it out; where the arguments are "
-			"commands, write {} behind the pool",
-			o->submit.group);
 	/* Without a command, or where it begins with one, the arguments are commands themselves. */
 	t->quote_args = t->n > 0 && t->parts[0].what < EACH_ARG && !o->quote;
 	t->quote_words = t->n > 0 && o->quote;
-	t->context = o->context || o->replace_args.set;
+	t->context = o->context || o->replace_args.set || (o->lines.set && !o->spread && !o->xargs);
 	if (status == EXIT_OK && !each_template_replaces(t))
 		status = each_template_add(e->c, t, "{}", NULL);
 	return status;
 }
 
-static int each_names(struct each *e)
+/* All that holds replacement strings. */
+static int each_templates(struct each *e, int n)
 {
 	const struct each_options *o = e->o;
-	const char *tag = o->tagstring ? o->tagstring : o->tag ? "{}" : NULL;
-	int status = tag ? each_template_add(e->c, &e->tag, tag, NULL) : EXIT_OK;
-	if (status == EXIT_OK && o->results)
-		status = each_template_add(e->c, &e->results, o->results, NULL);
+	const char *trim = o->trim ? o->trim : o->colsep ? "lr" : "n";
+	const struct {
+		struct each_template *t;
+		const char *text;
+	} named[] = {
+		{ &e->tag, o->tagstring ? o->tagstring
+			   : o->tag	? "{}"
+					: NULL },
+		{ &e->results, o->results },
+		{ &e->workdir, o->workdir },
+	};
+	const struct each_template empty = { .names = &e->input.names,
+					     .trim_left = strchr(trim, 'l'),
+					     .trim_right = strchr(trim, 'r') };
+	e->command = empty;
+	int status = each_command(e, n);
+	for (size_t i = 0; i < ARRAY_SIZE(named) && status == EXIT_OK; i++) {
+		*named[i].t = empty;
+		if (named[i].text)
+			status = each_template_add(e->c, named[i].t, named[i].text, NULL);
+	}
 	e->by_name = o->results && each_template_replaces(&e->results);
 	return status;
+}
+
+/* A command rather than the name of a pool? */
+static bool each_is_program(const char *word)
+{
+	_cleanup_buf_ struct buf path = BUF_INIT;
+	const char *dirs = getenv("PATH");
+	if (word[strcspn(word, "/ \t\n")])
+		return true;
+	for (size_t n; dirs && *dirs; dirs += n + (dirs[n] == ':')) {
+		struct stat st;
+		n = strcspn(dirs, ":");
+		buf_clear(&path);
+		buf_add(&path, dirs, n);
+		buf_addf(&path, "/%s", word);
+		if (stat(buf_str(&path), &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & 0111)
+			return true;
+	}
+	return false;
+}
+
+/* What parallel's words mean where they are ours, too. */
+static int each_check_words(struct ctx *c, struct each_options *o, int n)
+{
+	const struct strv *given = &o->submit.commands, *env = &o->submit.env;
+	if (n && given->n)
+		return fail(c, EXIT_USAGE, "give a command or -e, not both");
+	if (given->n > 1)
+		return fail(c, EXIT_USAGE, "one command only: -e was given %zu times", given->n);
+	if (o->pool && each_is_program(o->pool))
+		return fail(c, EXIT_USAGE,
+			    "--group '%s' could be GNU parallel's --group and the command: "
+			    "leave --group out, it is the default, or write -g for the pool",
+			    o->pool);
+	o->submit.group = o->pool ? o->pool : o->submit.group;
+	if (!n && !given->n && o->submit.group)
+		return fail(
+			c, EXIT_USAGE,
+			"-g '%s' is the pool to run in, which leaves no command: GNU parallel's "
+			"--group is the default, leave it out; where the arguments are "
+			"commands, write {} behind the pool",
+			o->submit.group);
+	for (size_t i = 0; i < env->n; i++)
+		if (!strchr(env->v[i], '='))
+			return fail(c, EXIT_USAGE,
+				    "-E '%s': write -E NAME=VALUE to add a variable, --env NAME "
+				    "for one that jobs have anyway, `env -u NAME CMD` to take one "
+				    "away; for GNU parallel's -E, an end of the input, "
+				    "`sed '/^%s$/,$d' | batchctl each`",
+				    env->v[i], env->v[i]);
+	for (size_t i = 0; i < o->passed.n; i++)
+		if (strchr(o->passed.v[i], '='))
+			strv_add(&o->submit.env, o->passed.v[i]);
+	return EXIT_OK;
 }
 
 static int each_check(struct ctx *c, const struct each_options *o)
@@ -152,16 +233,16 @@ static int each_check(struct ctx *c, const struct each_options *o)
 				    "folder",
 				    o->results);
 	}
-	for (size_t i = 0; i < o->submit.env.n; i++)
-		if (!strchr(o->submit.env.v[i], '='))
-			return fail(
-				c, EXIT_USAGE,
-				"-E '%s': write -E NAME=VALUE. GNU parallel's -E, an end of the "
-				"input, is not here; what its --env passes on jobs have anyway; "
-				"`env -u NAME CMD` takes a variable away",
-				o->submit.env.v[i]);
 	if (o->results && !*o->results)
 		return fail(c, EXIT_USAGE, "--results: which folder?");
+	if ((o->arg_sep && !*o->arg_sep) || (o->arg_file_sep && !*o->arg_file_sep))
+		return fail(c, EXIT_USAGE,
+			    "--arg-sep, --arg-file-sep: give what stands for ::: "
+			    "and ::::, not an empty string");
+	if (o->workdir && strcmp(o->workdir, "...") == 0)
+		return fail(c, EXIT_USAGE,
+			    "--workdir ...: each makes no temporary folders: begin "
+			    "the command with `cd \"$(mktemp -d)\" &&`");
 	if (r->define.n || r->block || r->skip_unknown || r->allow_template)
 		note(c, "--define, --block, --skip-unknown and --allow-template are for batch "
 			"files: a command is taken as it is");
@@ -191,28 +272,32 @@ static void each_done(struct each *e)
 	each_template_done(&e->command);
 	each_template_done(&e->tag);
 	each_template_done(&e->results);
+	each_template_done(&e->workdir);
 	free(e->args.v);
 	free(e->jobs);
 }
 
 static int each_prepare(struct each *e, struct each_halt *halt)
 {
-	const struct each_options *o = e->o;
+	struct each_options *o = e->o;
 	struct err err = ERR_INIT;
 	int n = 0;
-	while (n < e->c->argc && !each_is_separator(e->c->argv[n]))
+	while (n < e->c->argc && !each_is_separator(o, e->c->argv[n]))
 		n++;
 	int status = each_check(e->c, o);
+	if (status == EXIT_OK)
+		status = each_check_words(e->c, o, n);
 	if (status == EXIT_OK)
 		status = each_slots(e->c, o->jobs, &e->slots);
 	if (status == EXIT_OK && o->halt && each_halt_parse(o->halt, halt, &err))
 		status = fail(e->c, EXIT_USAGE, "%s", err.text);
-	if (status == EXIT_OK)
-		status = each_command(e, n);
-	if (status == EXIT_OK)
-		status = each_names(e);
+	/* Wrong ones are told before the input is read, but for those that name its columns. */
+	if (status == EXIT_OK && !o->header)
+		status = each_templates(e, n);
 	if (status == EXIT_OK)
 		status = each_input_read(e->c, o, e->c->argv + n, &e->input);
+	if (status == EXIT_OK && o->header)
+		status = each_templates(e, n);
 	return status ? status : each_jobs_make(e);
 }
 

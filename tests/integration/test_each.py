@@ -15,7 +15,8 @@ from test_contract_cli import Terminal
 PARALLEL = shutil.which('parallel')
 
 F = {'list': b'one\ntwo words\nthree\n', 'nul': b'a\nb\0c d\0', 'table': b'a,b,c\nd,e\n,,\n', 'tabs': b'a\tb c\nd\te\n', 'empty': b'',
-     'blanks': b'a\n\n \nb\n', 'open': b'a\nb'}
+     'blanks': b'a\n\n \nb\n', 'open': b'a\nb', 'people': b'name,age\nbob,7\nann b,8\n', 'tabbed': b'x y\tn.\r\n1.a\t2\n',
+     'joined': b'a b\n\n  c d \ne \nf\n'}
 
 # What it shows, the line, its stdin. Each is run by both, with -k but where its name ends in "*" (then lines are sorted).
 TOGETHER = 6         # lines a test
@@ -48,6 +49,33 @@ LINES = [
     ('`-d`', ['-d', ',', 'echo', '[{}]'], b'a,b c,d'),
     ("`-d '\\t'`", ['-d', '\\t', 'echo', '[{}]'], b'a\tb c\td'),
     ('`-r`', ['-r', 'echo', 'x'], F['blanks']),
+    ('`-r` leaves out, it does not leave half a job', ['-r', '-n2', 'echo', ':::', 'a', '', 'b', ' ', 'c'], b''),
+    ('`-r` of each source', ['-r', 'echo', ':::', 'a', '', ':::', 'b', ' ', 'c'], b''),
+    ('`-r` of an empty one beside another', ['-r', 'echo', ':::', '', ' ', ':::', 'a'], b''),
+    ('`--arg-sep`', ['--arg-sep', ',,', 'echo', '{}', ':::', ',,', 'a', 'b', ',,', 'c'], b''),
+    ('`--arg-sep --`, as in moreutils', ['--arg-sep', '--', 'echo', '--', 'a', 'b'], b''),
+    ('`--arg-sep` that is not there', ['--arg-sep', ',,', 'echo', ':::'], F['list']),
+    ('`--arg-file-sep`', ['--arg-sep', ',,', '--arg-file-sep', '@@', 'echo', '::::', ',,', 'a', 'b', '@@', 'list'], b''),
+    ('`--arg-sep` with a plus', ['--arg-sep', ',,', 'echo', ',,', 'a', 'b', ',,+', '1', '2'], b''),
+    ('`--header : `', ['--header', ':', 'echo', '{x}', '{y}', '{1}', ':::', 'x', '1', '2', ':::', 'y', 'a', 'b'], b''),
+    ('`--header` of columns', ['--header', ':', '--colsep', ',', 'echo', '{age}', '{name}', '"{name}"', '{nam}', '{1}', '::::', 'people'], b''),
+    ('`--header` of tabs', ['--header', ':', 'echo', '{x y}', '{x y.}', '{n.}', '{x y/}', '::::', 'tabbed'], b''),
+    ('`--header` as an expression', ['--header', '.*\\n', 'echo', '{x}', ':::', 'x', 'a.b', 'c/d'], b''),
+    ('`--header` and `:::+`', ['--header', ':', 'echo', '{x}-{y.}', ':::', 'x', '1', '2', ':::+', 'y', 'a.b', 'b'], b''),
+    ('`--header` of two tables', ['--header', ':', '--colsep', ',', 'echo', '{y}{age}{name/}', '::::', 'people', ':::', 'y', 'z'], b''),
+    ('`--header` and -n', ['--header', ':', '-n2', 'echo', '{x}', '{}', ':::', 'x', '1', '2', '3'], b''),
+    ('`--header` of nothing else', ['--header', ':', 'echo', ':::', 'x'], b''),
+    ('`--header` of no input', ['--header', ':', 'echo'], b''),
+    ('`--header` in a tag', ['--header', ':', '--tagstring', '<{x}>', 'echo', ':::', 'x', '1'], b''),
+    ('`--header 0`', ['--header', '0', 'echo', '{list}', '{people}', '::::', 'list', 'people'], b''),
+    ('`--trim l`', ['--trim', 'l', 'echo', '[{}]', ':::', ' a ', '\tb\t', ''], b''),
+    ('`--trim r`', ['--trim', 'r', 'echo', '[{}]', ':::', ' a ', '\tb\t', ' '], b''),
+    ('`--trim lr` before all else', ['--trim', 'lr', '--tag', 'echo', '[{.}]', '{/}', ':::', ' d/a.b  ', 'c'], b''),
+    ('`--trim rl`', ['--trim', 'rl', 'echo', '[{}]', ':::', ' a  b '], b''),
+    ('`--trim n`', ['--trim', 'n', 'echo', '[{}]', ':::', ' a '], b''),
+    ('`--colsep` trims', ['--colsep', ',', 'echo', '[{1}][{2}]', ':::', ' a , b ', 'c'], b''),
+    ('`--colsep --trim n`', ['--colsep', ',', '--trim', 'n', 'echo', '[{1}][{2}]', ':::', ' a , b ', 'c'], b''),
+    ('`--shuf`*', ['--shuf', '-j1', 'echo', ':::', 'a', 'b', ':::', '1', '2', '3'], b''),
     # --- replacement strings
     ('`{}`', ['echo', 'x{}y', '{}', ':::', 'a b', '', "'"], b''),
     ('`{.} {/} {//} {/.}`', ['echo', '{.}', '{/}', '{//}', '{/.}', ':::', 'a.b', '/x/a.b.c', 'd/e', 'x.y/z', '.rc', 'a/', '/', '/a', '../x', 'x.', 'a b.c d'], b''),
@@ -91,6 +119,15 @@ LINES = [
     ('`-N2` of two sources', ['-N2', 'echo', ':::', 'a', 'b', ':::', '1', '2'], b''),
     ('`-N0`', ['-N0', 'echo', 'hi', ':::', 'a', 'b'], b''),
     ('`-n2` stdin', ['-n', '2', 'echo'], F['list']),
+    ('`-L2`', ['-L2', 'echo', '{}.', '::::', 'joined'], b''),
+    ('`-L1`', ['-L', '1', 'echo', 'p{}q', '{2}', '::::', 'joined'], b''),
+    ('`-L2` of two sources', ['-L2', 'echo', 'p{}q', ':::', 'a', 'b ', 'c', ':::', '1', '2'], b''),
+    ('`-L2 -m`', ['-m', '-L2', 'echo', 'p{}q', '::::', 'joined'], b''),
+    ('`-L2 -r`', ['-r', '-L2', 'echo', '::::', 'joined'], b''),
+    ('`-L2 -n1`', ['-n1', '-L2', 'echo', '::::', 'joined'], b''),
+    ('`-L2 -N3`', ['-N3', '-L2', 'echo', '::::', 'joined'], b''),
+    ('`-L0`', ['-L0', 'echo', 'x', ':::', 'a', 'b'], b''),
+    ('`-L2` with a blank at the end', ['-L2', '--trim', 'r', 'echo', ':::', 'a ', 'b', 'c '], b''),
     ('`-X`', ['-X', '-j2', 'echo', 'p{}q', ':::', 'a', 'b', 'c', 'd e'], b''),
     ('`-X` of one slot', ['-X', '-j1', 'echo', 'p{}q', '{.}', ':::', 'a.x', 'b.y', 'c'], b''),
     ('`-m`', ['-m', '-j2', 'echo', 'p{}q', ':::', 'a', 'b', 'c'], b''),
@@ -138,12 +175,19 @@ LINES = [
     ('`-j 200%`', ['-j', '200%', 'echo', ':::', 'a', 'b'], b''),
     ('`-j 1%` is one', ['-X', '-j', '1%', 'echo', ':::', 'a', 'b', 'c'], b''),
     ('`-j +1`', ['-m', '-j', '+1', 'echo', ':::', *map(str, range(24))], b''),
+    ('`--nice`', ['--nice', '7', 'nice; echo', ':::', 'a b', '$x'], b''),
+    ('`--nice` and what fails', ['--nice', '7', 'exit', ':::', '0', '3'], b''),
+    ('`--wd`', ['--wd', 'sub/new', 'pwd; echo $PWD', ':::', 'a'], b''),
+    ('`--workdir` of the argument', ['--workdir', 'x{}/{#}', 'echo hi >f; pwd; ls', ':::', 'a', 'b c'], b''),
+    ('`--wd .`', ['--wd', '.', 'pwd', ':::', 'a'], b''),
+    ('`--wd` by a column', ['--header', ':', '--wd', '{x}', 'pwd', ':::', 'x', 'd1', 'd2'], b''),
+    ('`--env`', ['--env', 'HOME', 'echo', ':::', 'a'], b''),
     ('`-P`', ['-P', '+1', 'echo', ':::', 'a', 'b'], b''),
     ('options end at the command', ['echo', '-n', '-k', '{}', ':::', 'a'], b''),
     ('`--` ends them too', ['--', 'echo', ':::', '-a'], b''),
 ]
 
-NO_LOG = ('--dry-run', '-v')      # -v: parallel counts its own line as the job's
+NO_LOG = ('--dry-run', '-v', '--shuf')      # -v: parallel counts its own line as the job's; --shuf: another order each time
 
 
 def columns(path):
@@ -226,7 +270,10 @@ class BesideParallel(Case):
 
     def test_results(self):
         """The same files, whose content is the same."""
-        for args in (['--results', 'r', 'echo {}; echo e >&2', ':::', 'a', 'b/c', 'x\\y', ':::', 'd', ''], ['--results', 'r/{}.x', 'echo', ':::', 'a', 'b']):
+        for args in (['--results', 'r', 'echo {}; echo e >&2', ':::', 'a', 'b/c', 'x\\y', ':::', 'd', ''], ['--results', 'r/{}.x', 'echo', ':::', 'a', 'b'],
+                     ['--trim', 'lr', '--results', 'r', 'echo', ':::', ' a ', 'b'], ['--trim', 'lr', '--results', 'r/{}', 'echo', ':::', ' a ', 'b'],
+                     ['--header', ':', '--results', 'r', 'echo', '{y}', ':::', 'x', '1', ':::', 'y', '2', '3'],
+                     ['--header', ':', '--results', 'r/{x}', 'echo', ':::', 'x', '1', '2'], ['-k', '--wd', 'w', '--results', 'r', 'pwd', ':::', 'a']):
             seen = []
             for run in (self.theirs, self.ours):
                 cwd = self.folder('d')
@@ -247,8 +294,8 @@ class Alone(Case):
         return self.box.ctl('each', *args, **kw)
 
     def test_what_it_lacks_is_refused_by_name(self):
-        for option in ('--pipe', '--pipepart', '--sshlogin', '-S', '--onall', '--header', '--memfree', '--load', '--nice', '--shuf', '--tmux',
-                       '--semaphore', '--plus', '--rpl', '--transferfile', '--workdir', '--max-lines', '-L', '--trim', '--retry-failed', '--block-size'):
+        for option in ('--pipe', '--pipepart', '--sshlogin', '-S', '--onall', '--memfree', '--load', '--tmux',
+                       '--semaphore', '--plus', '--rpl', '--transferfile', '--max-lines', '-l', '--retry-failed', '--csv', '--files', '--block-size'):
             p = self.each(option, '1', 'echo', ':::', 'a')
             self.assertEqual((p.status, p.out), (2, b''), p)
             self.assertIn(option, p.errors)
@@ -263,9 +310,13 @@ class Alone(Case):
             (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['-n', '0', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
             (['--joblog', 'no/such/folder', 'echo', ':::', 'a'], 'no/such/folder'), (['-e', 'x', 'echo', ':::', 'a'], '-e'),
             (['-j', '-999999', 'echo', ':::', 'a'], "-j '-999999' leaves no job"), (['-j0%', 'echo', ':::', 'a'], 'leaves no job'),
-            (['--group', 'echo', ':::', 'A'], "--group is the default"), (['-g', 'echo', ':::', 'A'], "'echo' is the pool"),
-            (['-E', 'B', 'echo', ':::', 'a', 'B'], "-E 'B'"), (['--env', 'HOME', 'echo', ':::', 'a'], 'have anyway'),
+            (['--group', 'echo', ':::', 'A'], 'leave --group out'), (['-g', 'echo', ':::', 'A'], "'echo' is the pool"),
+            (['--group', 'echo', 'hi', ':::', 'A'], '-g for the pool'), (['--group', 'cat {} | wc', ':::', 'A'], 'leave --group out'),
+            (['-E', 'B', 'echo', ':::', 'a', 'B'], '-E NAME=VALUE'), (['--trim', 'x', 'echo', ':::', 'a'], 'n, l, r, lr, rl'),
+            (['--nice', '99', 'echo', ':::', 'a'], 'from -20 to 19'), (['--wd', '...', 'echo', ':::', 'a'], 'mktemp'), (['--arg-sep', '', 'echo'], '--arg-sep'),
+            (['--wd', 'list/x', 'echo', ':::', 'a'], '--workdir'), (['-L', 'x', 'echo', ':::', 'a'], "'x'"),
             (['--timeout', '200%', 'echo', ':::', 'a'], '200%')]
+        self.box.put('list')
         for args, says in rows:
             with self.subTest(' '.join(args)):
                 p = self.each(*args)
@@ -308,6 +359,35 @@ class Alone(Case):
 
     def test_a_pool_and_arguments_that_are_commands(self):
         self.assertEqual(self.each('-g', 'small', '{}', ':::', 'echo a', check=0).out, b'a\n')
+
+    def test_group_is_a_pool_where_it_is_no_program(self):
+        """parallel's --group takes nothing, ours takes a name: where both could be meant nothing is run."""
+        self.assertEqual(self.each('--group', 'some-pool', '--json', 'true', ':::', 'a', check=0).json['group'], 'some-pool')
+        self.assertEqual(self.each('-g', 'cat', '--json', 'true', ':::', 'a', check=0).json['group'], 'cat')
+
+    def test_env_of_parallel(self):
+        """A name alone passes a variable on, which is so anyway, functions of bash included; K=V adds one."""
+        env = {'BASH_FUNC_greet%%': '() {  echo "hi $1"\n}'}
+        self.assertEqual(self.each('--env', 'greet', '--env', 'nowhere', '--env', 'X=1', 'greet "{} $X"', ':::', 'a', env=env, check=0).out, b'hi a 1\n')
+
+    def test_options_without_dashes(self):
+        """parallel knows many so."""
+        self.assertEqual(self.each('--dryrun', '--keeporder', '--maxargs=2', 'echo', ':::', 'a', 'b', check=0).out, b'echo a b\n')
+        self.assertEqual(self.each('--keepord', 'echo', ':::', 'a').status, 2)
+
+    def test_shuffled(self):
+        """All of them, each once, not in the order they came in; by -k in the order of the jobs, whose numbers go up."""
+        words = [str(n) for n in range(100, 300)]
+        out = self.each('--shuf', '-k', '--dry-run', '{#}', ':::', *words, check=0).out.split()
+        self.assertEqual(out, [b'%d' % n for n in range(1, 201)])
+        out = self.each('--shuf', '--dry-run', 'echo', ':::', *words, check=0).out.decode().split('\n')[:-1]
+        self.assertEqual(sorted(out), ['echo ' + w for w in words])
+        self.assertNotEqual(out, sorted(out))
+        self.assertNotEqual(self.each('--shuf', '--dry-run', 'echo', ':::', *words, check=0).out.decode().split('\n')[:-1], out)
+
+    def test_a_dry_run_makes_no_folder(self):
+        self.each('--dry-run', '--wd', 'new', 'echo', ':::', 'a', check=0)
+        self.assertFalse(self.box.exists('new'))
 
     def test_interrupt_cancels_the_run(self):
         p = self.box.ctl_start('each', '-j2', 'echo >started; sleep 1000; :', ':::', *range(5))

@@ -14,6 +14,7 @@
 #define REPORT_LINES 10
 #define REPORT_LINES_AT_ONCE 3
 #define REPORT_LINE_BYTES 400
+#define REPORT_SERVICES 8  /* passed over when the longest op is looked for */
 #define REPORT_SKIPPED 100 /* looked at for a skipped one, of a run of very many */
 
 /* What a cause alone says; those with a number or a name are told by report_cause. */
@@ -140,20 +141,59 @@ static void report_times(struct report *r)
 	buf_addc(&r->b, '\n');
 }
 
-/* The op most of the time went into, where there were several and it is worth a line. */
+static bool report_is_service(struct report *r, uint32_t index)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	struct err e = ERR_INIT;
+	pk_map(&pk);
+	pk_kint(&pk, "run", r->id);
+	pk_kint(&pk, "offset", index);
+	pk_kint(&pk, "limit", 1);
+	pk_end(&pk);
+	if (ctx_try(r->c, "run.plan", &params, &reply, &e))
+		return false;
+	struct mp m = mp_of(mp_find(buf_slice(&reply), "ops"));
+	return mp_next(&m).count > 0 && mp_get_bool(mp_skip(&m), "background");
+}
+
+/* One order of all: of those that took as long, the first is the longer. */
+static bool op_view_is_longer(const struct op_view *a, const struct op_view *b)
+{
+	int64_t x = op_view_ms(a), y = op_view_ms(b);
+	return x > y || (x == y && a->index < b->index);
+}
+
+/* The longest of those that are not as long as `below` (NULL: of all). */
+static const struct op_view *report_next_longest(struct run_view *v, const struct op_view *below)
+{
+	const struct op_view *longest = NULL;
+	for (uint32_t i = 1; i <= v->n_ops; i++) {
+		const struct op_view *o = run_view_op(v, i);
+		if (!o || op_view_ms(o) < 0 || (below && !op_view_is_longer(below, o)))
+			continue;
+		if (!longest || op_view_is_longer(o, longest))
+			longest = o;
+	}
+	return longest;
+}
+
+/* The op most of the time went into, where there were several and it is worth a line. A service
+ * lasts as long as the others do. */
 static void report_longest(struct report *r, struct run_view *v)
 {
 	const struct op_view *longest = NULL;
 	int64_t most = 0;
 	char number[16];
-	for (uint32_t i = 1; v && i <= v->n_ops; i++) {
-		const struct op_view *o = run_view_op(v, i);
-		if (!o || op_view_ms(o) <= most)
-			continue;
-		most = op_view_ms(o);
-		longest = o;
+	for (int n = 0; v && v->n_ops > 1 && n <= REPORT_SERVICES; n++) {
+		longest = report_next_longest(v, longest);
+		most = longest ? op_view_ms(longest) : 0;
+		if (most * 10 < report_int(r, "wall_ms") || most < 100)
+			return;
+		if (!report_is_service(r, longest->index))
+			break;
 	}
-	if (!longest || v->n_ops < 2 || most * 10 < report_int(r, "wall_ms") || most < 100)
+	if (!longest)
 		return;
 	buf_addf(&r->b, "longest: op %s, ", op_view_label(longest, number));
 	duration_human(&r->b, most);

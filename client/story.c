@@ -78,6 +78,7 @@ static void story_take_plan(struct story *s, struct slice ops)
 		if (index < 1 || index > s->n)
 			continue;
 		s->ops[index - 1].dep = s->n_deps;
+		s->ops[index - 1].service = mp_get_bool(one, "background");
 		story_take_deps(s, (uint32_t)index - 1, mp_find(one, "needs"));
 		story_take_deps(s, (uint32_t)index - 1, mp_find(one, "after_any"));
 	}

@@ -15,7 +15,7 @@ struct story_op {
 	uint32_t lane;		/* from 0; of those that were started */
 	int64_t from_us, to_us; /* since story.from; in a lane none is empty or overlaps another */
 	uint32_t dep, ndeps;	/* in story.deps: ops from 0 */
-	bool critical;
+	bool service, critical;
 };
 
 struct story {

@@ -76,9 +76,10 @@ static void shape_lanes(struct story *s)
 	}
 }
 
+/* A service lasts as long as the others do: nobody waits for its end. */
 static uint32_t later(const struct story *s, uint32_t a, uint32_t b)
 {
-	if (b == NONE || !s->ops[b].started)
+	if (b == NONE || !s->ops[b].started || s->ops[b].service)
 		return a;
 	return a == NONE || s->ops[b].ended > s->ops[a].ended ? b : a;
 }

@@ -21,6 +21,7 @@ static void plan_pack_waits(const struct plan *p, uint32_t op, struct pk *pk)
 	plan_pack_deps(p, o, true, pk);
 	pk_kint(pk, "weight", o->weight);
 	pk_kbool(pk, "exclusive", o->exclusive);
+	pk_kbool(pk, "background", o->background);
 	pk_end(pk);
 }
 

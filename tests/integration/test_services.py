@@ -50,6 +50,19 @@ class Services(Case):
         self.assertIsNone(self.op(run['run'], 1)['cause'])
         self.assertEqual(['succeeded', 'succeeded'], [m['state'] for m in self.box.get(run['run'])['messages']])
 
+    def test_the_summary_leaves_its_time_out(self):
+        """Neither is it what the time was spent on, nor on the chain that the run's length is made of."""
+        self.box.put('b', '[Up]:\n  Bash("exec sleep 1000", { id: "server", background: true })\n'
+                          '[Test]:\n  Bash("sleep 0.3", { id: "long" })\n  Bash("true")\n[Down]:\n  Bash("sleep 0.2", { id: "down" })\n')
+        told = self.box.ctl('submit', '-w', 'b', check=0).errors
+        self.assertRegex(told, r'longest: op long, ')
+        run = self.box.call('run.list')['runs'][0]['run']
+        self.assertEqual([True, False, False, False], [o['background'] for o in self.box.call('run.plan', run=run)['ops']])
+        spent = sum(o['duration_ms'] for o in self.box.call('run.get', run=run)['ops'] if o['id'] != 'server')
+        self.assertEqual(spent, self.box.get(run)['summary']['serial_ms'])
+        critical = [e['name'] for e in self.box.ctl('trace', run, check=0).json['traceEvents'] if e.get('args', {}).get('critical')]
+        self.assertEqual(['long', 'down'], critical)
+
     def test_text_in_its_output_holds_what_needs_it_and_the_later_messages(self):
         gate = self.box.fifo('gate')
         run = self.box.submit(batch(

@@ -60,11 +60,48 @@ void doctor_config(struct doctor *d)
 	ask_batchd(d, "--check-config", "edit that line: see batchd.conf(5)", fine);
 }
 
+/* Has the process the file at `path` open? True too where nobody tells. */
+static bool has_open(pid_t pid, const char *path)
+{
+	_cleanup_free_ char *fds = xasprintf("/proc/%d/fd", (int)pid);
+	struct stat there, st;
+	bool found = false;
+	DIR *dir = opendir(fds);
+	if (!dir)
+		return true;
+	bool is_there = stat(path, &there) == 0;
+	for (struct dirent *e; is_there && !found && (e = readdir(dir));)
+		found = fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && st.st_dev == there.st_dev &&
+			st.st_ino == there.st_ino;
+	closedir(dir);
+	return found;
+}
+
+static void database_in_use(struct doctor *d)
+{
+	_cleanup_free_ char *path = xasprintf("%s/batchd.db", d->state);
+	_cleanup_free_ char *wal = xasprintf("%s-wal", path);
+	const char *other = !has_open(d->holder.pid, path)  ? path
+			    : !has_open(d->holder.pid, wal) ? wal
+							    : NULL;
+	if (other)
+		doctor_say(d, DOCTOR_PROBLEM,
+			   "move away what stands there now, and put back what stood there; what "
+			   "was removed batchd makes anew, do not stop it before",
+			   "'%s' is not the file that batchd (pid %d) stores in: it was removed, "
+			   "moved or replaced while in use",
+			   other, (int)d->holder.pid);
+	else
+		doctor_ok(d, "in use by the daemon: not looked into");
+}
+
 void doctor_database(struct doctor *d)
 {
 	_cleanup_free_ char *mend = xasprintf("cp -a '%s' somewhere, then do as it says",
 					      d->state ? d->state : "the state folder");
-	if (d->locked || !d->state)
+	if (d->locked && d->state && d->serves)
+		database_in_use(d);
+	else if (d->locked || !d->state)
 		doctor_ok(d, "in use by the daemon: not looked into");
 	else
 		ask_batchd(d, "--check-state", mend, "sound, or not there yet");

@@ -506,7 +506,11 @@ static bool writer_reopen(struct writer *w, struct err *e)
 	int code;
 
 	sql_close(&w->sql);
+	if (writer_see_to_files(w, e)) /* what stands there may be another's */
+		return false;
 	code = sql_open_writer(&w->sql, w->path, writer_statements);
+	if (code == SQLITE_OK && !w->guard.db)
+		code = writer_guard(w);
 	if (code != SQLITE_OK) {
 		sql_error_fill(&w->sql, code, "store: cannot open the database", w->path, e);
 		sql_close(&w->sql);
@@ -518,31 +522,6 @@ static bool writer_reopen(struct writer *w, struct err *e)
 	if (writer_ints(w, W_SEQ, ++w->seq) != SQLITE_OK)
 		log_debug("the database takes no writes after an I/O error");
 	return false;
-}
-
-/* The file at path, or none. */
-static struct file_id file_at(const char *path, const char *suffix)
-{
-	_cleanup_free_ char *name = xasprintf("%s%s", path, suffix);
-	struct stat st;
-
-	return stat(name, &st) < 0 ? (struct file_id){ 0 }
-				   : (struct file_id){ st.st_dev, st.st_ino };
-}
-
-static bool file_is(struct file_id a, struct file_id b)
-{
-	return a.dev == b.dev && a.ino == b.ino;
-}
-
-/*
- * Whoever removes, moves or replaces the files of a database in use leaves us with files that
- * nobody will find again: what is written there is lost, and no SQLite says so.
- */
-static bool writer_is_there(const struct writer *w)
-{
-	return file_is(file_at(w->path, ""), w->database) &&
-	       file_is(file_at(w->path, "-wal"), w->wal);
 }
 
 static void group_fail(struct write_job *const *jobs, size_t n, const struct err *e)
@@ -599,17 +578,13 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	struct err e = ERR_INIT;
 	int code;
 
-	if (!w->sql.db)
-		writer_reopen(w, &e);
-	if (!w->sql.db) {
+	if (writer_see_to_files(w, &e)) {
 		group_fail(jobs, n, &e);
 		return;
 	}
-	if (!writer_is_there(w)) {
-		err_set(&e, E_STORAGE,
-			"cannot store: '%s' or its -wal was removed, moved or replaced while in "
-			"use: put it back as it was, or stop batchd and start it again",
-			w->path);
+	if (!w->sql.db)
+		writer_reopen(w, &e);
+	if (!w->sql.db) {
 		group_fail(jobs, n, &e);
 		return;
 	}
@@ -629,25 +604,19 @@ static void writer_jobs(struct writer *w, struct write_job *const *jobs, size_t 
 	}
 }
 
-int writer_guard(struct writer *w)
-{
-	int code = sql_open_reader(&w->guard, w->path, NULL);
-
-	/* It joins the others only when it reads. */
-	if (code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0)
-		code = sql_code(&w->guard);
-	w->database = file_at(w->path, "");
-	w->wal = file_at(w->path, "-wal");
-	return code;
-}
-
 /* The writer last: the last to close brings the WAL into the database. */
 void writer_close(struct writer *w)
 {
+	struct err e = ERR_INIT;
+
+	/* With the last connection goes what was removed. */
+	if (writer_see_to_files(w, &e))
+		log_error("%s", e.text);
 	if (w->guard.db)
 		sql_close(&w->guard);
 	if (w->sql.db)
 		sql_close(&w->sql);
+	writer_forget_files(w);
 	buf_done(&w->unsynced);
 	buf_done(&w->synced);
 	buf_done(&w->envs);

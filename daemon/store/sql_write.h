@@ -26,9 +26,9 @@ struct write_job {
 	unsigned *changes_past; /* the store's count of those that do; NULL: this does not */
 };
 
-struct file_id {
-	dev_t dev;
-	ino_t ino;
+/* A file as it was opened: of no use but to tell what became of it (O_PATH). -1: none. */
+struct file_kept {
+	int fd;
 };
 
 struct writer {
@@ -41,10 +41,11 @@ struct writer {
 	int64_t seq;	       /* of the last group handed to COMMIT, see writer_reopen() */
 	atomic_bool mark_boot; /* set on the loop thread */
 	char boot_id[40];
-	struct file_id database, wal; /* as opened; see writer_is_there() */
-	_Atomic int64_t log_bytes;    /* of all ended runs, as committed */
-	int64_t log_more;	      /* what this group adds to it */
-	struct buf unsynced;	 /* ids of runs whose log could not be synced at the last try */
+	struct file_kept database, wal; /* see writer_see_to_files() */
+	atomic_uint files; /* how many times the database was made anew: who has it open has not */
+	_Atomic int64_t log_bytes; /* of all ended runs, as committed */
+	int64_t log_more;	   /* what this group adds to it */
+	struct buf unsynced;	   /* ids of runs whose log could not be synced at the last try */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
 
@@ -56,6 +57,14 @@ extern const char *const writer_statements[];
  * open would take frames for committed whose fsync has failed. A SQLite result code.
  */
 int writer_guard(struct writer *w) _must_check_;
+/*
+ * Whoever moves or replaces the files of a database in use leaves us with files that nobody will
+ * find again: what is written there is lost, and no SQLite says so. That is 1 with e. Where they
+ * were removed the connection has all there was: the database is made anew from it. Between groups;
+ * 0 with w->sql.db NULL where that is to be opened again.
+ */
+int writer_see_to_files(struct writer *w, struct err *e) _must_check_;
+void writer_forget_files(struct writer *w);
 void writer_close(struct writer *w);
 
 /* Works on all of `jobs` (list of write_job.job.node) and fills their status. */

@@ -27,6 +27,7 @@ struct store {
 	int lock_fd, runs_fd;
 	struct writer writer;	  /* the write lane's once that exists */
 	struct sql_reader reader; /* the read lane's */
+	unsigned reader_files;	  /* writer.files when the reader was opened */
 	struct lane *write_lane, *read_lane;
 	struct lane *files_lane; /* removes files: of a large one that takes its time */
 	uint64_t id, next_run;
@@ -259,8 +260,11 @@ struct read_job {
 static void store_read_jobs(void *arg, struct list *jobs)
 {
 	struct store *s = arg;
-	unsigned n = 0;
+	unsigned n = 0, files = atomic_load(&s->writer.files);
 
+	if (files != s->reader_files)
+		sql_reader_close(&s->reader);
+	s->reader_files = files;
 	list_for (jobs, node) {
 		struct read_job *job =
 			list_entry(list_entry(node, struct lane_job, node), struct read_job, job);
@@ -318,6 +322,7 @@ static struct store *store_new(const struct store_config *config)
 	s->runs_dir = xasprintf("%s/runs", s->dir);
 	s->lock_fd = s->runs_fd = -1;
 	s->writer.path = s->reader.path = s->path;
+	s->writer.database.fd = s->writer.wal.fd = -1;
 	s->writer.runs_dir = s->runs_dir;
 	s->writer.sync_log = config->sync_log;
 	return s;

@@ -21,6 +21,7 @@ from harness import BATCHCTL, BATCHD, PATIENCE, Case, RpcError, alive, bash, bat
 
 # --- others and the database -----------------------------------------------------------------------------------------
 
+@expand
 class Others(Scene):
     def test_a_lock_of_another_program(self):
         b = self.box
@@ -35,16 +36,100 @@ class Others(Scene):
         db.execute('ROLLBACK')
         self.all_well()
 
+    def named_by_doctor(self, *words):
+        found = [f for f in self.box.ctl('--json', 'doctor').json['checks'] if f['state'] == 'problem' and f['check'] == 'database']
+        self.assertEqual(len(found), 1, found)
+        for word in words:
+            self.assertIn(word, found[0]['text'] + found[0]['mend'])
+
+    def refused_until(self, mend):
+        said = self.try_submit('meanwhile')
+        self.assertRegex(said or 'it was accepted', 'E_STORAGE: .*batchd.db.* (moved|replaced).*put back')
+        self.let_go()
+        self.quiet()
+        mend()
+        self.all_well()
+
     def test_it_is_moved_away(self):
         # Writes would go to a file that nobody finds again.
         b = self.box
         self.begin()
         os.rename(b.state, b.state + '.away')
-        said = self.try_submit('meanwhile')
-        self.assertRegex(said or 'it was accepted', 'E_STORAGE: .*batchd.db.* (removed|moved|replaced)')
+        self.refused_until(lambda: os.rename(b.state + '.away', b.state))
+
+    @rows(('moved to its place', False), ('moved over it', True))
+    def another_database_is(self, over):
+        # Ours is put back, or was removed by that and is made anew; that it is another's is seen before anything is stored.
+        b = self.box
+        db, other = b.state + '/batchd.db', b.path('other.db')
+        with contextlib.closing(sqlite3.connect(other)) as d:
+            d.execute('CREATE TABLE theirs(x)')
+        self.begin()
+        if not over:
+            os.rename(db, db + '.ours')
+        os.rename(other, db)
+        self.named_by_doctor('batchd.db', 'replaced', 'move away')
+
+        def mend():
+            os.rename(db, other)
+            if not over:
+                os.rename(db + '.ours', db)
+        self.refused_until(mend)
+        with contextlib.closing(sqlite3.connect(other)) as d:
+            self.assertEqual(d.execute('SELECT name FROM sqlite_master').fetchall(), [('theirs',)])
+
+    @rows(('the database', ['']), ('its log', ['-wal']), ('what its users share', ['-shm']), ('all of it', ['', '-wal', '-shm']))
+    def is_removed(self, suffixes):
+        # batchd has it open, and makes it anew from that.
+        b = self.box
+        self.begin()
+        self.assertIsNone(self.try_submit('before'))
+        b.wait(self.taken['before'])
+        for suffix in suffixes:
+            os.unlink(b.state + '/batchd.db' + suffix)
+        if suffixes != ['-shm']:
+            self.named_by_doctor('batchd.db', 'removed', 'do not stop it')
+        self.assertIsNone(self.try_submit('meanwhile'))
         self.let_go()
         self.quiet()
-        os.rename(b.state + '.away', b.state)
+        self.all_well()
+        self.assertEqual(stat.S_IMODE(os.stat(b.state + '/batchd.db').st_mode), 0o600)
+
+    def test_is_removed_and_batchd_told_to_stop(self):
+        # With it would go the last that is left.
+        b = self.box
+        self.begin()
+        self.let_go()
+        for run in (self.first, self.second):
+            b.wait(run)
+        for suffix in ('', '-wal', '-shm'):
+            os.unlink(b.state + '/batchd.db' + suffix)
+        b.disconnect()
+        b.daemon.terminate()
+        self.assertEqual(b.daemon.wait(PATIENCE), 0)
+        b.start()
+        self.all_well(restart=False)
+
+    def test_becomes_read_only(self):
+        # What is open stays so; doctor names what the next start would meet.
+        b = self.box
+        under, why_not = ordinary(b)
+        if why_not:
+            self.skipTest(why_not)
+        self.begin(under=under)
+        names = [b.state + '/batchd.db' + suffix for suffix in ('', '-wal', '-shm')]
+        for name in names:
+            os.chmod(name, 0o400)
+        said = json.loads(subprocess.run([*under, BATCHCTL, '--json', 'doctor'], env=b.env(BATCHD_SOCKET=b.socket), cwd=b.work,
+                                         capture_output=True, stdin=subprocess.DEVNULL).stdout)
+        mends = [f['mend'] for f in said['checks'] if f['state'] == 'problem']
+        self.assertEqual(mends, ["chmod 600 '%s'" % name for name in names])
+        self.assertIsNone(self.try_submit('meanwhile'))
+        self.let_go()
+        self.quiet()
+        for name in names:
+            os.chmod(name, 0o600)
+        self.start_again = lambda: (b.kill_daemon(), b.start(under=under))
         self.all_well()
 
     def test_it_is_damaged_while_in_use(self):

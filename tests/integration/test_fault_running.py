@@ -74,5 +74,9 @@ class Stays(Running):
         for text in self.through('%s:error=%s:when=%d+' % (call, error, n)):
             self.assertRegex(text, says)
 
+    def test_the_file_system_has_become_read_only(self):
+        for text in self.through(*['%s:error=EROFS' % call for call in ('pwrite64', 'openat', 'ftruncate', 'fallocate', 'unlink')]):
+            self.assertRegex(text.lower(), 'read-only file system.*mount')
+
 
 del Running, Scene

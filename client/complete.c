@@ -65,6 +65,12 @@ static void complete_command(struct complete *k)
 	k->others = k->command;
 }
 
+static void complete_variables(struct complete *k)
+{
+	for (char **e = environ; *e; e++)
+		complete_offer(k, slice_of(*e, strcspn(*e, "=")), SLICE_NONE);
+}
+
 static void complete_nothing(struct complete *k)
 {
 	(void)k;
@@ -99,6 +105,7 @@ static const struct {
 	{ "KEY", complete_nothing },
 	{ "TAG", complete_nothing },
 	{ "K=V", complete_nothing },
+	{ "K", complete_variables },
 	{ "D", complete_nothing },
 	{ "N", complete_nothing },
 	{ "F", complete_nothing },

@@ -3,10 +3,10 @@
  * values into the verb's own options struct (zeroed before) and permutes operands to the end of the
  * line. Help and completion read the same rows.
  *
- * Long options may be written --name VALUE or --name=VALUE, a unique prefix does, or the name without
- * its inner dashes (--dryrun); letters may be bundled (-wo, -j4), a word of digits (-9) is the value
- * of the option that has `digits`. A lone "--" ends the options, a lone "-" is an operand. Strings
- * are borrowed from argv.
+ * Long options may be written --name VALUE or --name=VALUE, a unique prefix does, or the name
+ * without its inner dashes (--dryrun); letters may be bundled (-wo, -j4), a word of digits (-9) is
+ * the value of the option that has `digits`. A lone "--" ends the options, a lone "-" is an
+ * operand. Strings are borrowed from argv.
  */
 #ifndef CLIENT_OPTS_H
 #define CLIENT_OPTS_H

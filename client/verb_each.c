@@ -21,7 +21,7 @@ static const struct opt each_opts[] = {
 	/* -C and -q mean other things in front of the verb. */
 	EACH_OPT("colsep", 'C', OPT_STR, colsep, "REGEX",
 		 "columns of an argument are {1}, {2}, ..."),
-	EACH_OPT("header", 0, OPT_STR, header, "WHAT",
+	EACH_OPT("header", 0, OPT_STR, header, "REGEX",
 		 ": the first line names the columns: {NAME}; 0: files do"),
 	EACH_OPT("trim", 0, OPT_ENUM, trim, "WHERE",
 		 "blanks off arguments: n, l, r, lr; lr with --colsep", each_trims),

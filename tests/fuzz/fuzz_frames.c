@@ -55,6 +55,10 @@ bool warm_ask(const struct child_spec *spec, uint32_t slot)
 	return false;
 }
 
+void warm_settle(void)
+{
+}
+
 int child_vfork(const struct child_spec *s, int32_t *pid, struct child_error *ret)
 {
 	child_uses(s);

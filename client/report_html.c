@@ -17,7 +17,7 @@ static const char style[] =
 	"body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:75rem;"
 	"margin:0 auto;padding:1rem}\n"
 	"h1{font-size:1.5rem;margin:.2em 0}h2{font-size:1.15rem;margin:1.6em 0 .4em}h3{font-size:1rem;"
-	"margin:1.2em 0 .3em}\n"
+	"margin:1.2em 0 .3em}h1,h2,h3,p{overflow-wrap:anywhere}\n"
 	"code,pre{font:13px/1.45 ui-monospace,monospace}code{overflow-wrap:anywhere}\n"
 	"pre{background:var(--box);padding:.5em .7em;margin:.3em 0;overflow-x:auto;white-space:pre-wrap;"
 	"overflow-wrap:anywhere}\n"

@@ -261,7 +261,7 @@ class Browser(Base):
 
     def test_laid_out(self):
         run = self.run_it([bash('true', id='x' * 120), bash("printf '%s'; exit 1" % ('y' * 3000), id='f', todo='t'), bash('sleep 0.3', id='s'),
-                           todos({'id': 't', 'content': 'long ' * 40})], [bash('true')])
+                           todos({'id': 't', 'content': 'long ' * 40 + 'l' * 150})], message(bash('true', description='d' * 150), name='m' * 150), name='n' * 150)
         page = self.box.ctl('report', str(run), check=0).text
         for width, scheme, background in ((1280, 1, 'rgb(255, 255, 255)'), (390, 0, 'rgb(13, 17, 23)')):
             seen = self.see(page, width, scheme)

@@ -11,7 +11,7 @@ const char agents_page[] =
 	"## The notation\n"
 	"\n"
 	"    [Phase 1: everything at once]:\n"
-	"      Bash(\"mkdir -p app/{src,tests}\")\n"
+	"      Write(\"app/src/index.js\", \"console.log('hi')\\n\")\n"
 	"      Write(\"app/package.json\", \"{\\\"name\\\": \\\"app\\\"}\\n\")\n"
 	"      TodoWrite { todos: [\n"
 	"        { id: \"deps\", content: \"Install what it needs\", priority: \"high\" },\n"

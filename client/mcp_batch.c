@@ -17,11 +17,7 @@ extern char **environ;
 bool mcp_env_is_secret(const char *name, size_t len)
 {
 	static const char *const patterns[] = { "*_TOKEN", "*_KEY", "*SECRET*", "SSH_*" };
-	char text[256];
-	if (len >= sizeof(text))
-		return false;
-	memcpy(text, name, len);
-	text[len] = '\0';
+	_cleanup_free_ char *text = xslicedup(slice_of(name, len));
 	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++)
 		if (fnmatch(patterns[i], text, 0) == 0)
 			return true;

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import unittest
 
 import schema
-from harness import BATCHCTL, PATIENCE, SLOW, Case, bash, batch, until, write
+from harness import BATCHCTL, LONG, PATIENCE, SLOW, Case, bash, batch, until, write
 from stdio_rpc import Stdio, StdioError
 
 MODERN = '2026-07-28'
@@ -229,6 +230,43 @@ class TestTools(Mcp):
         self.assertEqual((got['run'], got['existing']), (run, True))
         del ops[0]['timeout']
         self.refused('E_KEY', 'batch.submit', {'batch': batch(ops, **same)})
+
+    def test_a_secret_goes_where_the_batch_itself_puts_it(self):
+        """By its `env`, or in an `env_base` that it brings; a name of any length is a secret by its end."""
+        long = 'L' * 300 + '_TOKEN'
+        secrets = {'A_TOKEN': 'ours', 'B_KEY': 'ours', 'SECRETS': 'ours', 'SSH_X': 'ours', long: 'ours', 'TOKENS': 'plain', 'KEY': 'plain'}
+        c = self.client(env=secrets)
+
+        def seen(**batch):
+            r = c.tool('batch_run', **batch)
+            self.assertEqual(r['state'], 'succeeded')
+            env = dict(line.split('=', 1) for line in r['ops'][0]['output']['text'].splitlines() if '=' in line)
+            return {k: v for k, v in env.items() if k in secrets}
+
+        plain = {'TOKENS': 'plain', 'KEY': 'plain'}
+        self.assertEqual(seen(notation='Bash("env")'), plain)
+        self.assertEqual(seen(notation='Exec("/usr/bin/env")'), plain)
+        self.assertEqual(seen(notation='Bash("env", { env: { A_TOKEN: "said" } })'), dict(plain, A_TOKEN='said'))
+        self.assertEqual(seen(notation='Batch { env: { B_KEY: "said" } }\nBash("env")'), dict(plain, B_KEY='said'))
+        self.assertEqual(seen(notation='Bash("env", { env: { KEY: null } })'), {'TOKENS': 'plain'})
+        self.assertEqual(seen(notation='Batch { env_base: { SSH_X: "said", PATH: "/usr/bin:/bin" } }\nBash("env")'), {'SSH_X': 'said'})
+        self.assertEqual(seen(batch={'env': {'SECRETS': 'said'}, 'messages': [{'ops': [{'kind': 'bash', 'command': 'env'}]}]}), dict(plain, SECRETS='said'))
+        self.assertEqual(seen(notation='Bash("env")', pass_env=[long, 'NOBODY_KEY']), dict(plain, **{long: 'ours'}))
+
+    @unittest.skipUnless(LONG, 'takes 50 s: BATCHD_TEST_LONG=1')
+    def test_it_answers_running_after_50_s(self):
+        """Before clients give up, which they do after 60."""
+        c = self.client()
+        begun = time.monotonic()
+        r = c.tool('batch_run', timeout=90, notation='Bash("echo begun; sleep 1000")')
+        self.assertEqual((r['state'], r['done'], 49 < time.monotonic() - begun), ('running', False, True))
+        self.assertIn('run_status {"run": %d' % r['run'], r['next'])
+        c.tool('run_cancel', run=r['run'])
+
+    def test_the_model_knows_when_it_is_answered(self):
+        tool = {t['name']: t for t in self.client().tools.values()}['batch_run']
+        self.assertIn('50 s', tool['description'])
+        self.assertIn('50', tool['inputSchema']['properties']['wait']['description'])
 
     def test_it_answers_running_when_it_takes_long_and_status_waits(self):
         self.box.fifo('gate')

@@ -69,14 +69,16 @@ static bool locks_all_gone(void)
 static int locks_lock(sqlite3_file *file, int offset, int n, int flags)
 {
 	struct kept_lock k = { .file = file, .offset = offset, .n = n, .flags = flags };
-	int code;
+	int code, before = errno; /* SQLite looks later why something else has failed */
 
 	if (!locks_all_gone() && !(flags & SQLITE_SHM_UNLOCK))
 		return SQLITE_IOERR_SHMLOCK;
 	errno = 0;
 	code = system_methods->xShmLock(file, offset, n, flags);
-	if (code == SQLITE_OK)
+	if (code == SQLITE_OK) {
+		errno = before;
 		return code;
+	}
 	if (flags & SQLITE_SHM_UNLOCK) {
 		locks_keep(&k);
 		return SQLITE_OK;

@@ -161,12 +161,15 @@ static int migrate_step(struct sql *s, const char *path, const struct migration 
 /* The version of a database that is ours or empty. */
 static int migrate_version(struct sql *s, const char *path, int *ret, struct err *e)
 {
-	int64_t version = sql_int(s, "PRAGMA user_version", -1);
-	int64_t owner = sql_int(s, "PRAGMA application_id", -1);
-	int64_t tables = sql_int(s, "SELECT count(*) FROM sqlite_master", -1);
+	int64_t version = 0, owner = 0, tables = 0;
+	int code = sql_look(s, "PRAGMA user_version", &version);
 
-	if (version < 0 || owner < 0 || tables < 0)
-		return sql_error(s, sql_code(s), "read the database", path, e);
+	if (code == SQLITE_ROW)
+		code = sql_look(s, "PRAGMA application_id", &owner);
+	if (code == SQLITE_ROW)
+		code = sql_look(s, "SELECT count(*) FROM sqlite_master", &tables);
+	if (code != SQLITE_ROW)
+		return sql_error(s, code, "read the database", path, e);
 	if (owner != MIGRATE_APPLICATION_ID && (owner != 0 || version != 0 || tables != 0))
 		return err_set(e, E_STORAGE,
 			       "'%s' is another program's database: move it aside or use another "

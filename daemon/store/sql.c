@@ -103,16 +103,24 @@ int sql_run(sqlite3_stmt *stmt)
 	return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
-int64_t sql_int(struct sql *s, const char *text, int64_t dflt)
+int sql_look(struct sql *s, const char *text, int64_t *ret)
 {
 	sqlite3_stmt *stmt = NULL;
-	int64_t v = dflt;
+	int code = sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL);
 
-	if (sqlite3_prepare_v2(s->db, text, -1, &stmt, NULL) == SQLITE_OK &&
-	    sqlite3_step(stmt) == SQLITE_ROW)
-		v = sqlite3_column_int64(stmt, 0);
+	if (code == SQLITE_OK)
+		code = sqlite3_step(stmt);
+	if (code == SQLITE_ROW)
+		*ret = sqlite3_column_int64(stmt, 0);
 	sqlite3_finalize(stmt);
-	return v;
+	return code;
+}
+
+int64_t sql_int(struct sql *s, const char *text, int64_t dflt)
+{
+	int64_t v;
+
+	return sql_look(s, text, &v) == SQLITE_ROW ? v : dflt;
 }
 
 int64_t sql_spare_pages(struct sql *s)
@@ -182,7 +190,11 @@ static int sql_system_errno(const struct sql *s, int code)
 		return sqlite3_system_errno(s->db);
 	if (code == SQLITE_IOERR_SHMLOCK)
 		return locks_errno();
-	if ((code & 0xff) != SQLITE_IOERR)
+	if (code == SQLITE_IOERR_SHMOPEN || code == SQLITE_IOERR_SHMSIZE ||
+	    code == SQLITE_IOERR_SHMMAP) /* of no file that it would tell of */
+		return sqlite3_system_errno(s->db);
+	/* What cannot be read SQLite calls damaged, too. */
+	if ((code & 0xff) != SQLITE_IOERR && (code & 0xff) != SQLITE_CORRUPT)
 		return 0;
 	if (sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK &&
 	    wal && wal->pMethods)

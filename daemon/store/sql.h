@@ -56,6 +56,8 @@ int sql_exec(struct sql *s, const char *text) _must_check_;
 sqlite3_stmt *sql_stmt(struct sql *s, int i);
 /* Steps a statement that gives no rows and resets it; a SQLite result code, SQLITE_OK when done. */
 int sql_run(sqlite3_stmt *stmt) _must_check_;
+/* The one integer that `text` gives: SQLITE_ROW; SQLITE_DONE: it gives no row; or what is wrong. */
+int sql_look(struct sql *s, const char *text, int64_t *ret) _must_check_;
 /* The one integer that `text` gives; `dflt` when it gives no row or fails. */
 int64_t sql_int(struct sql *s, const char *text, int64_t dflt);
 /* Free pages of the file, if so many that it is worth while to give some back: a quarter of it may

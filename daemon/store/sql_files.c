@@ -39,18 +39,19 @@ static enum found file_find(const struct file_kept *f, const char *path, const c
 
 int writer_guard(struct writer *w)
 {
+	int64_t n;
 	int code = sql_open_reader(&w->guard, w->path, NULL);
 
 	/* It joins the others only when it reads. */
-	if (code == SQLITE_OK && sql_int(&w->guard, "SELECT count(*) FROM sqlite_master", -1) < 0)
-		code = sql_code(&w->guard);
-	if (code != SQLITE_OK) {
+	if (code == SQLITE_OK)
+		code = sql_look(&w->guard, "SELECT count(*) FROM sqlite_master", &n);
+	if (code != SQLITE_ROW) {
 		sql_close(&w->guard);
 		return code;
 	}
 	file_keep(&w->database, w->path, "");
 	file_keep(&w->wal, w->path, "-wal");
-	return code;
+	return SQLITE_OK;
 }
 
 void writer_forget_files(struct writer *w)

@@ -76,26 +76,52 @@ static void store_boot_id(char *ret, size_t size)
 	snprintf(ret, size, "%s", buf_str(&b));
 }
 
-static int store_read_meta(struct store *s, struct err *e)
+static int store_read_boot(struct store *s, struct err *e)
 {
 	struct sql *sql = &s->writer.sql;
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int code = sqlite3_prepare_v2(sql->db, "SELECT value FROM meta WHERE key = 'boot'", -1,
+				      &stmt, NULL);
 
-	s->id = (uint64_t)sql_int(sql, "SELECT value FROM meta WHERE key = 'store_id'", 0);
-	s->next_run = (uint64_t)sql_int(sql, "SELECT value FROM meta WHERE key = 'next_run'", 0);
-	s->rev = sql_int(sql, "SELECT value FROM meta WHERE key = 'rev'", -1);
-	s->writer.seq = sql_int(sql, "SELECT value FROM meta WHERE key = 'seq'", -1);
-	if (s->next_run == 0 || s->rev < 0 || s->writer.seq < 0)
-		return sql_error(sql, SQLITE_CORRUPT, "read the database", s->path, e);
 	store_boot_id(s->writer.boot_id, sizeof(s->writer.boot_id));
-	if (sqlite3_prepare_v2(sql->db, "SELECT value FROM meta WHERE key = 'boot'", -1, &stmt,
-			       NULL) == SQLITE_OK &&
-	    sqlite3_step(stmt) == SQLITE_ROW) {
+	if (code == SQLITE_OK)
+		code = sqlite3_step(stmt);
+	if (code == SQLITE_ROW) {
 		const char *stored = (const char *)sqlite3_column_text(stmt, 0);
 
 		s->rebooted = stored && strcmp(stored, s->writer.boot_id) != 0;
 	}
-	return 0;
+	return code == SQLITE_ROW || code == SQLITE_DONE
+		       ? 0
+		       : sql_error(sql, code, "read the database", s->path, e);
+}
+
+static int store_read_meta(struct store *s, struct err *e)
+{
+	struct sql *sql = &s->writer.sql;
+	int64_t id = 0, next_run = 0;
+	const struct {
+		const char *text;
+		int64_t *ret;
+	} wanted[] = {
+		{ "SELECT value FROM meta WHERE key = 'store_id'", &id },
+		{ "SELECT value FROM meta WHERE key = 'next_run'", &next_run },
+		{ "SELECT value FROM meta WHERE key = 'rev'", &s->rev },
+		{ "SELECT value FROM meta WHERE key = 'seq'", &s->writer.seq },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		int code = sql_look(sql, wanted[i].text, wanted[i].ret);
+
+		if (code != SQLITE_ROW)
+			return sql_error(sql, code == SQLITE_DONE ? SQLITE_CORRUPT : code,
+					 "read the database", s->path, e);
+	}
+	if (next_run == 0 || s->rev < 0 || s->writer.seq < 0)
+		return sql_error(sql, SQLITE_CORRUPT, "read the database", s->path, e);
+	s->id = (uint64_t)id;
+	s->next_run = (uint64_t)next_run;
+	return store_read_boot(s, e);
 }
 
 /* --- what a crash left over --- */

@@ -12,8 +12,8 @@
  * cannot be had: when a disk takes the bytes of a commit, fails to sync them and then takes no
  * further write, a crash at that moment may bring up what was answered TXN_FAILED.)
  *
- * Whoever moves the database away, or another into its place, has every transaction fail until it is
- * back; where it is removed it is made anew from what is open of it (sql_files.c).
+ * Whoever moves the database away, or another into its place, has every transaction fail until it
+ * is back; where it is removed it is made anew from what is open of it (sql_files.c).
  *
  * Files: the environment of a new run is durable before its COMMIT and unlinked after the COMMIT of
  * its end; the logs of ops with output are synced (config.sync_log) before the COMMIT of their

@@ -4,9 +4,12 @@ it goes all goes on by itself: nothing waits for a restart, and what was answere
 
 The faults are system calls that fail from the Nth on (strace, put on and taken off); the scene they are put on is in fault_scene.py.
 """
+import os
+import subprocess
+
 from fault_scene import Scene
 from faults import Inject, no_inject
-from harness import LONG, RpcError, expand, rows, until
+from harness import BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Rpc, RpcError, bash, batch, expand, rows, until
 
 
 class Running(Scene):
@@ -77,6 +80,52 @@ class Stays(Running):
     def test_the_file_system_has_become_read_only(self):
         for text in self.through(*['%s:error=EROFS' % call for call in ('pwrite64', 'openat', 'ftruncate', 'fallocate', 'unlink')]):
             self.assertRegex(text.lower(), 'read-only file system.*mount')
+
+
+@expand
+class AtTheStart(Case):
+    daemon = False
+
+    def tried(self, what):
+        """A start with system calls that fail: what batchd said, and whether any did."""
+        b = self.box
+        os.makedirs(os.path.dirname(b.socket), 0o700, exist_ok=True)
+        calls = b.path('calls')
+        argv = ['strace', '-qq', '-f', '-o', calls, '-e', 'trace=' + what.split(':')[0], '-e', 'inject=' + what, BATCHD, '--foreground',
+                '--socket', b.socket, '--state-dir', b.state]
+        with open(b.log, 'w') as log:
+            p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=b.env(**NO_LEAKS), cwd=b.dir)
+
+        def said():
+            with open(b.log) as f:
+                return f.read()
+        until(lambda: p.poll() is not None or ' listens at ' in said(), 'a word')
+        if p.poll() is None:
+            with Rpc(b.socket) as r:
+                r.call('daemon.stop')
+        p.wait(PATIENCE)
+        with open(calls) as f:
+            return said(), '(INJECTED)' in f.read()
+
+    @rows(('room for a file', 'ftruncate,fallocate', 'ENOSPC', 'No space left on device.*make room'),
+          ('a write', 'pwrite64', 'ENOSPC', '(No space left on device|disk is full).*make room'),
+          ('a read of the database', 'pread64', 'EIO', '[Ii]nput/output error|disk I/O error'))
+    def fails(self, call, error, says):
+        # It is named as what it is, or has done no harm; then batchd starts.
+        if no_inject():
+            self.skipTest(no_inject())
+        met = 0
+        for n in (range(1, 40) if LONG else (1, 2, 3, 4, 6, 9, 14)):
+            said, hit = self.tried('%s:error=%s:when=%d' % (call, error, n))
+            if not hit:
+                break
+            met += 1
+            if ' listens at ' not in said and 'loading shared libraries' not in said:
+                self.assertRegex(said, says, 'call %d' % n)
+                self.assertNotIn('damaged', said)
+        self.assertGreater(met, 1)
+        self.box.start()
+        self.match({'state': 'succeeded'}, self.box.run(batch([bash('true')])))
 
 
 del Running, Scene

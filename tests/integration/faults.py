@@ -1,7 +1,7 @@
 """
 Faults put on running programs from outside: a disk that is full (a small tmpfs in a mount namespace of its own), system calls that
 fail (strace, attached and detached while the program runs), allocations that fail (a library of fault_memory.c, preloaded), a clock
-that jumps (libfaketime). Each says by `why_not` why it cannot be had here.
+that is set (a library of fault_clock.c). Each says by `why_not` why it cannot be had here.
 """
 import contextlib
 import functools
@@ -185,21 +185,25 @@ class Memory:
             return int.from_bytes(f.read()[24:32], 'little')
 
 
-def faketime_library():
-    found = glob.glob('/usr/lib/*/faketime/libfaketimeMT.so.1')
-    return None if SANITIZED or not found else found[0]
+CLOCK = os.path.join(BUILD, 'tests', 'integration', 'libfault_clock.so')
+
+
+def no_clock():
+    if SANITIZED:
+        return 'the sanitizer has to be loaded first'
+    return None if os.path.exists(CLOCK) else 'the library that sets clocks is not built'
 
 
 class Clock:
-    """The wall clock of programs started with `env`, moved by `jump`; the monotonic one goes on as it does."""
+    """The wall clock of programs started with `env`, set by `jump`; the others go on as they do."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, 'fault-clock')
-        self.jump('+0')
-        self.env = {'LD_PRELOAD': faketime_library(), 'FAKETIME_TIMESTAMP_FILE': self.path, 'FAKETIME_NO_CACHE': '1',
-                    'FAKETIME_DONT_FAKE_MONOTONIC': '1', 'FAKETIME_DONT_RESET': '1'}
+        with open(self.path, 'wb') as f:
+            f.write(bytes(8))
+        self.env = {'LD_PRELOAD': CLOCK, 'FAULT_CLOCK': self.path}
 
-    def jump(self, by):
-        with open(self.path + '.new', 'w') as f:
-            f.write(by + '\n')
-        os.rename(self.path + '.new', self.path)
+    def jump(self, seconds):
+        """To so many seconds from the true time."""
+        with open(self.path, 'r+b', buffering=0) as f:
+            f.write((seconds * 1000000000).to_bytes(8, 'little', signed=True))

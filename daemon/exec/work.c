@@ -13,7 +13,10 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
+
+#define WORK_TURN_MS 5
 
 struct work_item {
 	struct work_item *next;
@@ -32,6 +35,9 @@ struct work {
 	bool stop;
 	int fd; /* eventfd: `finished` was empty and is so no more */
 	struct event *event;
+	/* The loop's: what finished, and others come between the completions. */
+	struct work_queue ready;
+	struct event *again;
 	unsigned n_threads;
 	pthread_t threads[];
 };
@@ -97,29 +103,38 @@ static void *work_thread(void *arg)
 	return NULL;
 }
 
-/* On the loop: completions of all that finished up to now; what finishes meanwhile wakes us again.
- */
-static void work_on_event(evutil_socket_t fd, short what _unused_, void *arg)
+/* Completions may be long (answers of megabytes), and there may be hundreds: others have their turn
+ * in between. */
+static void work_complete(struct work *w)
 {
-	struct work *w = arg;
-	struct work_queue ready;
-	eventfd_t count;
-	if (eventfd_read(fd, &count) < 0)
-		return;
-	work_queue_init(&ready);
-	pthread_mutex_lock(&w->lock);
-	if (w->finished.first) {
-		ready = w->finished;
-		work_queue_init(&w->finished);
-	}
-	pthread_mutex_unlock(&w->lock);
-	while (ready.first) {
-		struct work_item *item = ready.first;
-		ready.first = item->next;
+	int64_t until = time_mono_ms() + WORK_TURN_MS;
+	while (w->ready.first && time_mono_ms() <= until) {
+		struct work_item *item = work_queue_take(&w->ready);
 		if (item->done)
 			item->done(item->arg);
 		free(item);
 	}
+	if (w->ready.first)
+		event_add(w->again, &(struct timeval){ 0 });
+}
+
+static void work_on_more(evutil_socket_t fd _unused_, short what _unused_, void *arg)
+{
+	work_complete(arg);
+}
+
+/* On the loop: what finishes meanwhile wakes us again. */
+static void work_on_event(evutil_socket_t fd, short what _unused_, void *arg)
+{
+	struct work *w = arg;
+	eventfd_t count;
+	if (eventfd_read(fd, &count) < 0)
+		return;
+	pthread_mutex_lock(&w->lock);
+	while (w->finished.first)
+		work_queue_add(&w->ready, work_queue_take(&w->finished));
+	pthread_mutex_unlock(&w->lock);
+	work_complete(w);
 }
 
 static void work_start_threads(struct work *w, unsigned threads)
@@ -140,10 +155,12 @@ struct work *work_new(struct event_base *base, unsigned threads)
 	pthread_cond_init(&w->more, NULL);
 	work_queue_init(&w->todo);
 	work_queue_init(&w->finished);
+	work_queue_init(&w->ready);
+	w->again = evtimer_new(base, work_on_more, w);
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->fd >= 0)
 		w->event = event_new(base, w->fd, EV_READ | EV_PERSIST, work_on_event, w);
-	if (!w->event || event_add(w->event, NULL) < 0) {
+	if (!w->event || !w->again || event_add(w->event, NULL) < 0) {
 		log_error("cannot make an eventfd: %s", errno_text(errno));
 		abort();
 	}
@@ -162,9 +179,11 @@ struct work *work_free(struct work *w)
 	for (unsigned i = 0; i < w->n_threads; i++)
 		pthread_join(w->threads[i], NULL);
 	event_free(w->event);
+	event_free(w->again);
 	close(w->fd);
 	work_queue_free(&w->todo);
 	work_queue_free(&w->finished);
+	work_queue_free(&w->ready);
 	pthread_cond_destroy(&w->more);
 	pthread_mutex_destroy(&w->lock);
 	free(w);

@@ -122,10 +122,13 @@ void peer_hub_done(struct peer_hub *hub)
 	free(hub->scratch);
 }
 
+/* Once: to add a timer that is due takes it off the list of what is run next, and while peers are
+ * busy it would never come to its turn. */
 static void hub_reap_soon(struct peer_hub *hub)
 {
 	struct timeval now = { 0, 0 };
-	event_add(hub->reaper, &now);
+	if (!evtimer_pending(hub->reaper, NULL))
+		event_add(hub->reaper, &now);
 }
 
 static void peer_charge(struct peer *p)

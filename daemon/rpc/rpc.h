@@ -74,6 +74,9 @@ struct rpc_server {
 	struct waits *waits;
 	struct logcache *logs;
 	struct answers *answers;
+	/* rpc_output.c */
+	struct list outputs; /* that wait to be read */
+	unsigned n_outputs;  /* that are read, or are read and not answered */
 	/* opener.c */
 	struct work *opener;	 /* one thread, for what would hold the loop */
 	struct list openings;	 /* frames that wait for it */
@@ -146,6 +149,8 @@ void rpc_once_stored(struct rpc_call *call, size_t bytes,
 		     void (*fn)(void *arg, const struct err *err), void *arg);
 /* A packer into b with the connection's omit_nil. */
 struct pk rpc_pk(const struct rpc_call *call, struct buf *b);
+/* At the end: outputs that wait to be read are not. */
+void rpc_outputs_done(struct rpc_server *s);
 /* The connection, or NULL when it is gone. */
 struct rpc_conn *rpc_conn_of(const struct rpc_call *call);
 

@@ -17,9 +17,11 @@
 #include "daemon/store/sql_read.h"
 #include "daemon/store/store.h"
 
-#define CHUNKS_MAX 16384 /* of one answer: each takes up to 20 bytes of it */
+#define CHUNKS_MAX 16384  /* of one answer: each takes up to 20 bytes of it */
+#define OUTPUTS_AT_ONCE 8 /* of all connections: each is up to LIMIT_OUTPUT_MAX in memory */
 
 struct output_job {
+	struct list list; /* server->outputs */
 	struct rpc_call *call;
 	struct params_run_output p; /* but for p.op.id, which is `id` */
 	char *id;
@@ -80,12 +82,14 @@ static void pack_pair(struct pk *pk, const char *key, const int64_t pair[2])
 
 static void output_find_stored(struct sql_reader *r, void *arg);
 static void output_found_stored(void *arg);
+static void output_next(struct rpc_server *s);
 
 static void output_done_job(void *arg)
 {
 	struct output_job *j = arg;
 	struct rpc_server *s = j->call->s;
 	struct buf b = BUF_INIT;
+	output_next(s);
 	if (j->err.sym == E_NOT_FOUND && !j->again && !s->freed) {
 		/* It was dropped between the two looks: the row says so by now. */
 		j->again = true;
@@ -296,20 +300,51 @@ static void output_check_dropped(struct output_job *j, const struct run_row *run
 			: ", to make room (keep_output_bytes in batchd.conf)");
 }
 
+/* Its turn has come. Who asked may be gone by then. */
+static void output_begin(struct output_job *j)
+{
+	struct rpc_server *s = j->call->s;
+	if (!rpc_conn_of(j->call)) {
+		err_set(&j->err, E_STATE, "the connection has ended");
+		output_fail(j);
+		return;
+	}
+	s->n_outputs++;
+	j->log = logcache_take(s->logs, (uint64_t)j->p.run);
+	work_submit(s->config.work, output_read, output_done_job, j);
+}
+
+static void output_next(struct rpc_server *s)
+{
+	s->n_outputs--;
+	while (!list_empty(&s->outputs) && s->n_outputs < OUTPUTS_AT_ONCE) {
+		struct output_job *j = list_entry(s->outputs.next, struct output_job, list);
+		list_del(&j->list);
+		output_begin(j);
+	}
+}
+
+void rpc_outputs_done(struct rpc_server *s)
+{
+	list_for_safe (&s->outputs, node) {
+		struct output_job *j = list_entry(node, struct output_job, list);
+		list_del(&j->list);
+		err_set(&j->err, E_STATE, "the daemon is stopping");
+		output_fail(j);
+	}
+}
+
 static void output_submit(struct output_job *j)
 {
 	struct rpc_server *s = j->call->s;
-	if (j->err.sym) {
-		output_fail(j);
-		return;
-	}
-	if (s->freed) {
+	if (!j->err.sym && s->freed)
 		err_set(&j->err, E_STATE, "the daemon is stopping");
+	if (j->err.sym)
 		output_fail(j);
-		return;
-	}
-	j->log = logcache_take(s->logs, (uint64_t)j->p.run);
-	work_submit(s->config.work, output_read, output_done_job, j);
+	else if (s->n_outputs == OUTPUTS_AT_ONCE)
+		list_add_tail(&s->outputs, &j->list);
+	else
+		output_begin(j);
 }
 
 static void output_find_stored(struct sql_reader *r, void *arg)

@@ -178,6 +178,7 @@ struct rpc_server *rpc_server_new(const struct rpc_config *config)
 	s->logs = logcache_new(config->runs_dir);
 	s->answers = answers_new();
 	opener_init(s);
+	list_init(&s->outputs);
 	s->ev_accept_again = evtimer_new(config->base, on_accept_again, s);
 	s->log_closed.what = "closed connections";
 	s->log_refused.what = "refused connections";
@@ -209,6 +210,7 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 	server_log_rest(s);
 	event_free(s->ev_log_rest);
 	opener_done(s);
+	rpc_outputs_done(s);
 	subs_free(s->subs);
 	waits_free(s->waits);
 	logcache_release(s->logs);

@@ -4,6 +4,7 @@ Judged by processor time, which the load of the machine does not change: of all 
 small part may be spent by its loop between a ping of another connection and the answer to it.
 """
 import os
+import socket
 import threading
 import unittest
 
@@ -231,6 +232,25 @@ class InOrder(Case):
         self.assertEqual(b.call('run.get', run=run, ops='none')['summary']['ops'], MANY)
         b.call('run.cancel', run=run, now=True)
         ended(b, run)
+
+
+class NotRead(Case):
+    """Contract section 3 rule 11: long answers that many ask for and do not read."""
+    def peak_mib(self):
+        with open('/proc/%d/status' % self.box.daemon_pid()) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith('VmHWM')) >> 10
+
+    def test_outputs(self):
+        b, connections, most = self.box, 40, 4 << 20
+        run = b.run(batch([bash('yes | head -c %d' % most)]), output_cap=0)['run']
+        peers = [b.connect(timeout=PATIENCE) for _ in range(connections)]
+        with Pings(b) as pings:
+            for p in peers:
+                p.send_bytes(b''.join(packed('run.output', {'run': run, 'op': 1, 'limit': most}, n) for n in range(8)))
+            for p in peers:
+                p.sock.recv(1, socket.MSG_PEEK)     # the first answer, or the end: all together hold too many bytes
+        self.assertLess(pings.longest * PART, pings.total, 'ticks of the loop for one ping, and of all in all')
+        self.assertLess(self.peak_mib(), 520 * SLOW, 'of the %d MiB that are four answers for each' % (connections * 4 * most >> 20))
 
 
 if __name__ == '__main__':

@@ -302,6 +302,20 @@ int ctx_print(struct ctx *c, const struct buf *text)
 	return fail(c, EXIT_RUN, "cannot write to stdout: %s", strerror(-r));
 }
 
+int ctx_print_changed(struct ctx *c, int printed, const char *how, const struct buf *text)
+{
+	_cleanup_buf_ struct buf line = BUF_INIT;
+	for (size_t i = 0; printed && i < text->len; i++) {
+		if (text->p[i] != '\n')
+			buf_addc(&line, text->p[i]);
+		else if (i + 1 < text->len)
+			buf_adds(&line, ", ");
+	}
+	if (line.len)
+		note(c, "%s %s", how, buf_str(&line));
+	return printed;
+}
+
 int ctx_print_json(struct ctx *c, struct slice value)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;

@@ -45,6 +45,9 @@ int ctx_print_json(struct ctx *c, struct slice value);
 /* Writes text to stdout; EXIT_OK, or EXIT_RUN having said so (silently where the reader went away).
  */
 int ctx_print(struct ctx *c, const struct buf *text);
+/* The same after something was changed: where stdout cannot be told (`printed`), stderr is what was
+ * done, as `text` says it behind `how`. Returns `printed`. */
+int ctx_print_changed(struct ctx *c, int printed, const char *how, const struct buf *text);
 
 /* Our folder, as the kernel says it; NULL when it is gone. Static. */
 const char *ctx_cwd(void);

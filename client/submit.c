@@ -169,20 +169,15 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 
 int submit_tell(struct ctx *c, int64_t run, bool existing)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT;
-	if (!c->json) {
-		buf_addf(&b, "%" PRId64 "\n", run);
-		int status = ctx_print(c, &b);
-		if (status)
-			note(c, "it was submitted all the same, as run %" PRId64, run);
-		return status;
-	}
+	_cleanup_buf_ struct buf b = BUF_INIT, id = BUF_INIT;
+	buf_addf(&id, "%" PRId64 "\n", run);
 	struct pk pk = PK_INIT(&b);
 	pk_map(&pk);
 	pk_kint(&pk, "run", run);
 	pk_kbool(&pk, "existing", existing);
 	pk_end(&pk);
-	return ctx_print_json(c, buf_slice(&b));
+	int printed = c->json ? ctx_print_json(c, buf_slice(&b)) : ctx_print(c, &id);
+	return ctx_print_changed(c, printed, "it was submitted all the same, as run", &id);
 }
 
 /* Asks a running batchd, which knows files and todo lists; else what the batch itself tells is

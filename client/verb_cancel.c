@@ -118,6 +118,10 @@ static int act_all(struct ctx *c, const struct act *a, const struct act_options 
 		printed = ctx_print(c, &lines);
 	else if (n || !sel->one)
 		printed = act_print_json(c, sel, results, n);
+	ctx_print_changed(c, printed,
+			  a->new_run ? "it was restarted all the same, as run"
+				     : "it was done all the same:",
+			  &lines);
 	for (size_t i = 0; i < sel->n; i++)
 		buf_done(&results[i]);
 	free(results);
@@ -338,7 +342,7 @@ static int clean_tell(struct ctx *c, const struct selection *gone)
 			buf_addf(&b, "%c%" PRId64, last > i + 1 ? '-' : ',', gone->v[last].run);
 	}
 	buf_addc(&b, '\n');
-	return ctx_print(c, &b);
+	return ctx_print_changed(c, ctx_print(c, &b), "it was done all the same:", &b);
 }
 
 #define CLEAN_AT_ONCE 10000

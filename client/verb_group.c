@@ -83,14 +83,13 @@ static int group_set(struct ctx *c, const struct opt_int *slots, int paused)
 		status = ctx_call(c, "group.set", &params, &reply);
 	if (status)
 		return status;
-	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
 	buf_addf(&b, "%s group ", paused < 0 ? "set" : paused ? "paused" : "resumed");
 	text_one_line(&b, slice_str(c->argv[0]), 200);
 	if (slots && slots->set)
 		buf_addf(&b, ": %" PRId64 " slots", slots->v);
 	buf_addc(&b, '\n');
-	return ctx_print(c, &b);
+	status = c->json ? ctx_print_json(c, buf_slice(&reply)) : ctx_print(c, &b);
+	return ctx_print_changed(c, status, "it was done all the same:", &b);
 }
 
 static int verb_group_set(struct ctx *c, void *options)

@@ -145,7 +145,7 @@ static int print_overview(struct ctx *c, struct slice runs, const struct status_
 			hidden++;
 	}
 	int status = ctx_print(c, &b);
-	if (hidden)
+	if (hidden && status == EXIT_OK)
 		note(c, "%d older: `batchctl status -n 100`", hidden);
 	return status;
 }

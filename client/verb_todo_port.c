@@ -145,9 +145,8 @@ int verb_todo_import(struct ctx *c, void *options)
 	if (status)
 		return status;
 	ctx_warnings(c, buf_slice(&reply));
-	if (c->json)
-		return ctx_print_json(c, buf_slice(&reply));
 	buf_addf(&line, "imported %zu items: revision %" PRId64 "\n", json_array_size(items),
 		 mp_get_int(buf_slice(&reply), "rev", 0));
-	return ctx_print(c, &line);
+	status = c->json ? ctx_print_json(c, buf_slice(&reply)) : ctx_print(c, &line);
+	return ctx_print_changed(c, status, "it was done all the same:", &line);
 }

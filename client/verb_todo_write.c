@@ -14,7 +14,8 @@
 static int tell(struct ctx *c, const struct buf *reply, const struct buf *line)
 {
 	ctx_warnings(c, buf_slice(reply));
-	return c->json ? ctx_print_json(c, buf_slice(reply)) : ctx_print(c, line);
+	int printed = c->json ? ctx_print_json(c, buf_slice(reply)) : ctx_print(c, line);
+	return ctx_print_changed(c, printed, "it was done all the same:", line);
 }
 
 static void put_names(struct pk *pk, const char *key, const struct strv *names)

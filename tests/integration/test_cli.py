@@ -44,6 +44,33 @@ class Usage(Cli):
         self.assertFalse(os.path.exists(self.box.socket))
 
 
+class FullDisk(Cli):
+    def full(self, *args):
+        with open('/dev/full', 'wb') as full:
+            p = self.box.ctl_start(*args, stdout=full)
+            _, err = p.communicate(timeout=60 * SLOW)
+        self.assertEqual(p.returncode, 1, err)
+        lines = err.decode().splitlines()
+        self.assertIn('cannot write to stdout', lines[0])
+        return [line.split(': ', 1)[1] for line in lines[1:]]
+
+    def test_what_was_done_all_the_same_is_told(self):
+        """Who reads only that stdout could not be written would do it twice."""
+        self.box.put('items', '- [ ] one\n')
+        self.new('submit', '-w', '-e', 'true')
+        again = ['it was restarted all the same, as run %d' % n for n in (2, 3)]
+        self.assertEqual([self.full('restart', '1'), self.full('--json', 'restart', '1')], [again[:1], again[1:]])
+        self.assertEqual(self.full('--json', 'add', 'true'), ['it was submitted all the same, as run 4'])
+        self.box.wait(4)
+        rows = [(('group', 'set', 'few', '-j', '2'), 'set group few: 2 slots'), (('group', 'pause', 'few'), 'paused group few'),
+                (('todo', 'add', 'one', '--id', 'x'), 'x'), (('todo', 'import', 'items'), 'imported 1 items'), (('clean', '1'), 'forgot 1 run: 1')]
+        for args, says in rows:
+            with self.subTest(' '.join(args)):
+                line, = self.full(*args)
+                self.assertIn('it was done all the same: ' + says, line)
+        self.assertEqual(self.full('status'), [])
+
+
 class Steering(Cli):
     def test_explain(self):
         self.needs_verb('explain')

@@ -19,6 +19,12 @@
 #include "proto/errors.h"
 #include "proto/mp.h"
 
+/* How far the wall clock is ahead of one that nobody sets. */
+static int64_t engine_wall_ahead_ms(void)
+{
+	return time_wall_ms() - time_boot_ns() / 1000000;
+}
+
 struct engine *engine_new(const struct engine_config *config, const struct engine_ports *ports,
 			  uint64_t next_run, int64_t rev)
 {
@@ -28,6 +34,7 @@ struct engine *engine_new(const struct engine_config *config, const struct engin
 	e->next_run = next_run;
 	e->rev = e->rev_stored = rev;
 	e->todos = todos_new();
+	e->wall_ahead_ms = engine_wall_ahead_ms();
 	e->now_ms = time_mono_ms();
 	e->retry_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
 	e->busy_timer = (struct timer){ .kind = TIMER_ENGINE, .owner = e };
@@ -147,9 +154,19 @@ int engine_todos_check(struct engine *e, struct err *err)
 	return e->todos_lost;
 }
 
+/* Less than a second: somebody keeps it right. */
+static void engine_see_to_clock(struct engine *e)
+{
+	int64_t ahead = engine_wall_ahead_ms();
+	if (llabs(ahead - e->wall_ahead_ms - e->wall_set_by_ms) >= 1000)
+		e->wall_set_by_ms = ahead - e->wall_ahead_ms;
+	todos_clock_was_set(e->todos, e->wall_set_by_ms);
+}
+
 struct todos *engine_todos(struct engine *e)
 {
 	struct err err;
+	engine_see_to_clock(e);
 	if (engine_todos_check(e, &err))
 		log_debug("todo lists cannot be loaded: %s", err.text);
 	return e->todos;

@@ -274,6 +274,8 @@ struct engine {
 	struct todos *todos;
 	struct timers timers;
 	struct timer retry_timer, lease_timer, linger_timer;
+	int64_t wall_ahead_ms,
+		wall_set_by_ms; /* at the start; and since, see todos_clock_was_set */
 	int64_t lease_at;    /* what lease_timer is for, wall clock; INT64_MAX: it is not armed */
 	int64_t lease_after; /* monotonic: no sooner, the last try was not stored */
 	struct moves moves;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/todo_impl.h"
 #include "proto/errors.h"
@@ -67,7 +68,7 @@ struct todo_list *todos_list_make(struct todos *t, const char *name)
 	l = xcalloc(1, sizeof(*l));
 	l->name = xstrdup(name);
 	l->next_made = 1;
-	l->leases = &t->leases;
+	l->of = t;
 	HASH_ADD_KEYPTR(hh, t->lists, l->name, strlen(l->name), l);
 	return l;
 }
@@ -86,14 +87,17 @@ void todo_list_put(struct todo_list *l, struct todo *item)
 	item->row.list = l->name;
 	HASH_ADD_KEYPTR(hh, l->items, item->row.id, strlen(item->row.id), item);
 	item->lease.owner = item;
-	if (item->row.lease_until)
-		timer_arm(l->leases, &item->lease, item->row.lease_until);
+	if (!item->row.lease_until)
+		return;
+	if (!item->lease_at)
+		item->lease_at = item->row.lease_until - l->of->set_by;
+	timer_arm(&l->of->leases, &item->lease, item->lease_at);
 }
 
 void todo_list_take(struct todo_list *l, struct todo *item)
 {
 	HASH_DEL(l->items, item);
-	timer_disarm(l->leases, &item->lease);
+	timer_disarm(&l->of->leases, &item->lease);
 }
 
 void todo_list_drop_unused(struct todos *t, struct todo_list *l)
@@ -133,6 +137,10 @@ void todos_load(struct todos *t, const struct todo_row *row)
 		return;
 	item = todo_new(row);
 	item->driven = row->run;
+	/* From the future: the clock was set back meanwhile. */
+	int64_t now_ms = time_wall_ms();
+	if (row->lease_until && row->started > now_ms)
+		item->lease_at = now_ms - t->set_by + row->lease_until - row->started;
 	todo_list_put(l, item);
 }
 

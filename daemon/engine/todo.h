@@ -166,6 +166,11 @@ int todos_restore(struct todos *t, const struct todo_by *by, int64_t rev, struct
 /* --- leases: what is claimed for a time goes back to pending, without owner, when that is over ---
  */
 
+/*
+ * By how much the wall clock has been set since the lists were made: a lease takes as long as it
+ * was to take. Before each use of t in which time plays a part.
+ */
+void todos_clock_was_set(struct todos *t, int64_t by_ms);
 /* Wall clock, ms, of the next lease to end; INT64_MAX: none. */
 int64_t todos_next_lease(const struct todos *t);
 /* Gives back the items of one list whose leases are over: a write of nobody's. False: there are

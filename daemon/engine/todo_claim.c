@@ -6,9 +6,10 @@
 #include "daemon/engine/todo_impl.h"
 #include "proto/errors.h"
 
-static bool lease_over(const struct todo_row *row, int64_t now_ms)
+/* `now_ms` here and below: lease time. */
+static bool lease_over(const struct todo *item, int64_t now_ms)
 {
-	return row->lease_until != 0 && row->lease_until <= now_ms;
+	return item->row.lease_until != 0 && item->lease_at <= now_ms;
 }
 
 static bool is_owner(const struct todo_row *row, struct slice owner)
@@ -17,17 +18,19 @@ static bool is_owner(const struct todo_row *row, struct slice owner)
 }
 
 /* Somebody else's, also when only assigned to him. */
-static bool is_others(const struct todo_row *row, struct slice owner, int64_t now_ms)
+static bool is_others(const struct todo *item, struct slice owner, int64_t now_ms)
 {
-	return row->owner && !is_owner(row, owner) && !lease_over(row, now_ms);
+	return item->row.owner && !is_owner(&item->row, owner) && !lease_over(item, now_ms);
 }
 
-static bool can_take(const struct todo_list *l, const struct todo_row *row, struct slice owner,
+static bool can_take(const struct todo_list *l, const struct todo *item, struct slice owner,
 		     int64_t now_ms)
 {
+	const struct todo_row *row = &item->row;
+
 	if (row->status == TODO_IN_PROGRESS)
-		return lease_over(row, now_ms);
-	return row->status == TODO_PENDING && !is_others(row, owner, now_ms) &&
+		return lease_over(item, now_ms);
+	return row->status == TODO_PENDING && !is_others(item, owner, now_ms) &&
 	       !todo_list_blocker(l, row);
 }
 
@@ -36,25 +39,26 @@ static struct todo *claim_first(const struct todo_list *l, struct slice owner, i
 	struct todo *best = NULL;
 
 	for (struct todo *item = l->items; item; item = item->hh.next)
-		if (can_take(l, &item->row, owner, now_ms) &&
+		if (can_take(l, item, owner, now_ms) &&
 		    (!best || todo_ready_order(&item, &best) < 0))
 			best = item;
 	return best;
 }
 
 /* 0: `owner` may take it. */
-static int claim_refused(const struct todo_list *l, const struct todo_row *row, struct slice owner,
+static int claim_refused(const struct todo_list *l, const struct todo *item, struct slice owner,
 			 int64_t now_ms, struct err *e)
 {
+	const struct todo_row *row = &item->row;
 	const struct todo *blocker;
 
 	if (row->status >= TODO_COMPLETED)
 		return err_set(e, E_STATE, "item '%s' is %s", row->id,
 			       todo_status_names[row->status]);
-	if (is_others(row, owner, now_ms))
+	if (is_others(item, owner, now_ms))
 		return err_set(e, E_CONFLICT, "item '%s' is taken by '%s'", row->id, row->owner);
 	if (row->status == TODO_IN_PROGRESS)
-		return row->owner || lease_over(row, now_ms)
+		return row->owner || lease_over(item, now_ms)
 			       ? 0
 			       : err_set(e, E_CONFLICT,
 					 "item '%s' is taken: in_progress without an owner",
@@ -68,16 +72,17 @@ static int claim_refused(const struct todo_list *l, const struct todo_row *row, 
 static int claim_find(const struct stage *s, const struct todo_claim *c, struct todo **ret,
 		      struct err *e)
 {
+	int64_t now_ms = s->by->now_ms - s->t->set_by;
 	struct todo *item;
 
 	if (!c->id.p) {
-		*ret = claim_first(s->list, c->owner, s->by->now_ms);
+		*ret = claim_first(s->list, c->owner, now_ms);
 		return 0;
 	}
 	item = todo_list_find(s->list, c->id);
 	if (!item)
 		return todo_list_no_item(s->list, c->id, e);
-	if (claim_refused(s->list, &item->row, c->owner, s->by->now_ms, e))
+	if (claim_refused(s->list, item, c->owner, now_ms, e))
 		return 1;
 	*ret = item;
 	return 0;
@@ -140,11 +145,16 @@ int todos_release(struct todos *t, const struct todo_by *by, struct slice id, st
 
 /* --- leases --- */
 
+void todos_clock_was_set(struct todos *t, int64_t by_ms)
+{
+	t->set_by = by_ms;
+}
+
 int64_t todos_next_lease(const struct todos *t)
 {
 	const struct timer *first = timers_first(&t->leases);
 
-	return first ? first->at_ms : INT64_MAX;
+	return first ? first->at_ms + t->set_by : INT64_MAX;
 }
 
 bool todos_end_leases(struct todos *t, int64_t now_ms, struct txn *txn, struct todo_change *ret)
@@ -153,7 +163,9 @@ bool todos_end_leases(struct todos *t, int64_t now_ms, struct txn *txn, struct t
 	const struct timer *first = timers_first(&t->leases);
 	struct todo_by by = { .now_ms = now_ms };
 
-	if (!first || first->at_ms > now_ms)
+	int64_t at_ms = now_ms - t->set_by;
+
+	if (!first || first->at_ms > at_ms)
 		return false;
 	by.list = ((const struct todo *)first->owner)->row.list;
 	if (stage_begin(&s, t, &by, NULL))
@@ -161,7 +173,7 @@ bool todos_end_leases(struct todos *t, int64_t now_ms, struct txn *txn, struct t
 	for (struct todo *item = s.list->items; item; item = item->hh.next) {
 		struct todo_row row = item->row;
 
-		if (!lease_over(&row, now_ms))
+		if (!lease_over(item, at_ms))
 			continue;
 		todo_row_move(&row, TODO_PENDING, now_ms);
 		row.owner = NULL;

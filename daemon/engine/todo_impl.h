@@ -20,6 +20,7 @@ struct todo {
 	uint32_t mark;	    /* == todos.serial: named by the write under way */
 	uint64_t driven;    /* run whose op last moved it, 0: none. Not stored. */
 	struct timer lease; /* in todos.leases while it is in the list and has one */
+	int64_t lease_at;   /* when that is over, in lease time; 0: as its row says */
 	struct todo_row row;
 };
 
@@ -29,12 +30,13 @@ struct todo_list {
 	int64_t rev;
 	int64_t next_made; /* above every "tN" that the list has ever seen */
 	struct todo *items;
-	struct timers *leases; /* todos.leases */
+	struct todos *of;
 };
 
 struct todos {
 	struct todo_list *lists;
-	struct timers leases; /* at_ms: wall clock */
+	struct timers leases; /* at_ms: lease time */
+	int64_t set_by;	      /* by how much the wall clock was set: it is ahead of lease time */
 	uint32_t serial;      /* of the write under way */
 };
 

@@ -79,6 +79,8 @@ struct todo *stage_set(struct stage *s, struct todo *old, struct todo_row *row, 
 	it->old = old;
 	it->new = todo_new(row);
 	it->new->driven = old ? old->driven : 0;
+	if (old && old->row.lease_until == row->lease_until) /* the clock may have been set since */
+		it->new->lease_at = old->lease_at;
 	it->new->mark = s->t->serial;
 	it->named = named;
 	if (old)

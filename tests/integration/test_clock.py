@@ -84,3 +84,54 @@ class Jumps(Case):
             b.wait(later)
         else:
             self.match({'state': 'queued'}, b.get(later))
+
+    @rows(('forty days ahead and back', 40 * DAY), ('forty days back and ahead', -40 * DAY), ('an hour ahead and back', 3600), ('an hour back and ahead', -3600))
+    def there_and_back(self, by):
+        # All that waits for a time at once: each comes when it is due, and no sooner.
+        b, clock = self.started()
+        b.call('todo.write', list='l', todos=[{'id': name, 'content': name} for name in ('long', 'hour', 'short')])
+        for name, lease in (('long', 50 * DAY * 1000), ('hour', 3600000), ('short', 700)):
+            b.call('todo.claim', list='l', id=name, owner='me', lease_ms=lease)
+        gate = b.fifo('gate')
+        runs = b.submit(batch([bash('touch began; read x < gate', timeout='2h')]), timeout='2h')
+        ends = b.submit(batch([bash('exec sleep 60', timeout='1s')]))
+        again = b.submit(batch([bash('echo x >> tries; test $(wc -l < tries) = 2', retries=1, retry_delay='1s')]))
+        later = b.submit(batch([bash('true')]), not_before=int((time.time() + 50 * DAY) * 1000))
+        until(lambda: b.exists('began') and b.exists('tries'), 'the ops')
+        clock.jump(by)
+        self.refused('E_CONFLICT', 'todo.claim', {'list': 'l', 'id': 'hour', 'owner': 'you'})
+        for run in (ends, again):
+            b.wait(run)
+        status = lambda: {t['id']: t['status'] for t in b.call('todo.list', list='l')['todos']}
+        until(lambda: status()['short'] == 'pending', 'the end of the lease')
+        self.assertEqual(status()['hour'], 'in_progress')
+        clock.jump(0)
+        soon = b.submit(batch([bash('exec sleep 60', timeout='300ms')]))
+        b.wait(soon)
+        b.kill_daemon()
+        clock.jump(by)
+        b.start(**clock.env)
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
+        self.match({'state': 'running', 'ops': [{'state': 'running'}]}, b.get(runs))
+        self.match({'state': 'queued'}, b.get(later))
+        now = status()      # how long batchd was away the wall clock alone says
+        self.assertEqual((now['long'], now['short']), ('in_progress', 'pending'))
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(runs)
+        self.match({'state': 'succeeded', 'ops': [{'attempts': 2}]}, b.get(again))
+        for run in (ends, soon):
+            self.match({'state': 'failed', 'ops': [{'cause': 'timeout'}]}, b.get(run))
+        for run in (runs, ends, again, soon):
+            got = b.get(run)
+            for ms in [got['summary'][k] for k in ('wall_ms', 'serial_ms', 'critical_ms')] + [op['duration_ms'] for op in got['ops']]:
+                self.assertTrue(0 <= ms < 3600000, got)
+
+    def test_a_lease_and_a_clock_that_was_set_back_while_batchd_was_away(self):
+        b, clock = self.started()
+        b.call('todo.write', list='l', todos=[{'id': 'it', 'content': 'It'}])
+        b.call('todo.claim', list='l', id='it', owner='me', lease_ms=1000)
+        b.kill_daemon()
+        clock.jump(-40 * DAY)
+        b.start(**clock.env)
+        until(lambda: b.call('todo.list', list='l')['todos'][0]['status'] == 'pending', 'the end of the lease')

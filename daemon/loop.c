@@ -23,6 +23,7 @@
 #include "daemon/exec/runlog.h"
 #include "daemon/on_end.h"
 #include "daemon/own_socket.h"
+#include "daemon/recovery.h"
 #include "daemon/reload.h"
 #include "daemon/rpc/server.h"
 #include "daemon/socket_watch.h"
@@ -124,7 +125,6 @@ static void port_event(void *arg, const struct event *e)
 	struct batchd *b = arg;
 	if (b->rpc)
 		rpc_server_event(b->rpc, e);
-	on_end_event(&b->on_end, e);
 }
 
 static void port_printed(void *arg, uint64_t token, int64_t ret[3])
@@ -209,36 +209,6 @@ static void on_spawner_gone(void *arg)
 }
 
 /* --- start --- */
-
-static int recover_run(void *arg, const struct store_run *run, struct err *e)
-{
-	struct batchd *b = arg;
-	struct engine_stored_run s = {
-		.row = run->row,
-		.batch = run->batch,
-		.claims = run->claims,
-		.env_sum = run->env_sum,
-		.ops = run->ops,
-		.n_ops = run->n_ops,
-		.attempts = run->attempts,
-		.n_attempts = run->n_attempts,
-	};
-	if (engine_recover_run(b->engine, &s, e))
-		return err_prefix(e, "run %" PRIu64 ": ", run->row.run);
-	return 0;
-}
-
-static void recover_attempt(void *arg, const struct exec_known *known)
-{
-	struct batchd *b = arg;
-	engine_recover_attempt(b->engine, known->token, known->pid, known->started_ms,
-			       known->age_ms, known->note);
-}
-
-static int64_t recover_cap(void *arg, uint64_t token)
-{
-	return engine_output_cap(((struct batchd *)arg)->engine, token);
-}
 
 static int open_store(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
@@ -330,28 +300,6 @@ static int make_executors(struct batchd *b, const struct batchd_options *o, stru
 }
 
 /* What was set by hand holds over what batchd.conf says. */
-static void load_group(void *arg, const struct group_row *row)
-{
-	engine_load_group(((struct batchd *)arg)->engine, row);
-}
-
-static void recovered(void *arg)
-{
-	exec_local_recovered(((struct batchd *)arg)->local);
-}
-
-static int recover(struct batchd *b, struct err *e)
-{
-	if (store_load_groups(b->store, load_group, b, e) || todo_lists_load(&b->todo_lists, e) ||
-	    store_load_runs(b->store, recover_run, b, e))
-		return 1;
-	exec_local_recover(b->local, recover_attempt, recover_cap, b);
-	engine_recover_done(b->engine, store_rebooted(b->store) || exec_local_is_swept(b->local));
-	engine_after(b->engine, recovered, b);
-	store_mark_boot(b->store);
-	return 0;
-}
-
 /* --- what is kept, and what batchd.conf says --- */
 
 static void keep_needed(void *arg, struct buf *ret)
@@ -572,7 +520,7 @@ int batchd_open(const struct batchd_options *o, struct config *config, struct ba
 		r = make_executors(b, o, e);
 	}
 	if (!r)
-		r = recover(b, e);
+		r = recovery(b->engine, b->store, b->local, &b->todo_lists, e);
 	if (!r)
 		r = make_keeper(b, e);
 	if (!r)

@@ -16,31 +16,10 @@ void on_end_run(struct on_end *o, uint64_t run, const char *group)
 		buf_add(&o->runs, &run, sizeof(run));
 }
 
-/* Takes it out of `of` if it is there. */
-static bool on_end_take(struct buf *of, uint64_t run)
-{
-	uint64_t *runs = (uint64_t *)of->p;
-	size_t n = of->len / sizeof(*runs);
-	for (size_t i = 0; i < n; i++) {
-		if (runs[i] != run)
-			continue;
-		runs[i] = runs[n - 1];
-		of->len -= sizeof(*runs);
-		return true;
-	}
-	return false;
-}
-
-void on_end_event(struct on_end *o, const struct event *e)
-{
-	if (o->failed.len && e->type == EVENT_RUN_STATE && run_state_ended(e->row->state) &&
-	    on_end_take(&o->failed, e->run))
-		buf_add(&o->runs, &e->run, sizeof(e->run));
-}
-
 struct on_end_asked {
 	struct on_end *o;
 	uint64_t run;
+	bool again;
 };
 
 static void submitted(void *arg, uint64_t by, bool existing, const struct err *err)
@@ -50,13 +29,14 @@ static void submitted(void *arg, uint64_t by, bool existing, const struct err *e
 	(void)existing;
 	if (err) {
 		log_warn("run.on_end of run %" PRIu64 ": %s", a->run, err->text);
-		buf_add(&a->o->failed, &a->run, sizeof(a->run));
+		if (!a->again)
+			buf_add(&a->o->failed, &a->run, sizeof(a->run));
 	}
 	free(a);
 }
 
-static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, const char *batchctl,
-		       const char *command)
+static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, bool again,
+		       const char *batchctl, const char *command)
 {
 	_cleanup_buf_ struct buf batch = BUF_INIT;
 	struct pk pk = PK_INIT(&batch);
@@ -66,19 +46,35 @@ static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, co
 						       .command = slice_str(command),
 						       .batchctl = batchctl,
 						       .key = key });
-	*a = (struct on_end_asked){ o, run };
+	*a = (struct on_end_asked){ o, run, again };
 	struct engine_submit s = { .batch = engine_batch_new(buf_slice(&batch), environ),
 				   .done = submitted,
 				   .arg = a };
 	engine_submit(engine, &s, NULL);
 }
 
+/* Once more when the end is stored, since then a notification can be as well. */
+static void on_end_ask_again(struct on_end *o, struct engine *engine, const char *batchctl,
+			     const char *command)
+{
+	uint64_t *runs = (uint64_t *)o->failed.p;
+	size_t n = o->failed.len / sizeof(*runs), kept = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (engine_run_ends(engine, runs[i]))
+			runs[kept++] = runs[i];
+		else if (command)
+			on_end_ask(o, engine, runs[i], true, batchctl, command);
+	}
+	o->failed.len = kept * sizeof(*runs);
+}
+
 void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,
 		   const char *command)
 {
 	const uint64_t *runs = (const uint64_t *)o->runs.p;
+	on_end_ask_again(o, engine, batchctl, command);
 	for (size_t i = 0; command && i < o->runs.len / sizeof(*runs); i++)
-		on_end_ask(o, engine, runs[i], batchctl, command);
+		on_end_ask(o, engine, runs[i], false, batchctl, command);
 	buf_clear(&o->runs);
 }
 

@@ -13,8 +13,8 @@
 
 struct on_end {
 	struct buf runs;   /* uint64_t each: that end in this turn */
-	struct buf failed; /* whose notification could not be stored: asked for again once the end
-			      is */
+	struct buf failed; /* whose notification could not be stored: asked for once more when the
+			      end is */
 };
 #define ON_END_INIT                                                                                \
 	{                                                                                          \
@@ -23,8 +23,6 @@ struct on_end {
 
 /* A run ends. Submits nothing, as that is within the engine's turn. */
 void on_end_run(struct on_end *o, uint64_t run, const char *group);
-/* Looks at an event of the engine's, likewise. */
-void on_end_event(struct on_end *o, const struct event *e);
 /* Between turns, before engine_flush_due: has `command` (NULL: nothing is) run by `batchctl` (NULL:
  * the one in PATH) for each that has ended. */
 void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,

@@ -239,7 +239,7 @@ static void bar_erase(const struct each_show *s, int cols, struct buf *b)
 	buf_addc(b, '\r');
 	if (up > 0)
 		buf_addf(b, "\033[%dA", up);
-	buf_adds(b, "\033[J");
+	buf_adds(b, TERM_ERASE_BELOW);
 }
 
 static void bar_paint(struct each_show *s, bool last)

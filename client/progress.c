@@ -49,7 +49,7 @@ static void progress_erase(struct progress *p, struct buf *b)
 	term_size(STDERR_FILENO, &cols, &rows);
 	for (int i = 0; i < p->n_lines; i++)
 		up += MAX2(1, (p->widths[i] + cols - 1) / cols);
-	buf_addf(b, "\r\033[%dA\033[J", MIN2(up, rows));
+	buf_addf(b, "\r\033[%dA" TERM_ERASE_BELOW, MIN2(up, rows));
 	p->n_lines = 0;
 }
 

@@ -12,6 +12,11 @@
 #include "common/buf.h"
 #include "common/slice.h"
 
+/* In the first column: erases this row and all below. What is below from the second column on: from
+ * the first of the screen tmux takes it for the whole and puts what stood there into its history.
+ */
+#define TERM_ERASE_BELOW "\033[K\033[C\033[J\r"
+
 enum color {
 	COLOR_NONE,
 	COLOR_DIM,

@@ -448,7 +448,7 @@ class Alone(Case):
         bar.until('50%').until('1 running')
         bar.text = b''
         fcntl.ioctl(bar.fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 40, 0, 0))
-        bar.until('\r\033[1A\033[J').until('1/2  1 running')
+        bar.until('\r\033[1A\033[K\033[C\033[J\r').until('1/2  1 running')
         self.box.put('two')
         bar.until('100%')
         self.assertEqual(bar.status(), 0)

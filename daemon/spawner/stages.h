@@ -1,6 +1,7 @@
 /*
  * What a child does between fork and exec: the list that its START frame gives, in its order. In
- * the child, which may have borrowed our memory: async-signal-safe calls only.
+ * the child, which may have borrowed our memory: async-signal-safe calls only, and none that sets
+ * errno.
  */
 #ifndef DAEMON_SPAWNER_STAGES_H
 #define DAEMON_SPAWNER_STAGES_H

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """
-Runs the integration tests: run.py [-j N] [-k WORD]... [--list] [test_FILE.py|FILE...]
+Runs the integration tests: run.py [-j N] [-k WORD]... [--list] [--durations N] [test_FILE.py|FILE...]
 
 Each test runs in one of N worker processes with a limit of its own. A failed test prints its traceback and the daemon's log. The
 last line is always `N passed, N failed, N skipped`.
@@ -8,6 +8,7 @@ last line is always `N passed, N failed, N skipped`.
 import argparse
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -71,8 +72,14 @@ def overdue(*_):
     raise Overdue('the test took longer than its %d s' % LIMIT)
 
 
+def cpu_seconds():
+    """Of this process and of all it has reaped: a test's daemons and ops among them, for it is a subreaper."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def run_one(name):
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), cpu_seconds()
     result = Result()
     signal.signal(signal.SIGALRM, overdue)
     signal.alarm(LIMIT)
@@ -82,7 +89,14 @@ def run_one(name):
         result.row = ('failed', str(e))
     finally:
         signal.alarm(0)
-    return (name,) + result.row + (time.monotonic() - begun,)
+    return (name,) + result.row + (time.monotonic() - begun, cpu_seconds() - cpu)
+
+
+def print_durations(took, count):
+    """The slowest: what is much longer than its CPU time is waiting for something."""
+    took.sort(reverse=True)
+    for seconds, cpu, name in [*took[:count], (sum(t[0] for t in took), sum(t[1] for t in took), 'all')]:
+        print('%7.1f s, CPU %6.1f s  %s' % (seconds, cpu, name))
 
 
 def main():
@@ -90,6 +104,7 @@ def main():
     ap.add_argument('-j', '--jobs', type=int, default=int(os.environ.get('BATCHD_TEST_JOBS', '2')))
     ap.add_argument('-k', action='append', default=[], metavar='WORD', help='only tests whose name holds one of the words')
     ap.add_argument('-l', '--list', action='store_true', help='name the tests and end')
+    ap.add_argument('--durations', type=int, default=0, metavar='N', help='name the N slowest, with the CPU time each took')
     ap.add_argument('-q', '--quiet', action='store_true', help='name only what did not pass')
     ap.add_argument('files', nargs='*')
     args = ap.parse_args()
@@ -108,15 +123,19 @@ def main():
         return 1
     count = {'passed': 0, 'failed': len(loader.errors), 'skipped': 0}
     names = [n for n in names if not n.startswith('unittest.loader')]
+    took = []
     with multiprocessing.get_context('fork').Pool(max(1, args.jobs)) as pool:
-        for name, outcome, text, seconds in pool.imap_unordered(run_one, names):
+        for name, outcome, text, seconds, cpu in pool.imap_unordered(run_one, names):
             count[outcome] += 1
+            took.append((seconds, cpu, name))
             if outcome == 'failed':
                 print('FAILED  %s (%.1f s)\n%s' % (name, seconds, text), flush=True)
             elif outcome == 'skipped':
                 print('skipped %s: %s' % (name, text), flush=True)
             elif not args.quiet:
                 print('ok      %s (%.1f s)' % (name, seconds), flush=True)
+    if args.durations:
+        print_durations(took, args.durations)
     print('%(passed)d passed, %(failed)d failed, %(skipped)d skipped' % count)
     return 1 if count['failed'] or not count['passed'] + count['skipped'] else 0
 

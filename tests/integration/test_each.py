@@ -1,11 +1,13 @@
 """`batchctl each` beside GNU parallel: the same line with both, the same output, status and joblog. Read the first column."""
 import fcntl
+import functools
 import os
 import random
 import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import termios
 import unittest
 
@@ -197,14 +199,18 @@ def columns(path):
     return lines[:1], sorted((n, host, b'', b'', *rest) for n, host, _, _, *rest in lines[1:])
 
 
+@functools.cache
+def parallel_home():
+    """What parallel has found out about the machine, in the folder that guard.py removes: in a fresh one it would try again, at thrice
+    the cost of a line, how long a command may be."""
+    home = tempfile.mkdtemp(prefix='parallel-')
+    open(os.path.join(home, 'will-cite'), 'w').close()
+    return home
+
+
 @unittest.skipUnless(PARALLEL, 'GNU parallel is not installed')
 @expand
 class BesideParallel(Case):
-    def setUp(self):
-        super().setUp()
-        os.makedirs(os.path.join(self.box.dir, 'home', '.parallel'))
-        open(os.path.join(self.box.dir, 'home', '.parallel', 'will-cite'), 'w').close()
-
     def folder(self, name):
         """A fresh one with the files the lines name."""
         path = self.box.path(name)
@@ -215,7 +221,8 @@ class BesideParallel(Case):
         return path
 
     def theirs(self, args, stdin, cwd):
-        p = subprocess.run([PARALLEL, *args], input=stdin, capture_output=True, cwd=cwd, env=self.box.env(PARALLEL_SHELL='/bin/bash', SHELL='/bin/bash'))
+        env = self.box.env(PARALLEL_HOME=parallel_home(), PARALLEL_SHELL='/bin/bash', SHELL='/bin/bash')
+        p = subprocess.run([PARALLEL, *args], input=stdin, capture_output=True, cwd=cwd, env=env)
         return p.stdout, p.returncode, p.stderr
 
     def ours(self, args, stdin, cwd):

@@ -277,3 +277,14 @@ int selection_resolve(struct ctx *c, const struct selector *how, struct selectio
 	}
 	return EXIT_OK;
 }
+
+int selection_of_operands(struct ctx *c, bool everywhere, bool ops, struct selection *ret)
+{
+	struct selector how = { .words = c->argv,
+				.n = c->argc,
+				.none = NONE_LAST,
+				.everywhere = everywhere,
+				.ops = ops };
+	int status = ctx_connect(c, CTX_MAY_START);
+	return status ? status : selection_resolve(c, &how, ret);
+}

@@ -54,6 +54,9 @@ struct selector {
  */
 int selection_resolve(struct ctx *c, const struct selector *how,
 		      struct selection *ret) _must_check_;
+/* Connects, and resolves a verb's operands; none: the newest run. `ops`: RUN.OP is allowed. */
+int selection_of_operands(struct ctx *c, bool everywhere, bool ops,
+			  struct selection *ret) _must_check_;
 /* Says that the run has no such op; EXIT_USAGE. */
 int selector_no_op(struct ctx *c, int64_t run, const char *op);
 void selection_done(struct selection *s);

@@ -140,12 +140,7 @@ void story_done(struct story *s)
 int story_select(struct ctx *c, bool everywhere, int64_t *ret_run)
 {
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = {
-		.words = c->argv, .n = c->argc, .none = NONE_LAST, .everywhere = everywhere
-	};
-	int status = ctx_connect(c, CTX_MAY_START);
-	if (status == EXIT_OK)
-		status = selection_resolve(c, &how, &sel);
+	int status = selection_of_operands(c, everywhere, false, &sel);
 	if (status == EXIT_OK && sel.n != 1)
 		return fail(c, EXIT_USAGE, "one run at a time: %zu were named", sel.n);
 	if (status == EXIT_OK)

@@ -9,6 +9,7 @@
 #include "client/daemon_start.h"
 #include "client/plan_folders.h"
 #include "client/plan_print.h"
+#include "client/progress.h"
 #include "common/lock.h"
 #include "common/paths.h"
 #include "common/text.h"
@@ -204,4 +205,19 @@ int submit_plan(struct ctx *c, const struct submit_options *o, const struct batc
 	if (c->json)
 		return ctx_print_json(c, buf_slice(&whole));
 	return plan_print(c, mp_find(buf_slice(params), "batch"));
+}
+
+int submit_and_follow(struct ctx *c, const struct submit_options *o,
+		      const struct batch_source *from)
+{
+	int64_t run;
+	bool existing;
+	if (o->dry_run)
+		return submit_plan(c, o, from);
+	int status = submit_send(c, o, from, &run, &existing);
+	if (status == EXIT_OK && !(o->wait && c->json))
+		status = submit_tell(c, run, existing);
+	if (status || !o->wait)
+		return status;
+	return progress_follow(c, &run, 1, true, o->output);
 }

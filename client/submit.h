@@ -22,6 +22,10 @@ int submit_plan(struct ctx *c, const struct submit_options *o,
 		const struct batch_source *from) _must_check_;
 /* Tells of the new run on stdout: its id, or the method's result under --json. An exit status. */
 int submit_tell(struct ctx *c, int64_t run, bool existing) _must_check_;
+/* What add and submit do with `from`: the plan under -n; else it is sent and told of, and with -w
+ * followed to its end. An exit status. */
+int submit_and_follow(struct ctx *c, const struct submit_options *o,
+		      const struct batch_source *from) _must_check_;
 /* Reads a batch file (NULL or "-": stdin) as submit, check, parse and fmt do. An exit status. */
 int submit_read(struct ctx *c, const struct reading *how, const char *name,
 		json_t **ret) _must_check_;

@@ -91,14 +91,7 @@ static int verb_explain(struct ctx *c, void *options)
 {
 	struct explain_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv,
-				.n = c->argc,
-				.none = NONE_LAST,
-				.everywhere = o->everywhere,
-				.ops = true };
-	int status = ctx_connect(c, CTX_MAY_START);
-	if (status == EXIT_OK)
-		status = selection_resolve(c, &how, &sel);
+	int status = selection_of_operands(c, o->everywhere, true, &sel);
 	for (size_t i = 0; status == EXIT_OK && i < sel.n; i++)
 		status = sel.v[i].op ? explain_one(c, sel.v[i].run, sel.v[i].op)
 				     : explain_run(c, sel.v[i].run);

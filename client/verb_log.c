@@ -266,14 +266,7 @@ static int verb_log(struct ctx *c, void *options)
 {
 	struct log_options *o = options;
 	_cleanup_(selection_done) struct selection sel = SELECTION_INIT;
-	struct selector how = { .words = c->argv,
-				.n = c->argc,
-				.none = NONE_LAST,
-				.everywhere = o->everywhere,
-				.ops = true };
-	int status = ctx_connect(c, CTX_MAY_START);
-	if (status == EXIT_OK)
-		status = selection_resolve(c, &how, &sel);
+	int status = selection_of_operands(c, o->everywhere, true, &sel);
 	if (status == EXIT_OK && o->follow && sel.n > 1)
 		return fail(c, EXIT_USAGE,
 			    "-f follows one run: `batchctl follow -o` follows several");

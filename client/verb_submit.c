@@ -24,20 +24,10 @@ static int verb_submit(struct ctx *c, void *options)
 	struct batch_source from = { 0 };
 	_cleanup_buf_ struct buf packed = BUF_INIT;
 	struct pk file = PK_INIT(&packed);
-	int64_t run;
-	bool existing;
 	int status = submit_check(c, o);
 	if (status == EXIT_OK)
 		status = submit_source(c, o, &from, &file);
-	if (status == EXIT_OK && o->dry_run)
-		return submit_plan(c, o, &from);
-	if (status == EXIT_OK)
-		status = submit_send(c, o, &from, &run, &existing);
-	if (status == EXIT_OK && !(o->wait && c->json))
-		status = submit_tell(c, run, existing);
-	if (status || !o->wait)
-		return status;
-	return progress_follow(c, &run, 1, true, o->output);
+	return status ? status : submit_and_follow(c, o, &from);
 }
 
 const struct verb cmd_submit = {

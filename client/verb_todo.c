@@ -147,11 +147,14 @@ static const struct opt owner_opts[] = {
 	OPT_END,
 };
 
+#define WRITE_OPTS(modes, whose)                                                                   \
+	TODO_OPT("mode", 0, OPT_ENUM, mode, "MODE", modes, todo_cli_modes),                        \
+		TODO_OPT("source", 0, OPT_STR, source, "NAME", whose "; '*': all"),                \
+		TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N",                                    \
+			 "refuse if the list has changed since", NULL, 0, INT64_MAX)
+
 static const struct opt write_opts[] = {
-	TODO_OPT("mode", 0, OPT_ENUM, mode, "MODE", "replace (default) or merge", todo_cli_modes),
-	TODO_OPT("source", 0, OPT_STR, source, "NAME", "whose items are replaced; '*': all"),
-	TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N", "refuse if the list has changed since",
-		 NULL, 0, INT64_MAX),
+	WRITE_OPTS("replace (default) or merge", "whose items are replaced"),
 	OPT_END,
 };
 
@@ -173,10 +176,7 @@ static const struct opt status_opts[] = {
 
 static const struct opt import_opts[] = {
 	PORT_FORMAT,
-	TODO_OPT("mode", 0, OPT_ENUM, mode, "MODE", "merge (default) or replace", todo_cli_modes),
-	TODO_OPT("source", 0, OPT_STR, source, "NAME", "whose items they are; '*': all"),
-	TODO_OPT("base-rev", 0, OPT_INT, base_rev, "N", "refuse if the list has changed since",
-		 NULL, 0, INT64_MAX),
+	WRITE_OPTS("merge (default) or replace", "whose items they are"),
 	OPT_END,
 };
 

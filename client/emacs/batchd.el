@@ -324,28 +324,39 @@ that was looked at last."
 
 (defvar-local batchd--here nil "Selector of the list that this buffer shows.")
 
-(defvar batchd-todo-list-mode-map
+(defun batchd--table-map (keys)
+  "A keymap for a table: KEYS is an alist of keys, as of `kbd', and commands."
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map tabulated-list-mode-map)
-    (define-key map (kbd "RET") #'batchd-todo-visit)
-    (define-key map "+" #'batchd-todo-add)
-    (define-key map "e" #'batchd-todo-edit)
-    (define-key map "d" #'batchd-todo-done)
-    (define-key map "s" #'batchd-todo-start)
-    (define-key map "o" #'batchd-todo-open)
-    (define-key map "c" #'batchd-todo-cancel)
-    (define-key map "P" #'batchd-todo-priority)
-    (define-key map "D" #'batchd-todo-remove)
-    map)
+    (pcase-dolist (`(,key . ,command) keys)
+      (define-key map (kbd key) command))
+    map))
+
+(defun batchd--table (columns refresh)
+  "Make this buffer a table of COLUMNS, with REFRESH for `revert-buffer'."
+  (setq tabulated-list-format columns
+        tabulated-list-padding 1
+        revert-buffer-function (lambda (&rest _) (funcall refresh)))
+  (tabulated-list-init-header))
+
+(defvar batchd-todo-list-mode-map
+  (batchd--table-map
+   '(("RET" . batchd-todo-visit)
+     ("+" . batchd-todo-add)
+     ("e" . batchd-todo-edit)
+     ("d" . batchd-todo-done)
+     ("s" . batchd-todo-start)
+     ("o" . batchd-todo-open)
+     ("c" . batchd-todo-cancel)
+     ("P" . batchd-todo-priority)
+     ("D" . batchd-todo-remove)))
   "Keys of `batchd-todo-list-mode'.")
 
 (define-derived-mode batchd-todo-list-mode tabulated-list-mode "Todos"
   "A todo list of batchd.  It follows what changes elsewhere.
 \\{batchd-todo-list-mode-map}"
-  (setq tabulated-list-format [("S" 3 t) ("Pri" 6 batchd--priority<) ("What" 44 t) ("Id" 12 t) ("More" 0 nil)]
-        tabulated-list-padding 1
-        revert-buffer-function (lambda (&rest _) (batchd--fetch batchd--here #'batchd--tell)))
-  (tabulated-list-init-header))
+  (batchd--table [("S" 3 t) ("Pri" 6 batchd--priority<) ("What" 44 t) ("Id" 12 t) ("More" 0 nil)]
+                 (lambda () (batchd--fetch batchd--here #'batchd--tell))))
 
 (defun batchd--priority< (a b)
   "Whether the entry A has a higher priority than B."
@@ -520,24 +531,19 @@ Where somebody else changes them meanwhile you are asked."
 ;;;; Runs and their output
 
 (defvar batchd-run-list-mode-map
-  (let ((map (make-sparse-keymap)))
-    (set-keymap-parent map tabulated-list-mode-map)
-    (define-key map (kbd "RET") #'batchd-run-log)
-    (define-key map "c" #'batchd-run-cancel)
-    (define-key map "r" #'batchd-run-retry)
-    (define-key map "R" #'batchd-run-restart)
-    (define-key map "p" #'batchd-run-pause)
-    (define-key map "u" #'batchd-run-resume)
-    map)
+  (batchd--table-map
+   '(("RET" . batchd-run-log)
+     ("c" . batchd-run-cancel)
+     ("r" . batchd-run-retry)
+     ("R" . batchd-run-restart)
+     ("p" . batchd-run-pause)
+     ("u" . batchd-run-resume)))
   "Keys of `batchd-run-list-mode'.")
 
 (define-derived-mode batchd-run-list-mode tabulated-list-mode "Runs"
   "The runs of a project.  It follows them.
 \\{batchd-run-list-mode-map}"
-  (setq tabulated-list-format [("Run" 7 batchd--run<) ("State" 12 t) ("Ops" 11 nil) ("Name" 0 t)]
-        tabulated-list-padding 1
-        revert-buffer-function (lambda (&rest _) (batchd--runs-refresh)))
-  (tabulated-list-init-header))
+  (batchd--table [("Run" 7 batchd--run<) ("State" 12 t) ("Ops" 11 nil) ("Name" 0 t)] #'batchd--runs-refresh))
 
 (defun batchd--run< (a b)
   "Whether the entry A is an earlier run than B."

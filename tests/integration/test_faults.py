@@ -153,6 +153,22 @@ class Calls(Scene):
         self.addCleanup(fault.stop)
         return fault
 
+    def each_in_turn(self, what, counts, submits):
+        """For each K of `counts` the Kth call fails while so much is submitted and runs; some were met."""
+        self.begin()
+        hits = 0
+        for k in counts:
+            fault = self.inject(self.box.daemon_pid(), '%s:when=%d' % (what, k))
+            for i in range(submits):
+                self.try_submit('%d-%d' % (k, i))
+            for run in self.taken.values():
+                self.box.wait(run)
+            hits += fault.hits()
+            fault.stop()
+        self.assertGreater(hits, 0, 'it was never met')
+        self.let_go()
+        self.all_well()
+
     @rows(
         ('no byte reaches the disk: it has become read-only', 'pwrite64:error=EROFS', 'read-only file system.*mount'),
         ('no byte reaches the disk: the quota is used up', 'pwrite64:error=EDQUOT', 'quota.*make room'),
@@ -176,19 +192,7 @@ class Calls(Scene):
                                       'splice:error=EIO', 'splice:error=ENOSPC')])
     def once(self, what):
         # The Kth call fails; whatever hears of it, each submit is refused or kept, and each op ends with its output.
-        self.begin()
-        hits = 0
-        for k in (1, 2, 3, 5, 8) if LONG else (1, 3):
-            fault = self.inject(self.box.daemon_pid(), '%s:when=%d' % (what, k))
-            for i in range(2):
-                self.try_submit('%d-%d' % (k, i))
-            for run in self.taken.values():
-                self.box.wait(run)
-            hits += fault.hits()
-            fault.stop()
-        self.assertGreater(hits, 0, 'it was never met')
-        self.let_go()
-        self.all_well()
+        self.each_in_turn(what, (1, 2, 3, 5, 8) if LONG else (1, 3), submits=2)
 
     def test_a_client_that_cannot_be_watched_is_closed(self):
         self.begin()
@@ -201,18 +205,7 @@ class Calls(Scene):
         self.all_well()
 
     def test_a_wake_up_that_fails_once_is_tried_again(self):
-        self.begin()
-        hits = 0
-        for k in range(1, 6):
-            fault = self.inject(self.box.daemon_pid(), 'write:error=EIO:when=%d' % k)
-            self.try_submit('wake-%d' % k)
-            for run in self.taken.values():
-                self.box.wait(run)
-            hits += fault.hits()
-            fault.stop()
-        self.assertGreater(hits, 0, 'it was never met')
-        self.let_go()
-        self.all_well()
+        self.each_in_turn('write:error=EIO', range(1, 6), submits=1)
 
     def test_a_log_whose_sync_has_failed_is_written_anew(self):
         # A kernel says once that it could not write; the next fdatasync says that all is well.

@@ -51,17 +51,22 @@ static size_t proc_read(int32_t pid, const char *name, char *buf, size_t size)
 	return have;
 }
 
+/* The fields from the third on (state) as text; NULL when there is no such process. The name before
+ * them may hold anything, also blanks and brackets. */
+static char *proc_fields(int32_t pid, char *line, size_t size)
+{
+	if (proc_read(pid, "stat", line, size) == 0)
+		return NULL;
+	char *p = strrchr(line, ')');
+	return p && p[1] == ' ' && p[2] != '\0' ? p + 2 : NULL;
+}
+
 bool proc_stat(int32_t pid, struct proc *ret)
 {
-	char line[1024];
-	if (proc_read(pid, "stat", line, sizeof(line)) == 0)
+	char line[1024], *p = proc_fields(pid, line, sizeof(line));
+	if (!p)
 		return false;
-	/* The name in between may hold anything, also blanks and brackets. */
-	char *p = strrchr(line, ')');
-	if (!p || p[1] != ' ' || p[2] == '\0')
-		return false;
-	*ret = (struct proc){ .pid = pid, .state = p[2] };
-	p += 3;
+	*ret = (struct proc){ .pid = pid, .state = *p++ };
 	long v[19] = { 0 }; /* fields 4 to 22 */
 	for (unsigned i = 0; i < ARRAY_SIZE(v) - 1; i++)
 		v[i] = strtol(p, &p, 10);
@@ -143,4 +148,19 @@ size_t proc_environ(int32_t pid, const char **ret)
 {
 	*ret = text;
 	return proc_read(pid, "environ", text, sizeof(text));
+}
+
+/* An environment that is really empty begins and ends somewhere (fields 50 and 51 of proc(5)
+ * /proc/PID/stat); in an exec it is nowhere yet. One that is not to be read says nothing. */
+bool proc_may_execute(int32_t pid)
+{
+	char line[1024], path[48], *p = proc_fields(pid, line, sizeof(line));
+	snprintf(path, sizeof(path), "%d/environ", (int)pid);
+	_cleanup_close_ int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	for (unsigned field = 3; p && field < 50; field++)
+		p = strchr(p + 1, ' ');
+	if (!p || fd < 0)
+		return false;
+	unsigned long long begin = strtoull(p, &p, 10), end = strtoull(p, NULL, 10);
+	return begin == 0 || begin != end;
 }

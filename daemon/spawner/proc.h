@@ -31,6 +31,10 @@ size_t proc_children(const int32_t **ret);
  * call. */
 size_t proc_environ(int32_t pid, const char **ret);
 
+/* Of one whose environment was read as empty: may that be because it is in the middle of an exec?
+ */
+bool proc_may_execute(int32_t pid);
+
 static inline bool proc_is_dead(const struct proc *p)
 {
 	return p->state == 'Z' || p->state == 'X';

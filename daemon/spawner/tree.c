@@ -17,8 +17,10 @@
 
 /* A process started within this of the time we noted is the one: its own clock has 10 ms ticks. */
 #define TREE_START_SLACK_MS 2000
-/* In the middle of an exec a process shows no environment for a moment. */
+/* Until an orphan that does not say whose it is is left alone; one in the middle of an exec, which
+ * shows no environment, comes out of that however busy the machine is. */
 #define TREE_PATIENCE_MS 50
+#define TREE_EXEC_PATIENCE_MS 5000
 
 struct orphan {
 	int32_t pid;
@@ -91,11 +93,12 @@ static uint64_t tree_number(const char *s, const char *name)
 
 /* The token that an environment names; 0 for that of a daemon which has left the op that started it
  * (daemon/leave_op.h). False when it names none of ours; *ret is then unset. */
-static bool tree_of_environ(int32_t pid, uint64_t *ret)
+static bool tree_of_environ(int32_t pid, uint64_t *ret, bool *ret_empty)
 {
 	const char *p;
 	uint64_t run = 0, op = 0, attempt = 0, v;
 	size_t len = proc_environ(pid, &p);
+	*ret_empty = len == 0;
 	for (size_t at = 0; at < len; at += strlen(p + at) + 1) {
 		if (p[at] != 'B')
 			continue;
@@ -121,10 +124,15 @@ static bool tree_of_environ(int32_t pid, uint64_t *ret)
 	return true;
 }
 
+static int64_t tree_patience_ms(int32_t pid, bool empty)
+{
+	return empty && proc_may_execute(pid) ? TREE_EXEC_PATIENCE_MS : TREE_PATIENCE_MS;
+}
+
 static void tree_attribute(struct orphan *o)
 {
 	struct proc st;
-	bool first = live_in_look > 0 && !o->looked;
+	bool first = live_in_look > 0 && !o->looked, empty = false;
 	o->looked = o->looked || live_in_look > 0;
 	if (!proc_stat(o->pid, &st))
 		return;
@@ -134,7 +142,7 @@ static void tree_attribute(struct orphan *o)
 		op = tree_of_session(st.sid);
 	if (!op)
 		op = tree_of_session(st.pgrp);
-	if (op || tree_of_environ(o->pid, &o->owner)) {
+	if (op || tree_of_environ(o->pid, &o->owner, &empty)) {
 		if (op)
 			o->owner = op_record(op)->token;
 		o->settled = true;
@@ -144,7 +152,7 @@ static void tree_attribute(struct orphan *o)
 		o->settled = true;
 	} else if (proc_is_dead(&st)) {
 		return;
-	} else if (time_mono_ms() - o->seen_ms < TREE_PATIENCE_MS) {
+	} else if (time_mono_ms() - o->seen_ms < tree_patience_ms(o->pid, empty)) {
 		unclear++;
 	} else if (!o->told) {
 		o->told = true;
@@ -322,7 +330,9 @@ static void tree_read_names(void)
 	named_fresh = true;
 	for (size_t i = 0; i < n_all; i++) {
 		uint64_t token;
-		named[i] = owners[i] == 0 && tree_of_environ(all[i].pid, &token) ? token : 0;
+		bool empty;
+		named[i] =
+			owners[i] == 0 && tree_of_environ(all[i].pid, &token, &empty) ? token : 0;
 	}
 }
 

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "daemon/spawner/env.h"
-#include "daemon/spawner/rawcall.h"
 #include "daemon/spawner/stages.h"
 
 #define CHILD_STACK_BYTES (128u << 10)
@@ -26,7 +25,6 @@
 static char *stack;
 /* Shared memory, so that it works where a tool (valgrind) turns our vfork into a fork. */
 static struct child_error *shared_error;
-static bool shares_memory; /* said by a child */
 
 int child_init(void)
 {
@@ -41,23 +39,23 @@ int child_init(void)
 	return shared_error == MAP_FAILED ? -errno : stages_init();
 }
 
-/* --- the last stage: in the child, async-signal-safe calls only that leave errno alone --- */
+/* --- the last stage: in the child, async-signal-safe calls only --- */
 
 /* A file that execve does not know is a script for the shell, as execvp(3) has it. Returns only the
  * errno. */
 static int child_exec_file(const struct child_spec *spec, const char *path)
 {
-	int r = rawcall(SYS_execve, path, spec->argv, spec->env);
-	if (r != -ENOEXEC)
-		return -r;
+	execve(path, spec->argv, spec->env);
+	if (errno != ENOEXEC)
+		return errno;
 	char **argv = spec->argv - 1;
 	char *save = argv[0], *save_program = argv[1];
 	argv[0] = (char *)"/bin/sh";
 	argv[1] = (char *)path;
-	r = rawcall(SYS_execve, argv[0], argv, spec->env);
+	execve(argv[0], argv, spec->env);
 	argv[0] = save;
 	argv[1] = save_program;
-	return -r;
+	return errno;
 }
 
 /* Goes on to the next folder? */
@@ -87,9 +85,7 @@ static int child_exec(const struct child_spec *spec)
 			path[len] = '/';
 			memcpy(path + len + (len > 0), name, name_len + 1);
 			/* A look is cheaper than an execve that fails. */
-			int err = -rawcall(SYS_faccessat, AT_FDCWD, path, F_OK);
-			if (err == 0)
-				err = child_exec_file(spec, path);
+			int err = access(path, F_OK) < 0 ? errno : child_exec_file(spec, path);
 			if (!child_exec_next(err))
 				return -err;
 			if (err == EACCES)
@@ -101,7 +97,8 @@ static int child_exec(const struct child_spec *spec)
 	}
 }
 
-struct child_error child_run(const struct child_spec *spec)
+/* Returns only when a stage failed. */
+static struct child_error child_run(const struct child_spec *spec)
 {
 	struct child_error e = stages_run(spec);
 	if (e.err == 0)
@@ -113,14 +110,8 @@ struct child_error child_run(const struct child_spec *spec)
 
 static int child_vfork_main(void *arg)
 {
-	shares_memory = true;
 	*shared_error = child_run(arg);
 	_exit(127);
-}
-
-bool child_shares_memory(void)
-{
-	return shares_memory;
 }
 
 /*

@@ -1,8 +1,8 @@
 /*
- * From fork to exec. Three ways: the child borrows our memory and we go on (pad.h, for all that is
- * ordinary), or we wait until it has executed (the vfork way), or a plain fork that reports through
- * a pipe while we go on, for whatever may hang (a dead network mount, a FIFO as stdin). Either way
- * the child does the same list of stages, each of which can fail with an errno and a step.
+ * From fork to exec. Two ways: the child borrows our memory and we wait until it has executed (the
+ * vfork way, the cost of a spawn at its lowest), or a plain fork that reports through a pipe while
+ * we go on, for whatever may hang (a dead network mount, a FIFO as stdin). Either way the child
+ * does the same list of stages, each of which can fail with an errno and a step.
  *
  * The caller blocks all signals and leaves every disposition at its default; the child starts with
  * none blocked.
@@ -45,16 +45,10 @@ int child_init(void) _must_check_;
  * ret->err telling (a failed child is reaped), or -errno: there is no child.
  */
 int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error *ret) _must_check_;
-/* Has a child borrowed our memory so far? Under a tool that makes a fork of it (valgrind) none has.
- */
-bool child_shares_memory(void);
 /*
  * Returns at once with the read end of a pipe: a struct child_error and the end, or the end alone
  * when the program was executed. Or -errno: there is no child.
  */
 int child_fork(const struct child_spec *spec, int32_t *pid) _must_check_;
-
-/* In the child: returns only when a stage failed. Leaves errno alone. */
-struct child_error child_run(const struct child_spec *spec);
 
 #endif

@@ -15,7 +15,6 @@
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/loop.h"
-#include "daemon/spawner/pad.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/report.h"
 #include "daemon/spawner/tree.h"
@@ -148,17 +147,9 @@ bool keep_start(const struct sw_start *start, struct start_fds *fds, struct chil
 	pids_add(r->pid, slot);
 	if (result == START_FORKED)
 		keep_watch(op, op->error_fd);
-	else if (result == START_RUNS)
+	else
 		keep_runs(op);
 	return true;
-}
-
-void keep_begun(uint32_t slot, struct child_error e)
-{
-	if (e.err != 0)
-		keep_fail(op_at(slot), e);
-	else
-		keep_runs(op_at(slot));
 }
 
 void keep_answered(uint32_t slot, int32_t pid, struct child_error e)
@@ -416,7 +407,6 @@ static void keep_own_ended(struct op *op, const siginfo_t *si)
 	struct record *r = op_record(op);
 	if (!op->foreign && op->error_fd >= 0)
 		keep_fork_event(op);
-	pad_look();
 	if (!op_is_live(op))
 		return;
 	r->wait_status = keep_wait_status(si);
@@ -515,7 +505,6 @@ static void keep_settle(void)
 
 void keep_turn(void)
 {
-	pad_look();
 	keep_deadlines();
 	keep_settle();
 	check = false;
@@ -525,7 +514,7 @@ void keep_turn(void)
 
 int64_t keep_deadline_ms(void)
 {
-	const int64_t deadlines[] = { relook_ms, next_ms, pad_deadline_ms(), warm_deadline_ms() };
+	const int64_t deadlines[] = { relook_ms, next_ms, warm_deadline_ms() };
 	int64_t first = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(deadlines); i++)
 		if (deadlines[i] > 0 && (first == 0 || deadlines[i] < first))
@@ -623,8 +612,7 @@ int keep_init(const struct keep_config *config)
 	list_init(&closing);
 	list_init(&timers);
 	int r = tree_init(&closing);
-	if (r < 0 || (r = start_init(config->nofile_soft)) < 0 || (r = child_init()) < 0 ||
-	    (r = pad_init()) < 0)
+	if (r < 0 || (r = start_init(config->nofile_soft)) < 0 || (r = child_init()) < 0)
 		return r;
 	return 0;
 }

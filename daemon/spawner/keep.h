@@ -33,8 +33,6 @@ bool keep_start(const struct sw_start *start, struct start_fds *fds,
 		struct child_error *ret_why) _must_check_;
 /* What became of a START that the warm shell was asked for; pid 0: there is no child. */
 void keep_answered(uint32_t slot, int32_t pid, struct child_error e);
-/* What became of a START that is on a pad. */
-void keep_begun(uint32_t slot, struct child_error e);
 void keep_stop(uint64_t token, int64_t grace_ms);
 void keep_signal(uint64_t token, int sig);
 /* Keeps the note with the record. */

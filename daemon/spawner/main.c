@@ -41,7 +41,6 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/mounts.h"
-#include "daemon/spawner/pad.h"
 #include "daemon/spawner/warm.h"
 
 /* Nobody came: the one who started us is gone. Of a service also: nobody came back. A batchd that
@@ -478,7 +477,7 @@ static int main_loop(struct spawner *s)
 		conn_flush();
 		if (conn_any() || table_used() > 0)
 			s->alone_ms = time_mono_ms();
-		if (s->again && conn_has_said_all() && !warm_is_asked() && !pad_any())
+		if (s->again && conn_has_said_all() && !warm_is_asked())
 			main_again(s);
 	}
 	return 0;

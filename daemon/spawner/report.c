@@ -6,9 +6,9 @@
 
 #define REPORT_BUSY_MAX 8192u
 /*
- * How long after it a start that brings no pipes may be told, for want of company: most ops are
- * over by then, and batchd is woken once for all that there is of one. Longer would lose the order
- * of what an op prints to stdout and stderr, which are read from then on.
+ * How long a start that brings no pipes waits for company: most ops are over by then, and batchd is
+ * woken once for all that there is of one. Longer would lose the order of what an op prints to
+ * stdout and stderr, which are read from then on.
  */
 #define REPORT_LATER_MS 5
 /* STARTs that fit into one packet. */
@@ -71,7 +71,7 @@ void report_add(struct op *op, unsigned reports)
 	if (!later)
 		due_ms = 0;
 	else if (report_is_empty())
-		due_ms = op_record(op)->started_mono_ns / 1000000 + REPORT_LATER_MS;
+		due_ms = time_mono_ms() + REPORT_LATER_MS;
 	if (op->reports == 0)
 		list_add_tail(&out, &op->out);
 	op->reports |= reports;

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "daemon/spawner/rawcall.h"
 
 static struct rlimit nofile;
 
@@ -17,24 +17,25 @@ int stages_init(void)
 	return getrlimit(RLIMIT_NOFILE, &nofile) < 0 ? -errno : 0;
 }
 
-/* --- each in the child, async-signal-safe calls only that leave errno alone; 0 or -errno --- */
+/* --- each in the child, async-signal-safe calls only, 0 or -errno --- */
 
 static int stage_session(const struct child_spec *spec)
 {
-	int r = rawcall(SYS_setsid, 0);
-	return r < 0 || !spec->tty ? MIN2(r, 0) : rawcall(SYS_ioctl, spec->stdout_fd, TIOCSCTTY, 0);
+	if (setsid() < 0)
+		return -errno;
+	return spec->tty && ioctl(spec->stdout_fd, TIOCSCTTY, 0) < 0 ? -errno : 0;
 }
 
-/* Where it cannot be: without, then. */
 static int stage_cgroup(const struct child_spec *spec)
 {
 	if (spec->cgroup_fd < 0)
 		return 0;
-	int fd = rawcall(SYS_openat, spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	int fd = openat(spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
-	rawcall(SYS_write, fd, "0", 1);
-	rawcall(SYS_close, fd);
+	if (write(fd, "0", 1) < 0)
+		errno = 0; /* without, then */
+	close(fd);
 	return 0;
 }
 
@@ -45,31 +46,22 @@ static int stage_limits(const struct child_spec *spec)
 	if (lim.rlim_cur == spec->nofile_soft)
 		return 0;
 	lim.rlim_cur = spec->nofile_soft;
-	return rawcall(SYS_prlimit64, 0, RLIMIT_NOFILE, &lim, NULL);
+	return setrlimit(RLIMIT_NOFILE, &lim) < 0 ? -errno : 0;
 }
 
 static int stage_cwd(const struct child_spec *spec)
 {
-	return rawcall(SYS_chdir, spec->cwd);
-}
-
-/* As dup2(2), which not every machine has. */
-static int stage_dup(int fd, int to)
-{
-	return fd < 0 || fd == to ? fd : rawcall(SYS_dup3, fd, to, 0);
+	return chdir(spec->cwd) < 0 ? -errno : 0;
 }
 
 static int stage_stdin(const struct child_spec *spec)
 {
 	int fd = spec->stdin_fd >= 0 ? spec->stdin_fd
-				     : rawcall(SYS_openat, AT_FDCWD, spec->stdin_path,
-					       O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	int r = stage_dup(fd, STDIN_FILENO);
-	if (r >= 0)
-		r = stage_dup(spec->stdout_fd, STDOUT_FILENO);
-	if (r >= 0)
-		r = stage_dup(spec->stderr_fd, STDERR_FILENO);
-	return MIN2(r, 0);
+				     : open(spec->stdin_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(spec->stdout_fd, STDOUT_FILENO) < 0 ||
+	    dup2(spec->stderr_fd, STDERR_FILENO) < 0)
+		return -errno;
+	return 0;
 }
 
 /* --- */

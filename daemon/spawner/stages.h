@@ -1,7 +1,6 @@
 /*
  * What a child does between fork and exec: the list that its START frame gives, in its order. In
- * the child, which may have borrowed our memory: async-signal-safe calls only, and none that sets
- * errno.
+ * the child, which may have borrowed our memory: async-signal-safe calls only.
  */
 #ifndef DAEMON_SPAWNER_STAGES_H
 #define DAEMON_SPAWNER_STAGES_H

@@ -11,7 +11,6 @@
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/mounts.h"
-#include "daemon/spawner/pad.h"
 #include "daemon/spawner/warm.h"
 
 #define START_ARGS_MAX (SW_PACKET_BYTES)
@@ -141,11 +140,7 @@ static enum start_result start_child(struct op *op, const struct sw_start *s,
 	}
 	if (warm_ask(spec, op_slot(op)))
 		return START_ASKED;
-	int r = spec->cgroup_fd < 0 ? pad_start(spec, op_slot(op), pid) : PAD_NONE;
-	if (r == PAD_STARTED)
-		return START_BEGUN;
-	if (r == PAD_NONE)
-		r = child_vfork(spec, pid, ret);
+	int r = child_vfork(spec, pid, ret);
 	if (r < 0)
 		return start_failed(r, SW_STEP_FORK, ret);
 	return ret->err != 0 ? START_FAILED : START_RUNS;

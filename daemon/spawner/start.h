@@ -1,6 +1,6 @@
 /*
  * Making a process of a START frame: its pipes or terminal where none came with it, environment,
- * pointers; then pad_start, child_vfork or child_fork.
+ * pointers; then child_vfork or child_fork.
  */
 #ifndef DAEMON_SPAWNER_START_H
 #define DAEMON_SPAWNER_START_H
@@ -13,7 +13,6 @@
 enum start_result {
 	START_RUNS,   /* executed */
 	START_FORKED, /* op->error_fd will tell */
-	START_BEGUN,  /* keep_begun will tell */
 	START_ASKED,  /* of the warm shell: keep_answered will tell; there may be no pid yet */
 	START_FAILED, /* nothing was executed; *ret says why */
 	START_BUSY,   /* no process, fd or memory to be had now */

@@ -20,7 +20,6 @@
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/mounts.h"
-#include "daemon/spawner/pad.h"
 #include "daemon/spawner/start.h"
 #include "daemon/spawner/tree.h"
 #include "daemon/spawner/warm.h"
@@ -58,12 +57,6 @@ bool warm_ask(const struct child_spec *spec, uint32_t slot)
 
 void warm_settle(void)
 {
-}
-
-int pad_start(const struct child_spec *s, uint32_t slot, int32_t *pid)
-{
-	(void)s, (void)slot, (void)pid;
-	return PAD_NONE;
 }
 
 int child_vfork(const struct child_spec *s, int32_t *pid, struct child_error *ret)

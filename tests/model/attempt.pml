@@ -7,7 +7,7 @@
  * submitted again until it is answered.
  *
  *   submit         accept.c                            | frame           conn_start, keep_start: keep_fill
- *   claim          claims_ask, claims_flush            | clone           pad_start: the kernel stores the pid
+ *   claim          claims_ask, claims_flush            | clone           child_vfork: the kernel stores the pid
  *   commit         store_apply: one transaction        | turn            start_op, then keep_runs
  *   posts          turn.c: POST_CLAIM, POST_ACK        | store_status    keep_reap: waitid(WNOWAIT)
  *   START          effect_start, exec_local_start      | reap            keep_own_ended, then waitpid

@@ -73,6 +73,8 @@ class Results(Methods):
                    self.call('run existing', 'batch.submit', batch=b))
         self.match({'run': 1, 'existing': True}, self.call(None, 'batch.submit', batch=b))
         self.refused('E_KEY', 'batch.submit', {'batch': dict(b, jobs=1)}, 'run 1')
+        self.call(None, 'batch.submit', batch=dict(b, key='told'), notify=['echo $BATCHD_STATE > ' + self.box.path('told')])
+        until(lambda: self.box.exists('told') and self.box.text('told') == 'succeeded\n', 'the notification')
 
     def test_run_list(self):
         """`run.list` {state?, name?, group?, project?, limit?, before?} → {runs}; newest first, default 100"""

@@ -83,6 +83,8 @@ class Screen:
                 self.lines[self.y] = self.lines[self.y][:self.x]
         elif letter == 'A':
             self.y = max(self.y - int(args or 1), 0)
+        elif letter == 'C':
+            self.x = min(self.x + int(args or 1), self.cols - 1)
         else:
             assert letter == 'm', (args, letter)
 

@@ -23,7 +23,7 @@ LOOKS = (
     ('its variables', 'declare -p'),
     ('its options', 'set -o; shopt'),
     ('its files', 'ls -l /proc/$$/fd | sed "s/.* \\([0-9]\\)/\\1/"'),
-    ('its signals', 'grep -E "^(Sig|Shd)" /proc/$$/status; trap -p; kill -l | head -1'),
+    ('its signals', 'while read -r l; do case $l in Sig*|Shd*) echo "$l";; esac; done < /proc/$$/status; trap -p; kill -l | head -1'),    # while it waits it catches INT
     ('its limits', 'ulimit -a; umask; cat /proc/$$/limits'),
     ('its folder', 'pwd; readlink /proc/$$/cwd'),
     ('what else the kernel tells', 'grep -E "^(Threads|NoNewPrivs|Seccomp|Umask|TracerPid)" /proc/$$/status; cat /proc/$$/oom_score_adj'),

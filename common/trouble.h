@@ -17,6 +17,7 @@ enum trouble {
 	TROUBLE_START,	     /* ops cannot be started */
 	TROUBLE_SPAWNER,     /* there is no spawner, or it does not answer */
 	TROUBLE_CONNECTIONS, /* connections cannot be accepted */
+	TROUBLE_STRANGERS,   /* ops run that the database does not know */
 	TROUBLE_MAX
 };
 

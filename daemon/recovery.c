@@ -24,15 +24,30 @@ static int recover_run(void *arg, const struct store_run *run, struct err *e)
 	return 0;
 }
 
-static void recover_attempt(void *arg, const struct exec_known *known)
+struct recovery {
+	struct engine *engine;
+	struct store *store;
+	struct exec_local *local;
+};
+
+/* What the engine does not take has ended, and that is stored; or the database is a copy from
+ * before its run. */
+static void recover_attempt(void *arg, const struct exec_known *k)
 {
-	engine_recover_attempt(arg, known->token, known->pid, known->started_ms, known->age_ms,
-			       known->note);
+	struct recovery *r = arg;
+	uint64_t run = token_run(k->token);
+	enum run_state state;
+	if (engine_recover_attempt(r->engine, k->token, k->pid, k->started_ms, k->age_ms, k->note))
+		return;
+	if (store_run_state(r->store, run, &state) == 0)
+		return;
+	engine_recover_stranger(r->engine, run);
+	exec_local_stranger(r->local, k);
 }
 
 static int64_t recover_cap(void *arg, uint64_t token)
 {
-	return engine_output_cap(arg, token);
+	return engine_output_cap(((struct recovery *)arg)->engine, token);
 }
 
 static void recover_group(void *arg, const struct group_row *row)
@@ -51,7 +66,8 @@ int recovery(struct engine *engine, struct store *store, struct exec_local *loca
 	if (store_load_groups(store, recover_group, engine, e) || todo_lists_load(lists, e) ||
 	    store_load_runs(store, recover_run, engine, e))
 		return 1;
-	exec_local_recover(local, recover_attempt, recover_cap, engine);
+	struct recovery r = { engine, store, local };
+	exec_local_recover(local, recover_attempt, recover_cap, &r);
 	engine_recover_done(engine, store_rebooted(store) || exec_local_is_swept(local));
 	engine_after(engine, recovered, local);
 	store_mark_boot(store);

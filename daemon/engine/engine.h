@@ -292,6 +292,9 @@ int engine_recover_run(struct engine *e, const struct engine_stored_run *s,
  * tokens: false. */
 bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64_t started_ms,
 			    int64_t age_ms, uint32_t note);
+/* The executor has an attempt of this run, and the database does not know it: no other run gets its
+ * id. */
+void engine_recover_stranger(struct engine *e, uint64_t run);
 int64_t engine_output_cap(struct engine *e, uint64_t token);
 /* All is told: claimed ops without an attempt are lost if rebooted, else they never started and go
  * on. */

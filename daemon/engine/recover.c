@@ -173,6 +173,11 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	return true;
 }
 
+void engine_recover_stranger(struct engine *e, uint64_t run)
+{
+	e->next_run = MAX2(e->next_run, run + 1);
+}
+
 /* An adopted attempt's timeout counts on from its start. */
 static void recover_timeouts(struct live_run *r)
 {

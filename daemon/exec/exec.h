@@ -63,6 +63,9 @@ struct exec_local *exec_local_free(struct exec_local *x);
  */
 void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const struct exec_known *k),
 			int64_t (*cap_of)(void *arg, uint64_t token), void *arg);
+/* From `known`: nobody here knows the attempt. It goes on, is named as trouble for as long as it
+ * runs, and acknowledged when it has ended. */
+void exec_local_stranger(struct exec_local *x, const struct exec_known *k);
 /* After recovery: was what the spawner knew swept away, so that ops it does not know may have run?
  */
 bool exec_local_is_swept(const struct exec_local *x);

@@ -23,7 +23,8 @@
 #include "daemon/exec/exec_spawner_say.h"
 #include "daemon/exec/exec_spawner_start.h"
 
-#define HINDERED_MS 3000 /* a start that was refused is tried again sooner */
+#define STRANGERS_MS (INT64_C(1) << 48) /* until they have ended */
+#define HINDERED_MS 3000		/* a start that was refused is tried again sooner */
 
 static struct attempt *attempt_find(const struct exec_local *x, uint64_t token)
 {
@@ -52,6 +53,9 @@ static void local_settle(struct exec_local *x)
 static void attempt_free(struct exec_local *x, struct attempt *a)
 {
 	x->n_swept -= a->swept;
+	x->n_strangers -= a->stranger;
+	if (a->stranger && x->n_strangers == 0)
+		trouble_over(TROUBLE_STRANGERS);
 	if (a->swept)
 		local_settle(x);
 	idmap_del(&x->attempts, a->token);
@@ -466,6 +470,30 @@ void exec_local_recover(struct exec_local *x, void (*known)(void *arg, const str
 	}
 	buf_done(&tokens);
 	event_active(x->later_event, EV_TIMEOUT, 0);
+}
+
+void exec_local_stranger(struct exec_local *x, const struct exec_known *k)
+{
+	struct attempt *a = attempt_find(x, k->token);
+	unsigned long long run = token_run(k->token);
+	unsigned op = token_op(k->token);
+	if (k->ended) {
+		log_error("op %llu.%u has ended, but the database does not know run %llu: an older "
+			  "copy of it was put back, it seems; how the op ended is not stored",
+			  run, op, run);
+		return;
+	}
+	x->n_strangers += !a->stranger;
+	a->stranger = true;
+	trouble_say(TROUBLE_STRANGERS, STRANGERS_MS,
+		    "op %llu.%u runs (pid %d), but the database does not know run %llu: an older "
+		    "copy of it was put back, it seems; how the op ends is not stored: let it end, "
+		    "or `kill -- -%d`%s",
+		    run, op, (int)k->pid, run, (int)k->pid,
+		    x->n_strangers > 1 ? "; the log names others like it" : "");
+	log_error("op %llu.%u runs (pid %d), but the database does not know run %llu; how it ends "
+		  "is not stored",
+		  run, op, (int)k->pid, run);
 }
 
 void exec_local_recovered(struct exec_local *x)

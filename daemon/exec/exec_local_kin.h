@@ -27,6 +27,7 @@ struct attempt {
 	bool seen;	/* in this sync */
 	bool swept;	/* went with the table that knew it */
 	bool bare;	/* the spawner has none of its pipes */
+	bool stranger;	/* of a run that the database does not know */
 	bool reaped;	/* by us: its report holds how it ended; what it left behind may live */
 	int64_t cap;
 	int64_t stop_ms;    /* grace of a stop asked for, -1: none; said again to a new spawner */
@@ -54,9 +55,10 @@ struct exec_local {
 	struct sent sent;
 	struct event *later_event, *sigchld;
 	int32_t spawner_pid;
-	bool recovering;    /* between new and recover: reports are only noted */
-	bool stored;	    /* what recovery found */
-	uint32_t n_swept;   /* attempts */
+	bool recovering;  /* between new and recover: reports are only noted */
+	bool stored;	  /* what recovery found */
+	uint32_t n_swept; /* attempts */
+	uint32_t n_strangers;
 	uint64_t env_sound; /* the run whose environment was last found so */
 	bool can_start;
 };

@@ -1,0 +1,87 @@
+"""Contract section 1 where the state folder is not the one whose ops the spawner has: an older copy was put back, another database put
+in its place, or it was removed. Nothing hangs, no op is taken for another, and what cannot be told is named."""
+import os
+import shutil
+
+from harness import Case, alive, bash, batch, until
+
+
+class Scene(Case):
+    def leave(self):
+        """batchd and its spawner have ended."""
+        spawner = self.box.spawner_pid()
+        self.box.stop_quietly()
+        until(lambda: not alive(spawner), 'the end of the spawner')
+
+    def begin(self, command='read x < gate; echo old >> trace', **keys):
+        """A run whose op waits at the gate; the op's pid comes back with it."""
+        b = self.box
+        self.gate = b.path('gate')
+        if not b.exists('gate'):
+            b.fifo('gate')
+        run = b.submit(batch([bash(command, **keys)]))
+        until(lambda: b.get(run)['ops'][0]['state'] == 'running', 'the start of the op')
+        return run, b.get(run)['ops'][0]['pid']
+
+    def open_gate(self):
+        with open(self.gate, 'w') as f:
+            f.write('\n')
+
+    def doctor(self, status):
+        """What it finds wrong, by check."""
+        found = self.box.ctl('--json', 'doctor', check=status).json['checks']
+        return {f['check']: f for f in found if f['state'] == 'problem'}
+
+    def new_run(self):
+        """One more run is that and nothing else."""
+        b = self.box
+        run = b.run(batch([bash('echo new')]))
+        self.match({'state': 'succeeded', 'ops': [{'exit': 0, 'attempts': 1}]}, run)
+        self.assertEqual(b.output(run['run'], 1), b'new\n')
+        return run['run']
+
+
+class PutBack(Scene):
+    """A copy of the whole folder, made before the runs that the spawner has, is put back under a batchd that was killed."""
+
+    def setUp(self):
+        super().setUp()
+        b = self.box
+        b.run(batch([bash('true')]))
+        self.leave()
+        self.copy = os.path.join(b.dir, 'copy')
+        shutil.copytree(b.state, self.copy)
+        b.start()
+
+    def put_back(self):
+        shutil.rmtree(self.box.state)
+        shutil.copytree(self.copy, self.box.state)
+
+    def test_what_runs_goes_on_and_is_named_and_its_id_is_not_given_again(self):
+        b = self.box
+        run, pid = self.begin()
+        b.kill_daemon()
+        self.put_back()
+        b.start()
+        self.assertEqual(self.new_run(), run + 1)
+        said = self.doctor(1)['daemon']['text']
+        for words in ('%d.1' % run, 'pid %d' % pid, 'older copy', 'kill -- -%d' % pid):
+            self.assertIn(words, said)
+        self.assertTrue(alive(pid))
+        self.open_gate()
+        until(lambda: b.exists('trace'), 'the end of the op')
+        until(lambda: not b.call('daemon.status')['troubles'], 'the end of the trouble')
+        self.leave()
+
+    def test_what_has_ended_is_named_and_not_taken_for_a_new_run(self):
+        b = self.box
+        run, pid = self.begin('read x < gate; echo OLD; echo old >> trace')
+        b.kill_daemon()
+        self.open_gate()
+        until(lambda: not alive(pid), 'the end of the op')
+        self.put_back()
+        b.start()
+        self.assertEqual(self.new_run(), run + 1)
+        with open(b.log) as f:
+            self.assertIn('op %d.1' % run, f.read())
+        self.leave()

@@ -129,8 +129,6 @@ void each_template_expand(const struct each_template *t, const struct each_args 
 			  size_t slot, struct buf *b);
 /* How much longer each argument makes it, about. */
 size_t each_template_cost(const struct each_template *t, const struct each_args *args);
-/* Appends s as one word of the shell; plain words stay as they are. */
-void each_quote(struct buf *b, struct slice s);
 
 /* ---- each_jobs.c ---- */
 

@@ -132,35 +132,6 @@ bool each_template_replaces(const struct each_template *t)
 	return false;
 }
 
-void each_quote(struct buf *b, struct slice s)
-{
-	static const char plain[] =
-		"-_.+/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-	size_t n = 0;
-	while (n < s.len && s.p[n] && strchr(plain, s.p[n]))
-		n++;
-	if (n == s.len && s.len) {
-		buf_addslice(b, s);
-		return;
-	}
-	/* Quotes that hold nothing are left out, as parallel does: its joblog is matched by text.
-	 */
-	bool open = !(s.len && s.p[0] == '\'');
-	if (open)
-		buf_addc(b, '\'');
-	for (size_t i = 0; i < s.len; i++) {
-		if (s.p[i] != '\'') {
-			buf_addc(b, s.p[i]);
-			continue;
-		}
-		if (i)
-			buf_addc(b, '\'');
-		buf_adds(b, i + 1 < s.len ? "\"'\"'" : "\"'\"");
-	}
-	if (!(s.len && s.p[s.len - 1] == '\''))
-		buf_addc(b, '\'');
-}
-
 static struct slice edit_base(struct slice s)
 {
 	const char *slash = memrchr(s.p, '/', s.len);
@@ -228,7 +199,7 @@ static void expand_one(const struct expand *x, const struct each_part *p, size_t
 {
 	struct slice s = edit(expand_trim(x->t, x->args->v[arg]), p->edit);
 	if (x->t->quote_args)
-		each_quote(x->b, s);
+		text_shell_word(x->b, s);
 	else
 		buf_addslice(x->b, s);
 }
@@ -315,7 +286,7 @@ static void expand_quoted(const struct expand *x)
 			expand_part(&in, &x->t->parts[i], SIZE_MAX);
 			continue;
 		}
-		each_quote(x->b, buf_slice(&word));
+		text_shell_word(x->b, buf_slice(&word));
 		if (i < x->t->n)
 			buf_addc(x->b, ' ');
 		buf_clear(&word);

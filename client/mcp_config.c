@@ -6,10 +6,12 @@
 #include "client/ctx.h"
 #include "client/json.h"
 #include "client/mcp.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 #include "proto/suggest.h"
 
-/* How the file is laid out: printf's %s is the quoted path of batchctl. */
+/* How the file is laid out: printf's %s is the path of batchctl, quoted as JSON (which TOML takes,
+ * too) or, where `shell` says so, as a word of the shell. */
 #define SERVERS(key, type)                                                                         \
 	"{\n  \"" key "\": {\n    \"batchd\": {\n" type                                            \
 	"      \"command\": %s,\n      \"args\": [\"mcp\"]\n    }\n  }\n}\n"
@@ -17,9 +19,10 @@
 
 static const struct {
 	const char *client, *where, *text;
+	bool shell;
 } rows[] = {
 	{ "claude-code", "in a shell, or .mcp.json of the project",
-	  "claude mcp add batchd -- %s mcp\n" },
+	  "claude mcp add batchd -- %s mcp\n", true },
 	{ "mcp.json", ".mcp.json of a project (Claude Code and others)",
 	  SERVERS("mcpServers", STDIO) },
 	{ "claude-desktop", "claude_desktop_config.json", SERVERS("mcpServers", "") },
@@ -49,11 +52,14 @@ static char *config_program(void)
 	return xstrdup(path);
 }
 
-static void config_row(size_t i, const char *quoted, struct buf *b)
+static void config_row(size_t i, struct slice program, struct buf *b)
 {
 	const char *at = strstr(rows[i].text, "%s");
 	buf_add(b, rows[i].text, (size_t)(at - rows[i].text));
-	buf_adds(b, quoted);
+	if (rows[i].shell)
+		text_shell_word(b, program);
+	else
+		json_print_bytes(program, b);
 	buf_adds(b, at + 2);
 }
 
@@ -68,17 +74,16 @@ static int config_unknown(struct ctx *c, const char *client)
 
 int mcp_config(struct ctx *c, const char *client)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT, quoted = BUF_INIT;
+	_cleanup_buf_ struct buf b = BUF_INIT;
 	_cleanup_free_ char *program = config_program();
 	bool found = false;
-	json_print_bytes(slice_str(program), &quoted);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (client && strcmp(client, rows[i].client) != 0)
 			continue;
 		found = true;
 		if (!client)
 			buf_addf(&b, "%s# %s: %s\n", i ? "\n" : "", rows[i].client, rows[i].where);
-		config_row(i, buf_str(&quoted), &b);
+		config_row(i, slice_str(program), &b);
 	}
 	return found ? ctx_print(c, &b) : config_unknown(c, client);
 }

@@ -119,6 +119,35 @@ void text_one_line(struct buf *b, struct slice s, size_t max)
 	}
 }
 
+void text_shell_word(struct buf *b, struct slice s)
+{
+	static const char plain[] =
+		"-_.+/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	size_t n = 0;
+	while (n < s.len && s.p[n] && strchr(plain, s.p[n]))
+		n++;
+	if (n == s.len && s.len) {
+		buf_addslice(b, s);
+		return;
+	}
+	/* Quotes that hold nothing are left out, as GNU parallel does: a joblog is matched by text.
+	 */
+	bool open = !(s.len && s.p[0] == '\'');
+	if (open)
+		buf_addc(b, '\'');
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.p[i] != '\'') {
+			buf_addc(b, s.p[i]);
+			continue;
+		}
+		if (i)
+			buf_addc(b, '\'');
+		buf_adds(b, i + 1 < s.len ? "\"'\"'" : "\"'\"");
+	}
+	if (!(s.len && s.p[s.len - 1] == '\''))
+		buf_addc(b, '\'');
+}
+
 const char *errno_text(int error)
 {
 	static _Thread_local char text[96];

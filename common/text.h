@@ -27,6 +27,9 @@ size_t utf8_len(struct slice s);
  */
 void text_one_line(struct buf *b, struct slice s, size_t max);
 
+/* Appends s as one word of the shell; plain words stay as they are. */
+void text_shell_word(struct buf *b, struct slice s);
+
 /* strerror(3) as it stands within a line of ours: "permission denied". Valid until the thread's
  * next call. */
 const char *errno_text(int error);

@@ -467,6 +467,14 @@ class TestConfig(Case):
         self.assertIn('cursor', self.box.ctl('mcp', 'config', 'emacz', check=2).errors)
         self.assertIn('mcp config', self.box.ctl('mcp', 'sevre', check=2).errors)
 
+    def test_the_line_for_a_shell_is_quoted_for_it(self):
+        for folder in ('plain-1', "it's a \"folder\" $(of) `mine` \\n"):
+            os.mkdir(self.box.path(folder))
+            program = shutil.copy(BATCHCTL, self.box.path(folder))
+            line = self.box.ctl('mcp', 'config', 'claude-code', check=0, program=program).text
+            done = subprocess.run(['sh', '-c', 'claude() { printf "%s\\n" "$@"; }\n' + line], stdout=subprocess.PIPE, text=True, check=True)
+            self.assertEqual(['mcp', 'add', 'batchd', '--', os.path.realpath(program), 'mcp'], done.stdout.split('\n')[:-1])
+
     def test_the_page_for_agents(self):
         page = self.box.ctl('help', 'agents', check=0).text
         for word in ('[Phase 1', 'TodoWrite', 'One message', 'Phases', 'Todos driven', 'batch_run'):

@@ -129,6 +129,15 @@ static int opts_enum(const struct opt *r, const char *text, const char **into, s
 	return err_set(e, 0, "--%s: '%s' is none of %s", r->name, text, buf_str(&all));
 }
 
+static int opts_strv(const struct opt *r, const char *text, struct strv *into, struct err *e)
+{
+	if (r->min && text[strspn(text, " \t\n")] == '\0')
+		return err_set(e, 0, "option '--%s' needs a value that is not blank: --%s %s",
+			       r->name, r->name, r->arg);
+	strv_add(into, text);
+	return 0;
+}
+
 static int opts_store(struct opt_hit hit, const char *text, struct err *e)
 {
 	switch (hit.row->type) {
@@ -144,8 +153,7 @@ static int opts_store(struct opt_hit hit, const char *text, struct err *e)
 	case OPT_ENUM:
 		return opts_enum(hit.row, text, hit.value, e);
 	case OPT_STRV:
-		strv_add(hit.value, text);
-		return 0;
+		return opts_strv(hit.row, text, hit.value, e);
 	}
 	return 0;
 }

@@ -49,7 +49,7 @@ struct opt {
 	const char *arg; /* what its value is called, NULL for flags */
 	const char *help;
 	const char *const *names; /* OPT_ENUM, NULL-terminated */
-	int64_t min, max;	  /* OPT_INT; both 0: any */
+	int64_t min, max;	  /* OPT_INT; both 0: any. OPT_STRV: min 1: no blank ones */
 	bool digits;		  /* a word -9 gives it the value 9, as of kill and tail */
 };
 

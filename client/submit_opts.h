@@ -60,7 +60,7 @@ extern const char *const opt_orders[], *const opt_failures[];
 		SUBMIT_OPT("dry-run", 'n', OPT_FLAG, dry_run, NULL,                                \
 			   "print the plan, submit nothing"),                                      \
 		SUBMIT_OPT("notify", 'N', OPT_STRV, notify, "CMD",                                 \
-			   "run CMD when the run has ended, its state in BATCHD_*"),               \
+			   "run CMD when the run has ended, its state in BATCHD_*", NULL, 1),      \
 		SUBMIT_OPT("group", 'g', OPT_STR, group, "GROUP", "pool of slots to run in"),      \
 		SUBMIT_OPT("env", 'E', OPT_STRV, env, "K=V",                                       \
 			   "add to the environment; K alone removes"),                             \

@@ -82,7 +82,7 @@ static const struct opt each_opts[] = {
 	EACH_OPT("dry-run", 0, OPT_FLAG, dry_run, NULL, "print the commands, run none"),
 	/* -N is parallel's. */
 	EACH_OPT("notify", 0, OPT_STRV, submit.notify, "CMD",
-		 "run CMD when the run has ended, its state in BATCHD_*"),
+		 "run CMD when the run has ended, its state in BATCHD_*", NULL, 1),
 	SUBMIT_SHARED_OPTS,
 	OPT_END,
 };

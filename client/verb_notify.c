@@ -114,6 +114,8 @@ static int verb_notify(struct ctx *c, void *options)
 				.everywhere = o->everywhere,
 				.all = WHICH_ACTIVE,
 				.range = WHICH_ANY };
+	if (c->argv[1][strspn(c->argv[1], " \t\n")] == '\0')
+		return fail(c, EXIT_USAGE, "which command? usage: batchctl notify RUN CMD");
 	if (o->exec)
 		return notify_exec(c, c->argv[0], c->argv[1]);
 	int status = ctx_connect(c, CTX_MAY_START);

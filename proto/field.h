@@ -62,7 +62,8 @@ struct field {
 	int64_t min, max; /* FIELD_INT, FIELD_INTS, FIELD_OCTAL, FIELD_DURATION (ms); both 0: the
 			   * type's own range. max of FIELD_UTF8, FIELD_BYTES, FIELD_CSTR,
 			   * FIELD_BYTESV: bytes; of FIELD_NAME too where it is not
-			   * LIMIT_NAME_BYTES; of FIELD_NAMES: names, 0: any number */
+			   * LIMIT_NAME_BYTES; of FIELD_NAMES: names, 0: any number. min of
+			   * FIELD_CSTR, FIELD_BYTESV: 1: not empty */
 	const char *const *names; /* FIELD_ENUM: NULL-terminated */
 	uint32_t kinds;	 /* bit set of the kinds that have the key; 0: all (see field_opts) */
 	const char *doc; /* one line for PROTOCOL.md and --help */

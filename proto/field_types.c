@@ -224,6 +224,8 @@ static int field_cstr(const struct field *f, struct slice raw, void *at, struct 
 	struct slice s;
 	if (field_bytes(f, raw, &s, e) || field_no_nul(s, e))
 		return 1;
+	if (f->min && s.len == 0)
+		return err_set(e, E_PARAMS, ": must not be empty");
 	*(struct slice *)at = s;
 	return 0;
 }

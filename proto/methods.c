@@ -98,7 +98,7 @@ DEFAULTS(rpc_unsubscribe) = { 0 };
 
 TABLE(batch_submit) = {
 	{ "batch", FIELD_MAP, AT(batch_submit, batch), .required = true, .doc = "the batch" },
-	{ "notify", FIELD_BYTESV, AT(batch_submit, notify), .max = NOTIFY_BYTES_MAX,
+	{ "notify", FIELD_BYTESV, AT(batch_submit, notify), .min = 1, .max = NOTIFY_BYTES_MAX,
 	  .doc = "bash commands, at most 16, that run when the run has ended, in its `env_base`" },
 	FIELD_END,
 };

@@ -135,9 +135,17 @@ class Notify(Case):
 
     def test_refused(self):
         for args, says in ((['notify', '99', 'true'], 'no run 99'), (['notify', '--exec', 'x', 'true'], 'the number of a run'),
-                           (['add', '-N'], 'needs a value')):
+                           (['add', '-N'], 'needs a value'), (['notify', '1', ''], 'which command?'), (['notify', '--exec', '1', ' '], 'which command?')):
             done = self.ctl(*args, check=2)
             self.assertIn(says, done.errors)
+
+    def test_no_command_is_refused(self):
+        for verb in (['submit', '-e', 'true'], ['add'], ['run'], ['each']):
+            for empty in ('', ' \n'):
+                done = self.ctl(*(verb[:1] + ['--notify', empty] + verb[1:] + ([] if verb[0] == 'submit' else ['--', 'true', 'x'])), check=2)
+                self.assertIn('--notify', done.errors)
+        self.assertEqual([], self.box.call('run.list')['runs'])
+        self.refused('E_PARAMS', 'batch.submit', {'batch': batch([bash('true')], cwd=self.box.work), 'notify': ['true', '']})
 
     def test_a_folder_that_is_gone(self):
         os.mkdir(self.box.path('sub'))

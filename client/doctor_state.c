@@ -33,7 +33,7 @@
 static void ask_batchd(struct doctor *d, const char *option, const char *mend, const char *fine)
 {
 	_cleanup_buf_ struct buf said = BUF_INIT;
-	const char *const argv[] = { d->program, option, NULL };
+	const char *const argv[] = { d->program, "--socket", d->c->socket, option, NULL };
 	if (!d->program) {
 		doctor_say(d, DOCTOR_NOTE, NULL, "not looked into: no batchd was found");
 		return;

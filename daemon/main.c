@@ -26,6 +26,7 @@
 #include "common/xalloc.h"
 #include "daemon/config.h"
 #include "daemon/event_memory.h"
+#include "daemon/exec/spawner_table.h"
 #include "daemon/leave_op.h"
 #include "daemon/loop.h"
 #include "daemon/other.h"
@@ -258,9 +259,14 @@ static int run(const struct options *o, struct config *config, int word)
 static int check_state(const struct options *o)
 {
 	struct err e = ERR_INIT;
-	int r = store_check(o->state_dir, &e);
+	uint64_t id;
+	int r = store_check(o->state_dir, &id, &e);
 	if (r == STORE_LOCKED)
 		printf("batchd: state folder '%s' is in use: not looked into\n", o->state_dir);
+	if (r == 0) {
+		_cleanup_free_ char *spawner = xasprintf("%s.spawner", o->socket);
+		r = spawner_table_check(spawner, id, &e);
+	}
 	if (r != 1)
 		return 0;
 	fprintf(stderr, "batchd: %s\n", e.text);

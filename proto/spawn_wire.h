@@ -26,7 +26,9 @@
 /* Bits of the token of HELLO_OK, which was 0 once. wire, never renumber */
 #define SW_CAN_KEEP UINT64_C(1)	   /* NOTE and PIPES */
 #define SW_CAN_STREAMS UINT64_C(2) /* SW_START_STREAMS */
-#ifndef SW_CAN			   /* a test builds one that can less */
+/* At this HELLO: results of another state folder or database, which nobody had taken. */
+#define SW_FORGOT (UINT64_C(1) << 63)
+#ifndef SW_CAN /* a test builds one that can less */
 #define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS)
 #endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */

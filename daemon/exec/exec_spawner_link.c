@@ -168,7 +168,11 @@ static void link_say(struct spawner_link *l, enum sw_type type)
 static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 {
 	l->capacity = f->capacity;
-	l->can = f->head.token;
+	l->can = f->head.token & ~SW_FORGOT;
+	if (f->head.token & SW_FORGOT)
+		log_error(
+			"the spawner had ops of another state folder or database that have ended: "
+			"what became of them is forgotten");
 	l->pid = f->pid;
 	l->state = LINK_WELCOME;
 	l->down_ms = 0;

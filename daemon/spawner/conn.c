@@ -162,20 +162,27 @@ static bool conn_refuse(struct conn *c, const char *why)
 	return false;
 }
 
-/* The table is of another folder, and nothing runs: it is forgotten. */
-static void conn_take_over(uint64_t store_id)
+/* The table is of another folder, and nothing runs: it is forgotten. True: with results in it. */
+static bool conn_take_over(uint64_t store_id)
 {
+	uint32_t results = table_used();
 	for (uint32_t i = 0; i < table_end(); i++)
 		if (table_at(i)->state != SW_FREE)
 			op_done(op_at(i));
 	env_drop_all();
 	table_reset(store_id);
+	if (results > 0)
+		log_warn("a batchd of another state folder or database came: how %u ops ended is "
+			 "forgotten",
+			 results);
+	return results > 0;
 }
 
 static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	const struct sw_hello *hello = (const struct sw_hello *)head;
 	char why[200];
+	uint64_t can = SW_CAN;
 	(void)fds;
 	if (hello->protocol != SW_PROTOCOL) {
 		snprintf(
@@ -191,12 +198,15 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet
 					      "socket: name another socket, or stop it first");
 		if (keep_live() > 0) {
 			snprintf(why, sizeof(why),
-				 "%u ops of another state folder still run at this socket: name "
-				 "another socket, or end them",
-				 keep_live());
+				 "%u op%s of another state folder or database still run%s at this "
+				 "socket: let them end, end them with `kill -INT %d`, or name "
+				 "another socket",
+				 keep_live(), keep_live() == 1 ? "" : "s",
+				 keep_live() == 1 ? "s" : "", (int)getpid());
 			return conn_refuse(c, why);
 		}
-		conn_take_over(hello->store_id);
+		if (conn_take_over(hello->store_id))
+			can |= SW_FORGOT;
 	}
 	if (active && active != c)
 		conn_close(active);
@@ -204,7 +214,7 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet
 	/* Who has not asked for it could not tell what a BUSY is about. */
 	warm_settle();
 	report_clear();
-	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, SW_CAN },
+	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, can },
 				  .protocol = SW_PROTOCOL,
 				  .pid = (int32_t)getpid(),
 				  .capacity = table_capacity(),

@@ -332,7 +332,7 @@ static int main_setup(struct spawner *s)
 	int r = s->handover_fd >= 0 ? main_take_over(s) : main_lock(s);
 	if (r != 0 || (r = main_detach(s)) != 0 || (r = main_limits(s)) != 0)
 		return r;
-	s->table = main_beside(s->socket, ".table");
+	s->table = main_beside(s->socket, TABLE_SUFFIX);
 	r = s->handover_fd >= 0 ? table_take(s->handover.table_fd) : table_open(s->table);
 	if (r < 0)
 		return main_fail("open the table beside the socket", r);

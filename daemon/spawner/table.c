@@ -12,26 +12,8 @@
 #include "common/fd.h"
 #include "common/timeutil.h"
 
-#define TABLE_MAGIC UINT64_C(0x6c62617474616231) /* stored, never renumber */
-#define TABLE_LAYOUT 1
 #define TABLE_BUCKETS (2 * SW_CAPACITY)
 #define TABLE_BYTES (sizeof(struct table_file))
-#define TABLE_HEAD_BYTES 4096
-
-/* stored, never reorder */
-struct table_file {
-	uint64_t magic;
-	uint32_t layout;
-	uint32_t capacity;
-	uint64_t store_id;
-	char boot_id[40];
-	uint64_t table_id;
-	int64_t shell_boot_ns;
-	int32_t shell;
-	char pad[4096 - 84];
-	struct record records[SW_CAPACITY];
-};
-static_assert(offsetof(struct table_file, records) == TABLE_HEAD_BYTES, "stored");
 
 static struct table_file *file;
 static int file_fd = -1;

@@ -14,32 +14,10 @@
 #include <stdint.h>
 
 #include "common/cleanup.h"
+#include "daemon/spawner/table_file.h"
 #include "proto/spawn_wire.h"
 
 #define TABLE_NONE UINT32_MAX
-
-/* stored, never renumber or reorder; a change is a new TABLE_LAYOUT */
-struct record {
-	uint64_t token;
-	uint32_t state; /* enum sw_state */
-	int32_t pid;	/* written by the kernel before the child runs (CLONE_PARENT_SETTID); its
-			   session and group as well */
-	uint32_t flags; /* SW_START_*, SW_FLAGS_NOTE */
-	int32_t wait_status;
-	int32_t start_errno;
-	uint32_t step;
-	uint32_t lingering;
-	uint32_t drain_ms, linger_ms;
-	uint32_t cgroup;	      /* number + 1 of its cgroup "op-SLOT.NUMBER", 0: none */
-	int64_t started_ms, ended_ms; /* wall clock */
-	int64_t started_mono_ns, ended_mono_ns;
-	int64_t started_boot_ns; /* CLOCK_BOOTTIME before fork: with pid it tells the process from a
-				    later one of that number */
-	uint64_t owner_hash;	 /* of its BATCHD_OWNER=..., 0: none; tells our ops from those of a
-				    nested batchd */
-	uint64_t spare[4];
-};
-static_assert(sizeof(struct record) == 128, "stored");
 
 /*
  * Maps `path`, made first if it is missing or of another boot or layout. Every block is allocated

@@ -35,7 +35,20 @@ static int check_pages(struct sql *s, const char *path, struct err *e)
 		       path, found ? found : "?");
 }
 
-static int check_database(const char *path, struct err *e)
+/* 0 or 1 with e. */
+static int check_id(struct sql *s, const char *path, uint64_t *ret, struct err *e)
+{
+	int64_t id;
+	int code = sql_look(s, "SELECT value FROM meta WHERE key = 'store_id'", &id);
+
+	if (code != SQLITE_ROW)
+		return sql_error(s, code == SQLITE_DONE ? SQLITE_CORRUPT : code,
+				 "read the database", path, e);
+	*ret = (uint64_t)id;
+	return 0;
+}
+
+static int check_database(const char *path, uint64_t *ret_id, struct err *e)
 {
 	struct sql s = { 0 };
 	int version, r, code = sql_open_reader(&s, path, NULL);
@@ -45,15 +58,18 @@ static int check_database(const char *path, struct err *e)
 	else if ((r = migrate_check(&s, path, n_migrations, &version, e)) == 0 &&
 		 (r = check_pages(&s, path, e)) == 0)
 		r = schema_check(&s, path, migrations, version, e);
+	if (r == 0 && version > 0)
+		r = check_id(&s, path, ret_id, e);
 	sql_close(&s);
 	return r;
 }
 
-int store_check(const char *state_dir, struct err *e)
+int store_check(const char *state_dir, uint64_t *ret_id, struct err *e)
 {
 	_cleanup_free_ char *path = xasprintf("%s/batchd.db", state_dir);
 	struct stat st;
 
+	*ret_id = 0;
 	if (lstat(state_dir, &st) < 0 && errno == ENOENT)
 		return 0;
 	if (state_dir_check(state_dir, e))
@@ -68,5 +84,5 @@ int store_check(const char *state_dir, struct err *e)
 	if (access(path, R_OK | W_OK) < 0)
 		return err_set(e, E_STORAGE, "cannot open '%s': %s: %s", path, strerror(errno),
 			       trouble_mend(errno));
-	return check_database(path, e);
+	return check_database(path, ret_id, e);
 }

@@ -3,7 +3,7 @@ in its place, or it was removed. Nothing hangs, no op is taken for another, and 
 import os
 import shutil
 
-from harness import Case, alive, bash, batch, until
+from harness import Box, Case, alive, bash, batch, expand, rows, until
 
 
 class Scene(Case):
@@ -85,3 +85,68 @@ class PutBack(Scene):
         with open(b.log) as f:
             self.assertIn('op %d.1' % run, f.read())
         self.leave()
+
+
+@expand
+class Another(Scene):
+    """Another folder or another database stands where the one was whose ops the spawner has."""
+
+    def removed(self):
+        shutil.rmtree(self.box.state)
+
+    def replaced(self):
+        """By a database that knows more runs than the one before."""
+        b = self.box
+        shutil.rmtree(b.state)
+        shutil.copytree(self.other, b.state)
+
+    def make_other(self):
+        b, self.other = self.box, os.path.join(self.box.dir, 'other')
+        state, b.state = b.state, self.other
+        self.leave()
+        b.start()
+        for _ in range(3):
+            b.run(batch([bash('true')]))
+        self.leave()
+        b.state = state
+        b.start()
+
+    @rows(('a folder that is removed after a kill', removed, Box.kill_daemon),
+          ('a folder that is removed after a stop', removed, Box.stop_quietly),
+          ('a database that is replaced after a kill', replaced, Box.kill_daemon))
+    def runs(self, change, end):
+        b = self.box
+        self.make_other()
+        run, pid = self.begin()
+        spawner = b.spawner_pid()
+        end(b)
+        change(self)
+        said = self.doctor(1)['database']['text']
+        for words in ('1 op of another state folder', 'pid %d' % pid, 'let them end', 'kill -INT'):
+            self.assertIn(words, said)
+        refused = b.ctl('submit', '-e', 'true', check=125).errors
+        for words in ('1 op of another state folder', 'let them end', 'kill -INT %d' % spawner):
+            self.assertIn(words, refused)
+        self.assertEqual(refused.count('\n'), 1, refused)
+        self.assertTrue(alive(pid))
+        self.open_gate()
+        until(lambda: not alive(pid), 'the end of the op')
+        self.assertEqual(b.text('trace'), 'old\n')
+        until(lambda: b.ctl('--json', 'doctor').status == 0, 'a doctor that is content')
+        b.ctl('daemon', 'start', check=0)
+        self.assertEqual(self.new_run(), 1 if change is Another.removed else 4)
+
+    @rows(('a folder that is removed', removed),
+          ('a database that is replaced', replaced))
+    def has_ended(self, change):
+        b = self.box
+        self.make_other()
+        run, pid = self.begin('read x < gate; echo OLD')
+        b.kill_daemon()
+        self.open_gate()
+        until(lambda: not alive(pid), 'the end of the op')
+        change(self)
+        b.ctl('daemon', 'start', check=0)
+        self.assertEqual(self.new_run(), 1 if change is Another.removed else 4)
+        with open(os.path.join(b.state, 'batchd.log')) as f:
+            self.assertIn('what became of them is forgotten', f.read())

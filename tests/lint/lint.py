@@ -37,7 +37,7 @@ ARROWS = {
                       ['uthash']),
     'daemon/store': (['common/', 'proto/', 'daemon/record.h', 'daemon/txn.h', 'daemon/store/', 'daemon/exec/runlog.h'],
                      ['sqlite', 'event', 'uthash']),
-    'daemon/exec': (['common/', 'proto/', 'daemon/record.h', 'daemon/exec/'], ['event', 'md', 'uthash', 'sockets']),
+    'daemon/exec': (['common/', 'proto/', 'daemon/record.h', 'daemon/exec/', 'daemon/spawner/table_file.h'], ['event', 'md', 'uthash', 'sockets']),
     'daemon/rpc': (['common/', 'proto/', 'daemon/record.h', 'daemon/txn.h', 'daemon/rpc/', 'daemon/engine/', 'daemon/exec/work.h', 'daemon/exec/output.h', 'daemon/store/store.h', 'daemon/store/keep.h',
                     'daemon/store/sql_read.h', 'daemon/exec/runlog.h'], ['event', 'uthash', 'sockets']),
     'daemon/spawner': (['common/', 'proto/spawn_wire.h', 'proto/limits.h', 'daemon/spawner/'], ['sockets']),

@@ -155,12 +155,16 @@ struct each {
 int each_jobs_make(struct each *e) _must_check_;
 /* The arguments of a job, valid until the next call. */
 const struct each_args *each_job_args(struct each *e, size_t job);
+/* Appends what a template is for the job. */
+void each_job_expand(struct each *e, size_t job, const struct each_template *t, struct buf *b);
 /* Appends the job's command. */
 void each_job_command(struct each *e, size_t job, struct buf *b);
 /* Appends the folder that it runs in, absolute, where --workdir names one. */
 void each_job_folder(struct each *e, size_t job, struct buf *b);
 /* {%} of a job: jobs take the slots in turn, so that no two with one slot run at once. */
 size_t each_job_slot(const struct each *e, size_t job);
+/* Does anything ask which slot it has? */
+bool each_has_slots(const struct each *e);
 /* Appends its tag, with the tab behind it; nothing without --tag. */
 void each_job_tag(struct each *e, size_t job, struct buf *b);
 

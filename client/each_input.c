@@ -188,7 +188,7 @@ int each_input_read(struct ctx *c, const struct each_options *o, const char *con
 		status = each_source_read(c, input_source(in, o->link), o->files.v[i], delimiter);
 	if (status == EXIT_OK)
 		status = input_words(c, in, words, o, delimiter);
-	if (status == EXIT_OK && !o->files.n && !*words)
+	if (status == EXIT_OK && !in->n_sources)
 		status = each_source_read(c, input_source(in, false), "-", delimiter);
 	if (status)
 		return status;

@@ -96,16 +96,25 @@ size_t each_job_slot(const struct each *e, size_t job)
 	return e->slots ? job % (size_t)e->slots + 1 : job + 1;
 }
 
+bool each_has_slots(const struct each *e)
+{
+	return e->command.has_slot || e->workdir.has_slot || e->tag.has_slot || e->results.has_slot;
+}
+
+void each_job_expand(struct each *e, size_t job, const struct each_template *t, struct buf *b)
+{
+	each_template_expand(t, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
+}
+
 void each_job_command(struct each *e, size_t job, struct buf *b)
 {
-	each_template_expand(&e->command, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
+	each_job_expand(e, job, &e->command, b);
 }
 
 void each_job_folder(struct each *e, size_t job, struct buf *b)
 {
 	_cleanup_buf_ struct buf path = BUF_INIT;
-	each_template_expand(&e->workdir, each_job_args(e, job), job + 1, each_job_slot(e, job),
-			     &path);
+	each_job_expand(e, job, &e->workdir, &path);
 	if (path.len)
 		path_normal(b, slice_str(ctx_cwd()), buf_slice(&path));
 }
@@ -114,6 +123,6 @@ void each_job_tag(struct each *e, size_t job, struct buf *b)
 {
 	if (!e->tag.n)
 		return;
-	each_template_expand(&e->tag, each_job_args(e, job), job + 1, each_job_slot(e, job), b);
+	each_job_expand(e, job, &e->tag, b);
 	buf_addc(b, '\t');
 }

@@ -61,13 +61,13 @@ static void results_folder(struct each *e, size_t job, struct buf *b)
 
 void each_results_path(struct each *e, size_t job, const char *which, struct buf *b)
 {
-	if (!e->by_name) {
+	if (!e->by_name)
 		results_folder(e, job, b);
+	else
+		each_job_expand(e, job, &e->results, b);
+	if (b->len && b->p[b->len - 1] == '/')
 		buf_adds(b, which);
-		return;
-	}
-	each_template_expand(&e->results, each_job_args(e, job), job + 1, 1, b);
-	if (strcmp(which, "stdout") != 0)
+	else if (strcmp(which, "stdout") != 0)
 		buf_addf(b, ".%s", strcmp(which, "seq") == 0 ? "seq" : "err");
 }
 

@@ -67,7 +67,7 @@ static void runner_pack_env(struct each_runner *r, struct pk *pk)
 	pk_map(pk);
 	snprintf(text, sizeof(text), "%zu", r->next + 1);
 	pk_kstr(pk, "PARALLEL_SEQ", slice_str(text));
-	if (r->e->command.has_slot) {
+	if (each_has_slots(r->e)) {
 		snprintf(text, sizeof(text), "%zu", each_job_slot(r->e, r->next));
 		pk_kstr(pk, "PARALLEL_JOBSLOT", slice_str(text));
 	}
@@ -102,10 +102,32 @@ static void runner_pack_folder(struct each_runner *r, struct pk *pk)
 		pk_ktext(pk, "cwd", buf_slice(&path));
 }
 
+/* {%}: a job begins when the one that had its slot before has ended. */
+static void runner_pack_slot(struct each_runner *r, struct pk *pk)
+{
+	size_t slots = (size_t)r->e->slots, first = r->n_ops ? r->jobs[0] : r->next;
+	size_t before = r->next;
+	char name[24];
+	if (!slots || !each_has_slots(r->e))
+		return;
+	snprintf(name, sizeof(name), "j%zu", r->next);
+	pk_kstr(pk, "id", slice_str(name));
+	while (before >= first + slots) {
+		before -= slots;
+		if (r->e->jobs[before].skip)
+			continue;
+		snprintf(name, sizeof(name), "j%zu", before);
+		pk_key(pk, "after_any");
+		pk_array(pk);
+		pk_str(pk, slice_str(name));
+		pk_end(pk);
+		return;
+	}
+}
+
 static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice command)
 {
 	const struct each_options *o = r->e->o;
-	char name[24];
 	pk_map(pk);
 	runner_pack_command(r, pk, command);
 	if (o->retries.v > 1) {
@@ -119,18 +141,7 @@ static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice c
 	}
 	runner_pack_env(r, pk);
 	runner_pack_folder(r, pk);
-	/* {%}: no two jobs that have the same slot run at once. */
-	if (r->e->command.has_slot && r->e->slots) {
-		snprintf(name, sizeof(name), "j%u", r->n_ops);
-		pk_kstr(pk, "id", slice_str(name));
-		snprintf(name, sizeof(name), "j%lld", (long long)r->n_ops - r->e->slots);
-		if (r->n_ops >= r->e->slots) {
-			pk_key(pk, "after_any");
-			pk_array(pk);
-			pk_str(pk, slice_str(name));
-			pk_end(pk);
-		}
-	}
+	runner_pack_slot(r, pk);
 	pk_end(pk);
 }
 

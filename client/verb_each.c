@@ -30,7 +30,7 @@ static const struct opt each_opts[] = {
 	EACH_OPT("shuf", 0, OPT_FLAG, shuffle, NULL, "take the arguments in random order"),
 	EACH_OPT("link", 0, OPT_FLAG, link, NULL, "take one of each source, not all combinations"),
 	EACH_OPT("xapply", 0, OPT_FLAG, link, NULL, "the same"),
-	EACH_OPT("max-args", 'n', OPT_INT, max_args, "N", "so many arguments a command", NULL, 1,
+	EACH_OPT("max-args", 'n', OPT_INT, max_args, "N", "so many arguments a command", NULL, 0,
 		 1000000),
 	EACH_OPT("max-replace-args", 'N', OPT_INT, replace_args, "N",
 		 "the same; what {} stands in is repeated", NULL, 0, 1000000),
@@ -141,16 +141,15 @@ static int each_command(struct each *e, int n)
 static int each_templates(struct each *e, int n)
 {
 	const struct each_options *o = e->o;
+	const char *tag = o->tag ? "{}" : NULL;
 	const char *trim = o->trim ? o->trim : o->colsep ? "lr" : "n";
 	const struct {
 		struct each_template *t;
-		const char *text;
+		const char *text, *replace;
 	} named[] = {
-		{ &e->tag, o->tagstring ? o->tagstring
-			   : o->tag	? "{}"
-					: NULL },
-		{ &e->results, o->results },
-		{ &e->workdir, o->workdir },
+		{ &e->tag, o->tagstring ? o->tagstring : tag, o->tagstring ? o->replace : NULL },
+		{ &e->results, o->results, o->replace },
+		{ &e->workdir, o->workdir, o->replace },
 	};
 	const struct each_template empty = { .names = &e->input.names,
 					     .trim_left = strchr(trim, 'l'),
@@ -160,7 +159,8 @@ static int each_templates(struct each *e, int n)
 	for (size_t i = 0; i < ARRAY_SIZE(named) && status == EXIT_OK; i++) {
 		*named[i].t = empty;
 		if (named[i].text)
-			status = each_template_add(e->c, named[i].t, named[i].text, NULL);
+			status = each_template_add(e->c, named[i].t, named[i].text,
+						   named[i].replace);
 	}
 	e->by_name = o->results && each_template_replaces(&e->results);
 	return status;

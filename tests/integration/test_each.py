@@ -45,6 +45,7 @@ LINES = [
     ('stdin of one empty line', ['echo', 'x'], b'\n'),
     ('an empty file', ['echo', 'x', '::::', 'empty'], b''),
     ('`:::` without any', ['echo', ':::'], b''),
+    ('`::::` without any', ['echo', '::::'], F['list']),
     ('an empty `:::` beside another', ['echo', ':::', 'a', ':::'], b''),
     ('`-0`', ['-0', 'echo'], F['nul']),
     ('`-0` of a file', ['-0', '-a', 'nul', 'echo', '{}.'], b''),
@@ -91,6 +92,9 @@ LINES = [
     ('`{.}` of two sources', ['echo', '{.}', '{/}', ':::', 'x/a.b', ':::', 'y/c.d'], b''),
     ('braces that are none', ['echo', '{a,b}', '{1..3}', '{}', ':::', 'x'], b''),
     ('`-I`', ['-I,,', 'echo', ',,', '{.}', ':::', 'a.b'], b''),
+    ('`-I` in a tag', ['-I,,', '--tagstring', '<,,>', 'echo', ':::', 'a', 'b'], b''),
+    ('`-I --tag`', ['-I,,', '--tag', 'echo', ':::', 'a', 'b'], b''),
+    ('`-I` in a folder', ['-I,,', '--wd', 'd,,', 'pwd', ':::', 'a'], b''),
     ('none: it is appended', ['echo', 'a b', 'c', ':::', '1'], b''),
     ('in quotes of the shell', ['echo "it is {}"', ':::', 'a', 'b c'], b''),
     ('`--quote`', ['--quote', 'echo', '$x;', '{}', ':::', 'a  b'], b''),
@@ -119,6 +123,7 @@ LINES = [
     ('`-N2` repeats the word', ['-N2', 'echo', 'x{}y', '"{} z"', ':::', 'a', 'b', 'c'], b''),
     ('`-n2` does not', ['-n2', 'echo', 'x{}y', '"{} z"', ':::', 'a', 'b', 'c'], b''),
     ('`-N2` of two sources', ['-N2', 'echo', ':::', 'a', 'b', ':::', '1', '2'], b''),
+    ('`-n0`', ['-n0', 'echo', 'hi', '{}', ':::', 'a', 'b'], b''),
     ('`-N0`', ['-N0', 'echo', 'hi', ':::', 'a', 'b'], b''),
     ('`-n2` stdin', ['-n', '2', 'echo'], F['list']),
     ('`-L2`', ['-L2', 'echo', '{}.', '::::', 'joined'], b''),
@@ -285,6 +290,7 @@ class BesideParallel(Case):
         """The same files, whose content is the same."""
         for args in (['--results', 'r', 'echo {}; echo e >&2', ':::', 'a', 'b/c', 'x\\y', ':::', 'd', ''], ['--results', 'r/{}.x', 'echo', ':::', 'a', 'b'],
                      ['--trim', 'lr', '--results', 'r', 'echo', ':::', ' a ', 'b'], ['--trim', 'lr', '--results', 'r/{}', 'echo', ':::', ' a ', 'b'],
+                     ['--results', 'r/x{}/', 'echo', ':::', 'a', 'b/c'], ['-I,,', '--results', 'r/,,', 'echo', ':::', 'a'],
                      ['--header', ':', '--results', 'r', 'echo', '{y}', ':::', 'x', '1', ':::', 'y', '2', '3'],
                      ['--header', ':', '--results', 'r/{x}', 'echo', ':::', 'x', '1', '2'], ['-k', '--wd', 'w', '--results', 'r', 'pwd', ':::', 'a']):
             seen = []
@@ -320,7 +326,7 @@ class Alone(Case):
             (['--halt', 'soon,fale=1', 'x', ':::', 'a'], 'soon,fale=1'), (['--halt', 'now', 'x', ':::', 'a'], 'now,fail=1'), (['--halt', '5', 'x', ':::', 'a'], "'5'"),
             (['-j', 'x', 'echo', ':::', 'a'], "-j 'x'"), (['--colsep', '(', 'echo', ':::', 'a'], "--colsep '('"), (['echo', '::::', 'nowhere'], 'nowhere'),
             (['-a', 'nowhere', 'echo'], 'nowhere'), (['--resume', 'echo', ':::', 'a'], '--joblog'), (['--results', 'x.csv', 'echo', ':::', 'a'], 'x.csv'),
-            (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['-n', '0', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
+            (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['-n', '-1', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
             (['--joblog', 'no/such/folder', 'echo', ':::', 'a'], 'no/such/folder'), (['-e', 'x', 'echo', ':::', 'a'], '-e'),
             (['-j', '-999999', 'echo', ':::', 'a'], "-j '-999999' leaves no job"), (['-j0%', 'echo', ':::', 'a'], 'leaves no job'),
             (['--group', 'echo', ':::', 'A'], 'leave --group out'), (['-g', 'echo', ':::', 'A'], "'echo' is the pool"),
@@ -344,8 +350,17 @@ class Alone(Case):
         self.assertEqual(self.box.text('log').count('\n'), 6)
 
     def test_slots(self):
-        """{%}: no two that run at once have the same."""
-        self.each('-j3', 'mkdir lock{%} && sleep 0.05 && rmdir lock{%}', ':::', *range(12), check=0)
+        """{%}: no two that run at once have the same, wherever it stands and whatever --resume leaves out."""
+        lock = 'mkdir lock%s && sleep 0.05 && rmdir lock%s && : {}'
+        self.each('-j3', lock % ('{%}', '{%}'), ':::', *range(12), check=0)
+        self.each('-j3', '--wd', 'slot{%}', lock % ('', ''), ':::', *range(12), check=0)
+        self.each('-j3', '--results', 'out{%}/{}', lock % ('$PARALLEL_JOBSLOT', '$PARALLEL_JOBSLOT'), ':::', *range(12), check=0)
+        self.assertTrue(self.box.exists('out3/11'))
+        done = (lock % (n % 3 + 1, n % 3 + 1) for n in (1, 2, 4, 5))
+        self.box.put('log', ''.join('1\t:\t0\t0\t0\t0\t0\t0\t%s\n' % text.replace('{}', str(n)) for n, text in zip((1, 2, 4, 5), done)))
+        p = self.each('-j3', '--joblog', 'log', '--resume', lock % ('{%}', '{%}'), ':::', *range(9), check=0)
+        self.assertEqual(p.errors, '')
+        self.assertEqual(self.box.text('log').count('\n'), 9)
 
     def test_submit_flags(self):
         p = self.each('--name', 'many', '-E', 'X=7', '--json', '-k', 'echo $X', ':::', 'a', 'b', check=0)

@@ -227,6 +227,13 @@ static void advise_op(struct advice *a, uint32_t at)
 
 /* --- the shape of the whole --- */
 
+/* Does one op run alone there? What comes behind a service runs beside it. */
+static bool message_is_lone(const struct plan *p, uint32_t i)
+{
+	const struct plan_message *m = &p->messages[i];
+	return m->count == 1 && !p->ops[m->first].background;
+}
+
 /* Runs of messages with one op each. */
 static bool advise_lone(struct advice *a)
 {
@@ -234,7 +241,7 @@ static bool advise_lone(struct advice *a)
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	bool any = false;
 	for (uint32_t i = 0, end; i < p->n_messages; i = end) {
-		for (end = i; end < p->n_messages && p->messages[end].count == 1; end++)
+		for (end = i; end < p->n_messages && message_is_lone(p, end); end++)
 			;
 		if (end - i >= 2) {
 			buf_addf(

@@ -47,6 +47,8 @@ class Advice(Case):
     def test_less_parallel_than_could_be(self):
         self.one('messages 1 to 3 have one op each')(self.warnings([bash('a')], [bash('b')], [bash('c')]))
         self.assertEqual(self.warnings([bash('a')], [bash('b'), bash('c')]), [])
+        self.assertEqual(self.warnings([bash('serve', background=True)], [bash('b')]), [], 'beside a service')
+        self.one('messages 2 to 3 have')(self.warnings([bash('serve', background=True)], [bash('b')], [bash('c')]))
         two = [bash('a'), bash('b')]
         self.one('5 messages and no `needs`')(self.warnings(*[two] * 5))
         self.assertEqual(self.warnings(*[two] * 4), [])

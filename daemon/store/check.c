@@ -9,6 +9,7 @@
 #include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/runs_owner.h"
 #include "daemon/store/schema.h"
 #include "daemon/store/sql.h"
 #include "daemon/store/sql_reader.h"
@@ -84,5 +85,5 @@ int store_check(const char *state_dir, uint64_t *ret_id, struct err *e)
 	if (access(path, R_OK | W_OK) < 0)
 		return err_set(e, E_STORAGE, "cannot open '%s': %s: %s", path, strerror(errno),
 			       trouble_mend(errno));
-	return check_database(path, ret_id, e);
+	return check_database(path, ret_id, e) || runs_owner_check(state_dir, *ret_id, e);
 }

@@ -15,6 +15,7 @@
 #include "daemon/store/lane.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/runfiles.h"
+#include "daemon/store/runs_owner.h"
 #include "daemon/store/schema.h"
 #include "daemon/store/sql_reader.h"
 #include "daemon/store/sql_write.h"
@@ -256,6 +257,9 @@ static int store_open_database(struct store *s, struct err *e)
 	code = writer_guard(&s->writer);
 	if (code != SQLITE_OK)
 		return sql_error(&s->writer.guard, code, "open the database", s->path, e);
+	if (runs_owner_check(s->dir, s->id, e))
+		return 1;
+	runs_owner_set(s->dir, s->id);
 	return store_sweep(s, e);
 }
 

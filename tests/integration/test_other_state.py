@@ -136,6 +136,33 @@ class Another(Scene):
         b.ctl('daemon', 'start', check=0)
         self.assertEqual(self.new_run(), 1 if change is Another.removed else 4)
 
+    def test_files_of_its_runs_are_not_taken_for_those_of_another_database(self):
+        b = self.box
+        self.make_other()
+        runs, before = os.path.join(b.state, 'runs'), os.path.join(b.dir, 'before')
+        run = b.run(batch([bash('echo old')]))['run']
+        self.leave()
+
+        def put(folder):
+            """Its database alone."""
+            for name in os.listdir(b.state):
+                if name.startswith('batchd.db'):
+                    os.unlink(os.path.join(b.state, name))
+            shutil.copy2(os.path.join(folder, 'batchd.db'), b.state)
+        os.mkdir(before)
+        shutil.copy2(os.path.join(b.state, 'batchd.db'), before)
+        put(self.other)
+        self.assertIn("'%s' holds files of runs (up to %d) of another database" % (runs, run), self.doctor(1)['database']['text'])
+        self.assertIn("move '%s' away" % runs, b.ctl('daemon', 'start', check=125).errors)
+        put(before)
+        self.assertEqual(self.box.ctl('log', '%d.1' % run, check=0).out, b'old\n')
+        self.leave()
+        put(self.other)
+        os.rename(runs, runs + '.old')
+        b.start()
+        self.assertEqual(self.new_run(), 4)
+        self.assertTrue(os.path.exists('%s.old/%d.log' % (runs, run)))
+
     @rows(('a folder that is removed', removed),
           ('a database that is replaced', replaced))
     def has_ended(self, change):

@@ -13,6 +13,7 @@
 #define LOOP_SIGNAL (UINT64_C(4) << 32)
 #define LOOP_MOUNTS (UINT64_C(5) << 32)
 #define LOOP_WARM (UINT64_C(6) << 32)
+#define LOOP_PLACE (UINT64_C(7) << 32)
 #define LOOP_KIND(data) ((data) & ~UINT64_C(0xffffffff))
 #define LOOP_NUMBER(data) ((uint32_t)(data))
 

@@ -41,6 +41,7 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/mounts.h"
+#include "daemon/spawner/place.h"
 #include "daemon/spawner/warm.h"
 
 /* Nobody came: the one who started us is gone. Of a service also: nobody came back. A batchd that
@@ -281,18 +282,28 @@ static int main_limits(struct spawner *s)
 	return 0;
 }
 
+static int main_watch_listener(struct spawner *s)
+{
+	fd_set_nonblock(s->listen_fd, true);
+	return main_watch(s, s->listen_fd, EPOLLIN, LOOP_LISTEN);
+}
+
 static int main_listen(struct spawner *s)
 {
 	if (s->listen_fd < 0) {
-		s->listen_fd = unix_listen(s->socket, SOCK_SEQPACKET, 16);
+		s->listen_fd = place_listen(s->socket, s->lock_fd);
 		if (s->listen_fd < 0)
 			return main_fail("listen at the socket", s->listen_fd);
 		s->own_socket = true;
+	} else if (s->own_socket) {
+		place_take(s->socket, s->lock_fd);
 	}
-	fd_set_nonblock(s->listen_fd, true);
-	int r = main_watch(s, s->listen_fd, EPOLLIN, LOOP_LISTEN);
+	int r = main_watch_listener(s);
 	if (r < 0)
 		return main_fail("watch the socket", r);
+	int watch = s->own_socket ? place_watch() : -1;
+	if (watch >= 0 && main_watch(s, watch, EPOLLIN, LOOP_PLACE) < 0)
+		log_debug("the folder of the socket is not watched");
 	conn_init(s->epoll);
 	if (s->client_fd >= 0) {
 		fd_set_nonblock(s->client_fd, true);
@@ -415,6 +426,17 @@ static void main_again(struct spawner *s)
 	notify_send("READY=1");
 }
 
+static void main_place_changed(struct spawner *s)
+{
+	int fd = place_changed();
+	if (fd < 0)
+		return;
+	close(s->listen_fd);
+	s->listen_fd = fd;
+	if (main_watch_listener(s) < 0)
+		log_error("cannot watch the socket");
+}
+
 static void main_event(struct spawner *s, const struct epoll_event *ev)
 {
 	switch (LOOP_KIND(ev->data.u64)) {
@@ -432,6 +454,9 @@ static void main_event(struct spawner *s, const struct epoll_event *ev)
 		break;
 	case LOOP_WARM:
 		warm_event();
+		break;
+	case LOOP_PLACE:
+		main_place_changed(s);
 		break;
 	}
 }
@@ -454,6 +479,9 @@ static int main_timeout(const struct spawner *s)
 static bool main_is_over(const struct spawner *s)
 {
 	if ((s->term && table_used() == 0) || (s->over && keep_live() == 0))
+		return true;
+	/* Nobody is left to be told what ended. */
+	if (!conn_any() && keep_live() == 0 && place_is_lost())
 		return true;
 	if (conn_any() || table_used() > 0)
 		return false;
@@ -509,8 +537,7 @@ int main(int argc, char **argv)
 			conn_bye();
 		cgroup_sweep(true);
 		table_close();
-		if (s.own_socket)
-			unlink(s.socket);
+		place_leave();
 	}
 	free(s.table);
 	return r;

@@ -177,3 +177,49 @@ class Another(Scene):
         self.assertEqual(self.new_run(), 1 if change is Another.removed else 4)
         with open(os.path.join(b.state, 'batchd.log')) as f:
             self.assertIn('what became of them is forgotten', f.read())
+
+
+class Unreachable(Scene):
+    """batchd is killed, and the folder of the socket is removed: nobody finds the spawner any more."""
+
+    def remove(self):
+        shutil.rmtree(os.path.dirname(self.box.socket))
+
+    def test_it_ends_where_its_ops_had_ended(self):
+        b = self.box
+        run, pid = self.begin()
+        spawner = b.spawner_pid()
+        b.kill_daemon()
+        self.open_gate()
+        until(lambda: not alive(pid), 'the end of the op')
+        self.assertTrue(alive(spawner), 'its result may be asked for')
+        self.remove()
+        until(lambda: not alive(spawner), 'the end of the spawner')
+
+    def test_it_keeps_what_runs_and_ends_with_it(self):
+        b = self.box
+        run, pid = self.begin('read x < gate; sleep 300 & echo $! > left; echo old >> trace', detach=True)
+        spawner = b.spawner_pid()
+        b.kill_daemon()
+        self.remove()
+        b.ctl('daemon', 'start', check=0)
+        self.assertEqual(self.new_run(), run + 1)
+        self.match({'state': 'interrupted', 'ops': [{'cause': 'lost'}]}, b.get(run))
+        self.assertTrue(alive(spawner) and alive(pid))
+        self.open_gate()
+        until(lambda: not alive(spawner), 'the end of the spawner')
+        self.assertEqual(b.text('trace'), 'old\n')
+        self.assertTrue(alive(int(b.text('left'))), 'what was to stay')
+        self.assertEqual(self.new_run(), run + 2)
+        self.assertTrue(b.call('daemon.status')['spawner_pid'])
+        self.assertTrue(os.path.exists(b.socket + '.spawner'), 'the next one has the name')
+
+    def test_one_whose_socket_alone_is_removed_listens_again(self):
+        b = self.box
+        run, pid = self.begin()
+        b.kill_daemon()
+        os.unlink(b.socket + '.spawner')
+        b.start()
+        self.assertEqual(b.get(run)['state'], 'running')
+        self.open_gate()
+        self.match({'state': 'succeeded'}, b.wait(run))

@@ -85,11 +85,12 @@ static int batchfile_from_msgpack(struct batchfile *f, json_t **ret)
 		return err_set(f->e, E_PARAMS, "%s: MessagePack, but %s", f->name, scan.why);
 	if (r == SCAN_MORE)
 		return err_set(f->e, E_PARAMS,
-			       "%s: MessagePack that ends too soon, after %zu bytes", f->name,
-			       f->text.len);
+			       "%s: MessagePack that ends too soon, after %zu byte%s", f->name,
+			       f->text.len, PLURAL(f->text.len));
 	if (used < f->text.len)
-		return err_set(f->e, E_PARAMS, "%s: %zu bytes follow after the MessagePack value",
-			       f->name, f->text.len - used);
+		return err_set(f->e, E_PARAMS,
+			       "%s: %zu byte%s after the end of the MessagePack value", f->name,
+			       f->text.len - used, PLURAL(f->text.len - used));
 	if (json_from_mp(f->text, ret, f->e))
 		return err_prefix(f->e, "%s: ", f->name);
 	return 0;

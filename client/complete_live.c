@@ -1,4 +1,7 @@
 #include "client/complete.h"
+
+#include <inttypes.h>
+
 #include "client/ctx.h"
 #include "client/daemon_start.h"
 #include "client/selectors.h"
@@ -195,8 +198,9 @@ void complete_lists(struct complete *k)
 static void offer_group(struct complete *k, struct slice group)
 {
 	_cleanup_buf_ struct buf help = BUF_INIT;
-	buf_addf(&help, "%lld slots, %lld used", (long long)mp_get_int(group, "slots", 0),
-		 (long long)mp_get_int(group, "used", 0));
+	int64_t slots = mp_get_int(group, "slots", 0);
+	buf_addf(&help, "%" PRId64 " slot%s, %" PRId64 " used", slots, PLURAL(slots),
+		 mp_get_int(group, "used", 0));
 	complete_offer(k, mp_get_str(group, "group"), buf_slice(&help));
 }
 

@@ -128,10 +128,10 @@ void doctor_daemon(struct doctor *d)
 	struct slice s = buf_slice(&d->status), version = mp_get_str(s, "version"),
 		     state = mp_get_str(s, "state_dir");
 	int64_t pid = mp_get_int(s, "pid", 0);
+	int64_t runs = mp_get_int(s, "live_runs", 0), ops = mp_get_int(s, "running_ops", 0);
 	doctor_ok(d,
-		  "batchd %.*s runs (pid %" PRId64 "), %" PRId64 " runs, %" PRId64 " ops at work",
-		  SLICE_FMT(version), pid, mp_get_int(s, "live_runs", 0),
-		  mp_get_int(s, "running_ops", 0));
+		  "batchd %.*s runs (pid %" PRId64 "), %" PRId64 " run%s, %" PRId64 " op%s at work",
+		  SLICE_FMT(version), pid, runs, PLURAL(runs), ops, PLURAL(ops));
 	daemon_troubles(d);
 	if (!slice_is(version, BATCHD_VERSION))
 		doctor_say(d, DOCTOR_NOTE, "batchctl daemon stop; batchctl daemon start",
@@ -326,15 +326,16 @@ void doctor_spawner(struct doctor *d)
 		return;
 	}
 	if (served > 0) {
-		doctor_ok(d, "pid %" PRId64 " has %d processes", served,
-			  spawner_children((pid_t)served));
+		int n = spawner_children((pid_t)served);
+		doctor_ok(d, "pid %" PRId64 " has %d process%s", served, n, n == 1 ? "" : "es");
 		return;
 	}
 	pid_t alone = d->serves || d->locked ? 0 : spawner_find(d);
+	int n = alone ? spawner_children(alone) : 0;
 	if (alone)
 		doctor_say(d, DOCTOR_NOTE, "batchctl daemon start",
-			   "pid %d keeps %d processes, and results that no daemon has taken yet",
-			   (int)alone, spawner_children(alone));
+			   "pid %d keeps %d process%s, and results that no daemon has taken yet",
+			   (int)alone, n, n == 1 ? "" : "es");
 	else
 		doctor_ok(d, "none runs without a daemon");
 }

@@ -285,7 +285,7 @@ void doctor_log(struct doctor *d)
 	_cleanup_free_ char *mend = xasprintf("less +G '%s'", path);
 	if (n)
 		doctor_say(d, DOCTOR_NOTE, mend, "%d error%s since the last start, the last: %.*s",
-			   n, n == 1 ? "" : "s", (int)MIN2(last.len, (size_t)600), last.p);
+			   n, PLURAL(n), (int)MIN2(last.len, (size_t)600), last.p);
 	else
 		doctor_ok(d, "no errors since the last start");
 }

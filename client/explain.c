@@ -151,11 +151,11 @@ static void wait_slots(struct explaining *x, struct slice w)
 		buf_adds(x->b, "' is paused: batchctl group resume ");
 		text_one_line(x->b, group, 80);
 	} else if (slice_is(what, "jobs")) {
-		buf_addf(x->b, "its run has at most %" PRId64 " slots (-j), and they are taken",
-			 mp_get_int(w, "jobs", 0));
+		int64_t jobs = mp_get_int(w, "jobs", 0);
+		buf_addf(x->b, "its run has at most %" PRId64 " slot%s (-j), and %s taken", jobs,
+			 PLURAL(jobs), jobs == 1 ? "that is" : "they are");
 	} else {
-		buf_addf(x->b, "waits for %" PRId64 " slot%s of group '", weight,
-			 weight == 1 ? "" : "s");
+		buf_addf(x->b, "waits for %" PRId64 " slot%s of group '", weight, PLURAL(weight));
 		text_one_line(x->b, group, 80);
 		buf_addf(x->b, "', which has %" PRId64 " and %" PRId64 " in use", slots,
 			 mp_get_int(w, "used", 0));
@@ -170,8 +170,8 @@ static void wait_slots(struct explaining *x, struct slice w)
 static void wait_queue(struct explaining *x, struct slice w)
 {
 	int64_t left = mp_get_int(w, "left", 0);
-	buf_addf(x->b, "%" PRId64 " op%s of its run %s ready before it\n", left,
-		 left == 1 ? "" : "s", left == 1 ? "was" : "were");
+	buf_addf(x->b, "%" PRId64 " op%s of its run %s ready before it\n", left, PLURAL(left),
+		 left == 1 ? "was" : "were");
 }
 
 /* Of a service: what it is not yet. */

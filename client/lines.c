@@ -6,6 +6,7 @@
 
 #include "client/term.h"
 #include "common/fd.h"
+#include "common/text.h"
 
 void lines_done(struct lines *l)
 {
@@ -77,12 +78,12 @@ void lines_dropped(struct lines *l, struct run_view *v, struct op_view *o, int s
 	if (!l->raw) {
 		lines_end(l, v, o);
 		lines_prefix(l, v, o, stream);
-		buf_addf(&l->out[stream], "... %lld bytes dropped here by the output cap ...\n",
-			 (long long)bytes);
+		buf_addf(&l->out[stream], "... %lld byte%s dropped here by the output cap ...\n",
+			 (long long)bytes, PLURAL(bytes));
 	}
-	fail(l->c, 0, "%lld bytes of %s of op %lld.%s are missing: dropped by the output cap",
-	     (long long)bytes, stream ? "stderr" : "stdout", (long long)v->run,
-	     op_view_label(o, number));
+	fail(l->c, 0, "%lld byte%s of %s of op %lld.%s %s missing: dropped by the output cap",
+	     (long long)bytes, PLURAL(bytes), stream ? "stderr" : "stdout", (long long)v->run,
+	     op_view_label(o, number), bytes == 1 ? "is" : "are");
 }
 
 int lines_flush(struct lines *l)

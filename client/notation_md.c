@@ -197,7 +197,7 @@ static void md_list_blocks(struct notation *n, const struct md *md, struct buf *
 			return;
 		}
 		buf_addf(out, "%s%zu at line %u (%u op%s", i ? ", " : "", i + 1, at.line, b->ops,
-			 b->ops == 1 ? "" : "s");
+			 PLURAL(b->ops));
 		for (int w = HEAD_MESSAGE; w < HEAD_WORD_MAX; w++)
 			if (b->first[w] >= 0)
 				buf_addf(out, ", %s %lld to %lld", words[w], (long long)b->first[w],

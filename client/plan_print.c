@@ -65,8 +65,7 @@ static void plan_message(struct buf *b, const struct plan *p, const struct plan_
 		text_one_line(b, m->m.name, LIMIT_NAME_BYTES);
 	}
 	term_color(b, color, COLOR_NONE);
-	buf_addf(b, " (%u op%s, %s", m->count, m->count == 1 ? "" : "s",
-		 batch_order_names[m->m.order]);
+	buf_addf(b, " (%u op%s, %s", m->count, PLURAL(m->count), batch_order_names[m->m.order]);
 	if (m->m.on_failure != FAIL_STOP)
 		buf_addf(b, ", on failure %s", on_failure_names[m->m.on_failure]);
 	buf_adds(b, m->m.always ? ", always)\n" : ")\n");
@@ -83,8 +82,8 @@ int plan_print(struct ctx *c, struct slice batch)
 		return fail_err(c, &e);
 	for (uint32_t i = 0; i < p->n_messages; i++)
 		plan_message(&b, p, &p->messages[i], c->color_out);
-	buf_addf(&b, "%u op%s in %u message%s\n", p->n_ops, p->n_ops == 1 ? "" : "s", p->n_messages,
-		 p->n_messages == 1 ? "" : "s");
+	buf_addf(&b, "%u op%s in %u message%s\n", p->n_ops, PLURAL(p->n_ops), p->n_messages,
+		 PLURAL(p->n_messages));
 	plan_free(p);
 	return ctx_print(c, &b);
 }

@@ -139,7 +139,7 @@ static void plain_message(struct progress *p, struct run_view *v, struct op_view
 		buf_adds(&b, ": ");
 		text_one_line(&b, slice_str(m->name), 100);
 	}
-	buf_addf(&b, " (%u op%s)\n", m->ops, m->ops == 1 ? "" : "s");
+	buf_addf(&b, " (%u op%s)\n", m->ops, PLURAL(m->ops));
 	progress_write(p, &b);
 }
 

@@ -184,7 +184,7 @@ int render_run(const struct render *r, struct run_view *v, struct buf *b)
 	block_head(&k);
 	block_window(&k, current, &first, &last);
 	if (first && !block_full(&k)) {
-		buf_addf(&line, "  \xe2\x9c\x93 %u earlier messages", first);
+		buf_addf(&line, "  \xe2\x9c\x93 %u earlier message%s", first, PLURAL(first));
 		block_line(&k, &line, COLOR_DIM);
 	}
 	bool lone = v->n_messages == 1 && !v->messages[0].name;
@@ -197,7 +197,8 @@ int render_run(const struct render *r, struct run_view *v, struct buf *b)
 			block_ops(&k, i, room);
 	}
 	if (last < v->n_messages && !block_full(&k)) {
-		buf_addf(&line, "  \xc2\xb7 %u later messages", v->n_messages - last);
+		uint32_t later = v->n_messages - last;
+		buf_addf(&line, "  \xc2\xb7 %u later message%s", later, PLURAL(later));
 		block_line(&k, &line, COLOR_DIM);
 	}
 	return k.lines;

@@ -131,7 +131,7 @@ static void report_times(struct report *r)
 {
 	int64_t ops = report_int(r, "ops"), wall = report_int(r, "wall_ms"),
 		serial = report_int(r, "serial_ms");
-	buf_addf(&r->b, "%" PRId64 " op%s in ", ops, ops == 1 ? "" : "s");
+	buf_addf(&r->b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
 	duration_human(&r->b, wall);
 	if (ops > 1 && serial > 0) {
 		buf_adds(&r->b, "; one after another: ");

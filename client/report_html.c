@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "client/html.h"
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "proto/mp.h"
 
@@ -179,12 +180,12 @@ static void page_output(const struct story_op *o, struct buf *b)
 	if (head.len + tail.len == 0 && dropped == 0)
 		return;
 	buf_addf(b, "<details%s><summary>output, %" PRId64 " byte%s</summary>",
-		 report_op_failed(o) ? " open" : "", bytes, bytes == 1 ? "" : "s");
+		 report_op_failed(o) ? " open" : "", bytes, PLURAL(bytes));
 	/* The newline after <pre> is not part of it. */
 	page_text(b, "<pre>\n", head, "");
 	if (dropped > 0)
-		buf_addf(b, "</pre><p class=\"limit\">%" PRId64 " bytes are not shown</p><pre>\n",
-			 dropped);
+		buf_addf(b, "</pre><p class=\"limit\">%" PRId64 " byte%s not shown</p><pre>\n",
+			 dropped, dropped == 1 ? " is" : "s are");
 	page_text(b, "", tail, "</pre></details>");
 }
 

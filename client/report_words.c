@@ -13,7 +13,7 @@ void report_closing(const struct story *s, struct buf *b)
 	int64_t ops = mp_get_int(summary, "ops", s->total),
 		wall = mp_get_int(summary, "wall_ms", 0),
 		serial = mp_get_int(summary, "serial_ms", 0);
-	buf_addf(b, "%" PRId64 " op%s in ", ops, ops == 1 ? "" : "s");
+	buf_addf(b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
 	duration_human(b, wall);
 	if (ops > 1 && serial > 0) {
 		buf_adds(b, "; one after another: ");

@@ -36,7 +36,7 @@ static void line_head(struct lines *l)
 	_cleanup_buf_ struct buf line = BUF_INIT;
 	size_t active, shown = top_shown(l->t, &active);
 	buf_addf(&line, "batchctl top: %zu of %zu run%s at work or waiting", active, shown,
-		 shown == 1 ? "" : "s");
+		 PLURAL(shown));
 	if (l->t->project) {
 		buf_adds(&line, "  ");
 		text_one_line(&line, slice_str(l->t->project), 300);

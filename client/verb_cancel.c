@@ -332,7 +332,7 @@ static int clean_tell(struct ctx *c, const struct selection *gone)
 		return EXIT_OK;
 	}
 	qsort(gone->v, gone->n, sizeof(gone->v[0]), clean_by_id);
-	buf_addf(&b, "forgot %zu run%s:", gone->n, gone->n == 1 ? "" : "s");
+	buf_addf(&b, "forgot %zu run%s:", gone->n, PLURAL(gone->n));
 	for (size_t i = 0, last; i < gone->n; i = last + 1) {
 		for (last = i;
 		     last + 1 < gone->n && gone->v[last + 1].run == gone->v[last].run + 1;)

@@ -165,11 +165,11 @@ static void doctor_sum(struct doctor *d)
 	if (d->c->quiet)
 		return;
 	if (problems)
-		buf_addf(&d->text, "%d problem%s", problems, problems == 1 ? "" : "s");
+		buf_addf(&d->text, "%d problem%s", problems, PLURAL(problems));
 	else
 		buf_adds(&d->text, "all well");
 	if (notes)
-		buf_addf(&d->text, ", %d note%s", notes, notes == 1 ? "" : "s");
+		buf_addf(&d->text, ", %d note%s", notes, PLURAL(notes));
 	buf_addc(&d->text, '\n');
 }
 

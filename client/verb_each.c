@@ -111,8 +111,8 @@ static int each_slots(struct ctx *c, const char *text, int64_t *ret)
 	n = !sign ? n : *text == '+' ? cores + n : cores - n;
 	if ((sign || percent) && n < 1)
 		return fail(c, EXIT_USAGE,
-			    "-j '%s' leaves no job to run at once: there are %lld cores", text,
-			    (long long)cores);
+			    "-j '%s' leaves no job to run at once: there %s %lld core%s", text,
+			    cores == 1 ? "is" : "are", (long long)cores, PLURAL(cores));
 	*ret = MIN2(n, LIMIT_JOBS);
 	return EXIT_OK;
 }

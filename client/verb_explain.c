@@ -3,6 +3,7 @@
 
 #include "client/explain.h"
 #include "client/selectors.h"
+#include "common/text.h"
 #include "common/xalloc.h"
 #include "proto/mp.h"
 #include "proto/pack.h"
@@ -68,7 +69,8 @@ static int explain_ops(struct ctx *c, int64_t run, struct slice ops, const char 
 		     "`",
 		     run, run);
 	if (more)
-		note(c, "%u%s more ops: `batchctl status %" PRId64 "` lists them", more, rest, run);
+		note(c, "%u%s more op%s: `batchctl status %" PRId64 "` lists %s", more, rest,
+		     PLURAL(more), run, more == 1 ? "it" : "them");
 	return EXIT_OK;
 }
 

@@ -86,7 +86,7 @@ static int group_set(struct ctx *c, const struct opt_int *slots, int paused)
 	buf_addf(&b, "%s group ", paused < 0 ? "set" : paused ? "paused" : "resumed");
 	text_one_line(&b, slice_str(c->argv[0]), 200);
 	if (slots && slots->set)
-		buf_addf(&b, ": %" PRId64 " slots", slots->v);
+		buf_addf(&b, ": %" PRId64 " slot%s", slots->v, PLURAL(slots->v));
 	buf_addc(&b, '\n');
 	status = c->json ? ctx_print_json(c, buf_slice(&reply)) : ctx_print(c, &b);
 	return ctx_print_changed(c, status, "it was done all the same:", &b);

@@ -94,7 +94,8 @@ int verb_todo_export(struct ctx *c, void *options)
 		return ctx_print(c, &text);
 	status = export_write(c, c->argv[0], &text);
 	if (status == EXIT_OK)
-		note(c, "%zu items in '%s'", json_array_size(all), c->argv[0]);
+		note(c, "%zu item%s in '%s'", json_array_size(all), PLURAL(json_array_size(all)),
+		     c->argv[0]);
 	return status;
 }
 
@@ -145,7 +146,8 @@ int verb_todo_import(struct ctx *c, void *options)
 	if (status)
 		return status;
 	ctx_warnings(c, buf_slice(&reply));
-	buf_addf(&line, "imported %zu items: revision %" PRId64 "\n", json_array_size(items),
+	size_t n = json_array_size(items);
+	buf_addf(&line, "imported %zu item%s: revision %" PRId64 "\n", n, PLURAL(n),
 		 mp_get_int(buf_slice(&reply), "rev", 0));
 	status = c->json ? ctx_print_json(c, buf_slice(&reply)) : ctx_print(c, &line);
 	return ctx_print_changed(c, status, "it was done all the same:", &line);

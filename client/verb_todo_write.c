@@ -321,7 +321,8 @@ int verb_todo_write(struct ctx *c, void *options)
 	status = todo_call(c, "todo.write", &pk, &params, &reply);
 	if (status)
 		return status;
-	buf_addf(&line, "wrote %u items: revision %" PRId64 "\n", count_of(buf_slice(&todos)),
+	uint32_t n = count_of(buf_slice(&todos));
+	buf_addf(&line, "wrote %u item%s: revision %" PRId64 "\n", n, PLURAL(n),
 		 mp_get_int(buf_slice(&reply), "rev", 0));
 	return tell(c, &reply, &line);
 }

@@ -9,6 +9,7 @@
 #include "client/report.h"
 #include "client/selectors.h"
 #include "client/signals.h"
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "proto/mp.h"
@@ -137,8 +138,8 @@ static int wait_timed_out(struct ctx *c, struct slice runs)
 			buf_addf(&all, "%s%" PRId64, n++ ? " " : "", mp_get_int(run, "run", 0));
 	}
 	return fail(c, EXIT_TIMED_OUT,
-		    "the time is over and run%s %s still at work: `batchctl wait %s`",
-		    n == 1 ? "" : "s", n == 1 ? "is" : "are", buf_str(&all));
+		    "the time is over and run%s %s still at work: `batchctl wait %s`", PLURAL(n),
+		    n == 1 ? "is" : "are", buf_str(&all));
 }
 
 /* Of a single RUN the run itself, as run.wait answers for one; else {"runs": [...]} as it came. */

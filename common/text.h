@@ -30,6 +30,9 @@ void text_one_line(struct buf *b, struct slice s, size_t max);
 /* Appends s as one word of the shell; plain words stay as they are. */
 void text_shell_word(struct buf *b, struct slice s);
 
+/* What is behind a thing of which there are n: "1 op", "2 ops". */
+#define PLURAL(n) ((n) == 1 ? "" : "s")
+
 /* strerror(3) as it stands within a line of ours: "permission denied". Valid until the thread's
  * next call. */
 const char *errno_text(int error);

@@ -93,7 +93,7 @@ void batch_op_text(const struct batch_op *op, struct buf *b)
 		break;
 	case KIND_TODOS:
 		n = array_count(op->todos);
-		buf_addf(b, "%d todo%s", n, n == 1 ? "" : "s");
+		buf_addf(b, "%d todo%s", n, PLURAL(n));
 		break;
 	case KIND_MAX:
 		break;

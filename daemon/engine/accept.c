@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/text.h"
 #include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/engine/live.h"
@@ -304,9 +305,11 @@ void accept_warn(const struct live_run *r, struct slice of_batch, struct buf *wa
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	pk_array(&pk);
 	if (r->plan->head.has_jobs && r->jobs > r->pool->slots) {
-		buf_addf(&text,
-			 "jobs: %u is more than the %u slots of group '%s', which stay the limit",
-			 r->jobs, r->pool->slots, r->group);
+		buf_addf(
+			&text,
+			"jobs: %u is more than the %u slot%s of group '%s', which stay%s the limit",
+			r->jobs, r->pool->slots, PLURAL(r->pool->slots), r->group,
+			r->pool->slots == 1 ? "s" : "");
 		pk_str(&pk, buf_slice(&text));
 	}
 	if (r->plan->head.order == ORDER_AS_IF_SERIAL)

@@ -299,7 +299,7 @@ class Doctor(Case):
         ('a socket that was left over', left_socket, 0, 'socket', 'ok', 'left over', None),
         ('a socket at which another program listens', strangers_socket, 1, 'socket', 'problem', 'no batchd listens at', 'ss -xlp'),
         ('no XDG_RUNTIME_DIR', lambda t: t.env.update(XDG_RUNTIME_DIR=''), 0, 'socket', 'note', 'XDG_RUNTIME_DIR is not set', ''),
-        ('a spawner with ops and no daemon', orphaned_spawner, 0, 'spawner', 'note', 'keeps 1 processes', 'daemon start'),
+        ('a spawner with ops and no daemon', orphaned_spawner, 0, 'spawner', 'note', 'keeps 1 process,', 'daemon start'),
         ('no systemd', lambda t: None, 0, 'systemd', 'ok', 'no user manager', None),
         ('units that are enabled and active', lambda t: unit(t, 'enabled', 'active'), 0, 'systemd', 'ok', 'enabled and active', None),
         ('units that are not enabled', lambda t: unit(t, 'disabled', 'inactive'), 0, 'systemd', 'note', 'disabled and inactive',

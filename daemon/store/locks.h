@@ -15,10 +15,9 @@
 
 /* For a database that has just been opened; one in memory has no such locks. */
 void locks_watch(sqlite3 *db);
-/* Closes it, all its statements being finalised; now, or, since it would leave its locks behind, at
- * a later locks_close() or locks_tidy() that finds them gone. NULL is fine. */
+/* Closes it, all its statements being finalised; now, or, while a lock is still to be let go of (it
+ * might leave that behind), at a later call that finds none. NULL: only those from before. */
 void locks_close(sqlite3 *db);
-void locks_tidy(void);
 /* Why this thread was last answered SQLITE_IOERR_SHMLOCK. */
 int locks_errno(void);
 

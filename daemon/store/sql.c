@@ -12,7 +12,7 @@ static int sql_open(struct sql *s, const char *path, const char *const *texts, i
 {
 	int r;
 
-	locks_tidy();
+	locks_close(NULL);
 	memset(s, 0, sizeof(*s));
 	s->texts = texts;
 	r = sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);

@@ -170,6 +170,10 @@ def man_page(t):
         missing += ['%s %s' % (command, option) for option in re.findall(r'(?m)^ +(?:-\w, +)?(--[a-z-]+)', text.partition('\noptions:\n')[2])
                     if not re.search(r'\*%s\b' % option, man)]
     t.assertEqual(missing, [])
+    listed = {option for _, text in helps(t) for option in re.findall(r'(?m)^ +(-\w)(?:, +--\w|  )', text) + re.findall(r'(?m)^ +(?:-\w, +)?(--[a-z-]+)', text)}
+    listed.update(re.findall(r'(?<!\S)--?[a-zA-Z-]+', t.ctl('--help', bare=True).text.replace(',', '')))
+    told = set(re.findall(r'(?<![\w-])--[a-z-]+[a-z]|(?<![\w-])-[a-zA-Z](?![\w-])', man.replace('*', '')))
+    t.assertEqual(told - listed, set(), 'only in the manual')
 
 
 def default_socket(t):

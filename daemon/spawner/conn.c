@@ -170,6 +170,7 @@ static bool conn_take_over(uint64_t store_id)
 		if (table_at(i)->state != SW_FREE)
 			op_done(op_at(i));
 	env_drop_all();
+	keep_forget();
 	table_reset(store_id);
 	if (results > 0)
 		log_warn("a batchd of another state folder or database came: how %u ops ended is "

@@ -113,6 +113,13 @@ static void keep_fill(struct record *r, const struct sw_start *start)
 	table_set_state(r, SW_STARTING);
 }
 
+static void keep_forked(struct op *op)
+{
+	struct record *r = op_record(op);
+	r->forked_boot_ns = time_boot_ns();
+	pids_add(r->pid, op_slot(op));
+}
+
 bool keep_start(const struct sw_start *start, struct start_fds *fds, struct child_error *ret_why)
 {
 	uint32_t slot = table_find(start->head.token);
@@ -144,7 +151,7 @@ bool keep_start(const struct sw_start *start, struct start_fds *fds, struct chil
 	}
 	if (result == START_ASKED)
 		return true;
-	pids_add(r->pid, slot);
+	keep_forked(op);
 	if (result == START_FORKED)
 		keep_watch(op, op->error_fd);
 	else
@@ -170,7 +177,7 @@ void keep_answered(uint32_t slot, int32_t pid, struct child_error e)
 		keep_fail(op, e);
 		return;
 	}
-	pids_add(r->pid, slot);
+	keep_forked(op);
 	keep_runs(op);
 }
 
@@ -344,7 +351,7 @@ void keep_signal(uint64_t token, int sig)
 	struct record *r = table_at(slot);
 	if (!op_is_live(op) || op->reaped || r->pid <= 1)
 		return;
-	if (op->foreign && !tree_same_process(r->pid, r->started_boot_ns))
+	if (op->foreign && !tree_is_process_of(r))
 		return;
 	if (kill(-r->pid, sig) < 0 && errno == ESRCH)
 		kill(r->pid, sig); /* has not come to setsid yet */
@@ -522,6 +529,11 @@ int64_t keep_deadline_ms(void)
 	return first;
 }
 
+void keep_forget(void)
+{
+	tree_forget();
+}
+
 uint32_t keep_live(void)
 {
 	return live;
@@ -540,11 +552,11 @@ void keep_stop_all(int64_t grace_ms)
 static bool keep_adopt(struct op *op)
 {
 	struct record *r = op_record(op);
-	if (!tree_same_process(r->pid, r->started_boot_ns))
+	if (!tree_is_process_of(r))
 		return false;
 	int fd = (int)syscall(SYS_pidfd_open, r->pid, 0);
 	/* Looked at again: the fd is of what has the pid now. */
-	if (fd < 0 || !tree_same_process(r->pid, r->started_boot_ns)) {
+	if (fd < 0 || !tree_is_process_of(r)) {
 		if (fd >= 0)
 			close(fd);
 		return false;

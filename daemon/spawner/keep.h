@@ -51,6 +51,8 @@ void keep_fd_event(uint32_t slot);
 void keep_turn(void);
 /* The next deadline, monotonic; 0: none. */
 int64_t keep_deadline_ms(void);
+/* No op is known any more: what they left is nobody's. */
+void keep_forget(void);
 /* Ops not ended. */
 uint32_t keep_live(void);
 

@@ -35,7 +35,8 @@ struct record {
 				    later one of that number */
 	uint64_t owner_hash;	 /* of its BATCHD_OWNER=..., 0: none; tells our ops from those of a
 				    nested batchd */
-	uint64_t spare[4];
+	int64_t forked_boot_ns;	 /* and after it; 0: not known */
+	uint64_t spare[3];
 };
 static_assert(sizeof(struct record) == 128, "stored");
 

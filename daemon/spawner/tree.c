@@ -15,8 +15,8 @@
 #include "daemon/spawner/proc.h"
 #include "daemon/spawner/warm.h"
 
-/* A process started within this of the time we noted is the one: its own clock has 10 ms ticks. */
-#define TREE_START_SLACK_MS 2000
+/* From a noted time before a fork to the fork, where the time after it is not known. */
+#define TREE_START_SLACK_NS INT64_C(2000000000)
 /* Until an orphan that does not say whose it is is left alone; one in the middle of an exec, which
  * shows no environment, comes out of that however busy the machine is. */
 #define TREE_PATIENCE_MS 50
@@ -91,13 +91,21 @@ static uint64_t tree_number(const char *s, const char *name)
 	return strncmp(s, name, len) == 0 ? strtoull(s + len, NULL, 10) : 0;
 }
 
+/* As proc(5) has it of starttime: the kernel rounds down. */
+static uint64_t tree_ticks(int64_t boot_ns)
+{
+	int64_t tick_ns = INT64_C(1000000000) / sysconf(_SC_CLK_TCK);
+	return (uint64_t)(boot_ns / tick_ns);
+}
+
 /* The token that an environment names; 0 for that of a daemon which has left the op that started it
- * (daemon/leave_op.h). False when it names none of ours; *ret is then unset. */
-static bool tree_of_environ(int32_t pid, uint64_t *ret, bool *ret_empty)
+ * (daemon/leave_op.h), and for one older than the op, of a database before ours that counted up to
+ * the same. False when it names none of ours; *ret is then unset. */
+static bool tree_of_environ(const struct proc *of, uint64_t *ret, bool *ret_empty)
 {
 	const char *p;
 	uint64_t run = 0, op = 0, attempt = 0, v;
-	size_t len = proc_environ(pid, &p);
+	size_t len = proc_environ(of->pid, &p);
 	*ret_empty = len == 0;
 	for (size_t at = 0; at < len; at += strlen(p + at) + 1) {
 		if (p[at] != 'B')
@@ -120,7 +128,9 @@ static bool tree_of_environ(int32_t pid, uint64_t *ret, bool *ret_empty)
 	/* Of an op that is gone: ours or not no longer matters, it is no living op's. */
 	if (slot != TABLE_NONE && table_at(slot)->owner_hash != tree_owner_hash(p, len))
 		return false;
-	*ret = token;
+	bool older =
+		slot != TABLE_NONE && of->start_ticks < tree_ticks(table_at(slot)->started_boot_ns);
+	*ret = older ? 0 : token;
 	return true;
 }
 
@@ -142,7 +152,7 @@ static void tree_attribute(struct orphan *o)
 		op = tree_of_session(st.sid);
 	if (!op)
 		op = tree_of_session(st.pgrp);
-	if (op || tree_of_environ(o->pid, &o->owner, &empty)) {
+	if (op || tree_of_environ(&st, &o->owner, &empty)) {
 		if (op)
 			o->owner = op_record(op)->token;
 		o->settled = true;
@@ -233,6 +243,14 @@ void tree_signal_new(const struct op *op, int sig)
 			continue;
 		o->sent = sig;
 		kill(o->pid, sig);
+	}
+}
+
+void tree_forget(void)
+{
+	for (uint32_t i = 0; i < end; i++) {
+		orphans[i].owner = 0;
+		orphans[i].settled = true;
 	}
 }
 
@@ -331,8 +349,7 @@ static void tree_read_names(void)
 	for (size_t i = 0; i < n_all; i++) {
 		uint64_t token;
 		bool empty;
-		named[i] =
-			owners[i] == 0 && tree_of_environ(all[i].pid, &token, &empty) ? token : 0;
+		named[i] = owners[i] == 0 && tree_of_environ(&all[i], &token, &empty) ? token : 0;
 	}
 }
 
@@ -396,11 +413,16 @@ uint32_t tree_signal(const struct op *op, int sig)
 	return count;
 }
 
-bool tree_same_process(int32_t pid, int64_t started_boot_ns)
+bool tree_same_process(int32_t pid, int64_t from_ns, int64_t until_ns)
 {
 	struct proc st;
 	if (pid <= 1 || !proc_stat(pid, &st) || proc_is_dead(&st))
 		return false;
-	int64_t started_ms = (int64_t)st.start_ticks * 1000 / sysconf(_SC_CLK_TCK);
-	return llabs(started_ms - started_boot_ns / 1000000) < TREE_START_SLACK_MS;
+	return st.start_ticks >= tree_ticks(from_ns) &&
+	       st.start_ticks <= tree_ticks(until_ns ? until_ns : from_ns + TREE_START_SLACK_NS);
+}
+
+bool tree_is_process_of(const struct record *r)
+{
+	return tree_same_process(r->pid, r->started_boot_ns, r->forked_boot_ns);
 }

@@ -50,13 +50,19 @@ struct tree_kin {
 	int64_t seen_ms;
 	uint32_t flags, reserved;
 };
+/* No op is known any more: whose the orphans were no longer matters. */
+void tree_forget(void);
 /* Room for PIDS_ORPHANS; returns how many. */
 uint32_t tree_save(struct tree_kin *ret);
 /* After tree_init. */
 void tree_restore(const struct tree_kin *kin, uint32_t n);
 
-/* Is `pid` a live process begun within a moment of started_boot_ns? */
-bool tree_same_process(int32_t pid, int64_t started_boot_ns);
+/*
+ * Is `pid` a live process that began between two times of CLOCK_BOOTTIME, to the tick of the
+ * kernel's account (10 ms)? until_ns 0: not known, some time later.
+ */
+bool tree_same_process(int32_t pid, int64_t from_ns, int64_t until_ns);
+bool tree_is_process_of(const struct record *r);
 /* FNV-1a over the value of BATCHD_OWNER among "NAME=VALUE\0" strings; 0: not there. */
 uint64_t tree_owner_hash(const char *strings, size_t len);
 

@@ -304,10 +304,10 @@ void warm_end_predecessors(void)
 {
 	int64_t started_boot_ns;
 	int32_t pid = table_shell(&started_boot_ns);
-	int fd =
-		tree_same_process(pid, started_boot_ns) ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	int fd = tree_same_process(pid, started_boot_ns, 0) ? (int)syscall(SYS_pidfd_open, pid, 0)
+							    : -1;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	if (fd >= 0 && tree_same_process(pid, started_boot_ns) && kill(pid, SIGKILL) == 0)
+	if (fd >= 0 && tree_same_process(pid, started_boot_ns, 0) && kill(pid, SIGKILL) == 0)
 		poll(&p, 1, WARM_ANSWER_MS);
 	cleanup_closep(&fd);
 	table_set_shell(0, 0); /* last: who comes after us, if we are killed here, must know it */

@@ -168,13 +168,14 @@ class Another(Scene):
     def has_ended(self, change):
         b = self.box
         self.make_other()
-        run, pid = self.begin('read x < gate; echo OLD')
+        run, pid = self.begin('sleep 300 & echo $! > left; setsid -f sleep 300; read x < gate; echo OLD', detach=True)
         b.kill_daemon()
         self.open_gate()
         until(lambda: not alive(pid), 'the end of the op')
         change(self)
-        b.ctl('daemon', 'start', check=0)
+        until(lambda: b.ctl('daemon', 'start').status == 0, 'the end of the time that what an op left has to go')
         self.assertEqual(self.new_run(), 1 if change is Another.removed else 4)
+        self.assertTrue(alive(int(b.text('left'))), 'what it left is not the new op\'s, also where that has its number')
         with open(os.path.join(b.state, 'batchd.log')) as f:
             self.assertIn('what became of them is forgotten', f.read())
 

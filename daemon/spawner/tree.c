@@ -98,6 +98,13 @@ static uint64_t tree_ticks(int64_t boot_ns)
 	return (uint64_t)(boot_ns / tick_ns);
 }
 
+/* Between the two times, to the tick; until_ns 0: not known. */
+static bool tree_began(const struct proc *p, int64_t from_ns, int64_t until_ns)
+{
+	return p->start_ticks >= tree_ticks(from_ns) &&
+	       p->start_ticks <= tree_ticks(until_ns ? until_ns : from_ns + TREE_START_SLACK_NS);
+}
+
 /* The token that an environment names; 0 for that of a daemon which has left the op that started it
  * (daemon/leave_op.h), and for one older than the op, of a database before ours that counted up to
  * the same. False when it names none of ours; *ret is then unset. */
@@ -353,6 +360,14 @@ static void tree_read_names(void)
 	}
 }
 
+/* Is the session of that number the op's? As long as any of its members lives the kernel gives the
+ * number to nobody else. */
+static bool tree_has_session(const struct record *r)
+{
+	const struct proc *p = proc_among(all, n_all, r->pid);
+	return !p || tree_began(p, r->started_boot_ns, r->forked_boot_ns);
+}
+
 /* A foreign op's orphans are somebody else's children: their session tells, or their environment.
  */
 static bool tree_owns(const struct op *op, size_t i)
@@ -363,7 +378,7 @@ static bool tree_owns(const struct op *op, size_t i)
 	if (!op->foreign)
 		return owners[i] == r->token;
 	if (all[i].pid == r->pid || all[i].sid == r->pid)
-		return true;
+		return tree_has_session(r);
 	tree_read_names();
 	return named[i] == r->token;
 }
@@ -416,10 +431,8 @@ uint32_t tree_signal(const struct op *op, int sig)
 bool tree_same_process(int32_t pid, int64_t from_ns, int64_t until_ns)
 {
 	struct proc st;
-	if (pid <= 1 || !proc_stat(pid, &st) || proc_is_dead(&st))
-		return false;
-	return st.start_ticks >= tree_ticks(from_ns) &&
-	       st.start_ticks <= tree_ticks(until_ns ? until_ns : from_ns + TREE_START_SLACK_NS);
+	return pid > 1 && proc_stat(pid, &st) && !proc_is_dead(&st) &&
+	       tree_began(&st, from_ns, until_ns);
 }
 
 bool tree_is_process_of(const struct record *r)

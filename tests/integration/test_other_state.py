@@ -1,7 +1,9 @@
 """Contract section 1 where the state folder is not the one whose ops the spawner has: an older copy was put back, another database put
 in its place, or it was removed. Nothing hangs, no op is taken for another, and what cannot be told is named."""
+import ctypes
 import os
 import shutil
+import signal
 
 from harness import Box, Case, alive, bash, batch, expand, rows, until
 
@@ -224,3 +226,39 @@ class Unreachable(Scene):
         self.assertEqual(b.get(run)['state'], 'running')
         self.open_gate()
         self.match({'state': 'succeeded'}, b.wait(run))
+
+
+class CloneArgs(ctypes.Structure):
+    """struct clone_args of clone(2)."""
+    _fields_ = [(name, ctypes.c_uint64) for name in ('flags', 'pidfd', 'child_tid', 'parent_tid', 'exit_signal', 'stack', 'stack_size',
+                                                     'tls', 'set_tid', 'set_tid_size', 'cgroup')]
+
+
+def sleep_as(pid):
+    """sleep(1) with that pid, which is free; False where that is not ours to choose."""
+    tid = ctypes.c_int32(pid)
+    args = CloneArgs(exit_signal=signal.SIGCHLD, set_tid=ctypes.addressof(tid), set_tid_size=1)
+    got = ctypes.CDLL(None, use_errno=True).syscall(435, ctypes.byref(args), ctypes.sizeof(args))
+    if got == 0:
+        try:
+            os.execv('/bin/sleep', ['sleep', '300'])
+        finally:
+            os._exit(127)
+    return got == pid
+
+
+class SamePid(Scene):
+    def test_a_later_process_is_not_taken_for_the_op_that_had_its_pid(self):
+        b = self.box
+        run, pid = self.begin('exec sleep 300')
+        spawner = b.spawner_pid()
+        b.kill_daemon()
+        for p in (spawner, pid):
+            os.kill(p, signal.SIGKILL)
+            until(lambda p=p: not alive(p), 'the end of all')
+        if not sleep_as(pid):
+            self.skipTest('no pid may be chosen here (CAP_CHECKPOINT_RESTORE)')
+        b.start()
+        b.wait(run)
+        self.match({'state': 'interrupted', 'ops': [{'cause': 'lost'}]}, b.get(run))
+        self.assertTrue(alive(pid))

@@ -91,8 +91,9 @@ int fd_wake(int fd)
 	const uint64_t one = 1;
 	int tries = 8;
 	while (write(fd, &one, sizeof(one)) < 0)
-		/* EAGAIN: its counter is full, so it is readable. */
-		if (errno == EAGAIN || --tries == 0)
+		/* EAGAIN: its counter is full, so it is readable. Believed late: whoever waits
+		 * would wait for ever. */
+		if (--tries == 0)
 			return errno == EAGAIN ? 0 : -errno;
 	return 0;
 }

@@ -51,8 +51,9 @@ const char *trouble_mend(int err)
 	switch (err) {
 	case ENOSPC:
 	case EDQUOT:
-	case EFBIG:
 		return "make room there";
+	case EFBIG:
+		return "raise the limit of a file's size (ulimit -f, LimitFSIZE=)";
 	case EROFS:
 		return "mount its file system for writing again";
 	case EMFILE:

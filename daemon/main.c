@@ -169,8 +169,8 @@ static void log_to_file(const char *state_dir)
 {
 	path_mkdirs(state_dir, 0700);
 	_cleanup_free_ char *path = xasprintf("%s/batchd.log", state_dir);
-	_cleanup_close_ int fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int fd = open(
+		path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
@@ -287,6 +287,14 @@ static bool too_few_files(void)
 	return true;
 }
 
+/* A mask outlives exec: blocked by whoever started us, SIGTERM would end nothing. */
+static void signals_unblock(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* What there is to do; the exit status. */
 static int options_do(const struct options *o, struct config *config, char **argv)
 {
@@ -301,6 +309,7 @@ static int options_do(const struct options *o, struct config *config, char **arg
 		return 0;
 	if (!o->foreground)
 		leave_op(argv);
+	signals_unblock();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN); /* until the loop takes it for a reload */
 	signal(SIGXFSZ, SIG_IGN);

@@ -86,8 +86,11 @@ static int take_splice(struct pump *p, struct output_fd *f, int64_t len)
 			f->copy = true;
 			return take_copy(p, f);
 		}
+		/* EAGAIN too: what FIONREAD counted is there and only we read it, so it is the log
+		 * that cannot take it now. As "nothing there" it would be lost at the pipe's end.
+		 */
 		if (r < 0 && r != -EINTR)
-			return r == -EAGAIN ? 0 : r;
+			return r == -EAGAIN ? -EIO : r;
 		if (n == 0)
 			return 1;
 		len -= MAX2(n, 0);
@@ -125,21 +128,30 @@ int output_take(struct pump *p, struct output_fd *f)
 	return take_splice(p, f, len);
 }
 
+/* What poll says of it (0: nothing now), or -errno. */
+static int take_poll(const struct output_fd *f)
+{
+	struct pollfd ready = { .fd = f->fd, .events = POLLIN };
+	int r = f->held ? POLLIN : 0;
+	while (r == 0 && poll(&ready, 1, 0) < 0)
+		if (errno != EINTR)
+			r = -errno;
+	return r != 0 ? r : ready.revents;
+}
+
 int output_take_rest(struct pump *p, struct output_fd *f)
 {
 	/* What came before the call fits into the pipe; who goes on writing does not keep us here.
 	 */
 	int64_t before = f->attempt->log.pos;
 	do {
-		struct pollfd ready = { .fd = f->fd, .events = POLLIN };
-		if (f->held)
-			ready.revents = POLLIN;
-		else if (poll(&ready, 1, 0) <= 0)
-			return 0;
+		int ready = take_poll(f);
+		if (ready <= 0)
+			return ready;
 		int r = output_take(p, f);
 		if (r != 0)
 			return r;
-		if (!(ready.revents & POLLIN))
+		if (!(ready & POLLIN))
 			return 1;
 	} while ((f->copy || f->attempt->skip > 0) &&
 		 f->attempt->log.pos - before < 16 * PUMP_BLOCK_BYTES);

@@ -432,7 +432,9 @@ void conn_flush(void)
 			retry_ms = time_mono_ms() + CONN_RETRY_MS;
 		} else if (r == -EPIPE || r == -ECONNRESET) {
 			/* Nobody hears more; what the peer sent before it left, acknowledgements
-			 * perhaps, is still to be read. */
+			 * perhaps, is still to be read. Should it be there all the same, it sees
+			 * that this is over, connects again and asks for what it missed. */
+			shutdown(active->fd, SHUT_WR);
 			report_clear();
 			blocked = true;
 		} else {

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/lock.h"
 #include "common/fd.h"
@@ -237,12 +238,26 @@ static int store_sweep(struct store *s, struct err *e)
 	return 0;
 }
 
+/* Behind a symlink SQLite keeps what belongs to the database beside the file that is meant. */
+static void store_resolve(struct store *s)
+{
+	struct stat st;
+	bool link = lstat(s->path, &st) == 0 && S_ISLNK(st.st_mode);
+	char *path = link ? realpath(s->path, NULL) : NULL;
+
+	if (!path)
+		return; /* there is none, or opening it tells what is wrong */
+	free(s->path);
+	s->writer.path = s->reader.path = s->path = path;
+}
+
 static int store_open_database(struct store *s, struct err *e)
 {
 	int code, version;
 
 	if (state_dir_first(s->dir, e) || store_touch(s->path, e))
 		return 1;
+	store_resolve(s);
 	code = sql_open_as_it_is(&s->writer.sql, s->path, writer_statements);
 	if (code == SQLITE_OK) {
 		if (migrate_check(&s->writer.sql, s->path, n_migrations, &version, e) ||

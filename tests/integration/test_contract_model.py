@@ -14,7 +14,7 @@ import unittest
 
 import msgpack
 
-from harness import SLOW, Case, Differs, alive, bash, batch, edit, exec_, match, message, read, todos, until, write
+from harness import PATIENCE, SLOW, Case, Differs, alive, bash, batch, edit, exec_, match, message, read, todos, until, write
 
 OK = {'state': 'succeeded', 'cause': None}
 SKIPPED = {'state': 'skipped', 'cause': 'dependency', 'attempts': 0}
@@ -907,6 +907,9 @@ class Processes(Table):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.here = self.box.work
         self.says(exec_('grep', '-Ec', '^Sig(Blk|Ign):.0+$', '/proc/self/status'), b'2\n')
+        self.box.disconnect()
+        os.kill(self.box.daemon_pid(), signal.SIGTERM)
+        self.assertEqual(self.box.daemon.wait(PATIENCE), 0)
 
 
 class Whole(unittest.TestCase):

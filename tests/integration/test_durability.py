@@ -430,6 +430,29 @@ class Starting(Case):
     daemon = False
 
     @rows(
+        ('a fifo where the spawner is noted', {'spawner': None}),
+        ('a fifo where the spawner is noted anew', {'spawner.new': None}),
+        ('a link to the database', {'batchd.db': 'elsewhere.db'}),
+    )
+    def things_in_its_folder(self, things):
+        # None of them is a reason to wait, or to lose what was answered.
+        b = self.box
+        os.makedirs(b.state, 0o700)
+        for name, to in things.items():
+            path = os.path.join(b.state, name)
+            if to:
+                os.close(os.open(os.path.join(b.dir, to), os.O_CREAT, 0o600))
+                os.symlink(os.path.join(b.dir, to), path)
+            else:
+                os.mkfifo(path)
+        b.start()
+        run = b.submit(batch([bash('echo x')]))
+        b.wait(run)
+        b.restart()
+        self.assertEqual((b.call('run.get', run=run)['state'], b.output(run, 1)), ('succeeded', b'x\n'))
+        self.match({'state': 'succeeded'}, b.run(batch([bash('true')])))
+
+    @rows(
         ('its lock is still held', False),
         ('its lock is still held and its socket still takes connections', True),
     )

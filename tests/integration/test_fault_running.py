@@ -83,6 +83,33 @@ class Stays(Running):
 
 
 @expand
+class Once(Running):
+    # Failures that cannot last: nobody waits for ever, nothing of the output is missing.
+    @rows(
+        ('the spawner is told that batchd has gone', 'spawner_pid', 'sendmsg:error=EPIPE:when=3+4'),
+        ('the log does not take it now', 'pid', 'splice:error=EAGAIN:when=2+6'),
+        ('a look at the pipes is interrupted', 'pid', 'poll:error=EINTR:when=1+2'),
+        ('a look at the pipes is refused', 'pid', 'poll:error=ENOMEM:when=1+6'),
+        ('a thread is not woken', 'pid', 'write:error=EAGAIN:when=2+2'),
+    )
+    def a_call_fails(self, whose, what):
+        b = self.box
+        self.begin()
+        fault = Inject(b.call('daemon.status')[whose], what)
+        self.addCleanup(fault.stop)
+        # Those that are over at once are read after their end mostly; of the others a child holds the pipe.
+        run = b.submit(batch([bash('echo %d; echo e >&2; %s' % (i, 'sleep 2 & exit' if i >= 8 else ''), detach=i >= 8) for i in range(10)]))
+        b.wait(run)
+        for i in range(10):
+            self.assertEqual((b.output(run, i + 1, 'stdout'), b.output(run, i + 1, 'stderr')), (b'%d\n' % i, b'e\n'))
+        self.match([{'state': 'succeeded', 'attempts': 1}] * 10, b.get(run)['ops'])
+        self.assertGreater(fault.hits(), 0, 'it was never met')
+        fault.stop()
+        self.let_go()
+        self.all_well(restart=False)
+
+
+@expand
 class AtTheStart(Case):
     daemon = False
 

@@ -214,6 +214,19 @@ static enum sw_state keep_end_state(const struct op *op)
 	return op->foreign && op_record(op)->state != SW_REAPED ? SW_LOST : SW_EXITED;
 }
 
+/* Of a foreign op, what is just executing a program may be left by it, and can be asked in a
+ * moment.
+ */
+static bool keep_may_have_more(struct op *op)
+{
+	int64_t now = time_mono_ms();
+	if (!op->foreign || tree_unclear(op) == 0)
+		return false;
+	if (op->clear_ms == 0)
+		op->clear_ms = now + TREE_EXEC_PATIENCE_MS;
+	return now < op->clear_ms;
+}
+
 static void keep_kill_round(struct op *op)
 {
 	uint32_t alive = tree_signal(op, SIGKILL);
@@ -224,7 +237,8 @@ static void keep_kill_round(struct op *op)
 			op_record(op)->lingering = alive;
 	}
 	check = true;
-	if ((op->foreign && alive == 0) || (op->reaped && op->rounds >= KEEP_ROUNDS_MAX)) {
+	if ((op->foreign && alive == 0 && !keep_may_have_more(op)) ||
+	    (op->reaped && op->rounds >= KEEP_ROUNDS_MAX)) {
 		if (alive > 0)
 			log_warn("%u processes of an op cannot be ended", alive);
 		keep_arm(op, 0);
@@ -270,8 +284,13 @@ static bool keep_end_left(struct op *op)
 	struct record *r = op_record(op);
 	bool stay = (r->flags & SW_START_DETACH) && !op->stopping;
 	uint32_t left = stay ? 0 : tree_count(op);
-	if (left == 0)
+	if (left == 0 && (stay || !keep_may_have_more(op)))
 		return false;
+	if (left == 0 && op->phase != PHASE_TERM) {
+		op->phase = op->phase == PHASE_KILL ? PHASE_KILL : PHASE_DRAIN;
+		keep_arm(op, time_mono_ms() + KEEP_LOOK_MS);
+		return true;
+	}
 	r->lingering = MAX2(r->lingering, left);
 	if (op->phase != PHASE_TERM && op->phase != PHASE_KILL)
 		keep_term(op, r->linger_ms);
@@ -279,10 +298,15 @@ static bool keep_end_left(struct op *op)
 	return true;
 }
 
-/* The children had their time. */
+/* The children had their time; or it is to be asked again which are a foreign op's. */
 static void keep_drained(struct op *op)
 {
 	struct record *r = op_record(op);
+	if (op->foreign) {
+		if (!keep_end_left(op))
+			keep_finish(op, keep_end_state(op));
+		return;
+	}
 	r->lingering = tree_count(op);
 	if (r->lingering == 0 || (r->flags & SW_START_DETACH))
 		keep_finish(op, SW_EXITED);
@@ -298,7 +322,7 @@ static void keep_deadline(struct op *op)
 		keep_drained(op);
 	else if (op->phase != PHASE_TERM || op->kill_ms <= time_mono_ms())
 		keep_kill_round(op);
-	else if (tree_count(op) > 0)
+	else if (tree_count(op) > 0 || keep_may_have_more(op))
 		keep_look(op);
 	else
 		keep_finish(op, keep_end_state(op));

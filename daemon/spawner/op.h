@@ -45,9 +45,11 @@ struct op {
 	int error_fd;		  /* of a fork; of an orphan its pidfd */
 	uint32_t kin;		  /* orphans of it seen in the last look */
 	unsigned rounds;	  /* of KILL */
-	bool reaped;		  /* own process; of a foreign op: has ended */
-	bool stopping;		  /* asked for: children end as well even with detach */
-	bool foreign;		  /* not our child: started by a spawner that is gone */
+	int64_t clear_ms; /* until then what may yet be told to be a foreign op's is waited for; 0:
+			     not yet */
+	bool reaped;	  /* own process; of a foreign op: has ended */
+	bool stopping;	  /* asked for: children end as well even with detach */
+	bool foreign;	  /* not our child: started by a spawner that is gone */
 };
 
 struct op *op_at(uint32_t slot);

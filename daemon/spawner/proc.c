@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 
 #define PROC_TEXT_BYTES (256u << 10)
+#define PROC_KTHREAD 0x00200000 /* PF_KTHREAD of linux/sched.h, in field 9 of proc(5) stat */
 
 /* What getdents64(2) fills; glibc's readdir would allocate. */
 struct proc_dirent {
@@ -73,6 +74,7 @@ bool proc_stat(int32_t pid, struct proc *ret)
 	ret->ppid = (int32_t)v[0];
 	ret->pgrp = (int32_t)v[1];
 	ret->sid = (int32_t)v[2];
+	ret->kernel = v[5] & PROC_KTHREAD;
 	ret->start_ticks = strtoull(p, NULL, 10);
 	return true;
 }

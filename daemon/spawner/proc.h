@@ -14,6 +14,7 @@
 struct proc {
 	int32_t pid, ppid, pgrp, sid;
 	char state;	      /* as in proc(5): Z and X are dead */
+	bool kernel;	      /* a thread of the kernel's own */
 	uint64_t start_ticks; /* since boot */
 };
 

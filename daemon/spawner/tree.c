@@ -17,10 +17,8 @@
 
 /* From a noted time before a fork to the fork, where the time after it is not known. */
 #define TREE_START_SLACK_NS INT64_C(2000000000)
-/* Until an orphan that does not say whose it is is left alone; one in the middle of an exec, which
- * shows no environment, comes out of that however busy the machine is. */
+/* Until an orphan that does not say whose it is is left alone. */
 #define TREE_PATIENCE_MS 50
-#define TREE_EXEC_PATIENCE_MS 5000
 
 struct orphan {
 	int32_t pid;
@@ -307,6 +305,7 @@ static uint64_t owners[PROC_MAX];
 /* The token that the environment of each names which is not below us; looked for when first asked.
  */
 static uint64_t named[PROC_MAX];
+static bool executing[PROC_MAX]; /* or says nothing, as in the middle of an exec */
 static size_t n_all;
 static bool all_fresh, named_fresh;
 
@@ -355,8 +354,9 @@ static void tree_read_names(void)
 	named_fresh = true;
 	for (size_t i = 0; i < n_all; i++) {
 		uint64_t token;
-		bool empty;
+		bool empty = false;
 		named[i] = owners[i] == 0 && tree_of_environ(&all[i], &token, &empty) ? token : 0;
+		executing[i] = empty && !all[i].kernel && proc_may_execute(all[i].pid);
 	}
 }
 
@@ -389,6 +389,17 @@ uint32_t tree_count(const struct op *op)
 	tree_refresh();
 	for (size_t i = 0; i < n_all; i++)
 		count += tree_owns(op, i);
+	return count;
+}
+
+uint32_t tree_unclear(const struct op *op)
+{
+	uint64_t since = tree_ticks(op_record(op)->started_boot_ns);
+	uint32_t count = 0;
+	tree_refresh();
+	tree_read_names();
+	for (size_t i = 0; i < n_all; i++)
+		count += executing[i] && all[i].start_ticks >= since;
 	return count;
 }
 

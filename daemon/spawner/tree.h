@@ -63,6 +63,12 @@ void tree_restore(const struct tree_kin *kin, uint32_t n);
  */
 bool tree_same_process(int32_t pid, int64_t from_ns, int64_t until_ns);
 bool tree_is_process_of(const struct record *r);
+/*
+ * Processes that may be what a foreign op left: in the middle of an exec, which shows no
+ * environment. They come out of that within TREE_EXEC_PATIENCE_MS, however busy the machine is.
+ */
+#define TREE_EXEC_PATIENCE_MS 5000
+uint32_t tree_unclear(const struct op *op);
 /* FNV-1a over the value of BATCHD_OWNER among "NAME=VALUE\0" strings; 0: not there. */
 uint64_t tree_owner_hash(const char *strings, size_t len);
 

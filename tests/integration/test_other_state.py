@@ -262,3 +262,52 @@ class SamePid(Scene):
         b.wait(run)
         self.match({'state': 'interrupted', 'ops': [{'cause': 'lost'}]}, b.get(run))
         self.assertTrue(alive(pid))
+
+
+# A daemon that its op leaves behind, with a session of its own. In the middle of an exec a process shows no environment; this one has its
+# own where nothing is mapped, for as long as it takes, and then executes sleep(1).
+EXECUTING = r'''
+import ctypes, os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+f = open('/proc/self/stat').read().rsplit(')', 1)[1].split()
+stat = dict(zip(range(3, 60), f))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.sbrk.restype = ctypes.c_void_p
+fields = [int(stat[n]) for n in (26, 27, 45, 46, 47)] + [libc.sbrk(0)] + [int(stat[n]) for n in (28, 48, 49)] + [1 << 20, (1 << 20) + 64]
+words = (ctypes.c_uint64 * 13)(*fields, 0, 0xffffffff << 32)
+fds = [os.open(name, os.O_RDWR) for name in ('/dev/null', 'go')]
+r = libc.prctl(35, 14, ctypes.byref(words), ctypes.sizeof(words), 0)    # PR_SET_MM, PR_SET_MM_MAP
+with open('left.new', 'w') as f:
+    f.write(str(os.getpid() if r == 0 else 0))
+os.rename('left.new', 'left')
+for n in range(3):
+    os.dup2(fds[0], n)
+os.read(fds[1], 1)
+os.execv('/bin/sleep', ['sleep', '300'])
+'''
+
+
+class Executing(Scene):
+    def test_what_an_op_of_a_killed_spawner_left_is_waited_for_in_an_exec(self):
+        b = self.box
+        b.put('left.py', EXECUTING)
+        go = b.fifo('go')
+        run, pid = self.begin('/usr/bin/python3 left.py; read x < gate')
+        until(lambda: b.exists('left'), 'the one that is left behind')
+        left = int(b.text('left'))
+        if not left:
+            self.skipTest('nobody may move an environment here (CONFIG_CHECKPOINT_RESTORE)')
+        spawner = b.spawner_pid()
+        b.kill_daemon()
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: not alive(spawner), 'the end of the spawner')
+        b.start()
+        self.open_gate()
+        until(lambda: not alive(pid), 'the end of the op')
+        with open(go, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match({'state': 'interrupted', 'ops': [{'cause': 'lost', 'lingering': 1}]}, b.get(run))
+        self.assertFalse(alive(left))

@@ -1,10 +1,11 @@
 /*
- * each: a command for each of many arguments, by GNU parallel's grammar. Four steps, a file each:
+ * each: a command for each of many arguments, by GNU parallel's grammar. In steps, a file each:
  *
  *	each_source.c	the arguments of one source: the words behind a `:::`, the lines of a file
  *	each_input.c	the sources, crossed or linked: records
  *	each_template.c	the command with its replacement strings, and what it is for some records
  *	each_jobs.c	which records make a job: -n, -N, -X, -m; which are done already: --resume
+ *	each_ops.c	the jobs as ops of a batch
  *	each_run.c	the jobs as a run (or several, where one batch cannot hold them), to its end
  *
  * What comes out: each_show.c (output, bar), each_log.c (--joblog), each_results.c (--results).
@@ -213,6 +214,21 @@ void each_halt_count(struct each_halt *h, int status);
 int each_halt_status(const struct each_halt *h);
 /* As the batch says it. */
 void each_halt_print(const struct each_halt *h, struct buf *b);
+
+/* ---- each_ops.c ---- */
+
+struct pk;
+
+/* The ops of one run: as many jobs as a batch holds. */
+struct each_ops {
+	struct each *e;
+	size_t next;  /* the first job that no run has yet */
+	size_t *jobs; /* of each op, from 0; the caller's, with room for LIMIT_OPS or for all */
+	uint32_t n;
+};
+
+/* batch_source's `pack`: the ops of the next run; arg: the each_ops. */
+void each_ops_pack(void *arg, struct pk *pk);
 
 /* ---- each_run.c ---- */
 

@@ -10,14 +10,9 @@
 #include "client/submit.h"
 #include "common/paths.h"
 #include "common/text.h"
-#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "proto/limits.h"
 #include "proto/pack.h"
-
-#define PACK_BYTES                                                                                 \
-	(48u << 20) /* of commands in one batch: LIMIT_FRAME_BYTES, with room to spare             \
-		     */
 
 struct each_runner {
 	struct each *e;
@@ -26,9 +21,7 @@ struct each_runner {
 	struct each_halt halt;
 	struct follow f;
 	struct run_view view;
-	size_t next;	/* the first job that no run has yet */
-	size_t *jobs;	/* of each op of this run, from 0 */
-	uint32_t n_ops; /* of this run */
+	struct each_ops ops; /* of this run */
 	uint32_t *ended;
 	uint32_t n_ended, n_shown; /* ops in the order they are shown in */
 	int log_fd, signal_fd;
@@ -56,119 +49,13 @@ static int each_folders(struct each *e)
 	return EXIT_OK;
 }
 
-/* ---- a run of as many jobs as one batch holds ---- */
-
-/* What parallel tells its jobs; the slot only where the command asks for it, since it orders jobs.
- */
-static void runner_pack_env(struct each_runner *r, struct pk *pk)
-{
-	char text[24];
-	pk_key(pk, "env");
-	pk_map(pk);
-	snprintf(text, sizeof(text), "%zu", r->next + 1);
-	pk_kstr(pk, "PARALLEL_SEQ", slice_str(text));
-	if (each_has_slots(r->e)) {
-		snprintf(text, sizeof(text), "%zu", each_job_slot(r->e, r->next));
-		pk_kstr(pk, "PARALLEL_JOBSLOT", slice_str(text));
-	}
-	pk_end(pk);
-}
-
-static void runner_pack_command(struct each_runner *r, struct pk *pk, struct slice command)
-{
-	const struct opt_int *nice = &r->e->o->nice;
-	char level[24];
-	if (!nice->set) {
-		pk_kstr(pk, "kind", slice_str("bash"));
-		pk_ktext(pk, "command", command);
-		return;
-	}
-	snprintf(level, sizeof(level), "%lld", (long long)nice->v);
-	const char *const words[] = { "nice", "-n", level, "bash", "-c" };
-	pk_kstr(pk, "kind", slice_str("exec"));
-	pk_key(pk, "argv");
-	pk_array(pk);
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		pk_str(pk, slice_str(words[i]));
-	pk_text(pk, command);
-	pk_end(pk);
-}
-
-static void runner_pack_folder(struct each_runner *r, struct pk *pk)
-{
-	_cleanup_buf_ struct buf path = BUF_INIT;
-	each_job_folder(r->e, r->next, &path);
-	if (path.len)
-		pk_ktext(pk, "cwd", buf_slice(&path));
-}
-
-/* {%}: a job begins when the one that had its slot before has ended. */
-static void runner_pack_slot(struct each_runner *r, struct pk *pk)
-{
-	size_t slots = (size_t)r->e->slots, first = r->n_ops ? r->jobs[0] : r->next;
-	size_t before = r->next;
-	char name[24];
-	if (!slots || !each_has_slots(r->e))
-		return;
-	snprintf(name, sizeof(name), "j%zu", r->next);
-	pk_kstr(pk, "id", slice_str(name));
-	while (before >= first + slots) {
-		before -= slots;
-		if (r->e->jobs[before].skip)
-			continue;
-		snprintf(name, sizeof(name), "j%zu", before);
-		pk_key(pk, "after_any");
-		pk_array(pk);
-		pk_str(pk, slice_str(name));
-		pk_end(pk);
-		return;
-	}
-}
-
-static void runner_pack_one(struct each_runner *r, struct pk *pk, struct slice command)
-{
-	const struct each_options *o = r->e->o;
-	pk_map(pk);
-	runner_pack_command(r, pk, command);
-	if (o->retries.v > 1) {
-		pk_kint(pk, "retries", o->retries.v - 1);
-		pk_kint(pk, "retry_delay", 0);
-	}
-	if (o->timeout.set) {
-		_cleanup_buf_ struct buf text = BUF_INIT;
-		duration_print(&text, o->timeout.v);
-		pk_kstr(pk, "timeout", buf_slice(&text));
-	}
-	runner_pack_env(r, pk);
-	runner_pack_folder(r, pk);
-	runner_pack_slot(r, pk);
-	pk_end(pk);
-}
-
-/* batch_source: the ops of the next run. */
-static void runner_pack(void *arg, struct pk *pk)
-{
-	struct each_runner *r = arg;
-	_cleanup_buf_ struct buf command = BUF_INIT;
-	size_t from = pk->b->len;
-	r->n_ops = 0;
-	for (; r->next < r->e->n_jobs && r->n_ops < LIMIT_OPS; r->next++) {
-		if (r->e->jobs[r->next].skip)
-			continue;
-		if (pk->b->len - from > PACK_BYTES)
-			break;
-		buf_clear(&command);
-		each_job_command(r->e, r->next, &command);
-		runner_pack_one(r, pk, buf_slice(&command));
-		r->jobs[r->n_ops++] = r->next;
-	}
-}
-
 static int runner_submit(struct each_runner *r)
 {
 	struct submit_options o = r->e->o->submit;
 	_cleanup_buf_ struct buf halt = BUF_INIT;
-	struct batch_source from = { .no_output_cap = true, .pack = runner_pack, .pack_arg = r };
+	struct batch_source from = { .no_output_cap = true,
+				     .pack = each_ops_pack,
+				     .pack_arg = &r->ops };
 	bool existing;
 	if (r->e->slots)
 		o.jobs = (struct opt_int){ MIN2(r->e->slots, LIMIT_JOBS), true };
@@ -237,13 +124,13 @@ static void runner_count(struct each_runner *r, size_t job, const struct op_view
 
 static void runner_end(struct each_runner *r, const struct op_view *o)
 {
-	if (o->index < 1 || o->index > r->n_ops)
+	if (o->index < 1 || o->index > r->ops.n)
 		return;
-	struct each_job *job = &r->e->jobs[r->jobs[o->index - 1]];
+	struct each_job *job = &r->e->jobs[r->ops.jobs[o->index - 1]];
 	if (job->ended)
 		return;
 	job->ended = true;
-	runner_count(r, r->jobs[o->index - 1], o);
+	runner_count(r, r->ops.jobs[o->index - 1], o);
 	if (!r->e->o->keep_order)
 		r->ended[r->n_ended++] = o->index;
 }
@@ -252,10 +139,10 @@ static void runner_end(struct each_runner *r, const struct op_view *o)
 static bool runner_next(const struct each_runner *r, uint32_t *ret)
 {
 	bool ordered = r->e->o->keep_order;
-	if (r->n_shown >= (ordered ? r->n_ops : r->n_ended))
+	if (r->n_shown >= (ordered ? r->ops.n : r->n_ended))
 		return false;
 	*ret = ordered ? r->n_shown + 1 : r->ended[r->n_shown];
-	return r->e->jobs[r->jobs[*ret - 1]].ended;
+	return r->e->jobs[r->ops.jobs[*ret - 1]].ended;
 }
 
 static bool runner_is_live(const struct each_runner *r)
@@ -290,7 +177,7 @@ static bool runner_show(struct each_runner *r)
 	int status = 0;
 	while (!runner_is_live(r) && runner_next(r, &index)) {
 		struct op_view *o = run_view_op(&r->view, index);
-		status = o ? each_show_whole(&r->show, r->jobs[index - 1], r->view.run, o) : 0;
+		status = o ? each_show_whole(&r->show, r->ops.jobs[index - 1], r->view.run, o) : 0;
 		if (status < 0)
 			break;
 		r->status = r->status ? r->status : status;
@@ -330,8 +217,8 @@ static int runner_output(void *arg, struct run_view *v, struct op_view *o, int s
 {
 	struct each_runner *r = arg;
 	(void)v;
-	if (o->index <= r->n_ops)
-		each_show_bytes(&r->show, r->jobs[o->index - 1], o, stream, data);
+	if (o->index <= r->ops.n)
+		each_show_bytes(&r->show, r->ops.jobs[o->index - 1], o, stream, data);
 	return each_show_flush(&r->show);
 }
 
@@ -339,8 +226,8 @@ static void runner_op_end(void *arg, struct run_view *v, struct op_view *o)
 {
 	struct each_runner *r = arg;
 	(void)v;
-	if (o->index <= r->n_ops)
-		each_show_rest(&r->show, r->jobs[o->index - 1], o);
+	if (o->index <= r->ops.n)
+		each_show_rest(&r->show, r->ops.jobs[o->index - 1], o);
 }
 
 static int64_t runner_tick(void *arg)
@@ -423,7 +310,7 @@ static int runner_follow(struct each_runner *r)
 				.signal_fd = r->signal_fd,
 				.sink = runner_is_live(r) ? &runner_live_sink : &runner_sink,
 				.arg = r };
-	r->ended = xcalloc(MAX2(r->n_ops, 1u), sizeof(*r->ended));
+	r->ended = xcalloc(MAX2(r->ops.n, 1u), sizeof(*r->ended));
 	r->n_ended = r->n_shown = 0;
 	int status = follow_runs(&r->f);
 	if (status == EXIT_OK)
@@ -465,24 +352,25 @@ static int runner_status(struct each_runner *r)
 
 int each_run(struct each *e, const struct each_halt *halt)
 {
-	struct each_runner r = { .e = e, .c = e->c, .halt = *halt };
+	struct each_runner r = { .e = e, .c = e->c, .ops.e = e, .halt = *halt };
 	int status = each_folders(e);
 	if (status == EXIT_OK)
 		status = each_log_open(e, &r.log_fd);
 	if (status)
 		return status;
 	r.halt.total = (int64_t)e->n_jobs;
-	r.jobs = xcalloc(MIN2(MAX2(e->n_todo, (size_t)1), (size_t)LIMIT_OPS), sizeof(*r.jobs));
+	r.ops.jobs =
+		xcalloc(MIN2(MAX2(e->n_todo, (size_t)1), (size_t)LIMIT_OPS), sizeof(*r.ops.jobs));
 	r.signal_fd = signals_watch(0);
 	each_show_init(&r.show, e);
-	for (size_t ran = 0; ran < e->n_todo && status == EXIT_OK; ran += r.n_ops) {
+	for (size_t ran = 0; ran < e->n_todo && status == EXIT_OK; ran += r.ops.n) {
 		if (r.signal || r.show.stdout_gone || r.halt.reached)
 			break;
 		status = runner_one(&r);
 	}
 	each_show_clear(&r.show, status == EXIT_OK && !r.signal);
 	each_show_done(&r.show);
-	free(r.jobs);
+	free(r.ops.jobs);
 	if (r.signal_fd >= 0)
 		close(r.signal_fd);
 	if (r.log_fd >= 0)

@@ -53,12 +53,34 @@ void report_cause(struct buf *b, struct slice state, struct slice cause, int64_t
 	}
 }
 
+void report_closing(struct buf *b, struct slice run, int64_t ops)
+{
+	struct slice summary = mp_find(run, "summary");
+	int64_t wall = mp_get_int(summary, "wall_ms", 0),
+		serial = mp_get_int(summary, "serial_ms", 0);
+	ops = mp_get_int(summary, "ops", ops);
+	buf_addf(b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
+	duration_human(b, wall);
+	if (ops > 1 && serial > 0) {
+		buf_adds(b, "; one after another: ");
+		duration_human(b, serial);
+		buf_addf(b, " (%.1fx)", (double)serial / (double)MAX2(wall, 1));
+	}
+}
+
 struct report {
 	struct ctx *c;
 	struct slice run;
 	int64_t id;
 	struct buf b;
 };
+
+static void report_print(struct report *r)
+{
+	if (fd_write_all(STDERR_FILENO, r->b.p, r->b.len) < 0)
+		r->c->quiet = true; /* nobody left to tell */
+	buf_done(&r->b);
+}
 
 static int64_t report_int(const struct report *r, const char *key)
 {
@@ -124,20 +146,6 @@ static void report_head(struct report *r, const struct run_view *v)
 	report_count(r, "cancelled", "cancelled", &first);
 	report_count(r, "skipped", "skipped", &first);
 	report_skipped(r, v);
-	buf_addc(&r->b, '\n');
-}
-
-static void report_times(struct report *r)
-{
-	int64_t ops = report_int(r, "ops"), wall = report_int(r, "wall_ms"),
-		serial = report_int(r, "serial_ms");
-	buf_addf(&r->b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
-	duration_human(&r->b, wall);
-	if (ops > 1 && serial > 0) {
-		buf_adds(&r->b, "; one after another: ");
-		duration_human(&r->b, serial);
-		buf_addf(&r->b, " (%.1fx)", (double)serial / (double)MAX2(wall, 1));
-	}
 	buf_addc(&r->b, '\n');
 }
 
@@ -287,18 +295,14 @@ void report_op(struct ctx *c, int64_t run, const struct op_view *o)
 	text_one_line(&r.b, slice_str(o->text ? o->text : ""), 120);
 	buf_addc(&r.b, '\n');
 	report_tail(&r, o->index, REPORT_LINES_AT_ONCE);
-	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
-		c->quiet = true; /* nobody left to tell */
-	buf_done(&r.b);
+	report_print(&r);
 }
 
 void report_op_tail(struct ctx *c, int64_t run, uint32_t index)
 {
 	struct report r = { .c = c, .id = run, .b = BUF_INIT };
 	report_tail(&r, index, REPORT_LINES_AT_ONCE);
-	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
-		c->quiet = true; /* nobody left to tell */
-	buf_done(&r.b);
+	report_print(&r);
 }
 
 static void report_failures(struct report *r)
@@ -336,11 +340,10 @@ void report_run(struct ctx *c, struct slice run, struct run_view *v)
 	bool well = slice_is(mp_get_str(run, "state"), "succeeded");
 	if (!well)
 		report_head(&r, v);
-	report_times(&r);
+	report_closing(&r.b, run, 0);
+	buf_addc(&r.b, '\n');
 	report_longest(&r, v);
 	if (!well)
 		report_failures(&r);
-	if (fd_write_all(STDERR_FILENO, r.b.p, r.b.len) < 0)
-		c->quiet = true; /* nobody left to tell */
-	buf_done(&r.b);
+	report_print(&r);
 }

@@ -1,3 +1,4 @@
+#include "client/report.h"
 #include "client/report_html.h"
 
 #include <inttypes.h>
@@ -95,7 +96,7 @@ static void page_head(const struct story *s, struct buf *b)
 	buf_addc(b, ' ');
 	page_state(b, mp_get_str(s->head, "state"));
 	buf_adds(b, "</h1>\n<p>");
-	report_closing(s, b);
+	report_closing(b, s->head, s->total);
 	buf_adds(b, ".</p>\n<p class=\"dim\">");
 	page_time(b, mp_get_int(s->head, "started", mp_get_int(s->head, "created", 0)));
 	page_text(b, " in <code>", mp_get_str(s->head, "cwd"), "</code></p>\n</header>\n<main>\n");

@@ -14,9 +14,7 @@ void report_timeline(const struct story *s, struct buf *b);
 /* The same in Markdown, short, for agents and for pull requests. */
 void report_markdown(const struct story *s, struct slice todos, struct buf *b);
 
-/* Shared by the pages. "12 ops in 3.1 s; one after another: 18.4 s (5.9x)", as after a wait. */
-void report_closing(const struct story *s, struct buf *b);
-/* How long the op took; -1: nobody knows, or it was not started. */
+/* Shared by the pages. How long the op took; -1: nobody knows, or it was not started. */
 int64_t report_op_ms(const struct story_op *o);
 /* Why it ended so, in words, or what state it is in. */
 void report_op_why(const struct story_op *o, struct buf *b);

@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "client/html.h"
+#include "client/report.h"
 #include "client/report_html.h"
 #include "common/text.h"
 #include "common/timeutil.h"
@@ -99,7 +100,7 @@ static void md_head(const struct story *s, struct buf *b)
 	buf_adds(b, ": ");
 	text_one_line(b, mp_get_str(s->head, "state"), 20);
 	buf_adds(b, "\n\n");
-	report_closing(s, b);
+	report_closing(b, s->head, s->total);
 	buf_adds(b, ". In ");
 	md_code(b, mp_get_str(s->head, "cwd"));
 	buf_adds(b, ".\n");

@@ -1,26 +1,8 @@
 /* What the pages of a report have in common. */
-#include <inttypes.h>
-
 #include "client/report.h"
 #include "client/report_html.h"
 #include "common/text.h"
-#include "common/timeutil.h"
 #include "proto/mp.h"
-
-void report_closing(const struct story *s, struct buf *b)
-{
-	struct slice summary = mp_find(s->head, "summary");
-	int64_t ops = mp_get_int(summary, "ops", s->total),
-		wall = mp_get_int(summary, "wall_ms", 0),
-		serial = mp_get_int(summary, "serial_ms", 0);
-	buf_addf(b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
-	duration_human(b, wall);
-	if (ops > 1 && serial > 0) {
-		buf_adds(b, "; one after another: ");
-		duration_human(b, serial);
-		buf_addf(b, " (%.1fx)", (double)serial / (double)MAX2(wall, 1));
-	}
-}
 
 int64_t report_op_ms(const struct story_op *o)
 {

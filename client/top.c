@@ -128,6 +128,25 @@ static int top_load_counts(struct top *t, struct top_run *r)
 	return 0;
 }
 
+/* What a run without a name is known by, as in `batchctl status`. */
+static int top_load_first(struct top *t, struct top_run *r)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT;
+	struct pk pk = PK_INIT(&params);
+	pk_map(&pk);
+	pk_kint(&pk, "run", r->v.run);
+	pk_kint(&pk, "limit", 1);
+	pk_end(&pk);
+	if (top_call(t, "run.get", &params, &reply))
+		return -1;
+	struct slice ops = mp_find(buf_slice(&reply), "ops");
+	struct mp m = mp_of(ops);
+	struct mp_value list = mp_next(&m);
+	bool any = list.type == MP_ARRAY && list.count;
+	r->first = xslicedup(any ? mp_get_str(mp_skip(&m), "text") : slice_str(""));
+	return 0;
+}
+
 int top_refresh(struct top *t)
 {
 	struct top_run *selected = top_selected(t);
@@ -137,6 +156,8 @@ int top_refresh(struct top *t)
 		bool wanted = r == selected || !view_ended(r->v.state);
 		if (r->hidden)
 			continue;
+		if (!r->v.name && !r->first && top_load_first(t, r))
+			return -1;
 		if (small && wanted && !r->loaded && top_load_ops(t, r))
 			return -1;
 		if (!small && r->stale && top_load_counts(t, r))
@@ -164,8 +185,10 @@ static int top_list(struct top *t)
 
 static void top_forget(struct top *t)
 {
-	for (size_t i = 0; i < t->n; i++)
+	for (size_t i = 0; i < t->n; i++) {
 		run_view_done(&t->runs[i].v);
+		free(t->runs[i].first);
+	}
 	t->n = 0;
 }
 

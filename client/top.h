@@ -14,6 +14,7 @@
 
 struct top_run {
 	struct run_view v;
+	char *first; /* the text of its first op, where it has no name; NULL: not asked for yet */
 	bool hidden; /* of another project */
 	bool loaded; /* its ops are in v */
 	bool stale;  /* counts are to be asked for */

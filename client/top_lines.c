@@ -72,7 +72,8 @@ static void line_run(struct lines *l, const struct top_run *r, bool selected)
 {
 	_cleanup_buf_ struct buf line = BUF_INIT, part = BUF_INIT;
 	buf_addf(&line, "%c%6" PRId64 "  ", selected ? '>' : ' ', r->v.run);
-	term_fit_bytes(&line, slice_str(r->v.name ? r->v.name : ""), line_name(l), true);
+	const char *known = r->v.name ? r->v.name : r->first;
+	term_fit_bytes(&line, slice_str(known ? known : ""), line_name(l), true);
 	buf_addf(&line, "  %-11s", view_state_names[r->v.state]);
 	buf_addf(&part, "%" PRId64 "/%" PRId64, r->done, r->total);
 	buf_addf(&line, "  %11s", buf_str(&part));

@@ -311,6 +311,8 @@ class Tops(Case):
         self.box.start()
 
     def test_sizes(self):
+        nameless = self.box.submit(batch([bash('echo früh; true'), bash('false')]))
+        self.box.wait(nameless)
         run = self.running(name='n' * 100)
         t = self.top(rows=8, cols=40)
         t.shows('running', 'RUN')
@@ -322,6 +324,7 @@ class Tops(Case):
             t.shows('batchctl'[:cols - 2])
             self.assertIsNone(t.process.poll())
         self.row_says(t, run, 'running')
+        self.row_says(t, nameless, ' echo früh; true  ', ' failed ')
         t.type('q').ended()
         self.box.put('go')
         self.box.wait(run)

@@ -27,7 +27,8 @@ struct each_options {
 	struct strv files, passed;
 	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace,
 		*trim, *header, *workdir, *arg_sep, *arg_file_sep, *pool;
-	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars, lines, nice;
+	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars, lines, max_lines,
+		nice;
 	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
 		resume_failed, null, context, spread, xargs, no_empty, link, quote, trace, shuffle,
 		ignored;

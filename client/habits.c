@@ -76,7 +76,6 @@ static const struct habit habits[] = {
 	{ "batchctl clean", "-a --all", "`batchctl clean all`" },
 	{ "batchctl clean", "-s --successful-only", "`batchctl clean RUN`" },
 	/* what GNU parallel has and each has not */
-	{ "batchctl each", "-l --max-lines", "-L N" },
 	{ "batchctl each", "--pipe --pipepart --spreadstdin",
 	  "`split` of the input into files, then each of these" },
 	{ "batchctl each", "-S --sshlogin --slf --sshloginfile --onall --nonall",

@@ -158,6 +158,12 @@ static int opts_store(struct opt_hit hit, const char *text, struct err *e)
 	return 0;
 }
 
+/* Can it do without the value that would begin here? */
+static bool opts_without(const struct opt *r, const char *at)
+{
+	return r->without && !(at && *at >= '0' && *at <= '9');
+}
+
 /* "--name", "--name=value" or "--name value": how many words it took, or -1. */
 static int opts_long(const struct opts *o, int argc, char **argv, int at, struct err *e)
 {
@@ -175,6 +181,8 @@ static int opts_long(const struct opts *o, int argc, char **argv, int at, struct
 		return err_set(e, 0, "option '--%s' takes no value", hit.row->name), -1;
 	if (hit.row->type == OPT_FLAG || joined)
 		return opts_store(hit, name + len + 1, e) ? -1 : 1;
+	if (opts_without(hit.row, at + 1 < argc ? argv[at + 1] : NULL))
+		return opts_store(hit, hit.row->without, e) ? -1 : 1;
 	if (at + 1 >= argc)
 		return err_set(e, 0, "option '--%s' needs a value: --%s %s", hit.row->name,
 			       hit.row->name, hit.row->arg),
@@ -214,8 +222,10 @@ static int opts_letters(const struct opts *o, int argc, char **argv, int at, str
 				       o->stop_at_operand ? "; put '--' before the command" : ""),
 			       -1;
 		}
-		if (hit.row->type == OPT_FLAG) {
-			if (opts_store(hit, NULL, e))
+		const char *value = p[1] ? p + 1 : at + 1 < argc ? argv[at + 1] : NULL;
+		bool alone = opts_without(hit.row, value);
+		if (hit.row->type == OPT_FLAG || alone) {
+			if (opts_store(hit, alone ? hit.row->without : NULL, e))
 				return -1;
 			continue;
 		}

@@ -51,6 +51,7 @@ struct opt {
 	const char *const *names; /* OPT_ENUM, NULL-terminated */
 	int64_t min, max;	  /* OPT_INT; both 0: any. OPT_STRV: min 1: no blank ones */
 	bool digits;		  /* a word -9 gives it the value 9, as of kill and tail */
+	const char *without;	  /* OPT_INT: its value where no digits follow; NULL: they must */
 };
 
 #define OPT_END                                                                                    \

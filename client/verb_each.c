@@ -36,6 +36,8 @@ static const struct opt each_opts[] = {
 		 "the same; what {} stands in is repeated", NULL, 0, 1000000),
 	EACH_OPT("L", 'L', OPT_INT, lines, "N", "so many lines a command; a blank ends none", NULL,
 		 0, 1000000),
+	EACH_OPT("max-lines", 'l', OPT_INT, max_lines, "[N]",
+		 "so many lines, as with -n; without N: 1", NULL, 0, 1000000, .without = "1"),
 	EACH_OPT("m", 'm', OPT_FLAG, spread, NULL,
 		 "as many arguments as a command holds, spread over the slots"),
 	EACH_OPT("context-replace", 'X', OPT_FLAG, context, NULL,
@@ -131,7 +133,8 @@ static int each_command(struct each *e, int n)
 	/* Without a command, or where it begins with one, the arguments are commands themselves. */
 	t->quote_args = t->n > 0 && t->parts[0].what < EACH_ARG && !o->quote;
 	t->quote_words = t->n > 0 && o->quote;
-	t->context = o->context || o->replace_args.set || (o->lines.set && !o->spread && !o->xargs);
+	t->context = o->context || o->replace_args.set ||
+		     (o->lines.set && !o->max_lines.set && !o->spread && !o->xargs);
 	if (status == EXIT_OK && !each_template_replaces(t))
 		status = each_template_add(e->c, t, "{}", NULL);
 	return status;
@@ -199,6 +202,8 @@ static int each_check_words(struct ctx *c, struct each_options *o, int n)
 			    "leave --group out, it is the default, or write -g for the pool",
 			    o->pool);
 	o->submit.group = o->pool ? o->pool : o->submit.group;
+	if (o->max_lines.set) /* which has no 0 */
+		o->lines = (struct opt_int){ MAX2(o->max_lines.v, 1), true };
 	if (!n && !given->n && o->submit.group)
 		return fail(
 			c, EXIT_USAGE,

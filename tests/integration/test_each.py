@@ -128,6 +128,10 @@ LINES = [
     ('`-n2` stdin', ['-n', '2', 'echo'], F['list']),
     ('`-L2`', ['-L2', 'echo', '{}.', '::::', 'joined'], b''),
     ('`-L1`', ['-L', '1', 'echo', 'p{}q', '{2}', '::::', 'joined'], b''),
+    ('`-l`, of one line', ['-l', 'echo', 'p{}q', '::::', 'joined'], b''),
+    ('`-l 2`', ['-l', '2', 'echo', '{}.', '::::', 'joined'], b''),
+    ('`-l` behind other letters and before them', ['-rlu', 'echo', '{}.', '::::', 'joined'], b''),
+    ('`--max-lines=2`', ['--max-lines=2', 'echo', '{}.', '::::', 'joined'], b''),
     ('`-L2` of two sources', ['-L2', 'echo', 'p{}q', ':::', 'a', 'b ', 'c', ':::', '1', '2'], b''),
     ('`-L2 -m`', ['-m', '-L2', 'echo', 'p{}q', '::::', 'joined'], b''),
     ('`-L2 -r`', ['-r', '-L2', 'echo', '::::', 'joined'], b''),
@@ -314,7 +318,7 @@ class Alone(Case):
 
     def test_what_it_lacks_is_refused_by_name(self):
         for option in ('--pipe', '--pipepart', '--sshlogin', '-S', '--onall', '--memfree', '--load', '--tmux',
-                       '--semaphore', '--plus', '--rpl', '--transferfile', '--max-lines', '-l', '--retry-failed', '--csv', '--files', '--block-size'):
+                       '--semaphore', '--plus', '--rpl', '--transferfile', '--retry-failed', '--csv', '--files', '--block-size'):
             p = self.each(option, '1', 'echo', ':::', 'a')
             self.assertEqual((p.status, p.out), (2, b''), p)
             self.assertIn(option, p.errors)

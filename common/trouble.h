@@ -15,6 +15,7 @@ enum trouble {
 	TROUBLE_STORE,	     /* results cannot be stored */
 	TROUBLE_OUTPUT,	     /* output cannot be written */
 	TROUBLE_START,	     /* ops cannot be started */
+	TROUBLE_FILES,	     /* file ops wait for descriptors */
 	TROUBLE_SPAWNER,     /* there is no spawner, or it does not answer */
 	TROUBLE_CONNECTIONS, /* connections cannot be accepted */
 	TROUBLE_STRANGERS,   /* ops run that the database does not know */

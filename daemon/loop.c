@@ -281,7 +281,7 @@ static int make_executors(struct batchd *b, const struct batchd_options *o, stru
 	const char *runs_dir = store_runs_dir(b->store);
 	b->work = work_new(b->base, FILE_THREADS);
 	b->output = output_new(b->base, runs_dir, OUTPUT_PUMPS, &oe);
-	b->files = exec_file_new(b->work, b->output, &ee);
+	b->files = exec_file_new(b->base, b->work, b->output, &ee);
 	b->ready = ready_new(b->base, b->output, b->work, on_ready, b);
 	_cleanup_free_ char *home = xasprintf("%s/spawner", b->state_dir);
 	struct exec_local_config lc = {

@@ -107,7 +107,7 @@ void exec_local_env_done(struct exec_local *x, uint64_t run);
 struct batch_op;
 struct exec_file;
 
-struct exec_file *exec_file_new(struct work *work, struct output *output,
+struct exec_file *exec_file_new(struct event_base *base, struct work *work, struct output *output,
 				const struct exec_events *events);
 /* After work_free: no job is under way then. */
 struct exec_file *exec_file_free(struct exec_file *x);
@@ -116,6 +116,7 @@ struct exec_file *exec_file_free(struct exec_file *x);
  * mode of new files from umask; `again`: it may have been done before a crash. What op points to
  * (it may be long) must stay until `ended` comes, with is_file_op set: cause 0 (succeeded),
  * CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with error.
+ * One for which there are no descriptors waits for them.
  */
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
 		     const char *path, uint32_t umask, int64_t output_cap, bool again);

@@ -12,16 +12,21 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "common/table.h"
+#include <event2/event.h>
 
+#include "common/list.h"
+#include "common/log.h"
+#include "common/table.h"
 #include "common/text.h"
 #include "common/timeutil.h"
+#include "common/trouble.h"
 #include "common/xalloc.h"
 #include "daemon/exec/exec.h"
 #include "daemon/exec/file_ops.h"
 #include "daemon/exec/idmap.h"
 #include "daemon/record.h"
 #include "proto/batch.h"
+#include "proto/errors.h"
 
 /* A group has at most so many jobs. */
 #define GROUP_MAX 512
@@ -29,6 +34,8 @@
 #define GROUP_BYTES (16 << 20)
 /* and it has two descriptors open for each, or fewer. */
 #define GROUP_OF_FDS 32
+/* What waits for descriptors looks so often. */
+#define AGAIN_MS 1000
 
 struct file_job;
 struct file_group {
@@ -45,6 +52,8 @@ struct exec_file {
 	struct idmap jobs; /* by token */
 	size_t group_max;
 	struct file_group *gathered; /* writes of one run, to be done; NULL: none */
+	struct list waiting;	     /* jobs, for descriptors */
+	struct event *again;	     /* they are tried again */
 };
 
 struct file_job {
@@ -52,6 +61,9 @@ struct file_job {
 	struct file_op op;
 	char *path; /* op.path */
 	int unable; /* -errno: it cannot even be tried */
+	bool again; /* there were no descriptors for it */
+	struct list waiting;
+	int64_t output_cap;
 	struct exec_result result;
 	atomic_bool cancelled; /* looked at when it begins */
 	bool worked, drained;  /* read: both are needed; others are drained from the start */
@@ -65,13 +77,17 @@ static size_t group_max(void)
 	return (size_t)MAX2(MIN2(limit.rlim_cur / GROUP_OF_FDS, (rlim_t)GROUP_MAX), (rlim_t)1);
 }
 
-struct exec_file *exec_file_new(struct work *work, struct output *output,
+static void files_again(evutil_socket_t fd, short what, void *arg);
+
+struct exec_file *exec_file_new(struct event_base *base, struct work *work, struct output *output,
 				const struct exec_events *events)
 {
 	struct exec_file *x = xcalloc(1, sizeof(*x));
 	x->work = work;
 	x->output = output;
 	x->events = *events;
+	list_init(&x->waiting);
+	x->again = evtimer_new(base, files_again, x);
 	x->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	x->group_max = group_max();
 	x->store = 2166136261u; /* FNV-1a */
@@ -97,6 +113,7 @@ struct exec_file *exec_file_free(struct exec_file *x)
 	if (x->root_fd >= 0)
 		close(x->root_fd);
 	free(x->gathered);
+	event_free(x->again);
 	free(x);
 	return NULL;
 }
@@ -106,11 +123,14 @@ static void job_begin(struct file_job *j, struct file_task *task)
 {
 	*task = (struct file_task){ .op = &j->op, .error = &j->result.error };
 	j->result.started = time_wall_ms();
+	j->result.error = (struct err)ERR_INIT;
 	if (atomic_load(&j->cancelled)) {
 		task->cause = CAUSE_CANCEL;
 	} else if (j->unable < 0) {
 		task->cause = CAUSE_IO;
-		err_set(task->error, 0, "cannot start: %s", errno_text(-j->unable));
+		bool again = j->unable == -EMFILE || j->unable == -ENFILE;
+		err_set(task->error, again ? E_BUSY : 0, "cannot start: %s",
+			errno_text(-j->unable));
 	}
 }
 
@@ -129,7 +149,8 @@ static void group_run(void *arg)
 	int64_t took_ms = (time_mono_ns() - begun_ns) / 1000000, n = (int64_t)g->n;
 	for (int64_t i = 0; i < n; i++) {
 		struct file_job *j = g->jobs[i];
-		if (j->op.pipe_fd >= 0)
+		j->again = tasks[i].again;
+		if (j->op.pipe_fd >= 0 && !j->again)
 			close(TAKE_FD(j->op.pipe_fd));
 		j->result.cause = tasks[i].cause;
 		j->result.ended = time_wall_ms();
@@ -140,9 +161,24 @@ static void group_run(void *arg)
 static void job_end(struct file_job *j)
 {
 	struct exec_file *x = j->x;
+	if (list_empty(&x->waiting) && trouble_over(TROUBLE_FILES))
+		log_info("file ops go on");
 	idmap_del(&x->jobs, j->result.token);
 	x->events.ended(x->events.arg, &j->result);
 	job_free(j);
+}
+
+/* As a command would that cannot be started now: it is not its fault. */
+static void job_wait(struct file_job *j)
+{
+	const struct timeval tv = { .tv_sec = AGAIN_MS / 1000 };
+	struct exec_file *x = j->x;
+	list_add_tail(&x->waiting, &j->waiting);
+	if (!event_pending(x->again, EV_TIMEOUT, NULL))
+		event_add(x->again, &tv);
+	if (trouble_say(TROUBLE_FILES, 3 * AGAIN_MS, "file ops wait: %s: %s", j->result.error.text,
+			trouble_mend(EMFILE)))
+		log_warn("file ops wait: %s: %s", j->result.error.text, trouble_mend(EMFILE));
 }
 
 static void group_done(void *arg)
@@ -150,6 +186,10 @@ static void group_done(void *arg)
 	_cleanup_free_ struct file_group *g = arg;
 	for (size_t i = 0; i < g->n; i++) {
 		struct file_job *j = g->jobs[i];
+		if (j->again) {
+			job_wait(j);
+			continue;
+		}
 		j->worked = true;
 		/* A read's pipe is at its end by now: drained will come if it has not. */
 		if (j->drained)
@@ -211,15 +251,34 @@ bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_
 	return true;
 }
 
-static int job_pipe(struct file_job *j, int64_t output_cap)
+static int job_pipe(struct file_job *j)
 {
 	int fds[2];
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	j->op.pipe_fd = fds[1];
 	/* Done again after a crash, it reads from the beginning again. */
-	output_attach_again(j->x->output, j->result.token, fds[0], output_cap);
+	output_attach_again(j->x->output, j->result.token, fds[0], j->output_cap);
 	return 0;
+}
+
+static void job_try(struct file_job *j)
+{
+	bool reads = j->op.kind == KIND_READ;
+	if (reads && j->op.pipe_fd < 0)
+		j->unable = job_pipe(j);
+	j->drained = !reads || j->unable < 0;
+	job_submit(j->x, j);
+}
+
+static void files_again(evutil_socket_t fd _unused_, short what _unused_, void *arg)
+{
+	struct exec_file *x = arg;
+	list_for_safe (&x->waiting, node) {
+		list_del(node);
+		job_try(list_entry(node, struct file_job, waiting));
+	}
+	exec_file_flush(x);
 }
 
 void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op *op,
@@ -251,10 +310,9 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 		.pipe_fd = -1,
 	};
 	idmap_put(&x->jobs, token, (uintptr_t)j);
-	if (op->kind == KIND_READ)
-		j->unable = job_pipe(j, output_cap);
-	j->drained = op->kind != KIND_READ || j->unable < 0;
-	job_submit(x, j);
+	list_init(&j->waiting);
+	j->output_cap = output_cap;
+	job_try(j);
 }
 
 bool exec_file_is_busy(const struct exec_file *x)

@@ -16,6 +16,7 @@
 #include "daemon/exec/file_target.h"
 #include "daemon/record.h"
 #include "proto/batch.h"
+#include "proto/errors.h"
 
 enum { BLOCK_BYTES = 64 << 10 };
 /* An edited file is in memory, before and after. */
@@ -306,7 +307,9 @@ static int run_read(const struct file_op *op, struct err *e)
 	int r = offset > 0 && lseek(fd, offset, SEEK_SET) < 0 ? -errno : 0;
 	if (r == 0)
 		r = read_copy(fd, op->pipe_fd, left);
-	return r < 0 ? file_io_error(op, r, e) : 0;
+	int cause = r < 0 ? file_io_error(op, r, e) : 0;
+	e->sym = 0; /* a part may have been read */
+	return cause;
 }
 
 /* --- groups --- */
@@ -382,6 +385,7 @@ void file_ops_run(struct file_task *tasks, size_t n)
 		if (!tasks[i].cause)
 			tasks[i].cause =
 				task_begin(tasks[i].op, &folders, &targets[i], tasks[i].error);
+		tasks[i].again = tasks[i].cause == CAUSE_IO && tasks[i].error->sym == E_BUSY;
 		if (tasks[i].cause) /* at once: the disk may be full */
 			target_drop(&targets[i]);
 	}

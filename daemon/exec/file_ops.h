@@ -44,6 +44,7 @@ struct file_task {
 	int cause; /* 0, or CAUSE_CONFLICT, CAUSE_LIMIT or CAUSE_IO with error; set before: the op
 		      is not done */
 	struct err *error; /* "cannot write '/x': permission denied" */
+	bool again;	   /* nothing was done, for want of descriptors: it may be done later */
 };
 /* Sets what came of each. */
 void file_ops_run(struct file_task *tasks, size_t n);

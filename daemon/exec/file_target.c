@@ -14,6 +14,7 @@
 #include "common/xalloc.h"
 #include "daemon/record.h"
 #include "proto/batch.h"
+#include "proto/errors.h"
 
 enum { LINKS_MAX = 40, SHOWN_MAX_BYTES = 200 };
 
@@ -45,8 +46,9 @@ int file_io_error(const struct file_op *op, int error, struct err *e)
 	const char *verb = op->kind == KIND_EDIT   ? "edit"
 			   : op->kind == KIND_READ ? "read"
 						   : "write";
-	err_set(e, 0, "cannot %s '%s': %s", verb, file_shown(op),
-		errno_text(error < 0 ? -error : error));
+	error = error < 0 ? -error : error;
+	err_set(e, error == EMFILE || error == ENFILE ? E_BUSY : 0, "cannot %s '%s': %s", verb,
+		file_shown(op), errno_text(error));
 	return CAUSE_IO;
 }
 

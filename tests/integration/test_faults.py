@@ -15,7 +15,7 @@ import subprocess
 
 from fault_scene import LOUD, Scene
 from faults import Inject, Memory, SmallDisk, no_inject, no_memory, ordinary, quiet_share
-from harness import BATCHCTL, BATCHD, LONG, Case, Closed, Rpc, RpcError, alive, bash, batch, expand, rows, until, write
+from harness import BATCHCTL, BATCHD, LONG, Case, Closed, Rpc, RpcError, alive, bash, batch, edit, expand, read, rows, until, write
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------
@@ -333,6 +333,37 @@ class Starts(Scene):
             s.close()
         with b.connect() as r:
             until(lambda: r.call('daemon.status')['troubles'] == [], 'room')
+        self.let_go()
+        self.all_well(restart=False)
+
+    def test_no_descriptors_for_file_ops(self):
+        # They wait as commands do, and can be cancelled meanwhile; what they are to do is then done once.
+        if no_inject():
+            self.skipTest(no_inject())
+        b = self.box
+        self.begin()
+        for name in ('e', 'r'):
+            with open(b.path(name), 'w') as f:
+                f.write('old')
+        gate = b.fifo('other')
+        runs = [b.submit(batch([bash('touch at-%d; read x < other' % i)], ops)) for i, ops in enumerate((
+            [write('w/w', 'new'), write('a', 'once', append=True), edit('e', 'old', 'new'), read('r')], [write('never', 'x'), read('r')]))]
+        until(lambda: b.exists('at-0') and b.exists('at-1'), 'the ops before them')
+        fault = Inject(b.daemon_pid(), 'openat:error=EMFILE', 'pipe2:error=EMFILE')
+        self.addCleanup(fault.stop)
+        with open(gate, 'w') as f:
+            f.write('\n\n')
+        until(lambda: self.trouble('file ops wait'), 'a word about it')
+        self.assertRegex(self.trouble('file ops wait')[0], 'too many open files: raise the limit of open files')
+        b.call('run.cancel', run=runs[1])
+        self.quiet()
+        fault.stop()
+        for run, state in zip(runs, ('succeeded', 'cancelled')):
+            b.wait(run)
+            self.match([{'state': 'succeeded'}, *[{'state': state, 'attempts': 1}] * (len(b.get(run)['ops']) - 1)], b.get(run)['ops'])
+        self.assertEqual([b.text(name) for name in ('w/w', 'a', 'e')], ['new', 'once', 'new'])
+        self.assertEqual(b.output(runs[0], 5), b'old')
+        self.assertFalse(b.exists('never'))
         self.let_go()
         self.all_well(restart=False)
 

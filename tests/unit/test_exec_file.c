@@ -58,7 +58,7 @@ static void start_all(unsigned threads)
 	struct exec_events ee = { .ended = on_ended };
 	work = work_new(base, threads);
 	out = output_new(base, runs, 1, &oe);
-	files = exec_file_new(work, out, &ee);
+	files = exec_file_new(base, work, out, &ee);
 }
 
 static void stop_all(void)

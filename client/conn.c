@@ -104,9 +104,9 @@ static void conn_hello(struct conn *c, const char *cwd)
 	c->hello_msgid = conn_send(c, "rpc.hello", buf_slice(&params));
 }
 
-int conn_connect(const char *socket, const char *cwd, struct conn **ret)
+int conn_connect(const char *socket, const char *cwd, int64_t ms, struct conn **ret)
 {
-	int fd = unix_connect(socket, SOCK_STREAM);
+	int fd = unix_connect_within(socket, SOCK_STREAM, ms);
 	if (fd < 0)
 		return fd;
 	*ret = conn_new(fd);
@@ -128,7 +128,7 @@ int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct con
 		     struct err *e)
 {
 	struct conn *c;
-	int r = conn_connect(socket, cwd, &c);
+	int r = conn_connect(socket, cwd, ms, &c);
 	if (r < 0)
 		return r;
 	c->call_ms = ms;

@@ -42,9 +42,10 @@ struct conn_in {
  * there (nothing in e); 1 with e filled when what listens will not talk to us.
  */
 int conn_open(const char *socket, const char *cwd, struct conn **ret, struct err *e) _must_check_;
-/* The same in two steps. The first: 0 or -errno. The second is what it answers to our greeting, as
+/* The same in two steps. The first: 0 or -errno; -ETIMEDOUT when others wait before us and it has
+ * not taken us within `ms` (negative: for ever). The second is what it answers to our greeting, as
  * of conn_open; -ETIMEDOUT when it has not within `ms`: it may be waited for again. */
-int conn_connect(const char *socket, const char *cwd, struct conn **ret) _must_check_;
+int conn_connect(const char *socket, const char *cwd, int64_t ms, struct conn **ret) _must_check_;
 int conn_greet(struct conn *c, int64_t ms, struct err *e) _must_check_;
 /* conn_open where neither the greeting nor any later call may take longer: -ETIMEDOUT from both. */
 int conn_open_within(const char *socket, const char *cwd, int64_t ms, struct conn **ret,

@@ -172,19 +172,39 @@ static int ctx_wait_change(int watch_fd, int signal_fd, int64_t ms)
 	return 0;
 }
 
+static void ctx_say_slow(struct ctx *c, pid_t pid)
+{
+	_cleanup_free_ char *who = pid > 1 ? xasprintf(" (pid %d)", (int)pid) : xstrdup("");
+	note(c,
+	     "what listens at '%s'%s does not answer yet: it is starting, stopped or held up; "
+	     "`batchctl doctor` says more",
+	     c->socket, who);
+}
+
+/* One that takes no connection for a while has so many waiting already that the kernel has us wait
+ * for room. Who it is only the lock tells then. */
+static int ctx_open_socket(struct ctx *c)
+{
+	int r = conn_connect(c->socket, ctx_cwd(), GREET_SLOW_MS, &c->conn);
+	if (r != -ETIMEDOUT)
+		return r;
+	_cleanup_free_ char *state = path_default_state(NULL);
+	_cleanup_(lock_holder_done) struct lock_holder h = LOCK_HOLDER_INIT;
+	bool known = state && lock_look(state, &h) && h.socket && strcmp(h.socket, c->socket) == 0;
+	ctx_say_slow(c, known ? h.pid : 0);
+	return conn_connect(c->socket, ctx_cwd(), GREET_MS - GREET_SLOW_MS, &c->conn);
+}
+
 /* As conn_open, but says what it waits for, and not for ever: a batchd that systemd starts for us
  * may have many runs to read, one that is stopped or hangs does not come back by itself. */
 static int ctx_open_once(struct ctx *c, struct err *e)
 {
-	int r = conn_connect(c->socket, ctx_cwd(), &c->conn);
+	int r = ctx_open_socket(c);
 	if (r < 0)
 		return r;
 	r = conn_greet(c->conn, GREET_SLOW_MS, e);
 	if (r == -ETIMEDOUT) {
-		note(c,
-		     "what listens at '%s' (pid %d) does not answer yet: it is starting, stopped or "
-		     "held up; `batchctl doctor` says more",
-		     c->socket, (int)conn_peer_pid(c->conn));
+		ctx_say_slow(c, conn_peer_pid(c->conn));
 		r = conn_greet(c->conn, GREET_MS - GREET_SLOW_MS, e);
 	}
 	if (r != 0)

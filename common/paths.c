@@ -270,7 +270,27 @@ static int sun_fill(const char *path, struct sockaddr_un *sun)
 	return fd;
 }
 
+/* unix(7) does not say it: a connect(2) that waits for room takes the time to send as its own. */
+static int sun_connect(int fd, const struct sockaddr_un *sun, int64_t ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	int r;
+	if (ms >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
+		return -errno;
+	do
+		r = connect(fd, (const struct sockaddr *)sun, sizeof(*sun));
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return 0;
+	return errno == EAGAIN ? -ETIMEDOUT : -errno;
+}
+
 int unix_connect(const char *path, int type)
+{
+	return unix_connect_within(path, type, -1);
+}
+
+int unix_connect_within(const char *path, int type, int64_t ms)
 {
 	struct sockaddr_un sun;
 	int dir = sun_fill(path, &sun);
@@ -278,8 +298,8 @@ int unix_connect(const char *path, int type)
 		return dir;
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	int r = fd < 0 ? -errno : 0;
-	if (r == 0 && connect(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
-		r = -errno;
+	if (r == 0)
+		r = sun_connect(fd, &sun, ms == 0 ? 1 : ms); /* to the kernel 0 is for ever */
 	if (dir >= 0)
 		close(dir);
 	if (r == 0)

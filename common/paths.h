@@ -53,6 +53,9 @@ int path_check_private(const char *socket, struct err *e);
 /* Connected stream or seqpacket socket (SOCK_STREAM, SOCK_SEQPACKET), non-blocking if flags say so;
  * or -errno. */
 int unix_connect(const char *path, int type);
+/* The same for at most `ms` (negative: for ever), where more wait there than the listener takes:
+ * then -ETIMEDOUT. */
+int unix_connect_within(const char *path, int type, int64_t ms);
 /* An inotify fd that becomes readable when something is put into the socket's folder, or -errno. */
 int unix_watch(const char *path);
 /* The same for what is taken from there or put in another's place, and for the folder itself. */

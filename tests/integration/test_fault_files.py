@@ -5,10 +5,13 @@ mend, touches no other run, and loses nothing of what is left.
 The faults are made in faults.py; the scene they are put on is in fault_scene.py.
 """
 import contextlib
+import errno
 import json
 import os
+import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import stat
 import struct
@@ -207,6 +210,39 @@ class SocketFile(Scene):
             said = p.stderr.readline().decode()
         finally:
             os.kill(pid, signal.SIGCONT)
+        self.assertRegex(said, r"what listens at '.*socket' \(pid %d\) does not answer yet: .*stopped.*`batchctl doctor`" % pid)
+        out, err = p.communicate()
+        self.assertEqual((p.returncode, err), (0, b''), out)
+        b.wait(self.first)
+
+    def test_one_that_takes_no_more_connections_is_named(self):
+        b = self.box
+        self.begin()
+        pid = b.daemon_pid()
+        waiting = []
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            while True:
+                s = socket.socket(socket.AF_UNIX)
+                waiting.append(s)
+                s.setblocking(False)
+                try:
+                    s.connect(b.socket)
+                except BlockingIOError:
+                    break
+            p = b.ctl_start('cancel', self.first)
+            said = p.stderr.readline().decode()
+        except OSError as e:
+            if e.errno != errno.EMFILE:
+                raise
+            self.skipTest('too few files may be open here to fill a backlog')
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            for s in waiting:
+                s.close()
         self.assertRegex(said, r"what listens at '.*socket' \(pid %d\) does not answer yet: .*stopped.*`batchctl doctor`" % pid)
         out, err = p.communicate()
         self.assertEqual((p.returncode, err), (0, b''), out)

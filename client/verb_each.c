@@ -1,9 +1,9 @@
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "client/each.h"
 #include "client/submit.h"
+#include "common/paths.h"
 #include "common/text.h"
 #include "proto/limits.h"
 
@@ -172,20 +172,8 @@ static int each_templates(struct each *e, int n)
 /* A command rather than the name of a pool? */
 static bool each_is_program(const char *word)
 {
-	_cleanup_buf_ struct buf path = BUF_INIT;
-	const char *dirs = getenv("PATH");
-	if (word[strcspn(word, "/ \t\n")])
-		return true;
-	for (size_t n; dirs && *dirs; dirs += n + (dirs[n] == ':')) {
-		struct stat st;
-		n = strcspn(dirs, ":");
-		buf_clear(&path);
-		buf_add(&path, dirs, n);
-		buf_addf(&path, "/%s", word);
-		if (stat(buf_str(&path), &st) == 0 && S_ISREG(st.st_mode) && st.st_mode & 0111)
-			return true;
-	}
-	return false;
+	_cleanup_free_ char *program = path_in_path(word);
+	return program || word[strcspn(word, "/ \t\n")];
 }
 
 /* What parallel's words mean where they are ours, too. */

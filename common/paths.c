@@ -178,7 +178,7 @@ static char *path_program_in(const char *folder, const char *rest)
 	return path_is_program(path) ? TAKE_PTR(path) : NULL;
 }
 
-static char *path_in_path(const char *name)
+char *path_in_path(const char *name)
 {
 	const char *path = getenv("PATH");
 	for (const char *p = path ? path : ""; *p; p += strspn(p, ":")) {

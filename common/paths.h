@@ -41,12 +41,13 @@ char *path_default_config(void);
  * first place's name in PATH. Absolute and malloced; NULL: nowhere.
  */
 char *path_find_program(const char *beside, const char *const *places, const char *installed);
+/* The program of that name in the absolute folders of PATH: malloced; NULL: there is none. */
+char *path_in_path(const char *name);
 /* batchd-spawner's, beside batchd. */
 extern const char *const path_spawner_places[];
 /*
- * Makes the folder that holds `socket` if it is missing (0700) and refuses one that others could
- * enter or that is not ours, unless it is not of our making and sticky-safe rules hold: owner must
- * be us, no group/other write.
+ * Makes the folder that holds `socket` if it is missing (0700), and refuses one that is another's
+ * or open to others in any way. 0, or 1 with e.
  */
 int path_check_private(const char *socket, struct err *e);
 

@@ -175,6 +175,12 @@ static void state_to_make(struct doctor *d)
 		doctor_ok(d, "'%s' will be made when it is needed", d->state);
 }
 
+/* Does batchd not start with it, as others could write there? */
+static bool state_is_refused(const struct stat *st)
+{
+	return st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != getegid());
+}
+
 void doctor_state(struct doctor *d)
 {
 	struct stat st;
@@ -199,7 +205,7 @@ void doctor_state(struct doctor *d)
 		doctor_say(d, DOCTOR_PROBLEM, errno == EROFS ? trouble_mend(EROFS) : close_it,
 			   "'%s' cannot be written to: %s", dir, strerror(errno));
 	else if (st.st_mode & 0077)
-		doctor_say(d, st.st_mode & 0002 ? DOCTOR_PROBLEM : DOCTOR_NOTE, close_it,
+		doctor_say(d, state_is_refused(&st) ? DOCTOR_PROBLEM : DOCTOR_NOTE, close_it,
 			   "'%s' is open to others (mode %04o): commands and output are in it", dir,
 			   (unsigned)st.st_mode & 07777);
 	else if (!state_files(d))

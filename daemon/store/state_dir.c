@@ -68,6 +68,12 @@ int state_dir_check(const char *path, struct err *e)
 			e, E_STORAGE,
 			"everyone can write to state folder '%s': chmod o-w it, or name another",
 			path);
+	/* Where each user has a group of its own, a umask of 002 is usual. */
+	if ((st.st_mode & S_IWGRP) && st.st_gid != getegid())
+		return err_set(
+			e, E_STORAGE,
+			"group %u can write to state folder '%s': chmod g-w it, or name another",
+			(unsigned)st.st_gid, path);
 	return state_dir_local(path, e);
 }
 

@@ -311,6 +311,7 @@ class Doctor(Case):
         ('an unknown setting, with its line', lambda t: config(t, '# hello\nslotz = 3\n'), 1, 'config', 'problem', 'batchd.conf:2: slotz',
          'batchd.conf(5)'),
         ('a state folder that all can write to', lambda t: folder(t, t.box.state, 0o777), 1, 'state', 'problem', 'mode 0777', 'chmod 700'),
+        ('a state folder that the own group can write to', lambda t: folder(t, t.box.state, 0o770), 0, 'state', 'note', 'mode 0770', 'chmod 700'),
         ('a state folder that others can read', lambda t: folder(t, t.box.state, 0o755), 0, 'state', 'note', 'mode 0755', 'chmod 700'),
         ('a file where the state folder should be',
          lambda t: open(folder(t, os.path.dirname(t.box.state)) + '/batchd', 'w').close(), 1, 'state', 'problem', 'is not a folder', 'move'),

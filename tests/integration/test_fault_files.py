@@ -318,6 +318,12 @@ def open_to_all(path):
     return lambda: os.chmod(path, 0o700)
 
 
+def open_to_a_group(path):
+    os.chown(path, -1, 12345)
+    os.chmod(path, 0o770)
+    return lambda: (os.chown(path, -1, os.getgid()), os.chmod(path, 0o700))
+
+
 @expand
 class Refuses(Scene):
     """What batchd will not start with: it says why and what to do, touches nothing, and goes on when that is mended."""
@@ -339,13 +345,14 @@ class Refuses(Scene):
         ('a link in the place of the lock', 'state', '/lock', elsewhere, "/lock': Too many levels"),
         ('a state folder of somebody else', 'state', '', given_away, 'belongs to uid 12345: name one of your own'),
         ('a state folder that all can write to', 'state', '', open_to_all, 'everyone can write to .*chmod'),
+        ('a state folder that another group can write to', 'state', '', open_to_a_group, 'group 12345 can write to .*chmod g-w'),
         ('a runtime folder of somebody else', 'runtime', '', given_away, 'belongs to uid 12345: name a socket in a folder of your own'),
         ('a runtime folder that is open to all', 'runtime', '', open_to_all, 'is open to others .*chmod 700'),
     )
     def to_start_with(self, which, name, spoil, says):
         b = self.box
         path = (b.state if which == 'state' else os.path.dirname(b.socket)) + name
-        if spoil is given_away and os.getuid() != 0:
+        if spoil in (given_away, open_to_a_group) and os.getuid() != 0:
             self.skipTest('only root can give a folder away')
         self.begin()
         b.kill_daemon()

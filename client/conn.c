@@ -17,6 +17,7 @@
 #include "proto/scan.h"
 
 #define CONN_READ_BYTES (256u << 10)
+#define CONN_LENT_MIN (64u << 10) /* params as long as this are not copied */
 
 /* A frame put aside while a call waited for its reply. */
 struct conn_kept {
@@ -31,9 +32,10 @@ struct conn {
 	int64_t call_ms; /* how long a call may take; negative: for ever */
 	bool closed;
 	struct buf in, out;
-	size_t scanned; /* bytes of `in` the scanner has had, counted from `used` */
-	size_t used;	/* bytes of `in` that were frames handed out */
-	size_t sent;	/* bytes of `out` already written */
+	size_t scanned;	   /* bytes of `in` the scanner has had, counted from `used` */
+	size_t used;	   /* bytes of `in` that were frames handed out */
+	size_t sent;	   /* bytes of `out` already written */
+	struct slice lent; /* what is to follow `out`: its caller's, see conn_call */
 	struct scan scan;
 	struct conn_kept *kept, **kept_end;
 	struct buf frame; /* the frame last handed out from `kept` */
@@ -164,6 +166,25 @@ uint32_t conn_send(struct conn *c, const char *method, struct slice params)
 	return msgid;
 }
 
+/* Long params are the last of a frame and are sent from where they are, until conn_take_lent. */
+static uint32_t conn_lend(struct conn *c, const char *method, struct slice params)
+{
+	if (params.len < CONN_LENT_MIN)
+		return conn_send(c, method, params);
+	static const char nil[] = "\xc0";
+	uint32_t msgid = conn_send(c, method, slice_of(nil, 1));
+	c->out.len--;
+	c->lent = params;
+	return msgid;
+}
+
+/* What is left of them is copied: they are their caller's again. */
+static void conn_take_lent(struct conn *c)
+{
+	buf_addslice(&c->out, c->lent);
+	c->lent = SLICE_NONE;
+}
+
 void conn_notify(struct conn *c, const char *method, struct slice params)
 {
 	conn_queue(c, NULL, method, params);
@@ -176,28 +197,34 @@ int conn_fd(const struct conn *c)
 
 bool conn_wants_write(const struct conn *c)
 {
-	return c->sent < c->out.len;
+	return c->sent < c->out.len || c->lent.len > 0;
+}
+
+/* As much as the socket takes, stepping over it. */
+static void conn_write(struct conn *c, struct slice *rest)
+{
+	while (rest->len > 0) {
+		ssize_t n = send(c->fd, rest->p, rest->len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		/* What batchd said before it hung up is still to be read: reading finds the end. */
+		size_t done = n < 0 ? rest->len : (size_t)n;
+		*rest = slice_of(rest->p + done, rest->len - done);
+	}
 }
 
 static void conn_flush(struct conn *c)
 {
-	while (c->sent < c->out.len) {
-		ssize_t n = send(c->fd, c->out.p + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			/* What batchd said before it hung up is still to be read: reading finds the
-			 * end. */
-			if (errno != EAGAIN)
-				c->sent = c->out.len;
-			break;
-		}
-		c->sent += (size_t)n;
-	}
-	if (c->sent == c->out.len) {
-		buf_clear(&c->out);
-		c->sent = 0;
-	}
+	struct slice rest = slice_of(c->out.p + c->sent, c->out.len - c->sent);
+	conn_write(c, &rest);
+	c->sent = c->out.len - rest.len;
+	if (rest.len > 0)
+		return;
+	buf_clear(&c->out);
+	c->sent = 0;
+	conn_write(c, &c->lent);
 }
 
 static void conn_fill(struct conn *c)
@@ -304,7 +331,7 @@ static bool conn_signalled(struct conn *c, struct conn_in *ret)
 static int conn_poll(struct conn *c, int64_t deadline_ms, bool signals, struct conn_in *ret)
 {
 	struct pollfd fds[] = {
-		{ .fd = c->fd, .events = (short)(POLLIN | (c->out.len ? POLLOUT : 0)) },
+		{ .fd = c->fd, .events = (short)(POLLIN | (conn_wants_write(c) ? POLLOUT : 0)) },
 		{ .fd = signals ? c->signal_fd : -1, .events = POLLIN },
 		{ .fd = signals ? c->input_fd : -1, .events = POLLIN },
 	};
@@ -409,5 +436,7 @@ static int conn_answer(struct conn *c, uint32_t msgid, const char *method, int64
 int conn_call(struct conn *c, const char *method, struct slice params, struct buf *ret,
 	      struct err *e)
 {
-	return conn_answer(c, conn_send(c, method, params), method, c->call_ms, ret, e);
+	int r = conn_answer(c, conn_lend(c, method, params), method, c->call_ms, ret, e);
+	conn_take_lent(c);
+	return r;
 }

@@ -338,6 +338,8 @@ bool json_text_batch(struct slice text, struct pk *pk)
 {
 	struct text t = { .p = text.p, .end = text.p + text.len, .pk = pk, .depth = 1 };
 	struct pk_mark before = pk_mark(pk);
+	/* About as long as its text: not to be moved while it grows. */
+	buf_reserve(pk->b, text.len <= LIMIT_FRAME_BYTES ? text.len : 0);
 	bool good = text.len <= LIMIT_FRAME_BYTES && text_take(&t, '{') &&
 		    text_members(&t, LEVEL_BATCH) && text_ended(&t) &&
 		    mp_find(pk_peek(pk), "messages").p;

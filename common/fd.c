@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/table.h"
 
 int fd_write_all(int fd, const void *p, size_t len)
 {
@@ -20,9 +23,22 @@ int fd_write_all(int fd, const void *p, size_t len)
 	return 0;
 }
 
+/* What a file will take, so that it is not moved while it grows. */
+static int fd_reserve_rest(int fd, size_t max, struct buf *b)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
+		return 0;
+	/* Its end is read as well. */
+	return buf_try_reserve(b, (size_t)MIN2((uint64_t)st.st_size, (uint64_t)max) + 65536);
+}
+
 int fd_read_all(int fd, size_t max, struct buf *b)
 {
 	size_t start = b->len;
+	int r = fd_reserve_rest(fd, max, b);
+	if (r < 0)
+		return r;
 	for (;;) {
 		if (buf_try_reserve(b, 65536) < 0)
 			return -ENOMEM;

@@ -180,7 +180,6 @@ void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, s
 	r->run_new.batch = batch;
 	r->run_new.env = env;
 	txn_own_run(t, &r->run_new.row);
-	txn_own_slice(t, &r->run_new.batch);
 	txn_own_slice(t, &r->run_new.env);
 }
 

@@ -41,7 +41,7 @@ bool txn_empty(const struct txn *t);
 /*
  * A new run: its row, the batch as stored (batch_strip) and its environment ("NAME=VALUE\0"...),
  * which the store writes to the run's env file and fsyncs before the COMMIT; the file is unlinked
- * when the run's end is committed.
+ * when the run's end is committed. The batch may be long and stays the caller's: there until done.
  */
 void txn_run_new(struct txn *t, const struct run_row *row, struct slice batch, struct slice env);
 /* What was not known yet of the new run with which t begins: run, origin, parent, parent_op,

@@ -100,7 +100,7 @@ static int batch_records(struct engine_batch *b, struct slice batch, char *const
 	if (buf_try_reserve(&env, head.env_base.len + head.env.len) < 0)
 		return batch_no_memory(batch, &b->err);
 	batch_env(&head, environ_dflt, &env);
-	if (txn_reserve(b->txn, 2 * r->plan->raw.len + env.len + ROW_BYTES) < 0)
+	if (txn_reserve(b->txn, head.meta.len + env.len + ROW_BYTES) < 0)
 		return batch_no_memory(batch, &b->err);
 	live_fill_row(r, &row);
 	txn_run_new(b->txn, &row, r->plan->raw, buf_slice(&env));

@@ -15,9 +15,10 @@
 #include "proto/scan.h"
 
 #define PRIORITY_CLIENTS 1
-#define WRITE_BYTES (256 << 10) /* handed to one writev */
-#define SHARED_MIN_BYTES 512	/* smaller ones are cheaper copied */
-#define KEPT_IN_BYTES 4096	/* an empty buffer above this is given back */
+#define WRITE_BYTES (256 << 10)	   /* handed to one writev */
+#define SHARED_MIN_BYTES 512	   /* smaller ones are cheaper copied */
+#define LONG_FRAME_BYTES (1 << 20) /* see peer_reserve */
+#define KEPT_IN_BYTES 4096	   /* an empty buffer above this is given back */
 
 struct peer {
 	struct peer_hub *hub;
@@ -29,6 +30,7 @@ struct peer {
 	int gone_fd; /* ours again, since epoll knows edge and level for different descriptors only
 		      */
 	struct buf in;	/* from the first byte of the frame at hand */
+	size_t in_used; /* bytes of it that ever held something: what it takes of memory */
 	size_t scanned; /* bytes of `in` that the scanner has seen */
 	size_t proved;	/* length of the frame at the beginning of `in` when it is whole, else 0 */
 	struct scan scan;
@@ -134,7 +136,8 @@ static void hub_reap_soon(struct peer_hub *hub)
 static void peer_charge(struct peer *p)
 {
 	struct peer_hub *hub = p->hub;
-	size_t now = p->in.cap + evbuffer_get_length(p->out) + p->owed;
+	p->in_used = p->in.cap ? MAX2(p->in_used, p->in.len) : 0;
+	size_t now = p->in_used + evbuffer_get_length(p->out) + p->owed;
 	hub->held = hub->held - p->charged + now;
 	p->charged = now;
 	if (hub->held > PEER_HELD_MAX_BYTES)
@@ -386,6 +389,19 @@ static void peer_eof(struct peer *p)
 	peer_watch_gone(p);
 }
 
+/*
+ * Room for one more read. A frame that has become long gets address space for the longest at once:
+ * to be moved again and again while it grows costs more than reading it. 0 or -ENOMEM.
+ */
+static int peer_reserve(struct peer *p)
+{
+	size_t most = p->hub->max_frame + (size_t)PEER_READ_BYTES;
+	if (p->in.len >= LONG_FRAME_BYTES && p->in.cap < most &&
+	    buf_try_reserve(&p->in, most - p->in.len) == 0)
+		return 0;
+	return buf_try_reserve(&p->in, PEER_READ_BYTES);
+}
+
 /* Reads once: into the scratch buffer where nothing is kept, so that an idle connection owns no
  * buffer; else behind what is kept. */
 static void peer_read(struct peer *p)
@@ -393,7 +409,7 @@ static void peer_read(struct peer *p)
 	char *into = p->hub->scratch;
 	size_t room = PEER_READ_BYTES;
 	if (p->in.len) {
-		if (buf_try_reserve(&p->in, PEER_READ_BYTES) < 0) {
+		if (peer_reserve(p) < 0) {
 			peer_close(p, no_memory);
 			return;
 		}

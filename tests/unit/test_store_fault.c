@@ -201,13 +201,13 @@ static bool mount_small(const char *dir)
 	return mount("tmpfs", dir, "tmpfs", 0, "size=512k,mode=0700") == 0;
 }
 
-static struct txn *big_txn(struct answer *a, uint64_t run, size_t size)
+static struct txn *big_txn(struct answer *a, uint64_t run)
 {
-	_cleanup_free_ char *bytes = xcalloc(1, size);
+	static const char bytes[2 << 20];
 	struct txn *t = txn_new(answer_fill, a);
 	struct run_row row = { .run = run };
 
-	txn_run_new(t, &row, slice_of(bytes, size), slice_of("A=1\0", 4));
+	txn_run_new(t, &row, slice_of(bytes, sizeof(bytes)), slice_of("A=1\0", 4));
 	return t;
 }
 
@@ -222,7 +222,7 @@ START_TEST(a_full_disk)
 	}
 	world_open(&w);
 	commit(&w, txn_of_run(&small, 1, NULL, 1));
-	commit(&w, big_txn(&big, 2, 2 << 20));
+	commit(&w, big_txn(&big, 2));
 	commit(&w, txn_of_run(&later, 3, NULL, 1));
 	store_drain(w.store);
 	ck_assert_int_eq(big.status, TXN_FAILED);

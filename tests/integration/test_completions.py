@@ -212,6 +212,10 @@ class AtThePrompt(World):
         t = self.start('zsh', '-f', '-i')
         t.type('bindkey -e; unsetopt zle_bracketed_paste; autoload -U compinit && compinit -u -D; eval "$(batchctl completions zsh)"; PS1="READ"Y\\>\\ \r')
         self.lines(t, 'READY> ')
+        t.type('COLUMNS=40; bindkey -e\r')
+        t.expect('READY> ')
+        t.type('batchctl todo cl\x08\x08\t')     # what each is is told in one line, be the terminal wide or not
+        self.assertEqual('claim    take an item, or the first rea', t.expect(r'\n(claim +take[^\r\n]*)').group(1))
 
     @unittest.skipUnless(shutil.which('zsh'), 'zsh is not installed')
     def test_zsh_from_its_folder(self):

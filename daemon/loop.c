@@ -605,6 +605,7 @@ static void finish(struct batchd *b)
 	if (!b->engine || !b->files || !b->local)
 		return;
 	engine_leave(b->engine);
+	exec_file_leave(b->files);
 	event_base_loopexit(b->base, &tv); /* wakes us then */
 	while ((exec_file_is_busy(b->files) || (!b->failed && !exec_local_is_kept(b->local))) &&
 	       time_mono_ms() < end) {

@@ -126,8 +126,11 @@ void exec_file_flush(struct exec_file *x);
 /* From output's `drained`: true when the attempt is one of ours (the bytes of a read op go through
  * its output). */
 bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_totals *totals);
-/* Has ops that have begun, or are about to. */
+/* Has ops that have begun, or are about to; not those that wait for descriptors. */
 bool exec_file_is_busy(const struct exec_file *x);
+/* batchd is to end. Of what waits for descriptors, now and from now on, that ends which the next
+ * batchd could only call lost: with what it waited for as its error. */
+void exec_file_leave(struct exec_file *x);
 /* Not begun yet: it ends as CAUSE_CANCEL. Begun: it goes on to its end. */
 void exec_file_cancel(struct exec_file *x, uint64_t token);
 

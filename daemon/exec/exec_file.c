@@ -53,7 +53,9 @@ struct exec_file {
 	size_t group_max;
 	struct file_group *gathered; /* writes of one run, to be done; NULL: none */
 	struct list waiting;	     /* jobs, for descriptors */
-	struct event *again;	     /* they are tried again */
+	size_t n_waiting;
+	bool leaving;
+	struct event *again; /* they are tried again */
 };
 
 struct file_job {
@@ -168,12 +170,23 @@ static void job_end(struct file_job *j)
 	job_free(j);
 }
 
+/* Done again it would be done twice, so the next batchd could not know that it was not done. */
+static bool job_is_once(const struct file_job *j)
+{
+	return j->op.kind == KIND_EDIT || j->op.append;
+}
+
 /* As a command would that cannot be started now: it is not its fault. */
 static void job_wait(struct file_job *j)
 {
 	const struct timeval tv = { .tv_sec = AGAIN_MS / 1000 };
 	struct exec_file *x = j->x;
+	if (x->leaving && job_is_once(j)) {
+		job_end(j);
+		return;
+	}
 	list_add_tail(&x->waiting, &j->waiting);
+	x->n_waiting++;
 	if (!event_pending(x->again, EV_TIMEOUT, NULL))
 		event_add(x->again, &tv);
 	if (trouble_say(TROUBLE_FILES, 3 * AGAIN_MS, "file ops wait: %s: %s", j->result.error.text,
@@ -276,6 +289,7 @@ static void files_again(evutil_socket_t fd _unused_, short what _unused_, void *
 	struct exec_file *x = arg;
 	list_for_safe (&x->waiting, node) {
 		list_del(node);
+		x->n_waiting--;
 		job_try(list_entry(node, struct file_job, waiting));
 	}
 	exec_file_flush(x);
@@ -317,7 +331,20 @@ void exec_file_start(struct exec_file *x, uint64_t token, const struct batch_op 
 
 bool exec_file_is_busy(const struct exec_file *x)
 {
-	return x->jobs.n > 0;
+	return x->jobs.n > x->n_waiting;
+}
+
+void exec_file_leave(struct exec_file *x)
+{
+	x->leaving = true;
+	list_for_safe (&x->waiting, node) {
+		struct file_job *j = list_entry(node, struct file_job, waiting);
+		if (!job_is_once(j))
+			continue;
+		list_del(node);
+		x->n_waiting--;
+		job_end(j);
+	}
 }
 
 void exec_file_cancel(struct exec_file *x, uint64_t token)

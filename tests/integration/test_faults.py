@@ -336,8 +336,8 @@ class Starts(Scene):
         self.let_go()
         self.all_well(restart=False)
 
-    def test_no_descriptors_for_file_ops(self):
-        # They wait as commands do, and can be cancelled meanwhile; what they are to do is then done once.
+    def file_ops_wait(self):
+        """Two runs, whose file ops there are no descriptors for, and the fault."""
         if no_inject():
             self.skipTest(no_inject())
         b = self.box
@@ -355,6 +355,12 @@ class Starts(Scene):
             f.write('\n\n')
         until(lambda: self.trouble('file ops wait'), 'a word about it')
         self.assertRegex(self.trouble('file ops wait')[0], 'too many open files: raise the limit of open files')
+        return runs, fault
+
+    def test_no_descriptors_for_file_ops(self):
+        # They wait as commands do, and can be cancelled meanwhile; what they are to do is then done once.
+        b = self.box
+        runs, fault = self.file_ops_wait()
         b.call('run.cancel', run=runs[1])
         self.quiet()
         fault.stop()
@@ -364,6 +370,25 @@ class Starts(Scene):
         self.assertEqual([b.text(name) for name in ('w/w', 'a', 'e')], ['new', 'once', 'new'])
         self.assertEqual(b.output(runs[0], 5), b'old')
         self.assertFalse(b.exists('never'))
+        self.let_go()
+        self.all_well(restart=False)
+
+    def test_batchd_is_told_to_stop_while_file_ops_wait(self):
+        # It is known that they have not been done: the next one does them, or they have failed; nothing is lost.
+        b = self.box
+        runs, fault = self.file_ops_wait()
+        b.disconnect()
+        os.kill(b.daemon_pid(), signal.SIGTERM)
+        self.assertEqual(b.daemon.wait(), 0)
+        fault.stop()
+        b.start()
+        for run in runs:
+            b.wait(run)
+        once = {'state': 'failed', 'cause': 'io', 'error': lambda e: 'too many open files' in e}
+        self.match([{'state': 'succeeded'}, {'state': 'succeeded'}, once, once, {'state': 'succeeded'}], b.get(runs[0])['ops'])
+        self.match([{'state': 'succeeded'}] * 3, b.get(runs[1])['ops'])
+        self.assertEqual([b.text(name) for name in ('w/w', 'e', 'never')], ['new', 'old', 'x'])
+        self.assertFalse(b.exists('a'))
         self.let_go()
         self.all_well(restart=False)
 

@@ -173,9 +173,9 @@ static bool conn_take_over(uint64_t store_id)
 	keep_forget();
 	table_reset(store_id);
 	if (results > 0)
-		log_warn("a batchd of another state folder or database came: how %u ops ended is "
+		log_warn("a batchd of another state folder or database came: how %u op%s ended is "
 			 "forgotten",
-			 results);
+			 results, results == 1 ? "" : "s");
 	return results > 0;
 }
 

@@ -152,6 +152,7 @@ struct each {
 	int64_t slots;			 /* -j; 0: as many as the pool has */
 	bool by_name;			 /* --results is a name with replacement strings */
 	struct each_args args;		 /* of the job looked at last */
+	struct buf daemon;		 /* --nice: its status, which names the shell */
 };
 
 int each_jobs_make(struct each *e) _must_check_;
@@ -228,6 +229,8 @@ struct each_ops {
 	uint32_t n;
 };
 
+/* Before the first: which shell is to run them under --nice. An exit status. */
+int each_ops_learn_shell(struct each *e) _must_check_;
 /* batch_source's `pack`: the ops of the next run; arg: the each_ops. */
 void each_ops_pack(void *arg, struct pk *pk);
 

@@ -2,6 +2,7 @@
 #include "client/each.h"
 #include "common/timeutil.h"
 #include "proto/limits.h"
+#include "proto/mp.h"
 #include "proto/pack.h"
 
 #define PACK_BYTES                                                                                 \
@@ -24,6 +25,15 @@ static void pack_env(struct each_ops *o, struct pk *pk)
 	pk_end(pk);
 }
 
+/* Under --nice jobs are run by the shell that runs them without it. */
+int each_ops_learn_shell(struct each *e)
+{
+	if (!e->o->nice.set)
+		return EXIT_OK;
+	int status = ctx_connect(e->c, CTX_MAY_START);
+	return status ? status : ctx_call(e->c, "daemon.status", NULL, &e->daemon);
+}
+
 static void pack_command(struct each_ops *o, struct pk *pk, struct slice command)
 {
 	const struct opt_int *nice = &o->e->o->nice;
@@ -34,12 +44,14 @@ static void pack_command(struct each_ops *o, struct pk *pk, struct slice command
 		return;
 	}
 	snprintf(level, sizeof(level), "%lld", (long long)nice->v);
-	const char *const words[] = { "nice", "-n", level, "bash", "-c" };
+	struct slice shell = mp_get_str(buf_slice(&o->e->daemon), "shell");
+	const struct slice words[] = { slice_str("nice"), slice_str("-n"), slice_str(level),
+				       shell.len ? shell : slice_str("bash"), slice_str("-c") };
 	pk_kstr(pk, "kind", slice_str("exec"));
 	pk_key(pk, "argv");
 	pk_array(pk);
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		pk_str(pk, slice_str(words[i]));
+		pk_text(pk, words[i]);
 	pk_text(pk, command);
 	pk_end(pk);
 }

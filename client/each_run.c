@@ -355,6 +355,8 @@ int each_run(struct each *e, const struct each_halt *halt)
 	struct each_runner r = { .e = e, .c = e->c, .ops.e = e, .halt = *halt };
 	int status = each_folders(e);
 	if (status == EXIT_OK)
+		status = each_ops_learn_shell(e);
+	if (status == EXIT_OK)
 		status = each_log_open(e, &r.log_fd);
 	if (status)
 		return status;

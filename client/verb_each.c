@@ -267,6 +267,7 @@ static void each_done(struct each *e)
 	each_template_done(&e->results);
 	each_template_done(&e->workdir);
 	free(e->args.v);
+	buf_done(&e->daemon);
 	free(e->jobs);
 }
 

@@ -416,6 +416,7 @@ static void on_status(void *arg, struct pk *pk)
 	pk_kstr(pk, "version", slice_str(BATCHD_VERSION));
 	pk_kstr(pk, "socket", slice_str(b->socket));
 	pk_kstr(pk, "state_dir", slice_str(b->state_dir));
+	pk_ktext(pk, "shell", slice_str(b->config.shell));
 	pk_kint(pk, "started", b->started);
 	pk_kint(pk, "running_ops", engine_running_ops(b->engine));
 	pk_kint(pk, "spawner_pid", exec_local_pid(b->local));

@@ -325,6 +325,13 @@ class Alone(Case):
             self.assertEqual(p.errors.count('\n'), 1, p)
         self.assertEqual(self.box.call('run.list')['runs'], [])
 
+    def test_nice_is_run_by_the_shell_of_the_configuration(self):
+        os.makedirs(self.box.path('../home/.config/batchd'), exist_ok=True)
+        self.box.put('../home/.config/batchd/batchd.conf', 'shell = /bin/sh\n')
+        self.box.ctl('daemon', 'reload', check=0)
+        for how in ([], ['--nice', '3']):
+            self.assertEqual(b'/bin/sh a\n', self.each(*how, 'echo $0', ':::', 'a', check=0).out)
+
     def test_wrong_use_is_told_in_one_line(self):
         rows = [
             (['--halt', 'soon,fale=1', 'x', ':::', 'a'], 'soon,fale=1'), (['--halt', 'now', 'x', ':::', 'a'], 'now,fail=1'), (['--halt', '5', 'x', ':::', 'a'], "'5'"),

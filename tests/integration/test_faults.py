@@ -354,6 +354,7 @@ class Starts(Scene):
         with open(gate, 'w') as f:
             f.write('\n\n')
         until(lambda: self.trouble('file ops wait'), 'a word about it')
+        until(lambda: all(o['state'] == 'running' for run in runs for o in b.get(run)['ops'][1:]), 'all of them to have begun')
         self.assertRegex(self.trouble('file ops wait')[0], 'too many open files: raise the limit of open files')
         return runs, fault
 

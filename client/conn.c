@@ -217,10 +217,12 @@ static void conn_write(struct conn *c, struct slice *rest)
 
 static void conn_flush(struct conn *c)
 {
-	struct slice rest = slice_of(c->out.p + c->sent, c->out.len - c->sent);
-	conn_write(c, &rest);
-	c->sent = c->out.len - rest.len;
-	if (rest.len > 0)
+	if (c->sent < c->out.len) {
+		struct slice rest = slice_of(c->out.p + c->sent, c->out.len - c->sent);
+		conn_write(c, &rest);
+		c->sent = c->out.len - rest.len;
+	}
+	if (c->sent < c->out.len)
 		return;
 	buf_clear(&c->out);
 	c->sent = 0;

@@ -2,19 +2,32 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/cgroup.h"
 #include "common/cleanup.h"
 
+/* Takes off the mark that the processes of an op carry (spawner/mark.h); was there one? */
+static bool leave_mark(void)
+{
+	struct rlimit lim;
+	if (getrlimit(RLIMIT_LOCKS, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
+		return false;
+	lim.rlim_cur = lim.rlim_max;
+	return setrlimit(RLIMIT_LOCKS, &lim) == 0;
+}
+
 void leave_op(char **argv)
 {
 	char self[PATH_MAX];
 	const char *run = getenv("BATCHD_RUN");
-	if (!run || strcmp(run, "0") == 0)
+	bool marked = leave_mark();
+	if (run ? strcmp(run, "0") == 0 : !marked)
 		return;
 	cgroup_leave_op();
 	unsetenv("BATCHD_OWNER");

@@ -7,10 +7,10 @@
 #define DAEMON_LEAVE_OP_H
 
 /*
- * Leaves the op we run in: its cgroup, and its name in the environment, which BATCHD_RUN=0 takes
- * the place of. Others read the environment that a program was executed with, so ours is executed
- * once more with `argv`: before anything was opened. Comes back outside of ops, and where it cannot
- * be done: then the op takes us with it.
+ * Leaves the op we run in: its cgroup, its mark, and its name in the environment, which
+ * BATCHD_RUN=0 takes the place of. Others read the environment that a program was executed with, so
+ * ours is executed once more with `argv`: before anything was opened. Comes back outside of ops,
+ * and where it cannot be done: then the op takes us with it.
  */
 void leave_op(char **argv);
 

@@ -31,6 +31,7 @@ struct child_spec {
 	char **argv, **env;
 	mode_t umask;
 	uint64_t nofile_soft; /* soft limit of open files that the op gets */
+	uint64_t mark;	      /* mark.h */
 	int stdin_fd;	      /* -1: stdin_path is opened */
 	const char *stdin_path;
 	int stdout_fd, stderr_fd;

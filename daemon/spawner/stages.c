@@ -10,11 +10,13 @@
 
 #include "common/cleanup.h"
 
-static struct rlimit nofile;
+static struct rlimit nofile, locks;
 
 int stages_init(void)
 {
-	return getrlimit(RLIMIT_NOFILE, &nofile) < 0 ? -errno : 0;
+	if (getrlimit(RLIMIT_NOFILE, &nofile) < 0 || getrlimit(RLIMIT_LOCKS, &locks) < 0)
+		return -errno;
+	return 0;
 }
 
 /* --- each in the child, async-signal-safe calls only, 0 or -errno --- */
@@ -41,8 +43,11 @@ static int stage_cgroup(const struct child_spec *spec)
 
 static int stage_limits(const struct child_spec *spec)
 {
-	struct rlimit lim = nofile;
+	struct rlimit lim = nofile, mark = { .rlim_cur = spec->mark, .rlim_max = locks.rlim_max };
 	umask(spec->umask);
+	/* Where we may not go that high it is done without. */
+	if (mark.rlim_cur < mark.rlim_max && setrlimit(RLIMIT_LOCKS, &mark) < 0)
+		errno = 0;
 	if (lim.rlim_cur == spec->nofile_soft)
 		return 0;
 	lim.rlim_cur = spec->nofile_soft;

@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/env.h"
+#include "daemon/spawner/mark.h"
 #include "daemon/spawner/mounts.h"
 #include "daemon/spawner/warm.h"
 
@@ -166,6 +167,7 @@ enum start_result start_op(struct op *op, const struct sw_start *s, struct start
 		.argv = start_argv(t.argv),
 		.umask = (mode_t)(s->umask & 0777),
 		.nofile_soft = nofile_soft,
+		.mark = mark_of(op_record(op)->token),
 		.stdin_fd = !no_stdin ? fds->stdin_fd
 			    : tty     ? streams->theirs[0]
 				      : null_fd,

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/cgroup.h"
+#include "daemon/spawner/mark.h"
 #include "daemon/spawner/pids.h"
 #include "daemon/spawner/proc.h"
 #include "daemon/spawner/warm.h"
@@ -139,6 +140,17 @@ static bool tree_of_environ(const struct proc *of, uint64_t *ret, bool *ret_empt
 	return true;
 }
 
+/* The same, of the mark it carries and else the environment; that of a daemon is heard first. */
+static bool tree_of_names(const struct proc *of, uint64_t *ret, bool *ret_empty)
+{
+	bool named = tree_of_environ(of, ret, ret_empty);
+	uint64_t marked = named && *ret == 0 ? 0 : mark_token(of->pid);
+	if (!tree_op(marked))
+		return named;
+	*ret = marked;
+	return true;
+}
+
 static int64_t tree_patience_ms(int32_t pid, bool empty)
 {
 	return empty && proc_may_execute(pid) ? TREE_EXEC_PATIENCE_MS : TREE_PATIENCE_MS;
@@ -157,7 +169,7 @@ static void tree_attribute(struct orphan *o)
 		op = tree_of_session(st.sid);
 	if (!op)
 		op = tree_of_session(st.pgrp);
-	if (op || tree_of_environ(&st, &o->owner, &empty)) {
+	if (op || tree_of_names(&st, &o->owner, &empty)) {
 		if (op)
 			o->owner = op_record(op)->token;
 		o->settled = true;
@@ -302,8 +314,7 @@ void tree_restore(const struct tree_kin *kin, uint32_t n)
  * serves every op of a turn. */
 static const struct proc *all;
 static uint64_t owners[PROC_MAX];
-/* The token that the environment of each names which is not below us; looked for when first asked.
- */
+/* The token that each names which is not below us; looked for when first asked. */
 static uint64_t named[PROC_MAX];
 static bool executing[PROC_MAX]; /* or says nothing, as in the middle of an exec */
 static size_t n_all;
@@ -355,7 +366,7 @@ static void tree_read_names(void)
 	for (size_t i = 0; i < n_all; i++) {
 		uint64_t token;
 		bool empty = false;
-		named[i] = owners[i] == 0 && tree_of_environ(&all[i], &token, &empty) ? token : 0;
+		named[i] = owners[i] == 0 && tree_of_names(&all[i], &token, &empty) ? token : 0;
 		executing[i] = empty && !all[i].kernel && proc_may_execute(all[i].pid);
 	}
 }

@@ -4,12 +4,13 @@
  * descended from an op is below it or below one of its orphans.
  *
  * An orphan belongs to the op whose cgroup it is in; else to the one whose session or group it is
- * in; else to the one its environment names (BATCHD_RUN, BATCHD_OP, BATCHD_ATTEMPT, with the
- * BATCHD_OWNER the op was given; BATCHD_RUN=0 names none: a daemon); else, when it is first seen
- * and only one op is alive, to that one. What stays unclear is logged once and left alone.
+ * in; else to the one it is marked with (mark.h) or its environment names (BATCHD_RUN, BATCHD_OP,
+ * BATCHD_ATTEMPT, with the BATCHD_OWNER the op was given; BATCHD_RUN=0 names none: a daemon); else,
+ * when it is first seen and only one op is alive, to that one. What stays unclear is logged once
+ * and left alone.
  *
  * Of a spawner that was killed the orphans went elsewhere: those of its ops are found among all
- * processes, by session and environment.
+ * processes, by session, mark and environment.
  */
 #ifndef DAEMON_SPAWNER_TREE_H
 #define DAEMON_SPAWNER_TREE_H

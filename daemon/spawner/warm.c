@@ -343,7 +343,7 @@ static bool request_make(const struct child_spec *spec, uint32_t slot, size_t *r
 	struct warm_request *r = (struct warm_request *)request;
 	size_t at = sizeof(*r);
 	*r = (struct warm_request){ .nofile_soft = spec->nofile_soft,
-
+				    .mark = spec->mark,
 				    .pid_at = table_offset(&table_at(slot)->pid),
 				    .slot = slot,
 				    .umask = spec->umask,

@@ -205,6 +205,7 @@ static int child_become(const int fds[4])
 		.cwd = cwd,
 		.umask = (mode_t)r->umask,
 		.nofile_soft = r->nofile_soft,
+		.mark = r->mark,
 		.stdin_fd = fds[0],
 		.stdout_fd = fds[1],
 		.stderr_fd = fds[2],

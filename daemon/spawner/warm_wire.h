@@ -21,7 +21,7 @@ enum { WARM_SOCKET_FD = 3, WARM_TABLE_FD = 4 };
  * the fds for stdin, stdout, stderr, and with has_cgroup the folder of the cgroup.
  */
 struct warm_request {
-	uint64_t nofile_soft;
+	uint64_t nofile_soft, mark;
 	uint64_t pid_at; /* where in the table's file the kernel is to write the pid */
 	uint32_t slot;	 /* for the answer */
 	uint32_t umask;

@@ -5,7 +5,7 @@ import random
 import time
 import unittest
 
-from harness import ENDED, PATIENCE, Case, bash, batch, exec_, expand, message, rows, todos, together, until
+from harness import ENDED, PATIENCE, SLOW, Case, bash, batch, exec_, expand, message, rows, todos, together, until
 from protocol_doc import Protocol
 
 PROTOCOL = Protocol()
@@ -495,7 +495,7 @@ class Events(Methods):
         r.call('todo.subscribe')
         b.call('todo.write', list='l', todos=[{'id': 't', 'content': 'T'}])
         spec = batch([bash('test $BATCHD_ATTEMPT = 2', retries=1, retry_delay=0.05), exec_('/nonexistent', optional=True),
-                      bash('exec sleep 60', timeout=0.1, optional=True), exec_('true', todo='t')],
+                      bash('exec sleep 60', timeout=0.1 * SLOW, optional=True), exec_('true', todo='t')],
                      message(bash('until test -e up; do sleep .01; done; false'), bash('touch up; exec sleep 60', id='c'), on_failure='kill'), [exec_('true')], list='l',
                      name='n')
         run = b.submit(spec, held=True)

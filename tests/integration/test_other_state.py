@@ -267,7 +267,8 @@ class SamePid(Scene):
 # A daemon that its op leaves behind, with a session of its own. In the middle of an exec a process shows no environment; this one has its
 # own where nothing is mapped, for as long as it takes, and then executes sleep(1).
 EXECUTING = r'''
-import ctypes, os, sys
+import ctypes, os, resource, sys
+resource.setrlimit(10, (-1, -1))    # RLIMIT_LOCKS, the mark that says whose it is
 if os.fork():
     os._exit(0)
 os.setsid()

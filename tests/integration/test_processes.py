@@ -149,6 +149,7 @@ class NotStarted(Case):
             self.assertNotIn('\n', error)
 
 
+@expand
 class Ended(Case):
     """Stopping is TERM, a grace time, KILL, for the whole tree."""
 
@@ -240,13 +241,21 @@ class Ended(Case):
         self.match([{'state': 'succeeded', 'lingering': lambda n: n >= 1}], run['ops'])
         self.assertFalse(alive(self.pids('pid')[0]))
 
-    def test_a_daemonising_child_that_speaks_to_another_batchd_is_ended(self):
+    @rows(
+        ('speaks to another batchd', 'BATCHD_SOCKET=/elsewhere'),
+        ('has emptied its environment', '-i'),
+        ('names another run', 'BATCHD_RUN=1'),
+        ('names a run that is none', 'BATCHD_RUN=4000000'),
+        ('names no attempt', '-u BATCHD_ATTEMPT'),
+    )
+    def a_daemonising_child_is_ended_that(self, env):
         b = self.box
         other = b.submit(batch([bash('exec sleep 60')]))    # one of two ops that it may belong to
-        run = b.run(batch([bash("export BATCHD_SOCKET=/elsewhere; (setsid sh -c 'echo $$ > pid; exec sleep 60' "
-                                '< /dev/null > /dev/null 2>&1 &) ; until test -s pid; do sleep .01; done')]))
-        self.match([{'state': 'succeeded', 'lingering': lambda n: n >= 1}], run['ops'])
-        self.assertFalse(alive(self.pids('pid')[0]))
+        daemon = "(setsid env %s /bin/sh -c 'echo $$ > %s; exec /bin/sleep 60' < /dev/null > /dev/null 2>&1 &); until test -s %s; do sleep .01; done"
+        run = b.run(batch([bash(daemon % (env, 'pid', 'pid')), exec_('bash', '-c', daemon % (env, 'pid2', 'pid2'))]))
+        self.match([{'state': 'succeeded', 'lingering': lambda n: n >= 1}] * 2, run['ops'])
+        self.assertFalse(alive(self.pids('pid')[0]) or alive(self.pids('pid2')[0]))
+        self.assertEqual(b.get(other)['state'], 'running')
         b.call('run.cancel', run=other)
 
     def test_detach_leaves_it(self):
@@ -359,7 +368,7 @@ class Daemons(Case):
             until(lambda: b.exists('pid') and b.text('pid'), 'the op over there')
         ends('batchctl daemon stop')    # leaves its spawner to ours
         self.assertTrue(alive(int(b.text('pid'))))
-        ends('batchctl status')
+        ends('exec env -u BATCHD_RUN -u BATCHD_OP -u BATCHD_ATTEMPT batchctl status')    # it knows an op's process by its mark, too
         with Rpc(there) as other:
             self.assertNotEqual(other.call('daemon.status')['pid'], pid)
             b.put('go', 'go\n')

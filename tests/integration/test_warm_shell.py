@@ -24,7 +24,8 @@ LOOKS = (
     ('its options', 'set -o; shopt'),
     ('its files', 'ls -l /proc/$$/fd | sed "s/.* \\([0-9]\\)/\\1/"'),
     ('its signals', 'while read -r l; do case $l in Sig*|Shd*) echo "$l";; esac; done < /proc/$$/status; trap -p; kill -l | head -1'),    # while it waits it catches INT
-    ('its limits', 'ulimit -a; umask; cat /proc/$$/limits'),
+    # Each op has a number of its own for the file locks: its mark.
+    ('its limits', r'(ulimit -a; umask; cat /proc/$$/limits) | sed -E "/file locks/s/ [0-9]+/ N/"'),
     ('its folder', 'pwd; readlink /proc/$$/cwd'),
     ('what else the kernel tells', 'grep -E "^(Threads|NoNewPrivs|Seccomp|Umask|TracerPid)" /proc/$$/status; cat /proc/$$/oom_score_adj'),
     ('an error of syntax', 'echo "'),

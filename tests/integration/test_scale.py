@@ -1,9 +1,11 @@
 """Large batches: nothing here judges absolute speed, but a run must come through whole and the daemon stay answerable."""
 import os
+import resource
+import socket
 import time
 import unittest
 
-from harness import SLOW, Case, bash, batch, exec_, write
+from harness import PATIENCE, SLOW, Case, bash, batch, exec_, until, write
 
 
 class Scale(Case):
@@ -67,6 +69,34 @@ class Scale(Case):
         run = b.submit(batch([bash('true')]))
         for p in peers:
             p.wait_event(lambda e: e['type'] == 'run.state' and e['run'] == run and e['state'] == 'succeeded')
+
+    def test_ten_thousand_connections(self):
+        # Half of them in the middle of a frame. Of each batchd keeps some hundred bytes.
+        b, n = self.box, 10000
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < n + 500:
+            self.skipTest('only %d open files are allowed' % hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+        def rss():
+            with open('/proc/%d/status' % b.daemon_pid()) as f:
+                return next(int(line.split()[1]) for line in f if line.startswith('VmRSS')) << 10
+        had = rss()
+        peers = []
+        self.addCleanup(lambda: [p.close() for p in peers])
+        for i in range(n):
+            peers.append(socket.socket(socket.AF_UNIX))
+            peers[-1].settimeout(PATIENCE)
+            peers[-1].connect(b.socket)
+            if i % 2:
+                peers[-1].sendall(b'\x94\x00\x01')
+        until(lambda: b.call('daemon.status')['connections'] > n, 'that all are taken')
+        self.assertLess((rss() - had) / n, 2048)
+        self.match({'state': 'succeeded'}, b.run(batch([exec_('true')] * 50)))
+        for p in peers:
+            p.close()
+        until(lambda: b.call('daemon.status')['connections'] == 1, 'that all are gone')
 
 
 if __name__ == '__main__':

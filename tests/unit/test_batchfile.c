@@ -159,7 +159,7 @@ START_TEST(msgpack_refusals)
 	ck_assert_int_eq(json_to_mp(batch, &packed, NULL), 0);
 	refuse(slice_of(packed.p, packed.len - 1), "ends too soon");
 	buf_addc(&packed, 0);
-	refuse(buf_slice(&packed), "1 bytes follow");
+	refuse(buf_slice(&packed), "1 byte after");
 	refuse(slice_str("\x81\xc1"), "f: MessagePack");
 	/* Both keys are "a". */
 	refuse(slice_of("\x82\xa1\x61\x01\xa1\x61\x02", 7), "twice");

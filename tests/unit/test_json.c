@@ -343,6 +343,25 @@ START_TEST(straight)
 }
 END_TEST
 
+/* Each byte at each place of what is looked at in one go. */
+START_TEST(straight_bytes)
+{
+	for (int c = 0; c < 256; c++) {
+		for (size_t at = 1; at <= 17; at++) {
+			char text[] = "\"aaaaaaaaaaaaaaaaaaaa\"";
+			struct buf b = BUF_INIT;
+			struct pk pk = PK_INIT(&b);
+			text[at] = (char)c;
+			bool good = json_text_value(slice_of(text, sizeof(text) - 1), &pk);
+			bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+			ck_assert_msg(good == plain, "%d at %zu", c, at);
+			ck_assert(!good || (b.len == 21 && memcmp(b.p + 1, text + 1, 20) == 0));
+			buf_done(&b);
+		}
+	}
+}
+END_TEST
+
 START_TEST(straight_depth)
 {
 	for (int n = LIMIT_DEPTH_IN - 1; n <= LIMIT_DEPTH_IN + 1; n++) {
@@ -428,6 +447,7 @@ int main(void)
 	tcase_add_test(tc, reals);
 	tcase_add_test(tc, js_numbers);
 	tcase_add_test(tc, straight);
+	tcase_add_test(tc, straight_bytes);
 	tcase_add_test(tc, straight_depth);
 	tcase_add_test(tc, straight_keys);
 	tcase_add_test(tc, straight_batch);

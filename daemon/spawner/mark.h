@@ -2,7 +2,7 @@
  * What every process of an op carries, whatever it does to its session, its environment and its
  * parents: a soft RLIMIT_LOCKS, which goes over fork and exec, anyone of the same user may read,
  * and no kernel since 2.4.25 does anything with (getrlimit(2)). It says which attempt, and of which
- * state folder. A process may take it off.
+ * table. A process may take it off.
  */
 #ifndef DAEMON_SPAWNER_MARK_H
 #define DAEMON_SPAWNER_MARK_H

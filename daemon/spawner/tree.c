@@ -104,6 +104,11 @@ static bool tree_began(const struct proc *p, int64_t from_ns, int64_t until_ns)
 	       p->start_ticks <= tree_ticks(until_ns ? until_ns : from_ns + TREE_START_SLACK_NS);
 }
 
+static bool tree_is_older(const struct proc *p, const struct record *r)
+{
+	return p->start_ticks < tree_ticks(r->started_boot_ns);
+}
+
 /* The token that an environment names; 0 for that of a daemon which has left the op that started it
  * (daemon/leave_op.h), and for one older than the op, of a database before ours that counted up to
  * the same. False when it names none of ours; *ret is then unset. */
@@ -134,20 +139,18 @@ static bool tree_of_environ(const struct proc *of, uint64_t *ret, bool *ret_empt
 	/* Of an op that is gone: ours or not no longer matters, it is no living op's. */
 	if (slot != TABLE_NONE && table_at(slot)->owner_hash != tree_owner_hash(p, len))
 		return false;
-	bool older =
-		slot != TABLE_NONE && of->start_ticks < tree_ticks(table_at(slot)->started_boot_ns);
-	*ret = older ? 0 : token;
+	*ret = slot != TABLE_NONE && tree_is_older(of, table_at(slot)) ? 0 : token;
 	return true;
 }
 
-/* The same, of the mark it carries and else the environment; that of a daemon is heard first. */
+/* The same, of the mark it carries and else the environment. A daemon has taken its mark off. */
 static bool tree_of_names(const struct proc *of, uint64_t *ret, bool *ret_empty)
 {
-	bool named = tree_of_environ(of, ret, ret_empty);
-	uint64_t marked = named && *ret == 0 ? 0 : mark_token(of->pid);
-	if (!tree_op(marked))
-		return named;
-	*ret = marked;
+	struct op *op = tree_op(mark_token(of->pid));
+	if (!op || tree_is_older(of, op_record(op)))
+		return tree_of_environ(of, ret, ret_empty);
+	*ret = op_record(op)->token;
+	*ret_empty = false;
 	return true;
 }
 

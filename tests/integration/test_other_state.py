@@ -89,6 +89,24 @@ class PutBack(Scene):
         self.leave()
 
 
+    def test_what_an_earlier_run_of_that_number_left_is_no_other_runs(self):
+        # That of a spawner which was killed is looked for among all processes.
+        b = self.box
+        run = b.run(batch([bash("(setsid env -i /bin/sh -c 'echo $$ > left; exec /bin/sleep 300' &); until test -s left; do sleep .01; done", detach=True)]))['run']
+        left = int(b.text('left'))
+        self.addCleanup(os.kill, left, signal.SIGKILL)
+        self.leave()
+        self.put_back()
+        b.start()
+        self.assertEqual(self.begin()[0], run)
+        spawner = b.spawner_pid()
+        os.kill(spawner, signal.SIGKILL)
+        until(lambda: b.spawner_pid() not in (None, spawner), 'another spawner')
+        b.call('run.cancel', run=run)
+        b.wait(run)
+        self.assertTrue(alive(left))
+
+
 @expand
 class Another(Scene):
     """Another folder or another database stands where the one was whose ops the spawner has."""

@@ -247,6 +247,7 @@ class Ended(Case):
         ('names another run', 'BATCHD_RUN=1'),
         ('names a run that is none', 'BATCHD_RUN=4000000'),
         ('names no attempt', '-u BATCHD_ATTEMPT'),
+        ('says that it is a batchd of its own', 'BATCHD_RUN=0'),
     )
     def a_daemonising_child_is_ended_that(self, env):
         b = self.box

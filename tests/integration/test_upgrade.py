@@ -154,6 +154,33 @@ class Copied(Case):
         self.match({'state': 'failed', 'ops': [{'exit': 3, 'attempts': 1}]}, b.get(run))
         self.assertEqual(b.text('ran'), 'ran\n')
 
+    def test_its_ops_have_the_same_numbers_and_are_others(self):
+        # Those of a spawner that was killed are looked for among all processes.
+        b = self.box
+        run = b.submit(batch([bash('echo $$ > pid.$(basename "$BATCHD_SOCKET"); exec sleep 300')]), held=True)
+        b.stop_quietly()
+        there, b.state = b.state, os.path.join(b.dir, 'home', 'copy')
+        shutil.copytree(there, b.state)
+        daemon = subprocess.Popen([BATCHD, '--foreground', '--socket', b.socket + '2', '--state-dir', there], env=b.env(), cwd=b.dir,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(daemon.wait)
+        self.addCleanup(daemon.terminate)
+        until(lambda: os.path.exists(b.socket + '2'), 'the daemon of the original')
+        b.start()
+        with Rpc(b.socket + '2') as r:
+            r.call('run.resume', run=run)
+            b.call('run.resume', run=run)
+            pid, original = (int(until(lambda name=name: b.exists(name) and b.text(name), 'its op')) for name in ('pid.socket', 'pid.socket2'))
+            spawner = b.call('daemon.status')['spawner_pid']
+            os.kill(spawner, signal.SIGKILL)
+            until(lambda: b.call('daemon.status')['spawner_pid'] not in (None, spawner), 'another spawner')
+            b.call('run.cancel', run=run)
+            b.wait(run)
+            self.assertFalse(alive(pid))
+            self.assertTrue(alive(original))
+            r.call('run.cancel', run=run)
+            r.call('run.wait', run=run)
+
 
 class Replaced(Case):
     """New programs are installed over those that run, without systemd."""

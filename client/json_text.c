@@ -101,23 +101,6 @@ static size_t text_escape(const char *p, const char *end, char out[4], size_t *r
 	return 1;
 }
 
-/* How many bytes at p stand for themselves, ASCII all, looked at eight at a time: fewer than there
- * are, perhaps. */
-static size_t text_plain(const char *p, const char *end)
-{
-	const uint64_t each = UINT64_C(0x0101010101010101), high = each << 7;
-	const char *from = p;
-	for (uint64_t w; end - p >= 8; p += 8) {
-		memcpy(&w, p, 8);
-		/* A bit beyond ASCII, or borrowed from one: below a blank, a quote, a backslash. */
-		uint64_t other = w | (w - each * ' ') | ((w ^ each * '"') - each) |
-				 ((w ^ each * '\\') - each);
-		if (other & high)
-			break;
-	}
-	return (size_t)(p - from);
-}
-
 /* Steps over the string whose quote is next: what stands between the quotes, and how many bytes
  * that makes. */
 static bool text_string(struct text *t, struct slice *ret_raw, size_t *ret_len)
@@ -134,7 +117,7 @@ static bool text_string(struct text *t, struct slice *ret_raw, size_t *ret_len)
 				return false;
 			less += used - n;
 		} else if (c >= 0x20 && c < 0x80) {
-			used = 1 + text_plain(p + 1, t->end);
+			used = 1;
 		} else if (c < 0x20 || (used = utf8_len(slice_of(p, (size_t)(t->end - p)))) == 0) {
 			return false;
 		}

@@ -343,7 +343,7 @@ START_TEST(straight)
 }
 END_TEST
 
-/* Each byte at each place of what is looked at in one go. */
+/* Each byte at each place. */
 START_TEST(straight_bytes)
 {
 	for (int c = 0; c < 256; c++) {

@@ -36,7 +36,7 @@ static const struct opt each_opts[] = {
 		 "the same; what {} stands in is repeated", NULL, 0, 1000000),
 	EACH_OPT("L", 'L', OPT_INT, lines, "N", "so many lines a command; a blank ends none", NULL,
 		 0, 1000000),
-	EACH_OPT("max-lines", 'l', OPT_INT, max_lines, "[N]",
+	EACH_OPT("max-lines", 'l', OPT_INT, max_lines, "N",
 		 "so many lines, as with -n; without N: 1", NULL, 0, 1000000, .without = "1"),
 	EACH_OPT("m", 'm', OPT_FLAG, spread, NULL,
 		 "as many arguments as a command holds, spread over the slots"),

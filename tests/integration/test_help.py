@@ -68,7 +68,6 @@ class Help(Case):
         ("tsp -c", ['-c', '3'], 'batchctl log RUN'),
         ("tsp -k", ['-k'], 'batchctl cancel RUN'),
         ("tsp -S", ['-S', '3'], 'batchctl group set NAME -j N'),
-        ("parallel's -l", ['each', '-l', '5', 'true', ':::', 'a'], '-L N'),
         ("parallel's --pipe", ['each', '--pipe', 'wc'], 'split'),
         ("parallel's -S", ['each', '-S', 'host', 'true', ':::', 'a'], 'this machine only'),
         ("parallel's --memfree", ['each', '--memfree', '1G', 'true', ':::', 'a'], 'a number, -j N'),

@@ -4,7 +4,8 @@ import os
 import stat
 import unittest
 
-from harness import Case, bash, batch, edit, exec_, expand, read, rows, write
+from faults import Inject, no_inject
+from harness import Case, bash, batch, edit, exec_, expand, read, rows, until, write
 
 OK = {'state': 'succeeded', 'cause': None}
 
@@ -106,6 +107,31 @@ class Files(Case):
         self.assertTrue(os.path.islink(b.path('link')))
         self.assertEqual(b.text('real/file'), 'new')
         self.match(OK, run['ops'][0])
+
+    @rows(('one that replaces', write('d/f', 'new')), ('one that makes', write('d/g', 'new')))
+    def is_not_led_astray(self, op):
+        # Somebody changes the way to the file between the look at it and the rename.
+        b, name = self.box, os.path.basename(op['path'])
+        if no_inject():
+            self.skipTest(no_inject())
+        theirs = ('e/f', 'e/g', 'victim')
+        for path in theirs + ('d/f',):
+            b.put(path, 'theirs')
+        fault = Inject(b.daemon_pid(), 'renameat:delay_enter=2000000')
+        self.addCleanup(fault.stop)
+        run = b.submit(batch([op]))
+        until(lambda: len(os.listdir(b.path('d'))) == 2, 'the temporary')
+        if b.exists('d', name):
+            os.unlink(b.path('d', name))
+        os.symlink('../victim', b.path('d', name))
+        os.rename(b.path('d'), b.path('moved'))
+        os.symlink('e', b.path('d'))
+        b.wait(run)
+        self.assertTrue([call for call in fault.seen() if '(DELAYED)' in call])
+        self.match([OK], b.get(run)['ops'])
+        self.assertEqual([b.text(path) for path in theirs], ['theirs'] * 3)
+        self.assertEqual((b.text('moved', name), os.path.islink(b.path('moved', name))), ('new', False))
+        self.assertEqual(set(os.listdir(b.path('moved'))), {'f', name})
 
     def test_a_fifo_is_not_regular(self):
         self.box.fifo('p')

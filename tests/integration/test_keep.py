@@ -8,7 +8,9 @@ import subprocess
 import time
 import unittest
 
-from harness import (BATCHD, PATIENCE, SLOW, Case, RpcError, bash, batch, expand, rows, slug, until, write)
+import msgpack
+
+from harness import (BATCHD, PATIENCE, SLOW, Case, Closed, Rpc, RpcError, bash, batch, exec_, expand, rows, slug, until, write)
 
 PRINT = 'head -c %d /dev/zero | tr "\\0" x'
 
@@ -49,9 +51,9 @@ class Keep(Case):
         return '%d.log' % run in self.run_files()
 
     def holding(self, secret):
-        """Files of the state folder that hold these bytes."""
+        """Files of the state folder, and logs, that hold these bytes."""
         found = []
-        for folder, _, names in os.walk(self.box.state):
+        for folder, _, names in [*os.walk(self.box.state), (self.box.dir, [], [os.path.basename(self.box.log)])]:
             for name in names:
                 try:
                     with open(os.path.join(folder, name), 'rb') as f:
@@ -439,6 +441,26 @@ class Environment(Keep):
             self.submit_secret('false', key='k')
         b.wait(1)
         self.no_trace()
+
+    def test_the_log_names_neither_commands_nor_values(self):
+        # Not at its most talkative, nor of what goes wrong.
+        b = self.start('log_level = debug')
+        b.run(batch([bash('echo ' + self.SECRET, env={'A': self.SECRET}, stdin=self.SECRET), exec_('/nowhere/' + self.SECRET, optional=True),
+                     exec_('cat', self.SECRET, cwd='/nowhere/' + self.SECRET, optional=True), write('f', self.SECRET),
+                     bash('exit 3 # ' + self.SECRET, optional=True, retries=1, retry_delay=0), bash('sleep 60 #' + self.SECRET, timeout=.1, optional=True)]),
+              env_base=b.env(MY_SECRET=self.SECRET))
+        with self.assertRaises(RpcError):
+            b.submit(batch([dict(kind='bash', command=self.SECRET, no_key=self.SECRET)]), env_base={'B': self.SECRET})
+        for frame in (b'\xc1' + self.SECRET.encode(), msgpack.packb([7, self.SECRET]), msgpack.packb(self.SECRET)):
+            with Rpc(b.socket) as r, self.assertRaises((Closed, OSError)):
+                r.send_bytes(frame)
+                r.call('daemon.status')
+        self.restart()
+        b.stop_quietly()
+        with open(b.log) as f:
+            said = f.read()
+        self.assertEqual(said.count('closed:'), 3)
+        self.assertNotIn(self.SECRET, said)
 
     def test_env_of_the_batch_stays_with_it(self):
         b = self.start()

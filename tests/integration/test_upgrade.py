@@ -7,7 +7,10 @@ import signal
 import sqlite3
 import subprocess
 
-from harness import BATCHCTL, BATCHD, SPAWNER, Case, Rpc, alive, bash, batch, command_line, proc_stat, until
+import unittest
+
+from harness import (BATCHCTL, BATCHD, LONG, NO_LEAKS, SPAWNER, Case, Closed, Rpc, alive, bash, batch, command_line, expand, proc_stat, rows,
+                     strace_works, until)
 
 
 class OldStore(Case):
@@ -68,6 +71,39 @@ class OldStore(Case):
         self.assertIn('schema 999', done.errors)
         with open(path, 'rb') as f:
             self.assertEqual(f.read(), before)
+
+
+@unittest.skipUnless(strace_works(), 'strace is not installed, or may not trace here')
+@expand
+class Killed(Case):
+    """At any step of it; the next start has it done, and the copy of what was before is whole."""
+    daemon = False
+
+    @rows(*[('as it enters %s' % call, call) for call in ('pwrite64', 'fdatasync', 'unlink')])
+    def while_it_upgrades(self, call):
+        b, n, rounds = self.box, 1, 0
+        os.makedirs(os.path.dirname(b.socket), 0o700)
+        while True:
+            shutil.rmtree(b.state, ignore_errors=True)
+            b.put_store('schema-3.sql')
+            with open(b.log, 'w') as log, subprocess.Popen(
+                    ['strace', '-qq', '-f', '-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n),
+                     BATCHD, '--foreground', '--socket', b.socket, '--state-dir', b.state],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=b.env(**NO_LEAKS), cwd=b.dir) as p:
+                until(lambda: p.poll() is not None or os.path.exists(b.socket), 'its end, or that it listens')
+                if os.path.exists(b.socket):
+                    with contextlib.suppress(OSError, Closed), Rpc(b.socket) as r:
+                        r.call('daemon.stop')
+                    break
+            b.start()
+            self.match({'name': 'first', 'key': 'k1', 'state': 'succeeded', 'ops': [{}, {'text': 'echo one', 'meta': None}, {'exit': 3}, {}]}, b.get(1))
+            self.assertEqual(b.call('todo.list', list='l')['rev'], 4)
+            with contextlib.closing(sqlite3.connect(b.state + '/batchd.db.v3')) as db:
+                self.assertEqual(db.execute('PRAGMA integrity_check').fetchall() + db.execute('PRAGMA user_version').fetchall(), [('ok',), (3,)])
+            b.stop_quietly()
+            self.assertFalse(os.path.exists(b.socket))
+            n, rounds = n + 1 if LONG else 2 * n + 1, rounds + 1
+        self.assertGreater(rounds, 1, 'it never enters it')
 
 
 class Moved(Case):

@@ -334,7 +334,7 @@ def reload(w, r):
 
 
 def upgrade_spawner(w, r):
-    for pid in w.find('batchd-spawner'):
+    for pid in w.find('batchd-spawner')[:1]:     # the others of that name are about to be an op
         w.count['spawner upgrades'] += 1
         os.kill(pid, signal.SIGHUP)
 

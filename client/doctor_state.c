@@ -366,6 +366,6 @@ void doctor_containment(struct doctor *d)
 			   doctor_user_manager()
 				   ? "systemctl --user enable --now batchd.socket batchd.service"
 				   : NULL,
-			   "no cgroup of ours: what an op leaves behind is found by its session, "
-			   "its environment and its parent");
+			   "no cgroup of ours: what an op leaves behind is found by its session, its "
+			   "mark and its environment");
 }

@@ -8,10 +8,11 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import sys
 import unittest
 
 from faults import Inject, no_inject
-from harness import BATCHD, SPAWNER, Case, expand, rows, until
+from harness import BATCHD, NO_LEAKS, SPAWNER, Case, expand, rows, until
 
 
 def folder(t, path, mode=0o700):
@@ -395,6 +396,18 @@ class Doctor(Case):
         self.assertEqual(p.returncode, 1, p)
         self.assertRegex(p.stdout, r"(?m)^problem +state +'%s' cannot be written to: Read-only file system\n"
                          r" +mend: mount its file system for writing again$" % self.box.state)
+
+    def test_a_network_file_system(self):
+        if no_inject() or sys.byteorder != 'little':
+            self.skipTest(no_inject() or 'the number is written for another order of bytes')
+        folder(self, os.path.dirname(self.box.socket))
+        for argv in ([BATCHD, '--foreground'], ['batchctl', 'doctor']):
+            p = subprocess.run(['strace', '-qq', '-f', '-o', '/dev/null', '-e', 'trace=statfs', '-e', 'inject=statfs:poke_exit=@arg2=6969000000000000', *argv],
+                               env=self.box.env(BATCHD_SOCKET=self.box.socket, **NO_LEAKS), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if 'poke_exit' in p.stderr:
+                self.skipTest('this strace cannot change what a call returns')
+            self.assertEqual(p.returncode, 1, p)
+            self.assertIn("state folder '%s' is on a network file system (nfs): name a local one" % self.box.state, p.stdout + p.stderr)
 
     def test_another_uids_folder(self):
         if os.getuid() != 0:

@@ -1,5 +1,5 @@
 """
-Killed at every step: SIGKILL lands on batchd or on batchd-spawner as it enters its Nth system call of a kind, for N = 1, 2, 3, ...
+Killed at every step: SIGKILL lands on batchd, on batchd-spawner or on both, as one enters its Nth system call of a kind, for N = 1, 2, 3, ...
 until the workload comes through without being hit; strace delivers it. After each the daemon is started again, what was not answered
 is sent again under the same key, and the history is checked.
 
@@ -28,7 +28,7 @@ class Killed(Case):
     daemon = False
 
     def start_traced(self, program, syscall, n):
-        """The two programs by hand, one of them under strace: each is to be hit alone."""
+        """The two programs by hand, one of them under strace."""
         b = self.box
         os.makedirs(os.path.dirname(b.socket), 0o700, exist_ok=True)
         trace = ['strace', '-qq', '-f', '-o', '/dev/null', '-e', 'trace=' + syscall, '-e', 'inject=%s:signal=KILL:when=%d' % (syscall, n)]
@@ -63,12 +63,12 @@ class Killed(Case):
         return any(p.poll() is not None and p.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
                    for p in (self.daemon_process, self.spawner))
 
-    def end(self):
-        """What is left of the round's programs ends by its pid: batchd as at a crash, the spawner by itself."""
+    def end(self, names):
+        """What is left of the round's programs ends by its pid: batchd as at a crash, the spawner by itself where it is not named."""
         b = self.box
         b.disconnect()
         # strace may end before the last thread of the one it hit.
-        programs = [self.daemon_process.pid] + [p for p in descendants(os.getpid()) if process_name(p) == 'batchd']
+        programs = [self.daemon_process.pid] + [p for p in descendants(os.getpid()) if process_name(p) in names]
         for pid in programs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -81,19 +81,21 @@ class Killed(Case):
           ('pwrite64', 'fdatasync', 'pipe2', 'sendmsg', 'recvmsg', 'splice', 'ftruncate', 'rename', 'unlink', 'accept4', 'epoll_wait')],
         *[('the spawner, as it enters %s' % s, 'spawner', s) for s in
           ('sendmsg', 'recvmsg', 'clone', 'wait4', 'waitid', 'close', 'epoll_wait')],
+        *[('both, as %s enters %s' % ('batchd' if p == 'batchd' else 'the spawner', s), p, s, True)
+          for p, s in (('batchd', 'fdatasync'), ('batchd', 'sendmsg'), ('spawner', 'sendmsg'))],
     )
-    def at_every(self, program, syscall):
+    def at_every(self, program, syscall, both=False):
         history, n, first, rounds = History(self.box), 1, 0, 0
         while n < STEPS_MAX:
             self.start_traced(program, syscall, n)
             through = self.work(history, first)
             hit = self.hit()
-            self.end()
+            self.end(('batchd', 'batchd-spawner') if both and not through else ('batchd',))
             self.box.start()
             for k in range(first, first + RUNS):
                 history.submit(k, self.box.rpc)
             history.settle()
-            lost = history.check(lost=program == 'spawner')
+            lost = history.check(both or program == 'spawner', both)
             self.box.stop_quietly()
             rounds += 1
             first += RUNS

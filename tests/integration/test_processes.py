@@ -4,7 +4,7 @@ import signal
 import time
 import unittest
 
-from harness import PATIENCE, SLOW, Case, Rpc, alive, bash, batch, descendants, exec_, expand, proc_stat, rows, todos, until
+from harness import PATIENCE, SLOW, Case, Rpc, alive, bash, batch, descendants, exec_, expand, message, proc_stat, rows, todos, until
 
 
 def failed(cause, **keys):
@@ -189,18 +189,29 @@ class Ended(Case):
         self.assertLess(time.monotonic() - begun, 4 * SLOW)
         self.match([failed('timeout', exit=None)], run['ops'])
 
-    def test_the_whole_tree_is_ended(self):
+    @rows(
+        ('cancel', {}, {}, {}),
+        ('the timeout of the op', {'timeout': 2 * SLOW}, {}, {}),
+        ('the timeout of the message', {}, {'timeout': 2 * SLOW}, {}),
+        ('the timeout of the run', {}, {}, {'timeout': 2 * SLOW}),
+    )
+    def the_whole_tree_is_ended_by(self, op, of_message, of_batch):
         b = self.box
-        run = b.submit(batch([bash('''
+        run = b.submit(batch(message(bash('''
             sleep 60 & echo $! > child
             (sleep 60 & echo $! > grandchild; wait) &
             setsid sh -c 'echo $$ > session; exec sleep 60' &
-            wait''')]))
-        pids = self.pids('child', 'grandchild', 'session')
-        b.call('run.cancel', run=run)
-        b.wait(run)
+            (setsid env -i /bin/sh -c 'echo $$ > daemon; exec /bin/sleep 60' < /dev/null > /dev/null 2>&1 &)
+            wait''', **op), bash('exec sleep 60'), **of_message), **of_batch))
+        pids = self.pids('child', 'grandchild', 'session', 'daemon')
+        if not (op or of_message or of_batch):
+            b.call('run.cancel', run=run)
+        until(lambda: b.get(run)['ops'][0]['state'] in ('failed', 'cancelled'), 'the end of the op')
         for pid in pids:
             self.assertFalse(alive(pid), pid)
+        if op:
+            b.call('run.cancel', run=run)
+        b.wait(run)
 
     def test_a_process_group_of_its_own_does_not_escape(self):
         b = self.box

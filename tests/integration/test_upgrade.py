@@ -6,11 +6,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-
 import unittest
 
-from harness import (BATCHCTL, BATCHD, LONG, NO_LEAKS, SPAWNER, Case, Closed, Rpc, alive, bash, batch, command_line, expand, proc_stat, rows,
-                     strace_works, until)
+from harness import (BATCHCTL, BATCHD, BUILD, LONG, NO_LEAKS, SPAWNER, Case, Closed, Rpc, alive, bash, batch, command_line, exec_, expand, proc_stat,
+                     rows, strace_works, until)
 
 
 class OldStore(Case):
@@ -273,6 +272,56 @@ class Replaced(Case):
         self.ctl('daemon', 'reload', check=0)
         self.assertEqual(b.spawner_pid() and proc_stat(b.spawner_pid())[2], begun[2])
         self.assertNotIn(b'--handover', command_line(b.spawner_pid()))
+
+
+class OtherSpawner(Case):
+    """One of another build serves the socket when batchd comes."""
+    daemon = False
+
+    def begin(self, build):
+        b, program = self.box, os.path.join(BUILD, 'tests', 'unit', 'batchd-spawner-' + build)
+        if not os.path.exists(program):
+            self.skipTest('the spawners of tests/unit are not built')
+        os.makedirs(os.path.dirname(b.socket), 0o700)
+        with open(b.log, 'ab') as log:
+            spawner = subprocess.Popen([program, '--socket', b.socket + '.spawner'], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                       env=b.env(**NO_LEAKS), cwd=b.dir)
+        self.addCleanup(spawner.wait)
+        self.addCleanup(spawner.kill)
+        until(lambda: os.path.exists(b.socket + '.spawner'), 'the spawner')
+        b.start()
+        return spawner
+
+    def test_an_older_one_of_the_same_protocol(self):
+        b = self.box
+        spawner = self.begin('plain')
+        gate = b.fifo('gate')
+        run = b.submit(batch([bash('echo a; echo b >&2; touch began; read x < gate; echo c; exit 7'), bash('exec sleep 60', timeout=.2),
+                              bash("(setsid sleep 60 > /dev/null 2>&1 &); cat", stdin='in'), exec_('/nowhere')]))
+        until(lambda: b.exists('began'), 'the op')
+        stopped = b.submit(batch([bash('exec sleep 60')]))
+        until(lambda: b.get(stopped)['ops'][0]['state'] == 'running', 'the other op')
+        b.restart()
+        self.assertEqual(b.call('daemon.status')['spawner_pid'], spawner.pid)
+        b.call('run.cancel', run=stopped)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(run)
+        self.match([{'exit': 7, 'attempts': 1}, {'cause': 'timeout'}, {'state': 'succeeded', 'lingering': 1}, {'cause': 'start'}], b.get(run)['ops'])
+        self.assertEqual([b.output(run, 1, s) for s in ('stdout', 'stderr')] + [b.output(run, 3)], [b'a\nc\n', b'b\n', b'in'])
+        self.assertEqual(b.wait(stopped)['state'], 'cancelled')
+        self.assertEqual(b.call('daemon.status')['spawner_pid'], spawner.pid)
+
+    def test_one_of_another_protocol(self):
+        # It has nothing to do, and ends soon: until then batchd says what is in its way.
+        b = self.box
+        with self.assertRaisesRegex(AssertionError, 'before it listened'):
+            self.begin('other')
+        b.daemon = None
+        with open(b.log) as f:
+            self.assertRegex(f.read(), r"(?m)^batchd: the spawner at '.*' refuses: .*speaks protocol 2, not 1: `kill -HUP \d+` replaces it")
+        until(lambda: b.ctl('add', '-w', 'echo ran', bare=True).status == 0, 'that it goes on')
+        self.match({'state': 'succeeded'}, b.wait(1))
 
 
 class Swept(Case):

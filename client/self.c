@@ -8,6 +8,7 @@
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -112,18 +113,36 @@ static void self_drop_typed(int signal_fd)
 		raise(ends);
 }
 
-void self_pause(int signal_fd, const char *prompt)
+/* Keys are read as they are typed and not shown; what was typed before is for the verb that ran. */
+static bool self_take_keys(struct termios *found)
 {
-	char c = 0;
-	self_drop_typed(signal_fd);
-	if (fd_write_all(STDOUT_FILENO, prompt, strlen(prompt)) < 0)
-		return;
+	struct termios keys;
+	if (tcgetattr(STDIN_FILENO, found) < 0)
+		return false;
+	keys = *found;
+	keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	return tcsetattr(STDIN_FILENO, TCSAFLUSH, &keys) == 0;
+}
+
+static void self_await_key(int signal_fd)
+{
 	struct pollfd fds[] = { { .fd = STDIN_FILENO, .events = POLLIN },
 				{ .fd = signal_fd, .events = POLLIN } };
-	while (c != '\n') {
+	for (char c = 0; c != '\n' && c != '\r' && c != ' ' && c != 'q';) {
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			return;
 		if (fds[1].revents || (fds[0].revents && read(STDIN_FILENO, &c, 1) <= 0))
 			return;
 	}
+}
+
+void self_pause(int signal_fd, const char *prompt)
+{
+	struct termios found;
+	self_drop_typed(signal_fd);
+	bool taken = self_take_keys(&found);
+	if (fd_write_all(STDOUT_FILENO, prompt, strlen(prompt)) >= 0)
+		self_await_key(signal_fd);
+	if (taken)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &found);
 }

@@ -13,8 +13,8 @@
 int self_run(struct ctx *c, const char *const *argv, int signal_fd);
 /* The same with nothing on stdin; what it says on stdout and stderr is appended. */
 int self_capture(struct ctx *c, const char *const *argv, struct buf *said);
-/* Prompts for Enter; a signal in the signalfd ends that, too. ^C and the like of before are
- * dropped. */
+/* Prompts for Enter, as which a blank and q are taken, too; a signal in the signalfd ends that as
+ * well. Keys and ^C and the like of before are dropped. */
 void self_pause(int signal_fd, const char *prompt);
 
 #endif

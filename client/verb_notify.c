@@ -37,6 +37,7 @@ static const struct {
 	{ "BATCHD_NAME", "name", false, false },
 	{ "BATCHD_GROUP", "group", false, false },
 	{ "BATCHD_PROJECT", "project", false, false },
+	{ "BATCHD_LIST", "list", false, false },
 	{ "BATCHD_CREATED", "created", false, true },
 	{ "BATCHD_STARTED", "started", false, true },
 	{ "BATCHD_ENDED", "ended", false, true },

@@ -25,9 +25,11 @@ class Notify(Case):
         self.assertEqual('%d succeeded nightly 1 1 0 0\n' % run, self.told())
 
     def test_submit_tells_of_failure_and_after_each_flag(self):
-        run = int(self.ctl('submit', '-N', TELL, '--notify', 'echo second >> told2', '-e', 'exit 3', '-e', 'true', check=0).text)
+        args = ['--list', 'chores', '-N', TELL, '--notify', 'echo "$BATCHD_LIST" > told2', '-e', 'exit 3', '-e', 'true']
+        run = int(self.ctl('submit', *args, check=0).text)
         self.assertEqual('%d failed  2 1 1 0\n' % run, self.told())
-        until(lambda: self.box.exists('told2'), 'the second')
+        until(lambda: self.box.exists('told2') and self.box.text('told2'), 'the second')
+        self.assertEqual('chores\n', self.box.text('told2'))  # what it does to todos, it does to those of the run
 
     def test_run_in_the_foreground(self):
         self.assertEqual(7, self.ctl('run', '-N', TELL, '--', 'exit 7').status)

@@ -247,6 +247,8 @@ class Tops(Case):
         self.row_says(t, run, 'succeeded')
         t.type('e').shows('it ended well', 'press Enter')
         t.type('\n').shows('q quit')
+        t.type('e').shows('it ended well', 'press Enter')
+        t.type('jq').shows('q quit')  # back from there, not the end
         self.assertEqual(t.type('q').ended(), 0)
 
     def test_interrupting_follow_comes_back(self):

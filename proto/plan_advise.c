@@ -9,6 +9,7 @@
 
 #include "common/text.h"
 #include "common/xalloc.h"
+#include "proto/command_text.h"
 #include "proto/pack.h"
 #include "proto/plan_impl.h"
 #include "proto/todo_item.h"
@@ -38,26 +39,6 @@ static void advise(struct advice *a, struct buf *text)
 
 /* --- commands and what they are about --- */
 
-static bool word_edge(struct slice s, size_t at)
-{
-	return at >= s.len || strchr(" \t\n;&|()<>\"'`", s.p[at]) != NULL;
-}
-
-/* Where the words stand in the command, as whole words; SIZE_MAX: nowhere. */
-static size_t command_find(struct slice s, const char *words)
-{
-	size_t n = strlen(words);
-	for (const char *at = s.p; n <= s.len && at; at++) {
-		at = memmem(at, s.len - (size_t)(at - s.p), words, n);
-		if (!at)
-			break;
-		size_t i = (size_t)(at - s.p);
-		if ((i == 0 || word_edge(s, i - 1)) && word_edge(s, i + n))
-			return i;
-	}
-	return SIZE_MAX;
-}
-
 /* What fetches things into a folder, and what is there to use them. */
 static const struct {
 	const char *const installs[8], *const uses[10];
@@ -80,17 +61,6 @@ static bool command_has(struct slice s, const char *const *words, size_t n)
 		if (command_find(s, words[i]) != SIZE_MAX)
 			return true;
 	return false;
-}
-
-/* The folder a command goes to first: `cd DIR && ...`; else absent. */
-static struct slice command_cd(struct slice s)
-{
-	size_t n = 3;
-	if (s.len < 4 || memcmp(s.p, "cd ", 3) != 0)
-		return SLICE_NONE;
-	while (n < s.len && !word_edge(s, n))
-		n++;
-	return slice_of(s.p + 3, n - 3);
 }
 
 static bool same_folder(const struct batch_op *a, const struct batch_op *b)
@@ -150,52 +120,53 @@ static void advise_install(struct advice *a, uint32_t at, const struct batch_op 
 	advise(a, &text);
 }
 
-/* The folder that `mkdir` makes first, absent: none. */
-static struct slice command_mkdir(struct slice s)
-{
-	size_t at = command_find(s, "mkdir"), end;
-	if (at == SIZE_MAX)
-		return SLICE_NONE;
-	for (at += 5; at < s.len && (s.p[at] == ' ' || s.p[at] == '-'); at = end) {
-		end = at + 1;
-		while (s.p[at] == '-' && end < s.len && !word_edge(s, end))
-			end++;
-	}
-	for (end = at; end < s.len && !word_edge(s, end);)
-		end++;
-	return end > at ? slice_of(s.p + at, end - at) : SLICE_NONE;
-}
-
 static bool path_below(struct slice path, struct slice folder)
 {
-	while (folder.len > 1 && folder.p[folder.len - 1] == '/')
-		folder.len--;
 	return path.len > folder.len && memcmp(path.p, folder.p, folder.len) == 0 &&
 	       path.p[folder.len] == '/';
 }
 
+/* What `op` does in a folder that the command beside it makes; NULL: nothing that would matter. */
+static const char *folder_use(const struct batch_op *maker, struct slice folder,
+			      const struct batch_op *op)
+{
+	if (op->kind == KIND_WRITE)
+		return path_below(op->path, folder) ? "writes" : NULL;
+	if (op->kind != KIND_BASH || command_find(op->command, "mkdir") != SIZE_MAX)
+		return NULL;
+	struct slice cd = command_cd(op->command);
+	if (cd.p && (slice_eq(cd, folder) || path_below(cd, folder)))
+		return "goes into";
+	return same_folder(maker, op) && command_names(op->command, folder) ? "uses" : NULL;
+}
+
 static void advise_mkdir(struct advice *a, uint32_t at, const struct batch_op *maker,
-			 struct slice folder, uint32_t op, const struct batch_op *user)
+			 const struct buf *folders, uint32_t op, const struct batch_op *user)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct slice cd = command_cd(user->command);
-	bool writes = user->kind == KIND_WRITE && path_below(user->path, folder);
-	bool enters =
-		user->kind == KIND_BASH && cd.p && (slice_eq(cd, folder) || path_below(cd, folder));
-	if (!writes && !enters)
+	const char *use = NULL, *first = folders->p;
+	for (const char *f = first; !use && f < first + folders->len; f += strlen(f) + 1)
+		use = folder_use(maker, slice_str(f), user);
+	if (!use)
 		return;
+	bool writes = user->kind == KIND_WRITE;
 	add_op(&text, a->p, at, maker);
-	buf_adds(&text, writes ? " is not needed: " : " may come too late: ");
+	buf_adds(&text, writes ? " is not needed" : " may come too late: ");
+	if (writes)
+		buf_adds(&text, strlen(first) + 1 < folders->len ? " for one: " : ": ");
 	add_op(&text, a->p, op, user);
-	buf_adds(&text,
-		 writes ? " makes its folders itself, and before any command of its message"
-			: " starts beside it and goes into that folder: give it `needs`, or put "
-			  "it into a later message");
+	if (writes)
+		buf_adds(&text, " makes its folders itself, and before any command of its message");
+	else
+		buf_addf(&text,
+			 " starts beside it and %s that folder: give it `needs`, or put it into a "
+			 "later message",
+			 use);
 	advise(a, &text);
 }
 
 static void advise_against(struct advice *a, const struct plan_message *m, uint32_t at,
-			   const struct batch_op *op, size_t tool, struct slice folder)
+			   const struct batch_op *op, size_t tool, const struct buf *folders)
 {
 	for (uint32_t i = m->first; i < m->first + m->count && a->pairs < ADVICE_PAIRS; i++) {
 		struct batch_op other;
@@ -203,8 +174,8 @@ static void advise_against(struct advice *a, const struct plan_message *m, uint3
 		if (!side_by_side(a->p, at, i))
 			continue;
 		plan_op_decode(a->p, i, &other);
-		if (folder.p)
-			advise_mkdir(a, at, op, folder, i, &other);
+		if (folders)
+			advise_mkdir(a, at, op, folders, i, &other);
 		else if (other.kind == KIND_BASH)
 			advise_install(a, at, op, tool, i, &other);
 	}
@@ -212,17 +183,18 @@ static void advise_against(struct advice *a, const struct plan_message *m, uint3
 
 static void advise_op(struct advice *a, uint32_t at)
 {
+	_cleanup_buf_ struct buf folders = BUF_INIT;
 	const struct plan_message *m = &a->p->messages[a->p->ops[at].message];
 	struct batch_op op;
 	if (a->p->ops[at].kind != KIND_BASH || m->count < 2)
 		return;
 	plan_op_decode(a->p, at, &op);
-	struct slice folder = command_mkdir(op.command);
-	if (folder.p)
-		advise_against(a, m, at, &op, 0, folder);
+	command_mkdirs(op.command, &folders);
+	if (folders.len > 0)
+		advise_against(a, m, at, &op, 0, &folders);
 	for (size_t t = 0; t < ARRAY_SIZE(tools); t++)
 		if (command_has(op.command, tools[t].installs, ARRAY_SIZE(tools[t].installs)))
-			advise_against(a, m, at, &op, t, SLICE_NONE);
+			advise_against(a, m, at, &op, t, NULL);
 }
 
 /* --- the shape of the whole --- */

@@ -1,5 +1,6 @@
 """What `batchctl check` and batch.check say of a batch that would be better done otherwise."""
 import json
+import os
 import unittest
 
 from harness import Case, bash, batch, message, todos, write
@@ -27,6 +28,8 @@ class Advice(Case):
         return check
 
     def test_install_beside_use(self):
+        for folder in ('web', 'a', 'b'):
+            os.mkdir(self.box.path(folder))
         for install, use in (('npm install', 'npm test'), ('npm ci --silent', 'npx tsc'), ('pip install -r r.txt', 'python -m pytest'),
                              ('cd web && yarn install', 'cd web && yarn test')):
             with self.subTest(install):
@@ -43,6 +46,16 @@ class Advice(Case):
         self.one('`mkdir -p src` is not needed', '`src/a`')(self.warnings([bash('mkdir -p src'), write('src/a', 'x')]))
         self.one('`mkdir out` may come too late')(self.warnings([bash('mkdir out'), bash('cd out && touch x')]))
         self.assertEqual(self.warnings([bash('mkdir out'), write('other/a', 'x')]), [])
+        for use in ('echo x > out/a', 'cp a b ./out/', 'tar xf t.tar -C "out/"', 'touch c;ls out/b'):
+            for make in ('mkdir -p out', 'mkdir -p src out/', 'set -e; mkdir -m 755 out && true', 'mkdir -p {src,out}', "mkdir -p 'out'"):
+                with self.subTest('%s beside %s' % (make, use)):
+                    self.one('`%s` may come too late' % make, '`%s`' % use)(self.warnings([bash(make), bash(use)]))
+        self.one('`mkdir -p web/{src,test}` may come too late')(self.warnings([bash('mkdir -p web/{src,test}'), bash('cp a web/test/a')]))
+        for use in ('echo x > outer/a', 'echo x > b/out', 'mkdir -p out/a && touch out/a/b', 'echo out-of', 'ls src'):
+            self.assertEqual(self.warnings([bash('mkdir -p out; ls src'), bash(use)]), [], use)
+        os.mkdir(self.box.path('else'))
+        self.assertEqual(self.warnings([bash('mkdir -p out'), bash('cd else && echo x > out/a')]), [])
+        self.assertEqual(self.warnings([bash('mkdir out', id='m'), bash('echo x > out/a', needs=['m'])]), [])
 
     def test_less_parallel_than_could_be(self):
         self.one('messages 1 to 3 have one op each')(self.warnings([bash('a')], [bash('b')], [bash('c')]))
@@ -69,6 +82,11 @@ class Advice(Case):
         done = self.box.ctl('check', 'b', check=0)
         self.assertEqual(done.errors.count('there is no folder'), 1, done)
         self.assertIn("messages[0].ops[0]: there is no folder '%s'" % self.box.path('nowhere'), done.errors)
+        self.box.put('c', '[A]:\n Bash("cd gone && make")\n Bash("cd ~ && ls; cd gone2")\n Bash("cd \\"$HOME\\"")\n Bash("git clone x/app")\n'
+                          '[B]:\n Bash("cd app; make")\n Bash("cd ./app/src && make")\n Bash("cd .. && ls")\n Bash("cd")\n')
+        done = self.box.ctl('check', 'c', check=0)
+        self.assertEqual(done.errors.count('there is no folder'), 1, done)
+        self.assertIn("messages[0].ops[0]: there is no folder '%s' to go to" % self.box.path('gone'), done.errors)
 
     def test_many(self):
         """A large batch is looked at in bounded time, and ten things are said of it."""

@@ -662,7 +662,8 @@ class KilledSpawner(Case):
         self.assertTrue(b.exists('printed'))
         b.start()
         b.wait(run)
-        self.match({'state': 'interrupted', 'cause': 'lost', 'error': None}, b.get(run)['ops'][0])
+        self.match({'state': 'interrupted', 'cause': 'lost', 'error': None, 'pid': pid, 'started': lambda ms: ms, 'stdout_bytes': lambda n: n > 0},
+                   b.get(run)['ops'][0])
         said = b''.join(b'%d\n' % i for i in range(1, 301))
         if keys:
             self.assertEqual(b.output(run, 1), (b'before\n' + said + b'err\n').replace(b'\n', b'\r\n'))
@@ -820,6 +821,16 @@ class Rebooted(Case):
             b.wait(run)
         until(lambda: len(self.began()) == 2, 'the two after these')
         self.goes_on(runs, most=4)
+
+    def test_what_it_had_printed_is_there(self):
+        b = self.box
+        run = b.submit(batch([bash('echo some; touch began; exec sleep 60')]))
+        until(lambda: b.exists('began') and b.output(run, 1), 'what it prints')
+        self.reboot()
+        b.start()
+        b.wait(run)
+        self.match([{'state': 'interrupted', 'cause': 'lost', 'exit': None, 'attempts': 1, 'stdout_bytes': 5}], b.get(run)['ops'])
+        self.assertEqual(b.output(run, 1), b'some\n')
 
     def test_a_paused_pool_goes_on(self):
         b = self.box

@@ -96,7 +96,7 @@ int each_template_add(struct ctx *c, struct each_template *t, const char *word, 
 {
 	const char *from = word, *p = word;
 	const char *perl = strstr(word, "{=");
-	if (perl && strstr(perl, "=}"))
+	if (perl && (!perl[2] || strstr(perl, "=}"))) /* it may go on in the next word */
 		return fail(c, EXIT_USAGE,
 			    "'{= perl expression =}' is not among what each can do: edit the "
 			    "argument in the command itself");

@@ -33,7 +33,11 @@ static const struct habit habits[] = {
 	{ "batchctl", "edit switch",
 	  "a new batch: `batchctl cancel RUN`, then submit the changed one" },
 	{ "batchctl", "env", "`batchctl submit -E K=V`, or `env` of a batch or op" },
-	{ "batchctl", "ping version", "`batchctl daemon status`" },
+	{ "batchctl", "ping", "`batchctl daemon status`" },
+	{ "batchctl", "version", "`batchctl --version`" },
+	{ "batchctl", "progress", "`batchctl follow RUN`, or `batchctl top`" },
+	{ "batchctl", "format-status", "`batchctl status --json`" },
+	{ "batchctl", "man", "`man batchctl`, or `batchctl help VERB`" },
 	/* task-spooler has letters for verbs */
 	{ "batchctl", "-l", "`batchctl status`" },
 	{ "batchctl", "-c -o", "`batchctl log RUN`" },
@@ -52,7 +56,8 @@ static const struct habit habits[] = {
 	{ "batchctl", "-V", "`batchctl --version`" },
 	/* options */
 	{ "batchctl add", "-l -L --label", "--name" },
-	{ "batchctl add", "-a -d -D -W", "--after RUN" },
+	{ "batchctl add", "-a -D -W", "--after RUN" },
+	{ "batchctl add", "-d", "--delay D, or --after RUN" }, /* pueue's and task-spooler's */
 	{ "batchctl add", "-s --stashed", "--hold" },
 	{ "batchctl add", "-i --immediate", "--priority" },
 	{ "batchctl add", "-p --print-task-id", "what it prints anyway" },
@@ -72,7 +77,9 @@ static const struct habit habits[] = {
 	{ "batchctl wait", "-t", "--timeout D" },
 	{ "batchctl follow", "-a --all", "`batchctl follow all`" },
 	{ "batchctl status", "-a --all", "--everywhere" },
+	{ "batchctl status", "-j", "--json" },
 	{ "batchctl restart", "-a --all-failed", "--failed" },
+	{ "batchctl restart", "-i --in-place", "a new run: `batchctl restart RUN`" },
 	{ "batchctl clean", "-a --all", "`batchctl clean all`" },
 	{ "batchctl clean", "-s --successful-only", "`batchctl clean RUN`" },
 	/* what GNU parallel has and each has not */
@@ -84,6 +91,8 @@ static const struct habit habits[] = {
 	  "a number, -j N, or a pool, -g POOL: nothing is measured" },
 	{ "batchctl each", "--tmux --tmuxpane", "`batchctl top`" },
 	{ "batchctl each", "--retry-failed", "--resume-failed" },
+	{ "batchctl each", "--rpl --plus",
+	  "{} {.} {/} {//} {/.} {N}, or the shell in the command" },
 	{ "batchctl each", "--semaphore --id", "a pool: `batchctl group set NAME -j N`" },
 	/* sub-verbs */
 	{ "batchctl group", "add create new", "`batchctl group set NAME -j N`" },

@@ -337,7 +337,7 @@ class Alone(Case):
             (['--halt', 'soon,fale=1', 'x', ':::', 'a'], 'soon,fale=1'), (['--halt', 'now', 'x', ':::', 'a'], 'now,fail=1'), (['--halt', '5', 'x', ':::', 'a'], "'5'"),
             (['-j', 'x', 'echo', ':::', 'a'], "-j 'x'"), (['--colsep', '(', 'echo', ':::', 'a'], "--colsep '('"), (['echo', '::::', 'nowhere'], 'nowhere'),
             (['-a', 'nowhere', 'echo'], 'nowhere'), (['--resume', 'echo', ':::', 'a'], '--joblog'), (['--results', 'x.csv', 'echo', ':::', 'a'], 'x.csv'),
-            (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['-n', '-1', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
+            (['echo', '{= $_++ =}', ':::', 'a'], 'perl'), (['echo', '{=', '$_++', '=}', ':::', 'a'], 'perl'), (['-n', '-1', 'echo', ':::', 'a'], '--max-args'), (['-d', 'ab', 'echo'], "'ab'"),
             (['--joblog', 'no/such/folder', 'echo', ':::', 'a'], 'no/such/folder'), (['-e', 'x', 'echo', ':::', 'a'], '-e'),
             (['-j', '-999999', 'echo', ':::', 'a'], "-j '-999999' leaves no job"), (['-j0%', 'echo', ':::', 'a'], 'leaves no job'),
             (['--group', 'echo', ':::', 'A'], 'leave --group out'), (['-g', 'echo', ':::', 'A'], "'echo' is the pool"),

@@ -16,6 +16,21 @@ class OldStore(Case):
     """Databases of earlier schemas, one a released schema (the first one's todo lists: test_contract_todos.py)."""
     daemon = False
 
+    def test_schema_2(self):
+        """Before it was kept how long, and with which names of an environment."""
+        b = self.box
+        b.put_store('schema-2.sql')
+        b.start()
+        self.match({'name': 'first', 'state': 'succeeded', 'ops': [
+            {'id': 'a', 'text': 'echo one', 'state': 'succeeded', 'stdout_bytes': 4}, {'id': 'bad', 'state': 'failed', 'exit': 3}]}, b.get(1))
+        self.match([{'id': 'a', 'content': 'one'}], b.call('todo.list', list='l')['todos'])
+        self.match([{'rev': 3, 'restored': 1}], b.call('todo.history', list='l')['events'][-1:])
+        self.assertEqual(b.call('todo.restore', list='l', rev=2)['rev'], 4)
+        again = b.call('run.restart', run=1)['run']
+        b.wait(again)
+        self.match({'state': 'succeeded', 'origin': 1}, b.get(again))
+        self.assertTrue(os.path.exists(os.path.join(b.state, 'batchd.db.v2')))
+
     def test_schema_3(self):
         """Before ops kept their description and meta."""
         b = self.box

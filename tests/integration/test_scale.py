@@ -87,8 +87,8 @@ class Scale(Case):
         self.addCleanup(lambda: [p.close() for p in peers])
         for i in range(n):
             peers.append(socket.socket(socket.AF_UNIX))
+            peers[-1].connect(b.socket)     # waits where the backlog is full; with a timeout it would fail
             peers[-1].settimeout(PATIENCE)
-            peers[-1].connect(b.socket)
             if i % 2:
                 peers[-1].sendall(b'\x94\x00\x01')
         until(lambda: b.call('daemon.status')['connections'] > n, 'that all are taken')

@@ -82,6 +82,7 @@ class Scale(Case):
         def rss():
             with open('/proc/%d/status' % b.daemon_pid()) as f:
                 return next(int(line.split()[1]) for line in f if line.startswith('VmRSS')) << 10
+        self.assertEqual(b.call('daemon.status')['connections'], 1)     # ours is there before the backlog is full
         had = rss()
         peers = []
         self.addCleanup(lambda: [p.close() for p in peers])

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/table.h"
+#include "common/xalloc.h"
 
 int fd_write_all(int fd, const void *p, size_t len)
 {
@@ -61,6 +63,23 @@ int fd_read_file(const char *path, size_t max, struct buf *b)
 	if (fd < 0)
 		return -errno;
 	return fd_read_all(fd, max, b);
+}
+
+int fd_read_own(const char *path, size_t max, struct buf *b)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return fd_read_all(fd, max, b);
+}
+
+int fd_replace_own(const char *path, const void *p, size_t len)
+{
+	_cleanup_free_ char *temp = xasprintf("%s.new", path);
+	unlink(temp);
+	_cleanup_close_ int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -errno : fd_write_all(fd, p, len);
+	return r == 0 && rename(temp, path) < 0 ? -errno : r;
 }
 
 ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset)

@@ -18,6 +18,10 @@ int fd_write_all(int fd, const void *p, size_t len) _must_check_;
 int fd_read_all(int fd, size_t max, struct buf *b) _must_check_;
 /* Appends the file's content, at most `max` bytes. */
 int fd_read_file(const char *path, size_t max, struct buf *b) _must_check_;
+/* The same of a file of our own that somebody may have put a fifo in the place of: never waits. */
+int fd_read_own(const char *path, size_t max, struct buf *b) _must_check_;
+/* Puts a new file with that content, mode 0600, in the place of `path`, by way of `path`.new. */
+int fd_replace_own(const char *path, const void *p, size_t len) _must_check_;
 /* Reads exactly len bytes at offset; the number read may be less only at the end of the file. */
 ssize_t fd_pread_all(int fd, void *p, size_t len, off_t offset) _must_check_;
 int fd_pwrite_all(int fd, const void *p, size_t len, off_t offset) _must_check_;

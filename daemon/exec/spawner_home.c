@@ -36,9 +36,7 @@ void spawner_home_read(const char *path, struct spawner_home *ret)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	*ret = (struct spawner_home)SPAWNER_HOME_INIT;
-	/* Not waiting: somebody may have put a fifo there. */
-	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
-	if (fd < 0 || fd_read_all(fd, PATH_MAX + 64, &b) < 0)
+	if (!path || fd_read_own(path, PATH_MAX + 64, &b) < 0)
 		return;
 	const char *text = buf_str(&b), *end = strchr(text, '\n');
 	uint64_t written = 0, folder = home_folder(path);
@@ -54,13 +52,8 @@ void spawner_home_write(const char *path, const char *socket, uint64_t table_id)
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	if (!path)
 		return;
-	_cleanup_free_ char *temp = xasprintf("%s.new", path);
-	unlink(temp);
-	_cleanup_close_ int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	buf_addf(&b, "%s\n%016" PRIx64 " %" PRIx64 "\n", socket, table_id, home_folder(path));
-	int r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.len);
-	if (r == 0 && rename(temp, path) < 0)
-		r = -errno;
+	int r = fd_replace_own(path, b.p, b.len);
 	if (r < 0)
 		log_error("cannot write '%s': %s: a batchd with another socket would not find the "
 			  "ops that run",

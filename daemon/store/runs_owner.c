@@ -39,7 +39,7 @@ int runs_owner_check(const char *state_dir, uint64_t id, struct err *e)
 	char ours[OWNER_BYTES];
 	uint64_t run;
 	const size_t id_len = 16;
-	if (fd_read_file(path, OWNER_BYTES, &b) < 0 ||
+	if (fd_read_own(path, OWNER_BYTES, &b) < 0 ||
 	    !owner_text(state_dir, id, ours, sizeof(ours)) || b.len != strlen(ours))
 		return 0;
 	bool same_folder = strcmp(buf_str(&b) + id_len, ours + id_len) == 0;
@@ -56,18 +56,13 @@ int runs_owner_check(const char *state_dir, uint64_t id, struct err *e)
 void runs_owner_set(const char *state_dir, uint64_t id)
 {
 	_cleanup_free_ char *path = xasprintf("%s/runs.of", state_dir);
-	_cleanup_free_ char *temp = xasprintf("%s.new", path);
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	char ours[OWNER_BYTES];
 	if (!owner_text(state_dir, id, ours, sizeof(ours)))
 		return;
-	if (fd_read_file(path, OWNER_BYTES, &b) == 0 && strcmp(buf_str(&b), ours) == 0)
+	if (fd_read_own(path, OWNER_BYTES, &b) == 0 && strcmp(buf_str(&b), ours) == 0)
 		return;
-	_cleanup_close_ int fd =
-		open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = fd < 0 ? -errno : fd_write_all(fd, ours, strlen(ours));
-	if (r == 0 && rename(temp, path) < 0)
-		r = -errno;
+	int r = fd_replace_own(path, ours, strlen(ours));
 	if (r < 0)
 		log_warn("cannot write '%s': %s: another database in the place of this one would "
 			 "not be told from it",

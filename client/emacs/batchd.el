@@ -549,6 +549,8 @@ Where somebody else changes them meanwhile you are asked."
   "Whether the entry A is an earlier run than B."
   (< (car a) (car b)))
 
+(defvar-local batchd--first-ops nil "Run to the text of its first op, where it goes by that.")
+
 (defun batchd--run-entry (run)
   "RUN as an entry of the table."
   (let-alist run
@@ -559,8 +561,31 @@ Where somebody else changes them meanwhile you are asked."
                                              ("running" 'batchd-active)
                                              (_ 'default)))
                   (format "%d/%d" (- .summary.ops (batchd--left .summary)) .summary.ops)
-                  (or .name
-                      (string-join (delq nil (mapcar (lambda (m) (alist-get 'name m)) .messages)) ", "))))))
+                  (or (batchd--run-name run) (gethash .run batchd--first-ops) "")))))
+
+(defun batchd--run-name (run)
+  "The name of RUN, or those of its messages, or nil."
+  (let-alist run
+    (or .name
+        (when-let ((names (delq nil (mapcar (lambda (m) (alist-get 'name m)) .messages))))
+          (string-join names ", ")))))
+
+(defun batchd--with-first-ops (entries callback)
+  "Call CALLBACK once the first op is known of those ENTRIES that have no name.
+They are asked for all at once; what cannot be had stays unknown."
+  (let* ((known (or batchd--first-ops (setq batchd--first-ops (make-hash-table))))
+         (left 1)
+         (answered (lambda () (when (zerop (setq left (1- left))) (funcall callback)))))
+    (dolist (run entries)
+      (let ((id (alist-get 'run run)))
+        (unless (or (batchd--run-name run) (gethash id known))
+          (setq left (1+ left))
+          (batchd-request "run.get" `((run . ,id) (limit . 1))
+                          (lambda (_err result)
+                            (when-let ((op (car (alist-get 'ops result))))
+                              (puthash id (alist-get 'text op) known))
+                            (funcall answered))))))
+    (funcall answered)))
 
 (defun batchd--left (summary)
   "How many ops of SUMMARY have not ended."
@@ -580,14 +605,21 @@ Where somebody else changes them meanwhile you are asked."
        (lambda (err result)
          (when (buffer-live-p buffer)
            (with-current-buffer buffer
-             (let ((again (eq batchd--asked 'again)))
-               (setq batchd--asked nil)
-               (if err
-                   (batchd--tell err)
-                 (setq tabulated-list-entries (mapcar #'batchd--run-entry (alist-get 'runs result)))
-                 (tabulated-list-print t)
-                 (when again
-                   (batchd--runs-refresh)))))))))))
+             (let ((runs (alist-get 'runs result)))
+               (batchd--with-first-ops runs (lambda () (batchd--runs-print buffer err runs)))))))))))
+
+(defun batchd--runs-print (buffer err entries)
+  "Fill BUFFER, if it is still there, with ENTRIES, or say ERR."
+  (when (buffer-live-p buffer)
+    (with-current-buffer buffer
+      (let ((again (eq batchd--asked 'again)))
+        (setq batchd--asked nil)
+        (if err
+            (batchd--tell err)
+          (setq tabulated-list-entries (mapcar #'batchd--run-entry entries))
+          (tabulated-list-print t)
+          (when again
+            (batchd--runs-refresh)))))))
 
 ;;;###autoload
 (defun batchd-list-runs ()

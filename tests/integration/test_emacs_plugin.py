@@ -135,6 +135,16 @@ class EmacsPlugin(EditorCase):
         e.eval('(progn (goto-char (point-min)) (batchd-run-cancel) nil)')
         until(lambda: e.rows() == [[str(run), 'cancelled', '1/1', 'long']], 'its end')
 
+    def test_a_run_without_a_name_is_listed_by_its_first_op(self):
+        e = self.emacs()
+        first = self.box.submit(batch([bash('true; # the first'), bash('true')]))
+        self.box.submit(batch([bash('true')], name='named'))
+        self.box.submit(batch([bash('echo äöü\ntrue'), bash('true')]))
+        for run in range(first, first + 3):
+            self.box.wait(run)
+        e.eval('(progn (batchd-list-runs) nil)')
+        until(lambda: [r[3:] for r in e.rows()] == [['echo', 'äöü\\ntrue'], ['named'], ['true;', '#', 'the', 'first']], 'what the runs are called')
+
     def test_output_and_its_places_in_a_compilation_buffer(self):
         self.box.put('src/a.c', 'one\ntwo\nthree\n')
         e = self.emacs()

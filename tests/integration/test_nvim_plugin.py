@@ -131,6 +131,21 @@ class NvimPlugin(EditorCase):
             os.kill(self.box.daemon_pid(), 18)
         until(lambda: 'run 1' in v.said(), 'the answer')
 
+    def test_status_calls_a_run_without_a_name_by_its_first_op(self):
+        self.box.submit(batch([bash('true; # the first'), bash('true')]))
+        self.box.submit(batch([bash('true')], name='named'))
+        self.box.submit(batch([bash('true; # ' + 'ä' * 100), bash('true')]))
+        for run in (1, 2, 3):
+            self.box.wait(run)
+        v = self.nvim()
+        v.lua('vim.api.nvim_echo = function(chunks) _G.echoed = chunks end')
+        v.ex('Batch status')
+        lines = [chunk[0] for chunk in until(lambda: v.lua('return _G.echoed'), 'the list')]
+        self.assertEqual([(line.split()[0], line.split()[2]) for line in lines], [('3', '2/2'), ('2', '1/1'), ('1', '2/2')])
+        self.assertEqual([' '.join(line.split()[3:]) for line in lines[1:]], ['named', 'true; # the first'])
+        self.assertRegex(lines[0], ' true; # ä{30,}')
+        self.assertLess(len(lines[0]), 81)
+
     # --- the todo buffer
 
     def test_the_list_is_edited_in_place(self):

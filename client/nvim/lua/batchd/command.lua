@@ -1,6 +1,7 @@
 -- `:Batch SUB ARGS`: one row a sub-command, and the completion that is answered from memory.
 local anchors = require('batchd.anchors')
 local live = require('batchd.live')
+local overview = require('batchd.overview')
 local rpc = require('batchd.rpc')
 local runs = require('batchd.runs')
 
@@ -205,28 +206,8 @@ local function run(args, o)
   end)
 end
 
--- A run's name, or those of its messages.
-local function title(r)
-  local names = {}
-  for _, message in ipairs(r.messages) do
-    table.insert(names, message.name)
-  end
-  return r.name or table.concat(names, ', ')
-end
-
 local function status()
-  rpc.request('run.list', { project = project(), limit = 20 }, function(err, result)
-    if err then
-      return say(err)
-    end
-    local lines = {}
-    for _, r in ipairs(result.runs) do
-      local s = r.summary
-      local done = s.succeeded + s.failed + s.skipped + s.cancelled + s.interrupted
-      table.insert(lines, { ('%6d  %-11s  %d/%d  %s\n'):format(r.run, r.state, done, s.ops, title(r)), r.state == 'failed' and 'WarningMsg' or 'None' })
-    end
-    vim.api.nvim_echo(#lines > 0 and lines or { { 'no runs in this project yet' } }, false, {})
-  end)
+  overview.show(project(), say)
 end
 
 local SUBS = {

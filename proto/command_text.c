@@ -106,3 +106,112 @@ void command_mkdirs(struct slice s, struct buf *ret)
 			folders_expand(word, ret);
 	}
 }
+
+/* --- redirections --- */
+
+/* Does a command in it begin so? */
+static bool command_begins(struct slice s, const char *word)
+{
+	size_t n = strlen(word);
+	for (size_t at = 0; (at = word_find(s, at, slice_str(word))) != SIZE_MAX; at++) {
+		size_t before = at;
+		while (before > 0 && (s.p[before - 1] == ' ' || s.p[before - 1] == '\t'))
+			before--;
+		if (word_edge(s, at + n) && (before == 0 || word_edge(s, before - 1)))
+			return true;
+	}
+	return false;
+}
+
+/* Not all of it is done, perhaps; or `>` is no redirection in it. */
+static bool command_may_branch(struct slice s)
+{
+	static const char *const words[] = { "if",   "case", "while", "until", "test",
+					     "eval", "exit", "trap",  "alias", "function" };
+	static const char *const marks[] = { "||", "((", "[ ", "[[", "()", "<(", ">(", "$'" };
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (command_begins(s, words[i]))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+		if (memmem(s.p, s.len, marks[i], strlen(marks[i])))
+			return true;
+	return false;
+}
+
+/* Where what begins with this quote ends: behind the closing one. Where it does not, or holds a
+ * command with quotes of its own, perhaps: at the end of all. */
+static size_t quote_end(struct slice s, size_t at)
+{
+	char quote = s.p[at++];
+	while (at < s.len && s.p[at] != quote) {
+		bool dollar = s.p[at] == '$' && at + 1 < s.len && s.p[at + 1] == '(';
+		if (quote == '"' && (dollar || s.p[at] == '`'))
+			return s.len;
+		at += quote == '"' && s.p[at] == '\\' ? 2 : 1;
+	}
+	return MIN2(at + 1, s.len);
+}
+
+/* Behind what at `at` is no operator to us: a quoted part, an escaped character, a comment. */
+static size_t text_end(struct slice s, size_t at)
+{
+	if (s.p[at] == '\'' || s.p[at] == '"')
+		return quote_end(s, at);
+	if (s.p[at] == '\\')
+		return MIN2(at + 2, s.len);
+	if (s.p[at] == '#' && (at == 0 || word_edge(s, at - 1))) {
+		const char *line = memchr(s.p + at, '\n', s.len - at);
+		return line ? (size_t)(line - s.p) : s.len;
+	}
+	return at;
+}
+
+/* The name that a redirection is to, from behind its operator on; absent: another stream, or a name
+ * that only the shell knows. */
+static struct slice redirect_name(struct slice s, size_t at)
+{
+	size_t end;
+	while (at < s.len && (s.p[at] == ' ' || s.p[at] == '\t'))
+		at++;
+	bool quoted = at < s.len && (s.p[at] == '\'' || s.p[at] == '"');
+	if (quoted) {
+		end = quote_end(s, at) - 1;
+		if (!word_edge(s, end + 1) || end <= at)
+			return SLICE_NONE;
+		at++;
+	} else {
+		for (end = at; !word_edge(s, end);)
+			end++;
+		if (end < s.len && strchr("('\"`", s.p[end]))
+			return SLICE_NONE;
+	}
+	for (size_t i = at; i < end; i++)
+		if (strchr("$`\\*?[{~&", s.p[i]))
+			return SLICE_NONE;
+	return end > at ? slice_of(s.p + at, end - at) : SLICE_NONE;
+}
+
+struct slice command_redirect(struct slice s, size_t *at)
+{
+	bool document = false; /* one is read from the next line on */
+	if (command_may_branch(s))
+		return SLICE_NONE;
+	for (size_t i = *at, next; i < s.len; i = next) {
+		next = text_end(s, i);
+		if (next > i)
+			continue;
+		next = i + 1;
+		if (s.p[i] == '\n' && document)
+			return SLICE_NONE;
+		document = document || (s.p[i] == '<' && next < s.len && s.p[next] == '<');
+		if (s.p[i] != '>' || (i > 0 && s.p[i - 1] == '<'))
+			continue;
+		while (next < s.len && strchr(">|", s.p[next]))
+			next++;
+		struct slice name = redirect_name(s, next);
+		*at = next;
+		if (name.p)
+			return name;
+	}
+	return SLICE_NONE;
+}

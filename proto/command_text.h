@@ -17,6 +17,12 @@ struct slice command_cd(struct slice command);
 /* Appends the folders that its first `mkdir` makes, each ended by a NUL, without "./" and the last
  * "/"; those that a variable or a pattern names are left out. */
 void command_mkdirs(struct slice command, struct buf *ret);
+/* The file that it next writes by a redirection (`> FILE`, `>> FILE`, `2> FILE`, `&> FILE`) from
+ * `*at` on, which then is that of the operator's end; absent: none is left. What is quoted, said in
+ * a comment or written into a here-document is none; a name that the shell makes of something is
+ * left out. Nothing is told of a command that may leave out a part of itself (`if`, `||`, `test`,
+ * ...). */
+struct slice command_redirect(struct slice command, size_t *at);
 /* Does it name something below the folder? */
 bool command_names(struct slice command, struct slice folder);
 

@@ -1,6 +1,7 @@
 """What `batchctl check` and batch.check say of a batch that would be better done otherwise."""
 import json
 import os
+import re
 import unittest
 
 from harness import Case, bash, batch, message, todos, write
@@ -51,6 +52,8 @@ class Advice(Case):
                 with self.subTest('%s beside %s' % (make, use)):
                     self.one('`%s` may come too late' % make, '`%s`' % use)(self.warnings([bash(make), bash(use)]))
         self.one('`mkdir -p web/{src,test}` may come too late')(self.warnings([bash('mkdir -p web/{src,test}'), bash('cp a web/test/a')]))
+        for folder in ('outer', 'b'):
+            os.mkdir(self.box.path(folder))
         for use in ('echo x > outer/a', 'echo x > b/out', 'mkdir -p out/a && touch out/a/b', 'echo out-of', 'ls src'):
             self.assertEqual(self.warnings([bash('mkdir -p out; ls src'), bash(use)]), [], use)
         os.mkdir(self.box.path('else'))
@@ -87,6 +90,30 @@ class Advice(Case):
         done = self.box.ctl('check', 'c', check=0)
         self.assertEqual(done.errors.count('there is no folder'), 1, done)
         self.assertIn("messages[0].ops[0]: there is no folder '%s' to go to" % self.box.path('gone'), done.errors)
+
+    def missing(self, text):
+        """The folders that are said to be missing, and what for."""
+        self.box.put('d', text)
+        said = self.box.ctl('check', 'd', check=0).errors
+        return [(os.path.relpath(a, self.box.work), b) for a, b in re.findall("no folder '([^']*)' to ([a-z ]*),", said)]
+
+    def test_missing_folders_that_a_redirection_is_into(self):
+        self.box.put('there/x', '')
+        for command in ('echo x > gone/y', 'npm test >> ./gone/deep/y', 'echo 2>gone/y', "true; echo &>'gone/y z'", 'cat <<EOF > gone/y\nx\nEOF',
+                        'cd there && echo > ../gone/y', 'echo # a\necho >| gone/y', 'echo "a;b" >there/x >gone/y', '(echo a; echo b) > gone/y'):
+            self.assertEqual([b for a, b in self.missing('[A]:\n Bash(%s)\n' % json.dumps(command))], ['write into'], command)
+        for command in ('echo x > y', 'echo > there/y', 'echo > /dev/null 2>&1', 'echo > "$d/y"', 'echo > gone*/y', 'echo > ~/gone/y', 'echo "> gone/y"',
+                        "awk '$1 > 3 {print > \"gone/y\"}'", 'echo a \\> gone/y', '# > gone/y', 'cat <<EOF\n> gone/y\nEOF', 'mkdir -p gone && echo > gone/y',
+                        'mkdir $d; echo > gone/y', 'tar xf a.tar; echo > gone/y', './prepare && echo > gone/y', 'npm run build; echo > dist/y',
+                        '[ -d gone ] && echo > gone/y', 'if true; then echo > gone/y; fi', 'echo > gone/y || true', '(( a > gone/y ))', 'cat < gone/y',
+                        'cd "$d" && echo > gone/y', 'make x; cd there && make; cd ..; echo > gone/y', 'diff <(a) > gone/y', 'x="$(echo "a > gone/y")"',
+                        'install -d gone; echo > gone/y', 'echo >(tee gone/y)', "echo $'it\\'s > gone/y'"):
+            self.assertEqual(self.missing('[A]:\n Bash(%s)\n' % json.dumps(command)), [], command)
+        for text in ('[A]:\n Bash("mkdir gone")\n[B]:\n Bash("echo > gone/y")\n', '[A]:\n Bash("echo > gone/y")\n Write("gone/z", "")\n',
+                     '[A]:\n Bash("echo > gone/y", {needs: ["m"]})\n Bash("mkdir gone", {id: "m"})\n', '[A]:\n Bash("./setup")\n[B]:\n Bash("echo > gone/y")\n',
+                     '[A]:\n Bash("print(1 > gone/y)", {shell: "python3"})\n', '[A]:\n Exec("prepare")\n[B]:\n Bash("echo > gone/y")\n'):
+            self.assertEqual(self.missing(text), [], text)
+        self.assertEqual(self.missing('[A]:\n Bash("echo > gone/y")\n Bash("echo > gone/z")\n[B]:\n Bash("mkdir gone")\n'), [('gone', 'write into')])
 
     def test_many(self):
         """A large batch is looked at in bounded time, and ten things are said of it."""

@@ -1,8 +1,5 @@
 #include "client/notify.h"
 
-#include <limits.h>
-#include <unistd.h>
-
 #include "client/batch_build.h"
 #include "common/text.h"
 #include "proto/mp.h"
@@ -23,14 +20,10 @@ int notify_submit(struct ctx *c, int64_t run, const char *command, int64_t *ret)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT, reply = BUF_INIT, env = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[MAX2(n, 0)] = '\0';
 	pk_map(&pk);
 	pk_key(&pk, "batch");
 	notify_batch_pack(&pk, &(struct notify_batch){ .run = run,
 						       .command = slice_str(command),
-						       .batchctl = n > 0 ? self : NULL,
 						       .env_base = notify_environ(&env) });
 	pk_end(&pk);
 	int status = ctx_call(c, "batch.submit", &params, &reply);

@@ -455,7 +455,6 @@ static int listen_now(struct batchd *b, const struct batchd_options *o, struct e
 		.runs_dir = store_runs_dir(b->store),
 		.environ_dflt = environ,
 		.socket = b->socket,
-		.batchctl = b->batchctl,
 		.max_frame = (uint32_t)b->config.max_frame,
 		.keeper = b->keeper,
 		.reload = on_reload,
@@ -559,7 +558,7 @@ static void arm_deadline(struct batchd *b)
 static void turn(struct batchd *b)
 {
 	engine_tick(b->engine, time_mono_ms());
-	on_end_submit(&b->on_end, b->engine, b->batchctl, b->config.on_end);
+	on_end_submit(&b->on_end, b->engine, b->config.on_end);
 	engine_flush_due(b->engine);
 	exec_local_flush(b->local);
 	exec_file_flush(b->files);

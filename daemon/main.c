@@ -129,7 +129,7 @@ static char *find_spawner(void)
 	return found ? found : xstrdup("batchd-spawner");
 }
 
-/* For ops that read the todo list; NULL: it is nowhere. */
+/* For ops that read the todo list, and for notifications; NULL: it is nowhere. */
 static char *find_batchctl(void)
 {
 	static const char *const places[] = { "batchctl", "../client/batchctl", NULL };

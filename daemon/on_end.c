@@ -36,7 +36,7 @@ static void submitted(void *arg, uint64_t by, bool existing, const struct err *e
 }
 
 static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, bool again,
-		       const char *batchctl, const char *command)
+		       const char *command)
 {
 	_cleanup_buf_ struct buf batch = BUF_INIT;
 	struct pk pk = PK_INIT(&batch);
@@ -44,7 +44,6 @@ static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, bo
 	_cleanup_free_ char *key = xasprintf("run.on_end %" PRIu64, run);
 	notify_batch_pack(&pk, &(struct notify_batch){ .run = (int64_t)run,
 						       .command = slice_str(command),
-						       .batchctl = batchctl,
 						       .key = key });
 	*a = (struct on_end_asked){ o, run, again };
 	struct engine_submit s = { .batch = engine_batch_new(buf_slice(&batch), environ),
@@ -54,8 +53,7 @@ static void on_end_ask(struct on_end *o, struct engine *engine, uint64_t run, bo
 }
 
 /* Once more when the end is stored, since then a notification can be as well. */
-static void on_end_ask_again(struct on_end *o, struct engine *engine, const char *batchctl,
-			     const char *command)
+static void on_end_ask_again(struct on_end *o, struct engine *engine, const char *command)
 {
 	uint64_t *runs = (uint64_t *)o->failed.p;
 	size_t n = o->failed.len / sizeof(*runs), kept = 0;
@@ -63,18 +61,17 @@ static void on_end_ask_again(struct on_end *o, struct engine *engine, const char
 		if (engine_run_ends(engine, runs[i]))
 			runs[kept++] = runs[i];
 		else if (command)
-			on_end_ask(o, engine, runs[i], true, batchctl, command);
+			on_end_ask(o, engine, runs[i], true, command);
 	}
 	o->failed.len = kept * sizeof(*runs);
 }
 
-void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,
-		   const char *command)
+void on_end_submit(struct on_end *o, struct engine *engine, const char *command)
 {
 	const uint64_t *runs = (const uint64_t *)o->runs.p;
-	on_end_ask_again(o, engine, batchctl, command);
+	on_end_ask_again(o, engine, command);
 	for (size_t i = 0; command && i < o->runs.len / sizeof(*runs); i++)
-		on_end_ask(o, engine, runs[i], false, batchctl, command);
+		on_end_ask(o, engine, runs[i], false, command);
 	buf_clear(&o->runs);
 }
 

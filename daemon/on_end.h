@@ -23,10 +23,9 @@ struct on_end {
 
 /* A run ends. Submits nothing, as that is within the engine's turn. */
 void on_end_run(struct on_end *o, uint64_t run, const char *group);
-/* Between turns, before engine_flush_due: has `command` (NULL: nothing is) run by `batchctl` (NULL:
- * the one in PATH) for each that has ended. */
-void on_end_submit(struct on_end *o, struct engine *engine, const char *batchctl,
-		   const char *command);
+/* Between turns, before engine_flush_due: has `command` (NULL: nothing is) run for each that has
+ * ended. */
+void on_end_submit(struct on_end *o, struct engine *engine, const char *command);
 void on_end_done(struct on_end *o);
 
 #endif

@@ -21,7 +21,7 @@ static void notify_op(struct pk *pk, const struct notify_batch *n)
 	pk_kstr(pk, "kind", slice_str("exec"));
 	pk_key(pk, "argv");
 	pk_array(pk);
-	pk_text(pk, slice_str(n->batchctl ? n->batchctl : "batchctl"));
+	pk_str(pk, slice_str("batchctl"));
 	pk_str(pk, slice_str("notify"));
 	pk_str(pk, slice_str("--exec"));
 	pk_str(pk, slice_str(number));

@@ -2,7 +2,8 @@
  * The batch that a notification is: a run of its own, with one op, that begins when the other has
  * ended. So it is as durable as any op, and happens once, however often it is asked for and whoever
  * is gone. It belongs to no project ("/"), so it is in nobody's list nor `last`, and to a pool of
- * its own, so it waits for no slot of the work.
+ * its own, so it waits for no slot of the work. Its program is `batchctl`, which engine/start.c
+ * finds: a path would differ by who asks, and the same command of the same run is the same batch.
  */
 #ifndef PROTO_NOTIFY_BATCH_H
 #define PROTO_NOTIFY_BATCH_H
@@ -17,7 +18,6 @@
 struct notify_batch {
 	int64_t run;
 	struct slice command;  /* bash, as `batchctl notify --exec` runs it */
-	const char *batchctl;  /* NULL: the one in PATH */
 	const char *key;       /* NULL: made of run and command */
 	struct slice env_base; /* raw map; absent: who takes the batch has one */
 };

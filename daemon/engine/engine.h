@@ -86,7 +86,7 @@ struct engine_config {
 	int64_t output_cap; /* where the batch gives none */
 	int64_t grace_ms;
 	const char *shell;    /* for bash ops without `shell` */
-	const char *batchctl; /* what TodoRead runs; NULL: the one in the op's PATH */
+	const char *batchctl; /* for ops that are its own; NULL: the one in their PATH */
 	const char *socket;   /* BATCHD_SOCKET of the ops */
 	const char *runs_dir; /* RUN.env files are here */
 };

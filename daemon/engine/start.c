@@ -76,15 +76,24 @@ struct slice start_program(const struct live_run *r, const struct batch_op *spec
 	return mp_next(&m).bytes;
 }
 
-/* The op that TodoRead of the notation is. It runs our own companion, which need not be in PATH. */
-static bool start_is_todo_read(struct slice argv)
+/* The ops that TodoRead of the notation and a notification are. They run our own companion, which
+ * need not be in PATH. NULL stands for a word of any kind. */
+static bool start_is_ours(struct slice argv)
 {
-	static const char *const words[] = { "batchctl", "todo", "list", "--json" };
-	struct mp m = mp_of(argv);
-	bool is = mp_next(&m).count == ARRAY_SIZE(words);
-	for (size_t i = 0; is && i < ARRAY_SIZE(words); i++)
-		is = slice_is(mp_next(&m).bytes, words[i]);
-	return is;
+	static const struct {
+		const char *words[5];
+		uint32_t n;
+	} ours[] = { { { "batchctl", "todo", "list", "--json" }, 4 },
+		     { { "batchctl", "notify", "--exec", NULL, NULL }, 5 } };
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++) {
+		struct mp m = mp_of(argv);
+		bool is = mp_next(&m).count == ours[i].n;
+		for (uint32_t w = 0; is && w < ours[i].n && ours[i].words[w]; w++)
+			is = slice_is(mp_next(&m).bytes, ours[i].words[w]);
+		if (is)
+			return true;
+	}
+	return false;
 }
 
 /* Of these only we know that -- ends their options; python -c would take it for its program. */
@@ -118,7 +127,7 @@ static uint32_t start_argv(const struct live_run *r, const struct batch_op *spec
 		argv_put_shell(b, &argc, start_program(r, spec), spec->command);
 		return argc;
 	}
-	const char *ours = start_is_todo_read(spec->argv) ? r->e->config.batchctl : NULL;
+	const char *ours = start_is_ours(spec->argv) ? r->e->config.batchctl : NULL;
 	struct mp m = mp_of(spec->argv);
 	struct mp_value array = mp_next(&m);
 	if (ours) {

@@ -101,7 +101,6 @@ static void submit_notify(struct submit_job *j)
 	const struct rpc_config *config = &j->call->s->config;
 	struct notify_batch n = {
 		.run = (int64_t)j->run,
-		.batchctl = config->batchctl,
 		.env_base = j->env.len ? buf_slice(&j->env) : SLICE_NONE,
 	};
 	uint32_t count = j->n_notify;

@@ -44,7 +44,6 @@ struct rpc_config {
 	const char *runs_dir;
 	char *const *environ_dflt; /* base environment of batches that bring none; constant */
 	const char *socket;	   /* where listen_fd is bound: BATCHD_SOCKET of the ops */
-	const char *batchctl;	   /* what tells of a run's end; NULL: the one in PATH */
 	uint32_t max_frame;	   /* bytes; 0: LIMIT_FRAME_BYTES */
 	/* Adds keys to the open map that daemon.status answers. */
 	void (*status)(void *arg, struct pk *pk);

@@ -1,5 +1,6 @@
 """-N and `notify`: a command that runs when a run has ended, whoever is there by then, and once."""
 import os
+import shutil
 import signal
 
 from harness import BATCHCTL, Case, bash, batch, until
@@ -134,6 +135,16 @@ class Notify(Case):
         self.box.wait(by)
         self.assertEqual('%d succeeded  1 1 0 0\n' % run, self.box.text('told'))
         self.assertEqual(0, self.ctl('--json', 'status', by, check=0).json['runs'][0]['ops'][0]['exit'])
+
+    def test_the_same_command_again_is_the_same_notification(self):
+        """Whichever way, and whichever batchctl asks: one of another folder knows of no other batchd."""
+        elsewhere = self.box.path('elsewhere')
+        shutil.copy(BATCHCTL, elsewhere)
+        run = int(self.ctl('add', '-N', TELL, '--', 'true', check=0).text)
+        first = int(self.ctl('notify', run, TELL, check=0).text)
+        self.assertEqual(first, int(self.ctl('notify', run, TELL, program=elsewhere, check=0).text))
+        self.settle()
+        self.assertEqual('%d succeeded  1 1 0 0\n' % run, self.box.text('told'))
 
     def test_refused(self):
         for args, says in ((['notify', '99', 'true'], 'no run 99'), (['notify', '--exec', 'x', 'true'], 'the number of a run'),

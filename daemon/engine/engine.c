@@ -344,13 +344,11 @@ static char *one_line(const struct err *err)
 
 /* Who knows how it ended does not know what it printed; what the log has is told, and that it may
  * not be all. */
-static void take_unread(struct engine *e, struct live_op *o, uint64_t token)
+static void take_unread(struct engine *e, struct live_op *o, const struct exec_result *x)
 {
-	live_take_printed(e, o, token);
+	live_take_printed(e, o, x->token);
 	free(o->try->error);
-	o->try->error =
-		xstrdup("output may be missing: the spawner was killed while it ran, and batchd "
-			"did not have its pipes");
+	o->try->error = xasprintf("output may be missing: %s", x->unread);
 }
 
 static void take_facts(struct engine *e, struct live_op *o, const struct exec_result *x)
@@ -372,7 +370,7 @@ static void take_facts(struct engine *e, struct live_op *o, const struct exec_re
 	free(t->error);
 	t->error = one_line(&x->error);
 	if (x->unread)
-		take_unread(e, o, x->token);
+		take_unread(e, o, x);
 }
 
 /* "cannot enter '/data': permission denied": which step of starting failed, on what, and why. */

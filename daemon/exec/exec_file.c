@@ -258,6 +258,7 @@ bool exec_file_drained(struct exec_file *x, uint64_t token, const struct output_
 		return false;
 	j->result.stdout_bytes = totals->stdout_bytes;
 	j->result.dropped_bytes = totals->dropped_bytes;
+	j->result.unread = totals->left ? OUTPUT_LEFT : NULL;
 	j->drained = true;
 	if (j->worked)
 		job_end(j);
@@ -350,6 +351,8 @@ void exec_file_leave(struct exec_file *x)
 void exec_file_cancel(struct exec_file *x, uint64_t token)
 {
 	struct file_job *j = idmap_ptr(&x->jobs, token);
-	if (j)
-		atomic_store(&j->cancelled, true);
+	if (!j)
+		return;
+	atomic_store(&j->cancelled, true);
+	output_hurry(x->output, token);
 }

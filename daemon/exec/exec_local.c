@@ -91,6 +91,13 @@ static void local_say_again(struct exec_local *x, struct attempt *a)
 
 /* --- the life of an attempt --- */
 
+static const char *attempt_unread(const struct attempt *a)
+{
+	if (a->report.state == SW_EXITED && !a->attached)
+		return "the spawner was killed while it ran, and batchd did not have its pipes";
+	return a->totals.left ? OUTPUT_LEFT : NULL;
+}
+
 static void attempt_end(struct exec_local *x, struct attempt *a)
 {
 	const struct sw_report *r = &a->report;
@@ -100,7 +107,7 @@ static void attempt_end(struct exec_local *x, struct attempt *a)
 		.start_errno = r->state == SW_FAILED ? r->start_errno : 0,
 		.start_step = r->state == SW_FAILED ? sw_step_name(r->step) : NULL,
 		.lost = r->state == SW_LOST,
-		.unread = r->state == SW_EXITED && !a->attached,
+		.unread = attempt_unread(a),
 		.note = r->flags >> SW_FLAGS_NOTE_SHIFT,
 		.pid = r->pid,
 		.lingering = r->lingering,
@@ -135,6 +142,8 @@ void attempt_exited(struct exec_local *x, struct attempt *a)
 		attempt_end(x, a);
 	else
 		output_finish(x->output, a->token);
+	if (a->stop_ms >= 0 || a->report.flags >> SW_FLAGS_NOTE_SHIFT)
+		output_hurry(x->output, a->token);
 }
 
 /* Not on this stack: the caller may be in the middle of a call from above. */
@@ -573,6 +582,8 @@ void exec_local_flush(struct exec_local *x)
 void exec_local_stop(struct exec_local *x, uint64_t token, uint32_t note, int64_t grace_ms)
 {
 	struct attempt *a = attempt_find(x, token);
+	if (a && a->stage == ATTEMPT_EXITED)
+		output_hurry(x->output, token);
 	if (!a || a->stage >= ATTEMPT_EXITED)
 		return;
 	a->stop_ms = a->stop_ms < 0 ? grace_ms : MIN2(a->stop_ms, grace_ms);

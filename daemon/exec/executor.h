@@ -59,9 +59,9 @@ struct exec_result {
 				   "environment" (EBADMSG: the file is not what it was), ...: what
 				   failed with start_errno */
 	bool lost;		/* nobody can know how it ended */
-	bool unread;		/* its pipes went with the processes that held them: what it printed
-				   last may be missing, and the sizes are not known */
-	uint32_t note;		/* that it was stopped with, as far as the executor told; 0: none */
+	const char *unread; /* NULL, or why what it printed last may be missing and the sizes are
+			       not known: "the spawner was killed ..." */
+	uint32_t note;	    /* that it was stopped with, as far as the executor told; 0: none */
 	int32_t pid;
 	uint32_t lingering;	/* children that outlived it */
 	int64_t started, ended; /* wall ms */

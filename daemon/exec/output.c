@@ -215,6 +215,13 @@ bool output_finish_silent(struct output *o, uint64_t token)
 	return true;
 }
 
+void output_hurry(struct output *o, uint64_t token)
+{
+	struct output_attempt *a = idmap_ptr(&o->attempts, token);
+	if (a)
+		atomic_store(&a->hurry, true);
+}
+
 int output_dup(struct output *o, uint64_t token, int ret_fds[2])
 {
 	struct output_attempt *a = idmap_ptr(&o->attempts, token);
@@ -244,6 +251,7 @@ static void output_on_drained(struct output *o, struct output_attempt *a)
 		.stdout_bytes = a->log.stream_pos[0],
 		.stderr_bytes = a->log.stream_pos[1],
 		.dropped_bytes = a->log.stream_drop[0] + a->log.stream_drop[1],
+		.left = a->left,
 	};
 	attempt_forget(o, a);
 	run_settle(o, run);

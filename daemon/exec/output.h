@@ -6,7 +6,7 @@
  *
  * A log that cannot be written (no room, an I/O error) fails no op and loses nothing: the run's
  * pipes are left alone, its ops wait on full pipes, one line is logged, and the pump tries again
- * every second. output_finish waits with it.
+ * every second. output_finish waits with it, but for ops that output_hurry was called for.
  *
  * All calls and callbacks are on the loop thread; no callback comes before the call that causes it
  * has returned.
@@ -26,6 +26,7 @@ struct output;
  * dropped bytes too. */
 struct output_totals {
 	int64_t stdout_bytes, stderr_bytes, dropped_bytes;
+	bool left; /* more was printed, and given up (output_hurry): not in these */
 };
 
 struct output_events {
@@ -67,6 +68,14 @@ void output_finish(struct output *o, uint64_t token);
  * nothing is in its pipes: true, it is let go without a pump's help, and drained is not said.
  */
 bool output_finish_silent(struct output *o, uint64_t token) _must_check_;
+/*
+ * The op was told to end, and does so also where its log cannot be written: what that has not taken
+ * some seconds after output_finish (of a read op: after this) is given up. Not for want of room or
+ * memory: then its end could not be stored either.
+ */
+void output_hurry(struct output *o, uint64_t token);
+/* What is said of an op whose totals have `left`: exec_result.unread. */
+#define OUTPUT_LEFT "it was told to end while its log could not be written (batchd's log says why)"
 /*
  * Duplicates of the pipes it is attached to, for somebody else to keep: -1 where there is none, or
  * it is at its end. Nothing of them is read twice: a pipe gives each byte once. 0 or -errno.

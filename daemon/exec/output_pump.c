@@ -17,7 +17,7 @@
 #include "common/xalloc.h"
 #include "daemon/exec/executor.h"
 
-enum { PUMP_EVENTS = 256, PUMP_RETRY_MS = 1000 };
+enum { PUMP_EVENTS = 256, PUMP_RETRY_MS = 1000, PUMP_PATIENCE_MS = 5000 };
 
 /* --- mailbox --- */
 
@@ -106,6 +106,7 @@ static void run_stall(struct pump *p, struct output_run *run, int error)
 			 " in '%s': %s: %s; its ops wait until that is mended",
 			 run->id, p->dir, why, mend);
 	run->complained = true;
+	run->error = error;
 	if (run->stalled)
 		return;
 	run->stalled = true;
@@ -215,11 +216,49 @@ static int attempt_go_on(struct pump *p, struct output_attempt *a)
 	return r;
 }
 
+/* Where the state folder takes nothing more, the end of the op finds no place there either. */
+static bool error_is_of_file(int error)
+{
+	static const int others[] = { -ENOSPC, -EDQUOT, -EROFS, -ENOMEM, -EMFILE, -ENFILE };
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (error == others[i])
+			return false;
+	return true;
+}
+
+/* Its log does not take what is left in its pipes: is it time to end without? */
+static bool attempt_is_late(struct output_attempt *a, int error)
+{
+	if (!error_is_of_file(error) || !atomic_load(&a->hurry) || !(a->finishing || a->again))
+		a->patience_ms = 0;
+	else if (a->patience_ms == 0)
+		a->patience_ms = time_mono_ms() + PUMP_PATIENCE_MS;
+	return a->patience_ms != 0 && time_mono_ms() >= a->patience_ms;
+}
+
+static void attempt_leave(struct pump *p, struct output_attempt *a)
+{
+	log_warn("op %" PRIu64 ".%u was told to end: what it printed last is given up", a->run->id,
+		 token_op(a->token));
+	a->left = true;
+	fd_end(p, &a->fds[0]);
+	fd_end(p, &a->fds[1]);
+	attempt_end(p, a);
+}
+
+static void attempt_stall(struct pump *p, struct output_attempt *a, int error)
+{
+	if (attempt_is_late(a, error))
+		attempt_leave(p, a);
+	else
+		run_stall(p, a->run, error);
+}
+
 static void attempt_try(struct pump *p, struct output_attempt *a)
 {
 	int r = a->run->stalled ? 0 : attempt_go_on(p, a);
 	if (r < 0)
-		run_stall(p, a->run, r);
+		attempt_stall(p, a, r);
 }
 
 static void pump_on_fd(struct pump *p, struct output_fd *f, uint32_t events)
@@ -236,7 +275,7 @@ static void pump_on_fd(struct pump *p, struct output_fd *f, uint32_t events)
 		r = output_take(p, f);
 	attempt_grew(p, a, before);
 	if (r < 0) {
-		run_stall(p, a->run, r);
+		attempt_stall(p, a, r);
 		return;
 	}
 	if (r == 0 && (!exact || f->copy || !(events & (EPOLLHUP | EPOLLERR))))
@@ -310,9 +349,11 @@ static void run_retry(struct pump *p, struct output_run *run)
 	list_del(&run->node);
 	run->stalled = false;
 	list_for_safe (&run->open, node) {
-		attempt_try(p, list_entry(node, struct output_attempt, node));
-		if (run->stalled)
-			return;
+		struct output_attempt *a = list_entry(node, struct output_attempt, node);
+		if (!run->stalled)
+			attempt_try(p, a);
+		else if (attempt_is_late(a, run->error))
+			attempt_leave(p, a);
 	}
 }
 

@@ -68,6 +68,7 @@ struct output_run {
 	struct list node; /* in pump.stalled */
 	bool stalled;	  /* its log could not be written: its pipes are out of epoll */
 	bool complained;
+	int error;	  /* of the last stall */
 	int64_t retry_at; /* time_mono_ms */
 };
 
@@ -102,16 +103,19 @@ struct output_attempt {
 	/* shared */
 	atomic_bool finish_sent; /* by the loop: MSG_FINISH is there or comes */
 	atomic_bool grew_posted;
-	bool finish_met; /* the pump had MSG_FINISH before it said drained */
+	atomic_bool hurry; /* by the loop: output_hurry */
+	bool finish_met;   /* the pump had MSG_FINISH before it said drained */
 	bool again;
 	/* the pump's; the loop reads totals from `log` after MSG_DRAINED */
 	struct list node;
 	struct output_fd fds[2];
 	struct runlog_attempt log;
-	int64_t skip;	/* bytes of stdout to throw away: the log has them */
-	bool begun;	/* log is filled */
-	bool finishing; /* MSG_FINISH came */
-	bool ended;	/* drained was said */
+	int64_t skip;	     /* bytes of stdout to throw away: the log has them */
+	bool begun;	     /* log is filled */
+	bool finishing;	     /* MSG_FINISH came */
+	bool ended;	     /* drained was said */
+	bool left;	     /* not all that was printed is in the log */
+	int64_t patience_ms; /* until when its log is waited for, time_mono_ms; 0: not in a hurry */
 };
 
 enum { PUMP_BLOCK_BYTES = 65536 };

@@ -5,11 +5,12 @@ it goes all goes on by itself: nothing waits for a restart, and what was answere
 The faults are system calls that fail from the Nth on (strace, put on and taken off); the scene they are put on is in fault_scene.py.
 """
 import os
+import resource
 import subprocess
 
 from fault_scene import Scene
 from faults import Inject, no_inject
-from harness import BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Rpc, RpcError, bash, batch, expand, rows, until
+from harness import BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Rpc, RpcError, alive, bash, batch, expand, read, rows, until
 
 
 class Running(Scene):
@@ -107,6 +108,65 @@ class Once(Running):
         fault.stop()
         self.let_go()
         self.all_well(restart=False)
+
+
+@expand
+class ToldToEnd(Case):
+    """The log of a run cannot be written, and the database can (a limit of a file's size): what is told to end ends."""
+    daemon = False
+    LIMIT = 8 << 20
+
+    def start(self):
+        self.box.start(under=('prlimit', '--fsize=%d:' % self.LIMIT))
+
+    def missing(self, op):
+        """Not all that it printed is there, and so it is said."""
+        b = self.box
+        self.assertRegex(op['error'], 'output may be missing: it was told to end while')
+        self.assertEqual((op['stdout_bytes'], b.output(1, op['index'])), (0, b''))
+        self.assertEqual(b.get(1)['ops'][0]['stdout_bytes'], self.LIMIT)
+        self.assertTrue(b.output(1, 1) == bytes(self.LIMIT), 'what fills the log')
+
+    @rows(('is cancelled', 'cancelled', False), ('has timed out', 'failed', False), ('is cancelled, and batchd killed', 'cancelled', True))
+    def an_op(self, state, killed):
+        # Its sibling, which nobody told to end, waits with what it prints, and loses nothing.
+        b = self.box
+        self.start()
+        gate = b.fifo('gate')
+        b.submit(batch([bash('head -c %d /dev/zero' % self.LIMIT)],
+                       [bash('seq 20; touch waits; read x < gate; seq 21 99'),
+                        bash('seq 1000; touch said; sleep 600', timeout='1s' if state == 'failed' else 0)]))
+        until(lambda: b.exists('said') and b.exists('waits'), 'the ops')
+        pid = b.get(1)['ops'][2]['pid']
+        if state == 'cancelled':
+            b.call('run.cancel', run=1, op=3)
+        if killed:
+            until(lambda: not alive(pid), 'the end of its process')
+            b.kill_daemon()
+            self.start()
+        until(lambda: b.get(1)['ops'][2]['state'] == state, 'the end of the op')
+        self.assertEqual(b.get(1)['ops'][2]['cause'], 'cancel' if state == 'cancelled' else 'timeout')
+        self.missing(b.get(1)['ops'][2])
+        self.assertFalse(alive(pid))
+        self.match({'state': 'succeeded'}, b.run(batch([bash('echo another')])))
+        resource.prlimit(b.daemon_pid(), resource.RLIMIT_FSIZE, resource.prlimit(b.daemon_pid(), resource.RLIMIT_FSIZE)[1:] * 2)
+        with open(gate, 'w') as f:
+            f.write('\n')
+        b.wait(1)
+        self.match({'state': 'succeeded', 'error': None}, b.get(1)['ops'][1])
+        self.assertEqual(b.output(1, 2), b''.join(b'%d\n' % i for i in range(1, 100)))
+
+    def test_a_read_is_cancelled(self):
+        b = self.box
+        self.start()
+        b.put('long', b'x' * (4 << 20))
+        b.submit(batch([bash('head -c %d /dev/zero' % self.LIMIT)], [read('long')]))
+        until(lambda: b.get(1)['ops'][1]['state'] == 'running', 'the op')
+        b.call('run.cancel', run=1)
+        b.wait(1)
+        op = b.get(1)['ops'][1]
+        self.assertEqual((op['state'], op['cause']), ('cancelled', 'cancel'))
+        self.missing(op)
 
 
 @expand

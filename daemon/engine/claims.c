@@ -54,7 +54,7 @@ static void claims_idle(struct live_run *r, int by)
 
 void claims_watch(struct live_run *r)
 {
-	if (r->n_claimed_idle > 0 && !r->claims_timer.pos)
+	if (r->n_claimed > 0 && !r->claims_timer.pos)
 		timer_arm(&r->e->timers, &r->claims_timer, r->e->now_ms + WITHDRAW_MS);
 }
 
@@ -198,10 +198,28 @@ void claims_give_back(struct live_run *r)
 			claims_drop(r, r->claimed[i]);
 }
 
+/*
+ * What runs for longer than that is worth a commit: should it be lost with the machine, when it
+ * began is known, and should the executor not know it, that it did.
+ */
+static void claims_keep_facts(struct live_run *r)
+{
+	int64_t before_ms = r->e->now_ms - WITHDRAW_MS;
+	for (uint32_t i = 0; i < r->n_claimed; i++) {
+		uint32_t op = r->claimed[i];
+		const struct live_op *o = &r->ops[op];
+		bool ready = o->served || !r->plan->ops[op].background;
+		if (o->phase == PHASE_RUNNING && !o->kept && ready &&
+		    o->attempt->begun_mono_ms <= before_ms)
+			turn_store_going(r, op, CAUSE_NONE);
+	}
+}
+
 /* What is claimed and has not started goes back unless ops of the run are being started. (A claim
  * that is on its way stays: its commit would be taken for that of a later one.) */
 void claims_withdraw(struct live_run *r)
 {
+	claims_keep_facts(r);
 	if (r->e->now_ms - r->last_start_ms < WITHDRAW_MS) {
 		timer_arm(&r->e->timers, &r->claims_timer, r->last_start_ms + WITHDRAW_MS);
 		return;

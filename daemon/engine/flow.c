@@ -87,16 +87,6 @@ static void effect_start(struct live_run *r, uint32_t op)
 	flow_input(r, op, INPUT_BUSY, CAUSE_LIMIT);
 }
 
-/* That it is to end, and why, is known again after a crash: it may end while batchd is away. */
-static void stop_store(struct live_run *r, uint32_t op)
-{
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct op_row row;
-	live_fill_op(r, op, &text, &row);
-	row.cause = (enum op_cause)r->ops[op].stop_cause;
-	txn_op(turn_txn(r->e), &row);
-}
-
 /* Runs that the op has submitted end with it, or those of any of the run's ops (NO_OP). */
 static void cancel_children(struct live_run *parent, uint32_t op)
 {
@@ -122,7 +112,9 @@ static void effect_stop(struct live_run *r, uint32_t op, enum op_cause cause)
 	struct engine *e = r->e;
 	if (o->stop_cause == CAUSE_NONE) {
 		o->stop_cause = cause;
-		stop_store(r, op);
+		/* It may end while batchd is away. */
+		turn_store_going(r, op, (enum op_cause)r->ops[op].stop_cause);
+		turn_hurry(r->e);
 		cancel_children(r, op);
 	}
 	timer_disarm(&e->timers, &o->attempt->timer);
@@ -678,7 +670,7 @@ void flow_serve(struct live_run *r, uint32_t op)
 		return;
 	r->settling = true;
 	service_count(r, op);
-	service_store(r, op);
+	turn_store_going(r, op, CAUSE_NONE);
 	sched_aside(r, op);
 	flow_tell_dependants(r, op);
 	if (!outer && r->settled.n == 0 && r->swept.n == 0)

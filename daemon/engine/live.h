@@ -61,13 +61,14 @@ struct live_op {
 			   be told of included: its slots are others' meanwhile */
 	uint16_t taken; /* slots it holds: what its weight came to when it started */
 	uint8_t signal, phase, cause, stop_cause;
-	uint8_t shown;	       /* enum op_state, as clients know it */
+	uint8_t shown : 4;     /* enum op_state, as clients know it */
 	uint8_t opened : 1;    /* its message and stage have begun */
 	uint8_t recovered : 1; /* claimed before this batchd: it may have been done already */
 	uint8_t reused : 1;
 	uint8_t served : 1; /* a service that is, or was, ready: what waited for it goes on */
 	uint8_t aside : 1;  /* a service that has given its slots back */
 	uint8_t noted : 1;  /* that it was told to end is known by the executor's note alone */
+	uint8_t kept : 1;   /* its row says that this try runs, as which process, since when */
 	uint8_t claim : 2;
 };
 
@@ -349,6 +350,9 @@ void turn_emit_todo(struct engine *e, const struct todo_change *c);
 /* The state that the run has now is shown and told when it is stored. */
 void turn_tell_run(struct live_run *r);
 void turn_store_op(struct live_run *r, uint32_t op);
+/* Of an op that has yet to end, for the batchd after this one: its process, its start, and why it
+ * was told to end (CAUSE_NONE: it was not). */
+void turn_store_going(struct live_run *r, uint32_t op, enum op_cause stop);
 void turn_store_run(struct live_run *r);
 void turn_retry(struct engine *e);
 /* A commit failed: who waits for an answer to what is behind it (engine_answer_after) has it. */
@@ -423,7 +427,7 @@ void claims_drop(struct live_run *r, uint32_t op);
 void claims_started(struct live_run *r);
 /* Sets op->attempts. */
 void claims_set_tries(struct live_run *r, uint32_t op, uint16_t n);
-/* What is claimed and has not started by then goes back. */
+/* What is claimed and has not started by then goes back; of what runs then the facts are stored. */
 void claims_watch(struct live_run *r);
 /* Slots that nothing runs in and nothing is claimed for. */
 uint32_t claims_room(const struct pool *p);
@@ -480,8 +484,6 @@ void flow_restore_try(struct live_run *r, const struct op_row *row);
 /* --- service.c: ops with `background` --- */
 /* That it is ready: it is counted out of its message. */
 void service_count(struct live_run *r, uint32_t op);
-/* That is known again after a crash: the row of an op that runs, with no cause. */
-void service_store(struct live_run *r, uint32_t op);
 /* It runs: it is ready, or is watched until it is. */
 void service_started(struct live_run *r, uint32_t op);
 /* Its try is over, or it is told to end: nobody watches it any more. */

@@ -1,8 +1,8 @@
 /*
  * After a start: runs as the store has them, attempts as the executor has them, and the two brought
  * together. What was claimed and is unknown to the executor never started when the machine has not
- * been restarted since (the spawner's table outlives batchd and spawner alike); after a reboot it
- * may have, and is interrupted.
+ * been restarted since (the spawner's table outlives batchd and spawner alike), unless it is stored
+ * that it runs; after a reboot it may have, and is interrupted.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -197,7 +197,8 @@ static void recover_timeouts(struct live_run *r)
 }
 
 /*
- * A claimed op that the executor does not know never started (commands), or may have been done:
+ * A claimed op that the executor does not know never started (commands, of which nothing else is
+ * stored), or may have been done:
  * edits and appends, which would not be the same done again, and writes that know their own
  * content.
  */
@@ -207,7 +208,7 @@ static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 	switch ((enum op_kind)r->plan->ops[op].kind) {
 	case KIND_BASH:
 	case KIND_EXEC:
-		return rebooted;
+		return rebooted || r->ops[op].kept;
 	case KIND_WRITE:
 		plan_op_decode(r->plan, op, &spec);
 		return spec.append;
@@ -241,7 +242,8 @@ static void recover_lose(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
 	claims_set_tries(r, op, (uint16_t)(o->attempts + 1)); /* those before it are known */
-	live_forget_try(o);
+	if (!o->kept)
+		live_forget_try(o);
 	recover_lost_file(r, op);
 	live_op_enter(o, PHASE_RUNNING);
 	sched_adopt(r, op);

@@ -33,6 +33,18 @@ void flow_restore_try(struct live_run *r, const struct op_row *row)
 	t->error = row->error ? xstrdup(row->error) : NULL;
 }
 
+/* Of a try that is not known to have ended. */
+static void restore_going(struct live_op *o, const struct op_row *row)
+{
+	o->stop_cause = (uint8_t)row->cause; /* told to end */
+	if (!row->started)
+		return;
+	live_forget_try(o);
+	live_try_make(o)->pid = row->pid;
+	o->try->started = row->started;
+	o->kept = 1;
+}
+
 void flow_restore(struct live_run *r, const struct op_row *row)
 {
 	static const uint8_t phases[OP_STATE_MAX] = {
@@ -47,8 +59,8 @@ void flow_restore(struct live_run *r, const struct op_row *row)
 		bool served = row->cause == CAUSE_NONE || row->cause == CAUSE_OVER;
 		if (served && r->plan->ops[op].background)
 			service_count(r, op);
-		if (row->attempts > r->ops[op].attempts) /* told to end, and not known to have */
-			r->ops[op].stop_cause = (uint8_t)row->cause;
+		if (row->attempts > r->ops[op].attempts)
+			restore_going(&r->ops[op], row);
 		return;
 	}
 	r->ops[op].phase = phases[row->state];

@@ -23,15 +23,6 @@ void service_count(struct live_run *r, uint32_t op)
 	r->services++;
 }
 
-void service_store(struct live_run *r, uint32_t op)
-{
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	struct op_row row;
-	live_fill_op(r, op, &text, &row);
-	row.cause = CAUSE_NONE;
-	txn_op(turn_txn_later(r->e), &row);
-}
-
 static void service_watch(struct live_run *r, uint32_t op, const struct batch_ready *ready)
 {
 	struct attempt *a = r->ops[op].attempt;

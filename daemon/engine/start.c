@@ -210,6 +210,7 @@ static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op
 	}
 	claims_set_tries(r, op, (uint16_t)(o->attempts + 1));
 	o->attempt->begun_mono_ms = r->e->now_ms;
+	o->kept = 0;
 	if (spec->has_timeout && spec->timeout_ms > 0)
 		timer_arm(&r->e->timers, &o->attempt->timer, r->e->now_ms + spec->timeout_ms);
 }

@@ -309,6 +309,18 @@ void turn_store_op(struct live_run *r, uint32_t op)
 	op_unstored(r, op, 1);
 }
 
+void turn_store_going(struct live_run *r, uint32_t op, enum op_cause stop)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct op_row row;
+	live_fill_op(r, op, &text, &row);
+	row.cause = stop;
+	if (r->ops[op].shown != OP_RUNNING) /* these are an earlier try's */
+		row.started = row.pid = 0;
+	txn_op(turn_txn_later(r->e), &row);
+	r->ops[op].kept = 1;
+}
+
 void turn_store_run(struct live_run *r)
 {
 	_cleanup_buf_ struct buf messages = BUF_INIT;

@@ -765,6 +765,7 @@ class KilledSpawner(Case):
         self.assertEqual(b.run(batch([bash('true')]))['state'], 'succeeded')
 
 
+@expand
 class Rebooted(Case):
     """The machine is started anew: no process, nothing in the runtime folder, another boot id."""
 
@@ -772,7 +773,7 @@ class Rebooted(Case):
         super().setUp()
         self.box.call('group.set', group='default', slots=2)
 
-    def reboot(self):
+    def reboot(self, boot='another'):
         b = self.box
         processes = descendants(b.spawner_pid()) + [b.spawner_pid()]
         b.kill_daemon()
@@ -783,8 +784,17 @@ class Rebooted(Case):
         shutil.rmtree(b.runtime)
         os.mkdir(b.runtime, 0o700)
         with contextlib.closing(sqlite3.connect(os.path.join(b.state, 'batchd.db'))) as db:
-            db.execute("UPDATE meta SET value = 'another' WHERE key = 'boot'")
+            if boot:
+                db.execute('UPDATE meta SET value = ? WHERE key = ?', (boot, 'boot'))
             db.commit()
+
+    def stored(self, run):
+        """What is stored of an op that runs, once that is."""
+        def row():
+            with contextlib.closing(sqlite3.connect(os.path.join(self.box.state, 'batchd.db'))) as db:
+                return db.execute('SELECT attempts, pid, started FROM op WHERE run = ? AND started > 0', (run,)).fetchone()
+        until(row, 'a row of it')
+        return row()
 
     def began(self):
         return self.box.text('began').split() if self.box.exists('began') else []
@@ -832,6 +842,28 @@ class Rebooted(Case):
         b.wait(run)
         self.match([{'state': 'interrupted', 'cause': 'lost', 'exit': None, 'attempts': 1, 'stdout_bytes': 5}], b.get(run)['ops'])
         self.assertEqual(b.output(run, 1), b'some\n')
+
+    @rows(('of its only try', 'exec sleep 60', 1), ('of its second try', '[ -e x ] && exec sleep 60; touch x; sleep .5; exit 3', 2))
+    def when_it_began_is_known(self, command, attempts):
+        b = self.box
+        run = b.submit(batch([bash(command, retries=1, retry_delay=0)]))
+        until(lambda: self.stored(run)[0] == attempts, 'the row of its last try')
+        known = {name: b.get(run)['ops'][0][name] for name in ('attempts', 'pid', 'started')}
+        self.assertEqual(self.stored(run), (attempts, known['pid'], known['started']))
+        self.reboot()
+        b.start()
+        b.wait(run)
+        self.match([{'state': 'interrupted', 'cause': 'lost', 'exit': None, 'ended': None, 'duration_ms': None, **known}], b.get(run)['ops'])
+
+    def test_without_a_reboot_what_is_known_to_have_begun_does_not_begin_again(self):
+        """Somebody has emptied the runtime folder, and killed all: nothing but the database knows."""
+        b = self.box
+        run = b.submit(batch([bash('echo $BATCHD_RUN >> began; exec sleep 60')]))
+        self.stored(run)
+        self.reboot(boot=None)
+        b.start()
+        self.assertEqual(b.wait(run)['state'], 'interrupted')
+        self.assertEqual(self.began(), [str(run)])
 
     def test_a_paused_pool_goes_on(self):
         b = self.box

@@ -5,12 +5,14 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
 #include "common/log.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 #include "daemon/exec/executor.h"
 #include "daemon/exec/idmap.h"
@@ -29,37 +31,72 @@ struct output {
 	struct event *later; /* what was put off goes out */
 };
 
-/* Posts the message (NULL: none) behind all that was put off. */
+enum { LOUD_BYTES = 32768 }; /* half a pipe */
+
 static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
+{
+	*m = (struct msg){ NULL, kind };
+	mailbox_post(&p->in, m, &m->next);
+}
+
+/* --- what is put off --- */
+
+/* Most ops are over in a moment and print nothing or little: these are told to the pump with their
+ * end, if at all. One that nobody watches can spare it for so long. */
+static const struct timeval later = { 0, 30000 };
+
+/* Onto a chain of messages for the pump; the new end of it. */
+static struct msg **attempt_tell(struct output_attempt *a, struct msg **end)
+{
+	list_del(&a->later);
+	a->run->opened = a->run->met = true;
+	a->attach = (struct msg){ NULL, MSG_ATTACH };
+	*end = &a->attach;
+	return &a->attach.next;
+}
+
+/* Has it filled so much of a pipe that it waits for us, or soon will? */
+static bool attempt_is_loud(const struct output_attempt *a)
+{
+	for (int i = 0; i < 2; i++) {
+		int n = 0;
+		if (a->fds[i].fd >= 0 && ioctl(a->fds[i].fd, FIONREAD, &n) == 0 && n >= LOUD_BYTES)
+			return true;
+	}
+	return false;
+}
+
+static int64_t attempt_due_ms(const struct output_attempt *a)
+{
+	return a->attached_ms + later.tv_usec / 1000;
+}
+
+/* In the order in which they were attached. */
+static void pump_tell_due(struct pump *p, int64_t now_ms)
 {
 	struct msg *first = NULL, **end = &first;
 	list_for_safe (&p->later, node) {
 		struct output_attempt *a = list_entry(node, struct output_attempt, later);
-		list_del(&a->later);
-		a->run->opened = a->run->met = true;
-		a->attach = (struct msg){ NULL, MSG_ATTACH };
-		*end = &a->attach;
-		end = &a->attach.next;
-	}
-	if (m) {
-		*m = (struct msg){ NULL, kind };
-		*end = m;
-		end = &m->next;
+		if (attempt_due_ms(a) > now_ms)
+			break;
+		a->run->loud = a->run->loud || attempt_is_loud(a);
+		end = attempt_tell(a, end);
 	}
 	if (first)
 		mailbox_post(&p->in, first, end);
 }
 
-static void output_send(struct pump *p)
-{
-	output_post(p, NULL, MSG_ATTACH);
-}
-
 static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, void *arg)
 {
 	struct output *o = arg;
-	for (unsigned i = 0; i < o->n_pumps; i++)
-		output_send(&o->pumps[i]);
+	int64_t now_ms = time_mono_ms();
+	bool more = false;
+	for (unsigned i = 0; i < o->n_pumps; i++) {
+		pump_tell_due(&o->pumps[i], now_ms);
+		more = more || !list_empty(&o->pumps[i].later);
+	}
+	if (more)
+		event_add(o->later, &later);
 }
 
 /* --- runs --- */
@@ -108,6 +145,18 @@ void output_run_done(struct output *o, uint64_t id)
 	run_settle(o, run);
 }
 
+static void run_tell(struct output_run *run)
+{
+	struct msg *first = NULL, **end = &first;
+	list_for_safe (&run->pump->later, node) {
+		struct output_attempt *a = list_entry(node, struct output_attempt, later);
+		if (a->run == run)
+			end = attempt_tell(a, end);
+	}
+	if (first)
+		mailbox_post(&run->pump->in, first, end);
+}
+
 void output_watch(struct output *o, uint64_t id, int delta)
 {
 	if (delta < 0 && !idmap_ptr(&o->runs, id))
@@ -115,7 +164,7 @@ void output_watch(struct output *o, uint64_t id, int delta)
 	struct output_run *run = run_get(o, id);
 	run->watch += delta;
 	atomic_store_explicit(&run->watched, run->watch, memory_order_relaxed);
-	output_send(run->pump);
+	run_tell(run);
 	run_settle(o, run);
 }
 
@@ -135,6 +184,7 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	a->token = token;
 	a->cap = cap;
 	a->again = again;
+	a->attached_ms = time_mono_ms();
 	a->fds[0] = (struct output_fd){ .attempt = a, .fd = stdout_fd, .stream = STREAM_STDOUT };
 	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
 	a->run = run_get(o, token_run(token));
@@ -143,10 +193,10 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
 	list_add_tail(&a->run->pump->later, &a->later);
-	if (a->run->watch > 0 || again || stdout_fd < 0)
-		output_send(a->run->pump);
-	else
-		event_active(o->later, EV_TIMEOUT, 0); /* its end may have been told with it */
+	if (a->run->watch > 0 || a->run->loud || again || stdout_fd < 0)
+		run_tell(a->run);
+	else if (!event_pending(o->later, EV_TIMEOUT, NULL))
+		event_add(o->later, &later);
 }
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
@@ -201,7 +251,12 @@ void output_finish(struct output *o, uint64_t token)
 	if (a->finish_sent)
 		return;
 	a->finish_sent = true;
-	output_post(a->run->pump, &a->finish, MSG_FINISH);
+	struct msg *first = &a->finish, **end = &first;
+	if (!list_empty(&a->later))
+		end = attempt_tell(a, end);
+	a->finish = (struct msg){ NULL, MSG_FINISH };
+	*end = &a->finish;
+	mailbox_post(&a->run->pump->in, first, &a->finish.next);
 }
 
 bool output_finish_silent(struct output *o, uint64_t token)

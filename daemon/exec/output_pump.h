@@ -60,6 +60,7 @@ struct output_run {
 	bool used;   /* attached to since the last output_run_done */
 	bool opened; /* the pump may have files open */
 	bool met;    /* the pump has heard of it: it frees it */
+	bool loud;   /* an op of it printed much at once: no attach is put off any more */
 	/* shared */
 	atomic_int watched;
 	/* the pump's */
@@ -99,7 +100,8 @@ struct output_attempt {
 	int64_t cap;
 	/* the loop's */
 	struct list all;
-	struct list later; /* in pump.later */
+	struct list later;   /* in pump.later */
+	int64_t attached_ms; /* time_mono_ms */
 	/* shared */
 	atomic_bool finish_sent; /* by the loop: MSG_FINISH is there or comes */
 	atomic_bool grew_posted;

@@ -425,7 +425,9 @@ static void on_status(void *arg, struct pk *pk)
 
 static void on_socket_again(void *arg, int fd)
 {
-	rpc_server_listen(((struct batchd *)arg)->rpc, fd);
+	struct batchd *b = arg;
+	rpc_server_listen(b->rpc, fd);
+	exec_local_replaced(b->local);
 }
 
 static void make_socket_watch(struct batchd *b, const struct batchd_options *o)

@@ -26,10 +26,11 @@
 /* Bits of the token of HELLO_OK, which was 0 once. wire, never renumber */
 #define SW_CAN_KEEP UINT64_C(1)	   /* NOTE and PIPES */
 #define SW_CAN_STREAMS UINT64_C(2) /* SW_START_STREAMS */
+#define SW_CAN_PLACE UINT64_C(4)   /* PLACE */
 /* At this HELLO: results of another state folder or database, which nobody had taken. */
 #define SW_FORGOT (UINT64_C(1) << 63)
 #ifndef SW_CAN /* a test builds one that can less */
-#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS)
+#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS | SW_CAN_PLACE)
 #endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
 #define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
@@ -47,6 +48,7 @@ enum sw_type {
 	SW_QUERY = 7,	  /* head alone */
 	SW_NOTE = 8,	  /* struct sw_note; SW_CAN_KEEP */
 	SW_PIPES = 9,	  /* struct sw_pipes, n_fds fds; SW_CAN_KEEP */
+	SW_PLACE = 10,	  /* head alone: its folder was removed, and is made again; SW_CAN_PLACE */
 	SW_HELLO_OK = 32, /* struct sw_hello_ok */
 	SW_REFUSED = 33,  /* struct sw_refused, then the connection ends */
 	SW_STARTED = 34,  /* struct sw_report from here on; n_fds fds */

@@ -94,6 +94,8 @@ void exec_local_ack(struct exec_local *x, uint64_t token);
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals);
 /* Has the spawner execute its program anew where that was replaced since; ops notice nothing. */
 void exec_local_renew(const struct exec_local *x);
+/* The folder of our socket was removed, and is there again: what the spawner had in it was too. */
+void exec_local_replaced(const struct exec_local *x);
 /* Is a spawner there that has, or is about to be handed, what it needs to keep of the attempts
  * when we end? False in the moments after one was killed. */
 bool exec_local_is_kept(const struct exec_local *x);

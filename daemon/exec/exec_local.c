@@ -643,6 +643,12 @@ void exec_local_renew(const struct exec_local *x)
 		log_info("the spawner's program was replaced: it is told to execute it anew");
 }
 
+void exec_local_replaced(const struct exec_local *x)
+{
+	if (spawner_link_can(x->link, SW_CAN_PLACE))
+		spawner_say(x->link, SW_PLACE, 0);
+}
+
 void exec_local_env_done(struct exec_local *x, uint64_t run)
 {
 	spawner_say(x->link, SW_ENV_DROP, run);

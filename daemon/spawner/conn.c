@@ -13,6 +13,7 @@
 #include "daemon/spawner/env.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
+#include "daemon/spawner/place.h"
 #include "daemon/spawner/report.h"
 #include "daemon/spawner/warm.h"
 
@@ -308,6 +309,13 @@ static bool conn_env_drop(struct conn *c, const struct sw_head *head, struct pac
 	return true;
 }
 
+static bool conn_place(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
+{
+	(void)c, (void)head, (void)fds;
+	place_ask();
+	return true;
+}
+
 static bool conn_query(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)head, (void)fds;
@@ -331,6 +339,7 @@ static const struct {
 	{ SW_QUERY, sizeof(struct sw_head), 0, conn_query },
 	{ SW_NOTE, sizeof(struct sw_note), SW_CAN_KEEP, conn_note },
 	{ SW_PIPES, sizeof(struct sw_pipes), SW_CAN_KEEP, conn_pipes },
+	{ SW_PLACE, sizeof(struct sw_head), SW_CAN_PLACE, conn_place },
 };
 
 static bool conn_frame(struct conn *c, const struct sw_head *head, struct packet_fds *fds)

@@ -67,6 +67,7 @@ struct spawner {
 	bool term;	  /* to end with the last thing kept */
 	bool over;	  /* the ops were told to end, and we with the last of them */
 	bool again;	  /* the program is to be executed anew */
+	bool replace;	  /* the folder of the socket was removed, and is there again */
 	int handover_fd;  /* -1: we begin */
 	struct handover handover;
 };
@@ -197,14 +198,19 @@ static int main_wait_for(struct spawner *s, int other)
 	return flock(s->lock_fd, LOCK_EX) < 0 ? main_fail("lock the socket", -errno) : 0;
 }
 
+static int main_open_lock(const struct spawner *s)
+{
+	_cleanup_free_ char *path = main_beside(s->socket, ".lock");
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
 /*
  * One spawner a socket. When the lock is held, either somebody serves (then there is nothing to
  * do), or is about to end and lets go of it in a moment.
  */
 static int main_lock(struct spawner *s)
 {
-	_cleanup_free_ char *path = main_beside(s->socket, ".lock");
-	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->lock_fd = main_open_lock(s);
 	if (s->lock_fd < 0)
 		return main_fail("open the lock beside the socket", -errno);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
@@ -288,6 +294,14 @@ static int main_watch_listener(struct spawner *s)
 	return main_watch(s, s->listen_fd, EPOLLIN, LOOP_LISTEN);
 }
 
+/* Where it cannot be, a socket that is removed stays so. */
+static void main_watch_place(struct spawner *s)
+{
+	int watch = s->own_socket ? place_watch() : -1;
+	if (watch >= 0 && main_watch(s, watch, EPOLLIN, LOOP_PLACE) < 0)
+		log_debug("the folder of the socket is not watched");
+}
+
 static int main_listen(struct spawner *s)
 {
 	if (s->listen_fd < 0) {
@@ -301,9 +315,7 @@ static int main_listen(struct spawner *s)
 	int r = main_watch_listener(s);
 	if (r < 0)
 		return main_fail("watch the socket", r);
-	int watch = s->own_socket ? place_watch() : -1;
-	if (watch >= 0 && main_watch(s, watch, EPOLLIN, LOOP_PLACE) < 0)
-		log_debug("the folder of the socket is not watched");
+	main_watch_place(s);
 	conn_init(s->epoll);
 	if (s->client_fd >= 0) {
 		fd_set_nonblock(s->client_fd, true);
@@ -426,15 +438,53 @@ static void main_again(struct spawner *s)
 	notify_send("READY=1");
 }
 
-static void main_place_changed(struct spawner *s)
+static void main_listen_at(struct spawner *s, int fd)
 {
-	int fd = place_changed();
-	if (fd < 0)
-		return;
 	close(s->listen_fd);
 	s->listen_fd = fd;
 	if (main_watch_listener(s) < 0)
 		log_error("cannot watch the socket");
+}
+
+static void main_place_changed(struct spawner *s)
+{
+	int fd = place_changed();
+	if (fd >= 0)
+		main_listen_at(s, fd);
+}
+
+/* Lock, table and socket, in a folder that is new. -errno: somebody else is there, or it cannot be
+ * written to. */
+static int main_settle(struct spawner *s)
+{
+	_cleanup_close_ int lock = main_open_lock(s);
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	int r = table_move(s->table);
+	if (r < 0)
+		return r;
+	int fd = place_listen(s->socket, lock);
+	if (fd < 0)
+		return fd;
+	main_listen_at(s, fd);
+	close(s->lock_fd);
+	s->lock_fd = TAKE_FD(lock);
+	main_watch_place(s);
+	return 0;
+}
+
+/* The warm shell has the table mapped that goes. */
+static void main_replace(struct spawner *s)
+{
+	s->replace = false;
+	warm_end();
+	int r = main_settle(s);
+	if (r < 0)
+		log_error("the folder of '%s' was removed, and what is kept cannot be put into the "
+			  "new one: %s: the next batchd will not find the ops that run",
+			  s->socket, strerror(-r));
+	else
+		log_warn("the folder of '%s' was removed: all is put into the new one", s->socket);
 }
 
 static void main_event(struct spawner *s, const struct epoll_event *ev)
@@ -505,6 +555,9 @@ static int main_loop(struct spawner *s)
 		conn_flush();
 		if (conn_any() || table_used() > 0)
 			s->alone_ms = time_mono_ms();
+		s->replace |= place_is_asked();
+		if (s->replace && !warm_is_asked())
+			main_replace(s);
 		if (s->again && conn_has_said_all() && !warm_is_asked())
 			main_again(s);
 	}

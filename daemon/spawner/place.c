@@ -12,6 +12,7 @@
 static const char *path; /* NULL: the socket is not of our making */
 static struct stat ours;
 static int lock_fd = -1, watch_fd = -1;
+static bool asked;
 
 int place_listen(const char *socket, int lock)
 {
@@ -38,6 +39,8 @@ void place_take(const char *socket, int lock)
 
 int place_watch(void)
 {
+	if (watch_fd >= 0)
+		close(watch_fd);
 	watch_fd = path ? unix_watch_gone(path) : -ENOENT;
 	return watch_fd;
 }
@@ -60,6 +63,18 @@ int place_changed(void)
 	if (fd >= 0)
 		log_warn("the socket '%s' was removed: listening there again", path);
 	return fd >= 0 ? fd : -1;
+}
+
+void place_ask(void)
+{
+	asked = true;
+}
+
+bool place_is_asked(void)
+{
+	bool was = asked;
+	asked = false;
+	return was && path && !place_is_ours() && !place_has_lock();
 }
 
 bool place_is_lost(void)

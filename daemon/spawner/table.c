@@ -97,6 +97,38 @@ int table_take(int fd)
 	return 0;
 }
 
+/* Who finds it before it is whole finds no table in it. */
+static int table_copy(int fd)
+{
+	int r = posix_fallocate(fd, 0, TABLE_BYTES);
+	if (r != 0)
+		return -r;
+	struct table_file *to = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (to == MAP_FAILED)
+		return -errno;
+	memcpy(&to->layout, &file->layout, TABLE_BYTES - offsetof(struct table_file, layout));
+	__atomic_store_n(&to->magic, TABLE_MAGIC, __ATOMIC_RELEASE);
+	munmap(file, TABLE_BYTES);
+	file = to;
+	return 0;
+}
+
+int table_move(const char *path)
+{
+	_cleanup_close_ int fd =
+		open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	int r = table_copy(fd);
+	if (r < 0) {
+		unlink(path);
+		return r;
+	}
+	close(file_fd);
+	file_fd = TAKE_FD(fd);
+	return 0;
+}
+
 void table_reset(uint64_t store_id)
 {
 	file->magic = 0;

@@ -27,6 +27,11 @@
 int table_open(const char *path) _must_check_;
 /* The same for a table that is open already; the fd is ours when it returns 0. */
 int table_take(int fd) _must_check_;
+/*
+ * What the open table holds, in a new file: 0, and that is the table from here on, or -errno, and
+ * nothing has changed. Nobody else may have the old one mapped.
+ */
+int table_move(const char *path) _must_check_;
 int table_fd(void);
 /*
  * At the end. A table that holds nothing shrinks to its head, which stays: with it stays the number

@@ -200,6 +200,7 @@ class Another(Scene):
             self.assertIn('what became of them is forgotten', f.read())
 
 
+@expand
 class Unreachable(Scene):
     """batchd is killed, and the folder of the socket is removed: nobody finds the spawner any more."""
 
@@ -234,6 +235,26 @@ class Unreachable(Scene):
         self.assertEqual(self.new_run(), run + 2)
         self.assertTrue(b.call('daemon.status')['spawner_pid'])
         self.assertTrue(os.path.exists(b.socket + '.spawner'), 'the next one has the name')
+
+    @rows(('and killed', False), ('and killed after an exec of the spawner', True))
+    def it_finds_its_ops_where_the_folder_was_removed_under_batchd(self, anew):
+        b = self.box
+        run, pid = self.begin('echo early; read x < gate; echo late; exit 3', ok_exits=[3])
+        spawner = b.spawner_pid()
+        self.remove()
+        until(lambda: all(os.path.exists(b.socket + end) for end in ('', '.spawner', '.spawner.lock', '.spawner.table')), 'the folder, as it was')
+        self.assertEqual(self.new_run(), run + 1)
+        if anew:
+            os.kill(spawner, signal.SIGHUP)
+            until(lambda: b'this is batchd-spawner' in open(b.log, 'rb').read(), 'the exec')
+        b.kill_daemon()
+        b.ctl('daemon', 'start', check=0)
+        self.match({'state': 'running', 'ops': [{'pid': pid}]}, b.get(run))
+        self.assertEqual(b.spawner_pid(), spawner)
+        self.open_gate()
+        self.match({'state': 'succeeded', 'ops': [{'exit': 3, 'attempts': 1}]}, b.wait(run) and b.get(run))
+        self.assertEqual(b.output(run, 1), b'early\nlate\n')
+        self.assertEqual(self.new_run(), run + 2)
 
     def test_one_whose_socket_alone_is_removed_listens_again(self):
         b = self.box

@@ -26,12 +26,12 @@ struct each_options {
 	struct submit_options submit;
 	struct strv files, passed;
 	const char *jobs, *tagstring, *halt, *joblog, *results, *colsep, *delimiter, *replace,
-		*trim, *header, *workdir, *arg_sep, *arg_file_sep, *pool;
+		*trim, *header, *workdir, *arg_sep, *arg_file_sep, *pool, *unused;
 	struct opt_int retries, timeout, delay, max_args, replace_args, max_chars, lines, max_lines,
 		nice;
 	bool tag, keep_order, ungroup, line_buffer, bar, eta, progress, dry_run, resume,
 		resume_failed, null, context, spread, xargs, no_empty, link, quote, trace, shuffle,
-		ignored;
+		plus, ignored;
 };
 
 /* The arguments of one record, or of several one after another. */
@@ -98,9 +98,25 @@ enum each_what {
 	EACH_WORD,  /* between two words of the line */
 	EACH_ARG,
 	EACH_SEQ,
+	EACH_TOTAL, /* --plus */
 	EACH_SLOT
 };
-enum each_edit { EDIT_NONE, EDIT_NO_EXT, EDIT_BASE, EDIT_DIR, EDIT_BASE_NO_EXT };
+enum each_edit {
+	EDIT_NONE,
+	EDIT_NO_EXT,
+	EDIT_BASE,
+	EDIT_DIR,
+	EDIT_BASE_NO_EXT,
+	/* --plus: a number of extensions off, or only them; and the folder, which may be none */
+	EDIT_NO_EXT_2,
+	EDIT_NO_EXT_3,
+	EDIT_BASE_NO_EXT_2,
+	EDIT_BASE_NO_EXT_3,
+	EDIT_EXT,
+	EDIT_EXT_2,
+	EDIT_EXT_3,
+	EDIT_BEFORE_BASE
+};
 
 struct each_part {
 	enum each_what what;
@@ -117,6 +133,8 @@ struct each_template {
 	bool context;		    /* -X: a word that holds {} is there once for each argument */
 	bool has_slot;		    /* {%}, $PARALLEL_JOBSLOT */
 	bool trim_left, trim_right; /* blanks off each argument */
+	bool plus;		    /* --plus: more replacement strings */
+	const size_t *total;	    /* of jobs, once they are made */
 	const struct each_args *names; /* what else may stand between braces; NULL: nothing */
 };
 

@@ -24,13 +24,22 @@ static bool template_arg(struct each_template *t, int64_t position, struct slice
 	static const struct {
 		const char *text;
 		enum each_edit edit;
-	} edits[] = { { "", EDIT_NONE },
-		      { ".", EDIT_NO_EXT },
-		      { "/", EDIT_BASE },
-		      { "//", EDIT_DIR },
-		      { "/.", EDIT_BASE_NO_EXT } };
+		bool plus;
+	} edits[] = { { "", EDIT_NONE, false },
+		      { ".", EDIT_NO_EXT, false },
+		      { "/", EDIT_BASE, false },
+		      { "//", EDIT_DIR, false },
+		      { "/.", EDIT_BASE_NO_EXT, false },
+		      { "..", EDIT_NO_EXT_2, true },
+		      { "...", EDIT_NO_EXT_3, true },
+		      { "/..", EDIT_BASE_NO_EXT_2, true },
+		      { "/...", EDIT_BASE_NO_EXT_3, true },
+		      { "+.", EDIT_EXT, true },
+		      { "+..", EDIT_EXT_2, true },
+		      { "+...", EDIT_EXT_3, true },
+		      { "+/", EDIT_BEFORE_BASE, true } };
 	for (size_t i = 0; i < ARRAY_SIZE(edits); i++) {
-		if (!slice_is(suffix, edits[i].text))
+		if (!slice_is(suffix, edits[i].text) || (edits[i].plus && !t->plus))
 			continue;
 		struct each_part *p = template_part(t, EACH_ARG);
 		p->edit = edits[i].edit;
@@ -64,6 +73,10 @@ static bool template_inside(struct each_template *t, struct slice in)
 		template_part(t, in.p[0] == '#' ? EACH_SEQ : EACH_SLOT);
 		return true;
 	}
+	if (t->plus && slice_is(in, "##")) {
+		template_part(t, EACH_TOTAL);
+		return true;
+	}
 	while (digits < in.len && in.p[digits] >= '0' && in.p[digits] <= '9')
 		digits++;
 	if (digits &&
@@ -92,6 +105,17 @@ static void template_text(struct each_template *t, const char *from, const char 
 		template_part(t, EACH_TEXT)->text = slice_of(from, (size_t)(to - from));
 }
 
+/* One that --plus has and we have not, as {%.gz}: its length, else 0. */
+static int template_lacks(const struct each_template *t, const char *p)
+{
+	size_t len = *p == '{' ? strcspn(p, "}") : 0, what;
+	if (!t->plus || !len || !p[len])
+		return 0;
+	what = 1 + (p[1] == '-');
+	what += strspn(p + what, "0123456789");
+	return strchr(":#%/^,", p[what]) && what + 1 < len + (p[1] == '0') ? (int)len + 1 : 0;
+}
+
 int each_template_add(struct ctx *c, struct each_template *t, const char *word, const char *replace)
 {
 	const char *from = word, *p = word;
@@ -107,6 +131,12 @@ int each_template_add(struct ctx *c, struct each_template *t, const char *word, 
 		size_t before = t->n;
 		bool blank = *p == ' ' || *p == '\t';
 		size_t n = blank ? 1 : template_string(t, p, replace);
+		int lacks = n ? 0 : template_lacks(t, p);
+		if (lacks)
+			return fail(c, EXIT_USAGE,
+				    "'%.*s' of --plus is not among what each can do: edit the "
+				    "argument in the command itself",
+				    lacks, p);
 		if (!n) {
 			p++;
 			continue;
@@ -146,6 +176,41 @@ static struct slice edit_no_ext(struct slice s)
 	return dot ? slice_of(s.p, (size_t)(dot - s.p)) : s;
 }
 
+/* Where the last `n` extensions of its last part begin; at its end: there are not so many. */
+static size_t ext_start(struct slice s, int n)
+{
+	for (size_t i = s.len; i > 0 && s.p[i - 1] != '/'; i--)
+		if (s.p[i - 1] == '.' && --n == 0)
+			return i - 1;
+	return s.len;
+}
+
+static struct slice edit_exts_off(struct slice s, int n)
+{
+	return slice_of(s.p, ext_start(s, n));
+}
+
+/* Only them; nothing, where there are not so many. */
+static struct slice edit_exts(struct slice s, int n)
+{
+	size_t at = MIN2(ext_start(s, n) + 1, s.len);
+	return slice_of(s.p + at, s.len - at);
+}
+
+/* From the last dot on, wherever it stands. */
+static struct slice edit_ext(struct slice s)
+{
+	const char *dot = s.len ? memrchr(s.p, '.', s.len) : NULL;
+	size_t at = dot ? (size_t)(dot - s.p) + 1 : s.len;
+	return slice_of(s.p + at, s.len - at);
+}
+
+static struct slice edit_before_base(struct slice s)
+{
+	const char *slash = s.len ? memrchr(s.p, '/', s.len) : NULL;
+	return slice_of(s.p, slash ? (size_t)(slash - s.p) : 0);
+}
+
 /* As dirname(1). */
 static struct slice edit_dir(struct slice s)
 {
@@ -173,6 +238,19 @@ static struct slice edit(struct slice s, enum each_edit how)
 		return edit_dir(s);
 	case EDIT_BASE_NO_EXT:
 		return edit_no_ext(edit_base(s));
+	case EDIT_NO_EXT_2:
+	case EDIT_NO_EXT_3:
+		return edit_exts_off(s, how == EDIT_NO_EXT_2 ? 2 : 3);
+	case EDIT_BASE_NO_EXT_2:
+	case EDIT_BASE_NO_EXT_3:
+		return edit_exts_off(edit_base(s), how == EDIT_BASE_NO_EXT_2 ? 2 : 3);
+	case EDIT_EXT:
+		return edit_ext(s);
+	case EDIT_EXT_2:
+	case EDIT_EXT_3:
+		return edit_exts(s, how == EDIT_EXT_2 ? 2 : 3);
+	case EDIT_BEFORE_BASE:
+		return edit_before_base(s);
 	}
 	return s;
 }
@@ -224,6 +302,9 @@ static void expand_part(const struct expand *x, const struct each_part *p, size_
 		return;
 	case EACH_SEQ:
 		buf_addf(x->b, "%zu", x->seq);
+		return;
+	case EACH_TOTAL:
+		buf_addf(x->b, "%zu", *x->t->total);
 		return;
 	case EACH_SLOT:
 		buf_addf(x->b, "%zu", x->slot);

@@ -91,8 +91,7 @@ static const struct habit habits[] = {
 	  "a number, -j N, or a pool, -g POOL: nothing is measured" },
 	{ "batchctl each", "--tmux --tmuxpane", "`batchctl top`" },
 	{ "batchctl each", "--retry-failed", "--resume-failed" },
-	{ "batchctl each", "--rpl --plus",
-	  "{} {.} {/} {//} {/.} {N}, or the shell in the command" },
+	{ "batchctl each", "--rpl", "the shell in the command: f={}; echo \"${f%%.*}\"" },
 	{ "batchctl each", "--semaphore --id", "a pool: `batchctl group set NAME -j N`" },
 	/* sub-verbs */
 	{ "batchctl group", "add create new", "`batchctl group set NAME -j N`" },

@@ -47,6 +47,8 @@ static const struct opt each_opts[] = {
 		 LIMIT_STRING_BYTES - 1),
 	EACH_OPT("no-run-if-empty", 'r', OPT_FLAG, no_empty, NULL, "leave out blank arguments"),
 	EACH_OPT("replace", 'I', OPT_STR, replace, "STR", "stands for {}"),
+	EACH_OPT("plus", 0, OPT_FLAG, plus, NULL,
+		 "also {..} {...} {/..} {/...} {+.} {+..} {+...} {+/} {##}"),
 	EACH_OPT("quote", 'q', OPT_FLAG, quote, NULL, "the command's words are no shell text"),
 	EACH_OPT("jobs", 'j', OPT_STR, jobs, "N", "at once: N, N%, +N, -N; 0: all; default: cores"),
 	EACH_OPT("max-procs", 'P', OPT_STR, jobs, "N", "the same"),
@@ -75,7 +77,10 @@ static const struct opt each_opts[] = {
 	EACH_OPT("progress", 0, OPT_FLAG, progress, NULL, "the same"),
 	EACH_OPT("verbose", 't', OPT_FLAG, trace, NULL, "the command on stderr before its output"),
 	EACH_OPT("will-cite", 0, OPT_FLAG, ignored, NULL, "nothing: taken for parallel's sake"),
+	EACH_OPT("no-notice", 0, OPT_FLAG, ignored, NULL, "the same"),
 	EACH_OPT("gnu", 0, OPT_FLAG, ignored, NULL, "the same"),
+	EACH_OPT("tmpdir", 0, OPT_STR, unused, "DIR", "the same: output is kept by batchd"),
+	EACH_OPT("tempdir", 0, OPT_STR, unused, "DIR", "the same"),
 	/* parallel's --group and --env are what happens anyway, and its -E ends the input. */
 	EACH_OPT("pool", 'g', OPT_STR, submit.group, "GROUP", "pool of slots to run in"),
 	EACH_OPT("group", 0, OPT_STR, pool, "GROUP", "the same, where it is no program's name"),
@@ -155,6 +160,8 @@ static int each_templates(struct each *e, int n)
 		{ &e->workdir, o->workdir, o->replace },
 	};
 	const struct each_template empty = { .names = &e->input.names,
+					     .plus = o->plus,
+					     .total = &e->n_jobs,
 					     .trim_left = strchr(trim, 'l'),
 					     .trim_right = strchr(trim, 'r') };
 	e->command = empty;

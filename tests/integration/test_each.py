@@ -130,7 +130,7 @@ LINES = [
     ('`-L1`', ['-L', '1', 'echo', 'p{}q', '{2}', '::::', 'joined'], b''),
     ('`-l`, of one line', ['-l', 'echo', 'p{}q', '::::', 'joined'], b''),
     ('`-l 2`', ['-l', '2', 'echo', '{}.', '::::', 'joined'], b''),
-    ('`-l` behind other letters and before them', ['-rlu', 'echo', '{}.', '::::', 'joined'], b''),
+    ('`-l` behind other letters and before them', ['-j1', '-rlu', 'echo', '{}.', '::::', 'joined'], b''),
     ('`--max-lines=2`', ['--max-lines=2', 'echo', '{}.', '::::', 'joined'], b''),
     ('`-L2` of two sources', ['-L2', 'echo', 'p{}q', ':::', 'a', 'b ', 'c', ':::', '1', '2'], b''),
     ('`-L2 -m`', ['-m', '-L2', 'echo', 'p{}q', '::::', 'joined'], b''),
@@ -147,6 +147,9 @@ LINES = [
     ('`--xargs -s`', ['--xargs', '-j2', '-s', '20', 'echo', ':::', '11111', '22222', '33333', '4', '5'], b''),
     ('`-X -n`', ['-X', '-j2', '-n', '3', 'echo', ':::', '1', '2', '3', '4', '5'], b''),
     ('`-X -s`', ['-X', '-j3', '-s', '20', 'echo', ':::', '11111', '22222', '33333', '4', '5'], b''),
+    ('`--plus`', ['--plus', 'echo', '{..} {...} {/..} {/...} {+.} {+..} {+...} {+/} {#}/{##}', ':::', 'd.x/sub.y/f.a.b.c', 'no', 'a/b', '.h.x', 'x.y', 'a b//c.d.', '../.', ''], b''),
+    ('`--plus` by position', ['--plus', '--link', 'echo', '{1..}={2+.}={-1/..}={.}{//}', ':::', 'a.b.c', ':::', 'd/e.f.g'], b''),
+    ('no `--plus`', ['echo', '{..} {+.} {##} {%.c} {+/}', ':::', 'a.b.c'], b''),
     # --- what comes out
     ('output of two streams', ['echo {}; echo e{} >&2', ':::', 'a', 'b'], b''),
     ('output without an end of line', ['printf %s', ':::', 'a', 'b'], b''),
@@ -159,6 +162,7 @@ LINES = [
     ('no -k*', ['-j3', 'echo', ':::', 'a', 'b', 'c'], b''),
     ('`-v`', ['-v', 'echo', ':::', 'a b'], b''),
     ('`--will-cite --gnu`', ['--will-cite', '--gnu', 'echo', ':::', 'a'], b''),
+    ('`--no-notice --tmpdir`', ['--no-notice', '--tmpdir', '.', 'echo', ':::', 'a'], b''),
     ('`-t`', ['-t', 'echo', ':::', 'a'], b''),
     ('`--dry-run`', ['--dry-run', 'echo', '{}', '{.}', '>', '{#}.out', ':::', "it's", 'a b.c', ''], b''),
     ('much output', ['seq', '{}', '30000', ':::', '1', '20000'], b''),
@@ -318,12 +322,19 @@ class Alone(Case):
 
     def test_what_it_lacks_is_refused_by_name(self):
         for option in ('--pipe', '--pipepart', '--sshlogin', '-S', '--onall', '--memfree', '--load', '--tmux',
-                       '--semaphore', '--plus', '--rpl', '--transferfile', '--retry-failed', '--csv', '--files', '--block-size'):
+                       '--semaphore', '--rpl', '--transferfile', '--retry-failed', '--csv', '--files', '--block-size'):
             p = self.each(option, '1', 'echo', ':::', 'a')
             self.assertEqual((p.status, p.out), (2, b''), p)
             self.assertIn(option, p.errors)
             self.assertEqual(p.errors.count('\n'), 1, p)
         self.assertEqual(self.box.call('run.list')['runs'], [])
+
+    def test_what_it_lacks_of_plus_is_refused(self):
+        for text in ('{%.gz}', '{#a}', '{:3}', '{1:-x}', '{/a/b}', '{^a}', '{,,a}', '{0#}'):
+            p = self.each('--plus', 'echo', 'x' + text, ':::', 'a')
+            self.assertEqual((p.status, p.out, p.errors.count('\n')), (2, b'', 1), p)
+            self.assertIn("'%s' of --plus" % text, p.errors)
+        self.assertEqual(self.each('--plus', "echo {} | awk '{ print $1 }'; echo {x} {", ':::', 'a', check=0).out, b'a\n{x} {\n')
 
     def test_nice_is_run_by_the_shell_of_the_configuration(self):
         os.makedirs(self.box.path('../home/.config/batchd'), exist_ok=True)

@@ -67,7 +67,7 @@ class Help(Case):
         ("pueue's status -j", ['status', '-j'], '--json'),
         ('version', ['version'], 'batchctl --version'),
         ("HyperQueue's progress", ['progress', '3'], 'batchctl follow RUN'),
-        ("parallel's --plus", ['each', '--plus', 'echo', '{..}', ':::', 'a'], '{} {.}'),
+        ("parallel's --rpl", ['each', '--rpl', '{..} s/x//', 'echo', '{..}', ':::', 'a'], 'the shell in the command: f={};'),
         ("pueue's lines", ['log', '-l', '10', '1'], '-n N'),
         ("pueue's kill --all", ['kill', '--all'], 'batchctl cancel all'),
         ("tsp -l", ['-l'], 'batchctl status'),

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/batchfile.h"
@@ -27,6 +29,20 @@ int submit_check(struct ctx *c, const struct submit_options *o)
 	return EXIT_OK;
 }
 
+/* `-w DIR [--] CMD`, as pueue has it: here -w takes nothing, which leaves the folder as the
+ * program. */
+static bool command_is_folder(const char *const *argv)
+{
+	struct stat st;
+	bool slash = strchr(argv[0], '/'), dashes = strcmp(argv[1], "--") == 0;
+	if (stat(argv[0], &st) < 0)
+		return slash && dashes;
+	if (!S_ISDIR(st.st_mode))
+		return false;
+	_cleanup_free_ char *program = slash || dashes ? NULL : path_in_path(argv[0]);
+	return !program;
+}
+
 int submit_command(struct ctx *c, const struct submit_options *o, struct batch_source *from)
 {
 	const struct reading *r = &o->reading;
@@ -36,6 +52,10 @@ int submit_command(struct ctx *c, const struct submit_options *o, struct batch_s
 		return fail(c, EXIT_USAGE, "give a command or -e, not both");
 	if (from->argc == 0)
 		return fail(c, EXIT_USAGE, "which command? usage: %s [--] CMD...", c->command);
+	if (o->wait && from->argc > 1 && command_is_folder(from->argv))
+		return fail(c, EXIT_USAGE,
+			    "-w is --wait here and takes nothing: the folder to run in is -C %s",
+			    from->argv[0]);
 	if (o->commands.n > 1)
 		return fail(c, EXIT_USAGE,
 			    "one command only: `batchctl submit -e CMD -e CMD` takes several");

@@ -1,4 +1,5 @@
 """`--help` of each verb and sub-verb, and what is said where a word is misspelt."""
+import os
 import re
 
 from harness import Case, expand, together
@@ -85,6 +86,17 @@ class Help(Case):
         done = self.box.ctl(*args, check=2)
         self.assertRegex(done.errors, "unknown (verb|option) '[^']+': here it is `?%s" % re.escape(here))
         self.assertEqual((1, ''), (done.errors.count('\n'), done.text))
+
+    def test_the_folder_of_pueue(self):
+        """Whose -w is one to run in; ours waits, and would take the folder for the program."""
+        os.makedirs(self.box.path('sub'), exist_ok=True)
+        for verb in ('add', 'run'):
+            for folder, more in (('sub', ['--', 'pwd']), ('./sub', ['pwd']), ('sub', ['pwd']), (self.box.work, ['--', 'pwd', '-P']), ('/no/where', ['--', 'pwd'])):
+                done = self.box.ctl(verb, '-w', folder, *more, check=2)
+                self.assertEqual((done.text, done.errors.count('\n')), ('', 1), done)
+                self.assertIn('-C %s\n' % folder, done.errors)
+        self.box.put('sub/program', '#!/bin/sh\n', 0o755)
+        self.box.ctl('add', '-n', '-w', 'sub/program', '--', 'x', check=0)
 
     def test_what_a_habit_is_sent_to_is_there(self):
         pueue = 'start stash enqueue remove switch restart send edit env status format-status log follow wait clean reset shutdown parallel group completions'

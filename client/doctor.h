@@ -68,5 +68,7 @@ void doctor_log(struct doctor *d);
 void doctor_clock(struct doctor *d);
 void doctor_limits(struct doctor *d);
 void doctor_containment(struct doctor *d);
+/* doctor_memory.c */
+void doctor_memory(struct doctor *d);
 
 #endif

@@ -246,8 +246,53 @@ static void disk_one(struct doctor *d, const char *what, const char *path)
 		   v.f_files && v.f_favail < 64 ? ", and no room for more files" : "");
 }
 
+/* 0 or -errno: in a file without a name, of which nothing stays. -EOPNOTSUPP: not to be tried. */
+static int disk_try(const char *dir)
+{
+	static const char block[4096];
+	char back[sizeof(block)];
+	_cleanup_close_ int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EISDIR || errno == ENOENT ? -EOPNOTSUPP : -errno;
+	int r = fd_pwrite_all(fd, block, sizeof(block), 0);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	ssize_t n = fd_pread_all(fd, back, sizeof(back), 0);
+	return n < 0 ? (int)n : 0;
+}
+
+/* 0 or -errno: does what is there come back from the disk? */
+static int disk_read(const char *path)
+{
+	char head[4096];
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return errno == EIO ? -EIO : 0; /* the state's check tells the others */
+	ssize_t n = fd_pread_all(fd, head, sizeof(head), 0);
+	return n == -EIO ? -EIO : 0;
+}
+
+/* What it has is nothing where it does not work, or a quota leaves none of it. */
+static void disk_works(struct doctor *d)
+{
+	_cleanup_free_ char *db = xasprintf("%s/batchd.db", d->state);
+	int written = disk_try(d->state), read = disk_read(db);
+	if (written < 0 && written != -EOPNOTSUPP && written != -EACCES)
+		doctor_say(d, DOCTOR_PROBLEM, trouble_mend(-written),
+			   "state: a file in '%s' cannot be written: %s", d->state,
+			   strerror(-written));
+	if (read < 0)
+		doctor_say(d, DOCTOR_PROBLEM,
+			   "see the system's log (dmesg); move the state folder to another disk",
+			   "state: '%s' cannot be read: %s", db, strerror(-read));
+}
+
 void doctor_disk(struct doctor *d)
 {
+	if (d->state)
+		disk_works(d);
 	if (d->state)
 		disk_one(d, "state:", d->state);
 	disk_one(d, "runtime:", d->socket_dir);
@@ -362,10 +407,11 @@ void doctor_containment(struct doctor *d)
 	if (fd >= 0)
 		doctor_ok(d, "a cgroup for each op, under '%s'", base);
 	else
-		doctor_say(d, DOCTOR_NOTE,
-			   doctor_user_manager()
-				   ? "systemctl --user enable --now batchd.socket batchd.service"
-				   : NULL,
-			   "no cgroup of ours: what an op leaves behind is found by its session, its "
-			   "mark and its environment");
+		doctor_say(
+			d, DOCTOR_NOTE,
+			doctor_user_manager()
+				? "systemctl --user enable --now batchd.socket batchd.service"
+				: NULL,
+			"no cgroup of ours: what an op leaves behind is found by its session, its "
+			"mark and its environment");
 }

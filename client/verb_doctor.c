@@ -23,19 +23,13 @@ extern char **environ;
 
 /* The first finds out what the others build upon. */
 static const struct doctor_check checks[] = {
-	{ "daemon", doctor_daemon },
-	{ "socket", doctor_socket },
-	{ "programs", doctor_programs },
-	{ "spawner", doctor_spawner },
-	{ "systemd", doctor_systemd },
-	{ "config", doctor_config },
-	{ "state", doctor_state },
-	{ "database", doctor_database },
-	{ "disk", doctor_disk },
-	{ "log", doctor_log },
-	{ "clock", doctor_clock },
-	{ "limits", doctor_limits },
-	{ "containment", doctor_containment },
+	{ "daemon", doctor_daemon },	 { "socket", doctor_socket },
+	{ "programs", doctor_programs }, { "spawner", doctor_spawner },
+	{ "systemd", doctor_systemd },	 { "config", doctor_config },
+	{ "state", doctor_state },	 { "database", doctor_database },
+	{ "disk", doctor_disk },	 { "memory", doctor_memory },
+	{ "log", doctor_log },		 { "clock", doctor_clock },
+	{ "limits", doctor_limits },	 { "containment", doctor_containment },
 };
 
 static const struct {

@@ -2,6 +2,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import sys
 import unittest
 
 from faults import Inject, no_inject
-from harness import BATCHD, NO_LEAKS, SPAWNER, Case, expand, rows, until
+from harness import BATCHCTL, BATCHD, NO_LEAKS, SPAWNER, Case, expand, rows, until
 
 
 def folder(t, path, mode=0o700):
@@ -244,6 +245,27 @@ def future(t):
     os.utime(t.box.state + '/batchd.log', (4e9, 4e9))
 
 
+def failing(*what, path=None):
+    """The disk of the state folder, as doctor meets it."""
+    def fails(t):
+        if no_inject():
+            t.skipTest(no_inject())
+        stopped_state(t)
+        t.under = ['strace', '-qq', '-o', '/dev/null', *(('-P', os.path.join(t.box.state, path)) if path else ()), *[w for call in what for w in ('-e', 'inject=' + call)]]
+    return fails
+
+
+def short_of_memory(name):
+    """A limit of the address space that leaves almost nothing."""
+    def short(t):
+        started(t)
+        pid = t.ctl('--json', 'daemon', 'status', check=0).json[name]
+        with open('/proc/%d/status' % pid) as f:
+            used = [int(line.split()[1]) << 10 for line in f if line.startswith('VmSize:')][0]
+        resource.prlimit(pid, resource.RLIMIT_AS, (used + (8 << 20), resource.prlimit(pid, resource.RLIMIT_AS)[1]))
+    return short
+
+
 @expand
 class Doctor(Case):
     daemon = False
@@ -251,9 +273,11 @@ class Doctor(Case):
     def setUp(self):
         super().setUp()
         self.env = {}
+        self.under = []     # another program
 
     def ctl(self, *args, **keys):
-        return self.box.ctl(*args, bare=True, env=self.env, **keys)
+        program, *before = [*self.under, BATCHCTL]
+        return self.box.ctl(*before, *args, program=program, bare=True, env=self.env, **keys)
 
     def findings(self, status):
         got = self.ctl('--json', 'doctor', check=status).json
@@ -277,6 +301,14 @@ class Doctor(Case):
          'goes on by itself'),
         ('a daemon that cannot start processes', no_processes, 1, 'daemon', 'problem', 'raise the limit of processes', 'goes on by itself'),
         ('a daemon without a spawner', no_spawner, 1, 'daemon', 'problem', 'cannot be reached or started', 'goes on by itself'),
+        ('a disk that takes nothing', failing('fsync:error=EIO', 'fdatasync:error=EIO'), 1, 'disk', 'problem',
+         'cannot be written: Input/output error', "see the system's log"),
+        ('a disk whose quota is used up', failing('pwrite64:error=EDQUOT'), 1, 'disk', 'problem', 'cannot be written: Disk quota exceeded', 'make room'),
+        ('a disk that cannot be read', failing('pread64:error=EIO', path='batchd.db'), 1, 'disk', 'problem', "batchd.db' cannot be read: Input/output error", 'dmesg'),
+        ('memory is told', lambda t: None, 0, 'memory', lambda s: s in ('ok', 'note'), 'the machine: ', None),
+        ('a daemon without memory', short_of_memory('pid'), 1, 'memory', 'problem', 'batchd, by its limit: ', 'ulimit -v'),
+        ('a spawner without memory', short_of_memory('spawner_pid'), 1, 'memory', 'problem', 'batchd-spawner, by its limit: ',
+         'ulimit -v'),
         ('a daemon with too many clients', crowd, 1, 'daemon', 'problem', 'does not answer', 'more clients than'),
         ('a state folder that another program has locked', another_programs_lock, 1, 'daemon', 'problem',
          'does not serve', 'fuser'),

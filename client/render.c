@@ -48,13 +48,13 @@ static void block_timed(struct block *k, struct buf *left, int64_t ms, enum colo
 	block_line(k, &line, color);
 }
 
-/* "ETA 12 s"; with > where history does not know all of what is left. Nothing where it was wrong.
- */
+/* "ETA 12 s"; with > where history does not know all of what is left. Nothing where it was wrong,
+ * and where that would be more than a moment. */
 static void block_eta(const struct block *k, struct buf *line)
 {
 	const struct run_view *v = k->v;
 	int64_t left = v->eta_ms - MAX2(k->r->now_ms - v->eta_at, 0);
-	if (v->state != VIEW_RUNNING || v->eta_ms == 0 || left <= 0)
+	if (v->state != VIEW_RUNNING || v->eta_ms == 0 || left <= (v->eta_partial ? 1000 : 0))
 		return;
 	buf_adds(line, v->eta_partial ? "  ETA > " : "  ETA ");
 	if (left < 60000)

@@ -61,7 +61,8 @@ void report_closing(struct buf *b, struct slice run, int64_t ops)
 	ops = mp_get_int(summary, "ops", ops);
 	buf_addf(b, "%" PRId64 " op%s in ", ops, PLURAL(ops));
 	duration_human(b, wall);
-	if (ops > 1 && serial > 0) {
+	/* Less is no gain of running side by side: the ops were not what took the time. */
+	if (ops > 1 && serial > 0 && serial * 20 >= wall * 19) {
 		buf_adds(b, "; one after another: ");
 		duration_human(b, serial);
 		buf_addf(b, " (%.1fx)", (double)serial / (double)MAX2(wall, 1));

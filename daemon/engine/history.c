@@ -71,7 +71,7 @@ void history_ask(struct live_run *r)
 	r->asked = xcalloc(r->plan->n_ops, sizeof(r->asked[0]));
 	for (uint32_t op = 0; op < r->plan->n_ops; op++) {
 		plan_op_decode(r->plan, op, &spec);
-		uint64_t cmd = cmd_of(&r->plan->head, &spec);
+		uint64_t cmd = spec.background ? 0 : cmd_of(&r->plan->head, &spec);
 		if (cmd)
 			r->asked[r->n_asked++] = (struct took_row){ .cmd = cmd, .op = op };
 	}
@@ -180,6 +180,8 @@ static void estimate_op(const struct live_run *r, uint32_t op, struct estimate *
 	int64_t ms = r->history->ms[op], gone = 0;
 	if (op_phase_ended(o->phase) || (po->kind != KIND_BASH && po->kind != KIND_EXEC))
 		return;
+	if (po->background && o->served)
+		return; /* it takes what the rest takes */
 	if (o->attempt && op_busy(o))
 		gone = MAX2(time_mono_ms() - o->attempt->begun_mono_ms, 0);
 	x->partial = x->partial || ms == 0 || gone > ms;

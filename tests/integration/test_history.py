@@ -87,6 +87,15 @@ class Estimate(Case):
                 self.match({'eta_ms': lambda ms: (times - 1) * took < ms <= times * took + 1, 'eta_partial': False}, self.box.get(run))
                 self.box.call('run.cancel', run=run, now=True)
 
+    def test_a_service_is_no_work(self):
+        """It ends with the rest, however long its command took elsewhere."""
+        took = self.box.run(batch([bash('sleep 2')]))['ops'][0]['duration_ms']
+        for command in ('sleep 2', 'sleep 1000'):
+            run = self.box.submit(batch([bash(command, id='s', background=True), bash('sleep 2', needs=['s'])], jobs=8))
+            until(lambda: self.box.get(run)['ops'][1]['state'] == 'running', 'what needs it')
+            self.match({'eta_ms': lambda ms: 0 < ms <= took + 1, 'eta_partial': False}, self.box.get(run))
+            self.box.call('run.cancel', run=run, now=True)
+
     def test_who_follows_on_a_terminal_sees_it(self):
         self.box.run(batch([bash('sleep 4')]))
         term = Terminal(self.box, 'submit', '-w', '-e', 'sleep 4')

@@ -63,6 +63,12 @@ class Services(Case):
         critical = [e['name'] for e in self.box.ctl('trace', run, check=0).json['traceEvents'] if e.get('args', {}).get('critical')]
         self.assertEqual(['long', 'down'], critical)
 
+    def test_of_a_run_that_waited_for_it_no_speed_up_is_told(self):
+        """The time of the ops is less than that of the run, however they ran."""
+        self.box.put('b', '[Up]:\n  Bash("sleep 1; echo up; exec sleep 1000", { background: true, ready: { match: "up" } })\n[Use]:\n  Bash("true")\n')
+        told = self.box.ctl('submit', '-w', 'b', check=0).errors
+        self.assertRegex(told, r'(?m)^2 ops in \d+(\.\d)? m?s$')
+
     def test_text_in_its_output_holds_what_needs_it_and_the_later_messages(self):
         gate = self.box.fifo('gate')
         run = self.box.submit(batch(

@@ -65,10 +65,24 @@ const struct verb *verb_find(const struct verb *const *table, const char *name)
 	return NULL;
 }
 
+/* Appends how a program is run, where the first word is one. */
+static void line_program(struct line *l, const char *word, struct buf *b)
+{
+	_cleanup_free_ char *first = xslicedup(slice_of(word, strcspn(word, " \t")));
+	_cleanup_free_ char *program = path_in_path(first);
+	if (!program || strcmp(buf_str(&l->command), "batchctl") != 0)
+		return;
+	buf_adds(b, "the program is `batchctl run -- ");
+	if (word[strlen(first)])
+		buf_addc(b, '\'');
+	text_one_line(b, slice_str(word), 60);
+	buf_adds(b, word[strlen(first)] ? "'`" : "`");
+}
+
 static int line_unknown(struct line *l, const struct verb *const *table, const char *word)
 {
 	struct suggest near = SUGGEST_INIT(slice_str(word));
-	_cleanup_buf_ struct buf shown = BUF_INIT;
+	_cleanup_buf_ struct buf shown = BUF_INIT, program = BUF_INIT;
 	const char *here = habit_here(buf_str(&l->command), word);
 	text_one_line(&shown, slice_str(word), 60);
 	if (here)
@@ -79,9 +93,14 @@ static int line_unknown(struct line *l, const struct verb *const *table, const c
 		if ((*table)->alias)
 			suggest_offer(&near, (*table)->alias);
 	}
+	line_program(l, word, &program);
 	if (near.best)
-		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': did you mean '%s'?",
-			    buf_str(&shown), near.best);
+		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': did you mean '%s'?%s%s",
+			    buf_str(&shown), near.best, program.len ? " Or " : "",
+			    buf_str(&program));
+	if (program.len)
+		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': %s", buf_str(&shown),
+			    buf_str(&program));
 	return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': see `%s --help`", buf_str(&shown),
 		    buf_str(&l->command));
 }

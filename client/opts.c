@@ -201,6 +201,27 @@ static struct opt_hit opts_by_digits(const struct opts *o, const char *word)
 	return (struct opt_hit){ NULL, NULL };
 }
 
+/* Of a letter, with the word it is in where that holds more. */
+static int opts_unknown_letter(const struct opts *o, int argc, char **argv, int at, char letter,
+			       struct err *e)
+{
+	const char *here = habit_here(o->command, (char[]){ '-', letter, 0 });
+	_cleanup_buf_ struct buf shown = BUF_INIT;
+	bool dashes = false;
+	if (here)
+		return err_set(e, 0, "unknown option '-%c': here it is %s", letter, here);
+	for (int i = at + 1; i < argc; i++)
+		dashes = dashes || strcmp(argv[i], "--") == 0;
+	if (argv[at][1] && argv[at][2]) {
+		buf_adds(&shown, " in '");
+		text_one_line(&shown, slice_str(argv[at]), 60);
+		buf_addc(&shown, '\'');
+	}
+	return err_set(e, 0, "unknown option '-%c'%s: see '%s --help'%s",
+		       letter > 32 && letter < 127 ? letter : '?', buf_str(&shown), o->command,
+		       o->stop_at_operand && !dashes ? "; put '--' before the command" : "");
+}
+
 /* "-abc", "-j4" or "-j 4": how many words it took, or -1. */
 static int opts_letters(const struct opts *o, int argc, char **argv, int at, struct err *e)
 {
@@ -209,19 +230,8 @@ static int opts_letters(const struct opts *o, int argc, char **argv, int at, str
 		return opts_store(digits, argv[at] + 1, e) ? -1 : 1;
 	for (const char *p = argv[at] + 1; *p; p++) {
 		struct opt_hit hit = opts_by_letter(o, *p);
-		if (!hit.row) {
-			_cleanup_buf_ struct buf shown = BUF_INIT;
-			const char *here = habit_here(o->command, (char[]){ '-', *p, 0 });
-			if (here)
-				return err_set(e, 0, "unknown option '-%c': here it is %s", *p,
-					       here),
-				       -1;
-			text_one_line(&shown, slice_str(argv[at]), 60);
-			return err_set(e, 0, "unknown option '-%c' in '%s': see '%s --help'%s",
-				       *p > 32 && *p < 127 ? *p : '?', buf_str(&shown), o->command,
-				       o->stop_at_operand ? "; put '--' before the command" : ""),
-			       -1;
-		}
+		if (!hit.row)
+			return opts_unknown_letter(o, argc, argv, at, *p, e), -1;
 		const char *value = p[1] ? p + 1 : at + 1 < argc ? argv[at + 1] : NULL;
 		bool alone = opts_without(hit.row, value);
 		if (hit.row->type == OPT_FLAG || alone) {

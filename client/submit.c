@@ -15,6 +15,7 @@
 #include "common/lock.h"
 #include "common/paths.h"
 #include "common/text.h"
+#include "common/xalloc.h"
 #include "proto/errors.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
@@ -88,12 +89,24 @@ static void submit_open(struct pk *pk)
 	pk_map(pk);
 }
 
+/* Is it a command, where a file is asked for? */
+static bool submit_is_command(const char *name)
+{
+	size_t len = name ? strcspn(name, " \t") : 0;
+	if (!len || access(name, F_OK) == 0)
+		return false;
+	_cleanup_free_ char *first = xslicedup(slice_of(name, len));
+	_cleanup_free_ char *program = path_in_path(first);
+	return program;
+}
+
 int submit_read_packed(struct ctx *c, const struct reading *how, const char *name, struct pk *pk)
 {
 	struct err e = ERR_INIT;
 	submit_open(pk);
 	if (batchfile_read_packed(submit_file(c, name), how, pk, &e))
-		return fail(c, EXIT_USAGE, "%s", e.text);
+		return fail(c, EXIT_USAGE, "%s%s", e.text,
+			    submit_is_command(name) ? "; a command is -e CMD" : "");
 	return EXIT_OK;
 }
 

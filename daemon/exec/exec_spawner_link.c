@@ -149,6 +149,8 @@ void spawner_link_flush(struct spawner_link *l)
 			l->last = NULL;
 		link_packet_drop(l, p);
 	}
+	if (!l->first)
+		event_del(l->flush); /* else the loop would go round once more for it */
 }
 
 static void link_on_flush(evutil_socket_t fd, short what, void *arg)

@@ -85,6 +85,10 @@ static enum note calls_one(struct calls *c, const json_t *call, struct slice *re
 	*ret_text = slice_str("text");
 	if (calls_is_text(call))
 		return nv_soft(&c->sc, NULL, "text between the calls (--skip-unknown skips it)");
+	if (json_object_get(call, "kind") || json_object_get(call, "ops"))
+		return nv_error(&c->sc, NULL,
+				"not a tool call but part of a batch: it is "
+				"{\"messages\": [{\"ops\": [{\"kind\": ...}]}]}");
 	if (!json_is_object(call) || !json_is_string(name))
 		return nv_error(&c->sc, NULL,
 				"not a tool call; it is {\"name\": \"Bash\", \"input\": {...}}");

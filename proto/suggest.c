@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/cleanup.h"
 
@@ -42,12 +43,50 @@ static bool suggest_prefix(struct slice shorter, struct slice longer)
 	       memcmp(shorter.p, longer.p, shorter.len) == 0;
 }
 
+/* What others call it, who write batches by heart: no distance leads from there to the name. */
+static const struct {
+	const char *name, *words; /* words: blank between them */
+} called[] = {
+	{ "messages", "ops steps tasks commands phases stages" },
+	{ "ops", "kind command commands cmd steps tasks" },
+	{ "kind", "type" },
+	{ "command", "cmd script run" },
+	{ "argv", "args" },
+	{ "needs", "depends_on dependsOn depends dependencies deps requires" },
+	{ "cwd", "dir directory workdir working_directory workingDirectory working_dir" },
+	{ "env", "environment envs variables" },
+	{ "jobs", "parallel max_parallel concurrency parallelism" },
+	{ "retries", "retry max_retries" },
+	{ "on_failure", "on_error onError fail_fast" },
+	{ "optional", "allow_failure ignore_errors continue_on_error" },
+	{ "always", "finally cleanup" },
+	{ "background", "run_in_background service daemon" },
+	{ "path", "file_path filePath file filename" },
+	{ "content", "text contents body data" },
+	{ "old", "old_string oldText" },
+	{ "new", "new_string newText" },
+};
+
+static bool suggest_is_called(struct slice wrong, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(called); i++) {
+		const char *w = strcmp(called[i].name, name) == 0 ? called[i].words : "";
+		for (size_t n; *w; w += n + (w[n] == ' ')) {
+			n = strcspn(w, " ");
+			if (slice_eq(wrong, slice_of(w, n)))
+				return true;
+		}
+	}
+	return false;
+}
+
 void suggest_offer(struct suggest *s, const char *name)
 {
 	struct slice n = slice_str(name);
+	bool is = suggest_is_called(s->wrong, name);
 	if (n.len > SUGGEST_CHARS || s->wrong.len > SUGGEST_CHARS || s->wrong.len == 0)
 		return;
-	unsigned d = suggest_distance(s->wrong, n);
+	unsigned d = is ? 0 : suggest_distance(s->wrong, n);
 	unsigned near = n.len < 4 ? 1 : n.len < 8 ? 2 : 3;
 	if (suggest_prefix(s->wrong, n) || suggest_prefix(n, s->wrong))
 		d = MIN2(d, near);

@@ -1,6 +1,6 @@
 /*
- * "Did you mean": the nearest of some names to one that is unknown. Offer every name, then ask;
- *allocates nothing.
+ * "Did you mean": the nearest of some names to one that is unknown, or what it is called here.
+ *Offer every name, then ask; allocates nothing.
  *
  *	struct suggest s = SUGGEST_INIT(wrong);
  *	for each name: suggest_offer(&s, name);

@@ -202,6 +202,7 @@ class Refused(Notation):
         ('two writes of one file', HEAD + 'Write("f", "a")\nWrite("f", "b")', ['f']),
         ('depth beyond 32', HEAD + 'Bash("x", {meta: ' + '[' * 40 + ']' * 40 + '})', []),
         ('JSON that is none', '{"messages": [}', []),
+        ('ops where tool calls would be', '[{"kind": "bash", "command": "x"}]', ['{"messages": [{"ops": [{"kind": ...}]}]}']),
         ('JSON with an unknown key', '{"messages": [{"ops": [{"kind": "bash", "command": "x", "nope": 1}]}]}', ['nope']),
     )
     def says(self, text, words):

@@ -84,6 +84,8 @@ class Help(Case):
         ("tsp -S", ['-S', '3'], 'batchctl group set NAME -j N'),
         ("parallel's --pipe", ['each', '--pipe', 'wc'], 'split'),
         ("parallel's -S", ['each', '-S', 'host', 'true', ':::', 'a'], 'this machine only'),
+        ("parallel's --csv", ['each', '--csv', 'echo', ':::', 'a'], '--colsep ,'),
+        ("parallel's --trc", ['each', '--trc', '{}.x', 'true', ':::', 'a'], 'this machine only'),
         ("parallel's --memfree", ['each', '--memfree', '1G', 'true', ':::', 'a'], 'a number, -j N'),
         ("compose's up", ['up', '-d'], 'batchctl submit FILE'),
         ("compose's down", ['down'], 'batchctl cancel all'),

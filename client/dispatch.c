@@ -101,6 +101,10 @@ static int line_unknown(struct line *l, const struct verb *const *table, const c
 	if (program.len)
 		return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': %s", buf_str(&shown),
 			    buf_str(&program));
+	if (strcmp(buf_str(&l->command), "batchctl todo") == 0)
+		return fail(&l->ctx, EXIT_USAGE,
+			    "unknown verb '%s': see `%s --help`; an item is added by `%s add TEXT`",
+			    buf_str(&shown), buf_str(&l->command), buf_str(&l->command));
 	return fail(&l->ctx, EXIT_USAGE, "unknown verb '%s': see `%s --help`", buf_str(&shown),
 		    buf_str(&l->command));
 }

@@ -6,6 +6,9 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
+const char *const run_states[] = { "queued", "running",	  "paused",	 "succeeded",
+				   "failed", "cancelled", "interrupted", NULL };
+
 static const char *const active_states[] = { "queued", "running", "paused", NULL };
 static const char *const ended_states[] = { "succeeded", "failed", "cancelled", "interrupted",
 					    NULL };
@@ -131,6 +134,18 @@ static int resolve_last(struct resolve *r, const char *op)
 	return EXIT_OK;
 }
 
+/* Of a word that may be no name at all: a state. */
+static int resolve_none(struct resolve *r, const char *name)
+{
+	for (size_t i = 0; run_states[i]; i++)
+		if (strcmp(run_states[i], name) == 0)
+			return fail(r->c, EXIT_USAGE,
+				    "no run is called '%s': those in that state are in "
+				    "`batchctl status --state %s`",
+				    name, name);
+	return fail(r->c, EXIT_USAGE, "no run is called '%s': see `batchctl status`", name);
+}
+
 /* The newest active run of that name; several are refused; none: the newest that has ended. */
 static int resolve_name(struct resolve *r, const char *name, const char *op)
 {
@@ -149,8 +164,7 @@ static int resolve_name(struct resolve *r, const char *name, const char *op)
 	for (size_t i = 0; i < found.n; i++)
 		buf_addf(&all, "%s%lld", i ? ", " : "", (long long)found.v[i].run);
 	if (!status && found.n == 0)
-		status = fail(r->c, EXIT_USAGE, "no run is called '%s': see `batchctl status`",
-			      name);
+		status = resolve_none(r, name);
 	else if (!status && found.n > 1)
 		status = fail(r->c, EXIT_USAGE,
 			      "several active runs are called '%s': say which of %s", name,

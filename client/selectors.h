@@ -12,6 +12,9 @@
 #include "client/ctx.h"
 #include "common/buf.h"
 
+/* What a run can be in; ended by a NULL. */
+extern const char *const run_states[];
+
 struct selected {
 	int64_t run;
 	const char *op; /* borrowed: index or id as written; NULL: the whole run */

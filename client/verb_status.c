@@ -19,9 +19,6 @@ struct status_options {
 	struct opt_int limit;
 };
 
-static const char *const run_states[] = { "queued", "running",	 "paused",	"succeeded",
-					  "failed", "cancelled", "interrupted", NULL };
-
 #define STATUS_OPT(name, letter, type, field, ...)                                                 \
 	{                                                                                          \
 		name, letter, type, offsetof(struct status_options, field), __VA_ARGS__            \

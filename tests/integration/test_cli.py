@@ -79,6 +79,12 @@ class Steering(Cli):
         self.ctl('wait', run, check=1)
         self.assertIn('3', self.ctl('explain', '%d.1' % run, check=0).text)
 
+    def test_a_state_is_no_name_unless_a_run_has_it(self):
+        self.one_line(self.ctl('status', 'failed', check=2), "no run is called 'failed'", '`batchctl status --state failed`')
+        self.one_line(self.ctl('log', 'nosuch', check=2), "no run is called 'nosuch': see `batchctl status`")
+        self.new('submit', '-w', '--name', 'failed', '-e', 'true')
+        self.ctl('status', 'failed', check=0)
+
     def test_trace_is_json(self):
         self.needs_verb('trace')
         run = self.new('submit', '-w', '-e', 'true')

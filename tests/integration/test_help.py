@@ -57,6 +57,7 @@ class Help(Case):
         ('no program as a file', ['submit', 'no such file'], "cannot read 'no such file': No such file or directory"),
         ('a letter', ['run', '-Z', '--', 'true'], "unknown option '-Z': see 'batchctl run --help'"),
         ('a letter among others', ['run', '-tZ', 'true'], "unknown option '-Z' in '-tZ': see 'batchctl run --help'; put '--' before the command"),
+        ('a todo for a verb', ['todo', 'buy milk'], "unknown verb 'buy milk': see `batchctl todo --help`; an item is added by `batchctl todo add TEXT`"),
         ('nothing near', ['xyzzy'], "unknown verb 'xyzzy': see `batchctl --help`"),
     )
     def misspelt(self, args, says):

@@ -117,6 +117,16 @@ void folders_done(struct folders *fs)
 	makings_end(fs);
 }
 
+/*
+ * As it can be synced later: what has been moved there by then is not to wait for one more
+ * descriptor. One that may be entered and written, but not read, is held all the same.
+ */
+static int folder_at(int in, const char *name)
+{
+	int fd = openat(in, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 && errno == EACCES ? openat(in, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : fd;
+}
+
 /* mkdirat with 0777 less the op's umask. */
 static int folder_make(struct folders *fs, const struct file_op *op, int in, const char *name)
 {
@@ -140,17 +150,17 @@ static int folder_make(struct folders *fs, const struct file_op *op, int in, con
 static int folder_walk(struct folders *fs, const struct file_op *op, int from, const char *path)
 {
 	_cleanup_free_ char *copy = xstrdup(path);
-	_cleanup_close_ int at = openat(from, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int at = folder_at(from, ".");
 	char *save = NULL;
 	if (at < 0)
 		return -errno;
 	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		int next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int next = folder_at(at, name);
 		if (next < 0 && errno == ENOENT) {
 			int r = folder_make(fs, op, at, name);
 			if (r < 0)
 				return r;
-			next = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+			next = folder_at(at, name);
 		}
 		if (next < 0)
 			return -errno;
@@ -193,7 +203,7 @@ int folders_open(struct folders *fs, const struct file_op *op, int from, const c
 	bool by_path = from == op->root_fd;
 	if (by_path && (*ret = folders_find(fs, from, path)))
 		return 0;
-	int fd = openat(from, *path ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = folder_at(from, *path ? path : ".");
 	if (fd < 0)
 		fd = errno == ENOENT && make ? folder_walk(fs, op, from, path) : -errno;
 	if (fd < 0)

@@ -23,19 +23,10 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-/* For writing or reading, where the item has it for neither. */
-static int item_open(const struct sync_item *item)
-{
-	int fd = openat(item->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
+/* EBADF: it may be entered and written but not read. */
 static int folder_sync(const struct sync_item *item)
 {
-	_cleanup_close_ int fd = item_open(item);
-	if (fd < 0)
-		return fd == -EACCES ? 0 : fd; /* may be entered and written but not read */
-	return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+	return fsync(item->fd) < 0 && errno != EINVAL && errno != EBADF ? -errno : 0;
 }
 
 static void item_sync(struct sync_item *item)
@@ -79,11 +70,8 @@ static int64_t dirty_kib(void)
 /* Where it fails, an fsync of each tells whose failure it is. */
 static bool fs_sync(const struct sync_item *item)
 {
-	_cleanup_close_ int fd = -1;
-	if (item->folder && (fd = item_open(item)) < 0)
-		return false;
-	int of = item->folder ? fd : item->fd;
-	return fs_syncs_as_one(of) && dirty_kib() <= SYNCFS_DIRTY_MAX_KIB && syncfs(of) == 0;
+	return fs_syncs_as_one(item->fd) && dirty_kib() <= SYNCFS_DIRTY_MAX_KIB &&
+	       syncfs(item->fd) == 0;
 }
 
 void sync_items(struct sync_item *items, size_t n)

@@ -12,9 +12,9 @@
 #include <sys/types.h>
 
 struct sync_item {
-	int fd; /* a file's, for writing, or a folder's (O_PATH) */
+	int fd; /* a file's, for writing, or a folder's, for reading */
 	dev_t dev;
-	bool folder; /* one that may not be read is not synced either */
+	bool folder; /* one that may not be read (O_PATH) is not synced either */
 	int *result; /* -errno where it could not be synced, else left alone */
 	bool done;   /* for sync_items alone */
 };

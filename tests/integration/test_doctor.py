@@ -251,7 +251,8 @@ def failing(*what, path=None):
         if no_inject():
             t.skipTest(no_inject())
         stopped_state(t)
-        t.under = ['strace', '-qq', '-o', '/dev/null', *(('-P', os.path.join(t.box.state, path)) if path else ()), *[w for call in what for w in ('-e', 'inject=' + call)]]
+        where = ['-P', os.path.join(t.box.state, path)] if path else []
+        t.under = ['strace', '-qq', '-o', '/dev/null', *where, *[w for call in what for w in ('-e', 'inject=' + call)]]
     return fails
 
 

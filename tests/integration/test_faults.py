@@ -394,6 +394,29 @@ class Starts(Scene):
         self.let_go()
         self.all_well(restart=False)
 
+    def test_descriptors_that_come_and_go(self):
+        # What has been changed needs no further one to be known for it: each waits, and is done once.
+        if no_inject():
+            self.skipTest(no_inject())
+        b = self.box
+        b.start()
+        gate = b.fifo('gate')
+        b.put('w/0')
+        for when in ('2+5', '3+5', '4+5'):
+            b.put('a', b'old')
+            b.put('e', b'old')
+            run = b.submit(batch([bash('read x < gate')], *[
+                [write('w/%d' % i, when), write('a', 'n', append=True), edit('e', 'old', 'old n')] for i in range(3)]))
+            fault = Inject(b.daemon_pid(), 'openat:error=EMFILE:when=' + when)
+            self.addCleanup(fault.stop)
+            with open(gate, 'w') as f:
+                f.write('\n')
+            b.wait(run)
+            self.assertGreater(fault.hits(), 0, 'it was never met')
+            fault.stop()
+            self.match([{'state': 'succeeded', 'attempts': 1, 'error': None}] * 10, b.get(run)['ops'])
+            self.assertEqual([b.text(name) for name in ('w/2', 'a', 'e')], [when, 'oldnnn', 'old n n n'])
+
     def test_too_few_descriptors_to_begin_with(self):
         b = self.box
         few = ['prlimit', '--nofile=63:63']

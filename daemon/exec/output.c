@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -31,8 +30,6 @@ struct output {
 	struct event *later; /* what was put off goes out */
 };
 
-enum { LOUD_BYTES = 32768 }; /* half a pipe */
-
 static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
 {
 	*m = (struct msg){ NULL, kind };
@@ -41,9 +38,12 @@ static void output_post(struct pump *p, struct msg *m, enum msg_kind kind)
 
 /* --- what is put off --- */
 
-/* Most ops are over in a moment and print nothing or little: these are told to the pump with their
- * end, if at all. One that nobody watches can spare it for so long. */
-static const struct timeval later = { 0, 30000 };
+/*
+ * Ops are told to the pump when all that came with their start has been seen, which may be their
+ * end: who has printed nothing by then needs no pump. Where the ops of a run print nothing, the
+ * next ones are given some time for that.
+ */
+enum { QUIET_OPS = 16, QUIET_MS = 30 };
 
 /* Onto a chain of messages for the pump; the new end of it. */
 static struct msg **attempt_tell(struct output_attempt *a, struct msg **end)
@@ -55,32 +55,13 @@ static struct msg **attempt_tell(struct output_attempt *a, struct msg **end)
 	return &a->attach.next;
 }
 
-/* Has it filled so much of a pipe that it waits for us, or soon will? */
-static bool attempt_is_loud(const struct output_attempt *a)
-{
-	for (int i = 0; i < 2; i++) {
-		int n = 0;
-		if (a->fds[i].fd >= 0 && ioctl(a->fds[i].fd, FIONREAD, &n) == 0 && n >= LOUD_BYTES)
-			return true;
-	}
-	return false;
-}
-
-static int64_t attempt_due_ms(const struct output_attempt *a)
-{
-	return a->attached_ms + later.tv_usec / 1000;
-}
-
-/* In the order in which they were attached. */
 static void pump_tell_due(struct pump *p, int64_t now_ms)
 {
 	struct msg *first = NULL, **end = &first;
 	list_for_safe (&p->later, node) {
 		struct output_attempt *a = list_entry(node, struct output_attempt, later);
-		if (attempt_due_ms(a) > now_ms)
-			break;
-		a->run->loud = a->run->loud || attempt_is_loud(a);
-		end = attempt_tell(a, end);
+		if (a->due_ms <= now_ms)
+			end = attempt_tell(a, end);
 	}
 	if (first)
 		mailbox_post(&p->in, first, end);
@@ -96,7 +77,7 @@ static void output_on_later(evutil_socket_t fd _unused_, short what _unused_, vo
 		more = more || !list_empty(&o->pumps[i].later);
 	}
 	if (more)
-		event_add(o->later, &later);
+		event_add(o->later, &(struct timeval){ .tv_usec = QUIET_MS * 1000 });
 }
 
 /* --- runs --- */
@@ -170,6 +151,17 @@ void output_watch(struct output *o, uint64_t id, int delta)
 
 /* --- attempts --- */
 
+static void attempt_put_off(struct output *o, struct output_attempt *a)
+{
+	if (a->run->n_quiet < QUIET_OPS) {
+		event_active(o->later, EV_TIMEOUT, 0);
+		return;
+	}
+	a->due_ms = time_mono_ms() + QUIET_MS;
+	if (!event_pending(o->later, EV_TIMEOUT, NULL))
+		event_add(o->later, &(struct timeval){ .tv_usec = QUIET_MS * 1000 });
+}
+
 static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int stderr_fd,
 			   int64_t cap, bool again)
 {
@@ -184,7 +176,6 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	a->token = token;
 	a->cap = cap;
 	a->again = again;
-	a->attached_ms = time_mono_ms();
 	a->fds[0] = (struct output_fd){ .attempt = a, .fd = stdout_fd, .stream = STREAM_STDOUT };
 	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
 	a->run = run_get(o, token_run(token));
@@ -193,10 +184,10 @@ static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int 
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
 	list_add_tail(&a->run->pump->later, &a->later);
-	if (a->run->watch > 0 || a->run->loud || again || stdout_fd < 0)
+	if (a->run->watch > 0 || again || stdout_fd < 0)
 		run_tell(a->run);
-	else if (!event_pending(o->later, EV_TIMEOUT, NULL))
-		event_add(o->later, &later);
+	else
+		attempt_put_off(o, a);
 }
 
 void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
@@ -265,6 +256,7 @@ bool output_finish_silent(struct output *o, uint64_t token)
 	if (!a || !attempt_is_silent(a))
 		return false;
 	struct output_run *run = a->run;
+	run->n_quiet++;
 	attempt_forget(o, a);
 	run_settle(o, run);
 	return true;
@@ -308,6 +300,7 @@ static void output_on_drained(struct output *o, struct output_attempt *a)
 		.dropped_bytes = a->log.stream_drop[0] + a->log.stream_drop[1],
 		.left = a->left,
 	};
+	run->n_quiet = totals.stdout_bytes + totals.stderr_bytes == 0 ? run->n_quiet + 1 : 0;
 	attempt_forget(o, a);
 	run_settle(o, run);
 	o->events.drained(o->events.arg, token, &totals);

@@ -57,10 +57,10 @@ struct output_run {
 	/* the loop's */
 	unsigned attempts; /* not yet drained */
 	int watch;
-	bool used;   /* attached to since the last output_run_done */
-	bool opened; /* the pump may have files open */
-	bool met;    /* the pump has heard of it: it frees it */
-	bool loud;   /* an op of it printed much at once: no attach is put off any more */
+	unsigned n_quiet; /* so many of its ops in a row have printed nothing */
+	bool used;	  /* attached to since the last output_run_done */
+	bool opened;	  /* the pump may have files open */
+	bool met;	  /* the pump has heard of it: it frees it */
 	/* shared */
 	atomic_int watched;
 	/* the pump's */
@@ -100,8 +100,8 @@ struct output_attempt {
 	int64_t cap;
 	/* the loop's */
 	struct list all;
-	struct list later;   /* in pump.later */
-	int64_t attached_ms; /* time_mono_ms */
+	struct list later; /* in pump.later */
+	int64_t due_ms;	   /* time_mono_ms, when it is told to the pump; 0: with this turn */
 	/* shared */
 	atomic_bool finish_sent; /* by the loop: MSG_FINISH is there or comes */
 	atomic_bool grew_posted;

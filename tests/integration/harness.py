@@ -325,6 +325,14 @@ class Box:
         self.wait(run, timeout)
         return self.get(run)
 
+    def stored_op(self, run):
+        """(attempts, pid, started) of the op of a run that runs, once they are stored."""
+        def row():
+            with contextlib.closing(sqlite3.connect('file:%s/batchd.db?mode=ro' % self.state, uri=True)) as db:
+                return db.execute('SELECT attempts, pid, started FROM op WHERE run = ? AND started > 0', (run,)).fetchone()
+        until(row, 'a row of it')
+        return row()
+
     def output(self, run, op, stream=None, **keys):
         """The whole output of an op as bytes."""
         params = dict({'run': run, 'op': op}, **keys)

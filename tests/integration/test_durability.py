@@ -788,14 +788,6 @@ class Rebooted(Case):
                 db.execute('UPDATE meta SET value = ? WHERE key = ?', (boot, 'boot'))
             db.commit()
 
-    def stored(self, run):
-        """What is stored of an op that runs, once that is."""
-        def row():
-            with contextlib.closing(sqlite3.connect(os.path.join(self.box.state, 'batchd.db'))) as db:
-                return db.execute('SELECT attempts, pid, started FROM op WHERE run = ? AND started > 0', (run,)).fetchone()
-        until(row, 'a row of it')
-        return row()
-
     def began(self):
         return self.box.text('began').split() if self.box.exists('began') else []
 
@@ -847,9 +839,9 @@ class Rebooted(Case):
     def when_it_began_is_known(self, command, attempts):
         b = self.box
         run = b.submit(batch([bash(command, retries=1, retry_delay=0)]))
-        until(lambda: self.stored(run)[0] == attempts, 'the row of its last try')
+        until(lambda: b.stored_op(run)[0] == attempts, 'the row of its last try')
         known = {name: b.get(run)['ops'][0][name] for name in ('attempts', 'pid', 'started')}
-        self.assertEqual(self.stored(run), (attempts, known['pid'], known['started']))
+        self.assertEqual(b.stored_op(run), (attempts, known['pid'], known['started']))
         self.reboot()
         b.start()
         b.wait(run)
@@ -859,7 +851,7 @@ class Rebooted(Case):
         """Somebody has emptied the runtime folder, and killed all: nothing but the database knows."""
         b = self.box
         run = b.submit(batch([bash('echo $BATCHD_RUN >> began; exec sleep 60')]))
-        self.stored(run)
+        b.stored_op(run)
         self.reboot(boot=None)
         b.start()
         self.assertEqual(b.wait(run)['state'], 'interrupted')

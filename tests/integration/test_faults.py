@@ -214,6 +214,7 @@ class Calls(Scene):
         gate = b.fifo('other-gate')
         run = b.submit(batch([bash('echo some; touch other; read x < other-gate')]))
         until(lambda: b.exists('other') and b.get(run)['ops'][0]['pid'] and b.output(run, 1), 'the other op')
+        b.stored_op(self.first), b.stored_op(run)
         b.call('todo.write', list='m', todos=[])    # answered when all before it is stored
         fault = Inject(b.daemon_pid(), 'fdatasync:error=EIO:when=1', also=['pwrite64'])
         self.addCleanup(fault.stop)

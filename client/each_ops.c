@@ -5,9 +5,8 @@
 #include "proto/mp.h"
 #include "proto/pack.h"
 
-#define PACK_BYTES                                                                                 \
-	(48u << 20) /* of commands in one batch: LIMIT_FRAME_BYTES, with room to spare             \
-		     */
+/* Of commands in one batch: LIMIT_FRAME_BYTES, with room to spare. */
+#define PACK_BYTES (48u << 20)
 
 /* What parallel tells its jobs; the slot only where the command asks for it, since it orders jobs.
  */

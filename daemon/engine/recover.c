@@ -197,10 +197,9 @@ static void recover_timeouts(struct live_run *r)
 }
 
 /*
- * A claimed op that the executor does not know never started (commands, of which nothing else is
- * stored), or may have been done:
- * edits and appends, which would not be the same done again, and writes that know their own
- * content.
+ * A claimed op that the executor does not know never started (a command, where nothing else is
+ * stored of it), or may have been done: edits and appends, which would not be the same done again,
+ * and writes that know their own content.
  */
 static bool op_lost(const struct live_run *r, uint32_t op, bool rebooted)
 {

@@ -157,7 +157,7 @@ def events_of(world, path):
 
 def subscribe(o):
     """run.subscribe with 1, 10 and 100 followers"""
-    n = o.count(5000)
+    n = o.count(2000)   # whose events a follower that does not read for a while is still not told to look anew for (1 MiB)
     with World() as w:
         w.start()
         w.put('empty')
@@ -199,7 +199,7 @@ def idle(o):
         until(lambda: w.spawner_pid() is None or w.settle(w.spawner_pid()) is None, 'the spawner')
         w.disconnect()
         yield from idle_lines(w, 'nothing to do', minute)
-        w.submit(batch([bash('exec sleep 100000')]))
+        w.stored_op(w.submit(batch([bash('exec sleep 100000')])))
         w.disconnect()
         yield from idle_lines(w, 'one op asleep', minute)
 

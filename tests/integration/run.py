@@ -108,6 +108,8 @@ def main():
     ap.add_argument('-q', '--quiet', action='store_true', help='name only what did not pass')
     ap.add_argument('files', nargs='*')
     args = ap.parse_args()
+    for ignored in (s for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT) if signal.getsignal(s) == signal.SIG_IGN):
+        signal.signal(ignored, lambda *_: None)     # by nohup or a shell's &: what is tested is not to inherit that
     files = args.files or sorted(f for f in os.listdir(HERE) if f.startswith('test_') and f.endswith('.py'))
     files = [f if os.path.basename(f).startswith('test_') else 'test_' + f for f in files]
     loader, tests = load(files)

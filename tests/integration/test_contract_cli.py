@@ -1524,13 +1524,13 @@ class Json(Cli):
 
 REPORT = '''Message 1:
   TodoWrite { todos: [ { id: "build", content: "Build" } ]}
-  Bash("sleep .3", { id: "slow" })
+  Bash("sleep %g", { id: "slow" })
   Bash("sleep .2")
   Bash("for i in $(seq 1 50); do echo line $i; done; echo boom >&2; exit 4", { todo: "build", id: "bad" })
   Bash("kill -SEGV $$")
 Message 2:
   Bash("never")
-'''
+''' % (.3 * SLOW)
 
 
 def report(t):
@@ -1538,7 +1538,7 @@ def report(t):
     for args in (['submit', '-w', 'b'], ['wait', '1'], ['follow', '1'], ['restart', '1', '-w']):
         text = t.ctl(*args, check=1).errors
         t.assertRegex(text, r'(?m)^6 ops in \d+(\.\d)? m?s; one after another: \d+(\.\d)? m?s \(\d+\.\dx\)$')
-        t.assertRegex(text, r'(?m)^longest: op slow, \d+(\.\d)? m?s: sleep \.3$')
+        t.assertRegex(text, r'(?m)^longest: op slow, \d+(\.\d)? m?s: sleep [\d.]+$')
         run = 2 if args[0] == 'restart' else 1
         t.assertRegex(text, r"(?m)^op %d\.bad `for i in .*` exit 4, after .*; held up: todo 'build'$" % run)
         t.assertRegex(text, r'(?m)^    \| line 50\n    \| boom$')

@@ -49,11 +49,37 @@ static int take_held(struct output_fd *f)
 	return held ? take_store(f, held, f->held_len) : 0;
 }
 
-/* By way of our memory, what one read gives; there must be something. A pty whose other side is
- * gone says EIO. */
+/* So many bytes find room in the log (fewer: len), or -errno. */
+static int take_make_room(struct output_fd *f, size_t *len)
+{
+	struct output_attempt *a = f->attempt;
+	struct runlog_room room;
+	int r = runlog_reserve(a->run->writer, &a->log, f->stream, (int64_t)*len, time_wall_ms(),
+			       &room);
+	if (r < 0)
+		return r;
+	*len = (size_t)room.len;
+	if (fallocate(room.fd, FALLOC_FL_KEEP_SIZE, room.off, room.len) < 0 && errno != EOPNOTSUPP)
+		r = -errno;
+	runlog_wrote(a->run->writer, &a->log, 0);
+	return r;
+}
+
+/*
+ * By way of our memory, what one read gives; there must be something. Once read it is nowhere else,
+ * should we be killed: while the log takes nothing it stays where it is. A pty whose other side is
+ * gone says EIO.
+ */
 static int take_copy(struct pump *p, struct output_fd *f)
 {
-	ssize_t n = read(f->fd, p->block, sizeof(p->block));
+	int there;
+	if (ioctl(f->fd, FIONREAD, &there) < 0)
+		there = sizeof(p->block);
+	size_t len = MIN2((size_t)MAX2(there, 1), sizeof(p->block)); /* 1: is it at its end? */
+	int r = there > 0 ? take_make_room(f, &len) : 0;
+	if (r < 0)
+		return r;
+	ssize_t n = read(f->fd, p->block, len);
 	if (n < 0)
 		return errno == EINTR || errno == EAGAIN ? 0 : 1;
 	return n == 0 ? 1 : take_store(f, p->block, (size_t)n);

@@ -95,6 +95,26 @@ class Disk(Scene):
         self.assertTrue(data == b'x' * 3000000 + b'end\n', len(data))
         self.all_well()
 
+    def test_what_a_terminal_has_is_not_taken_while_it_is_full(self):
+        # It would be nowhere but in batchd, and go with it.
+        b = self.box
+        self.small(b.state, '2m')
+        self.begin(under=self.disk.under)
+        gate = b.fifo('tty-gate')
+        run = b.submit(batch([bash('echo before; read x < tty-gate; head -c 20000 /dev/zero | tr "\\0" x', pty=True)]))
+        until(lambda: b.output(run, 1), 'what it prints')
+        self.disk.fill()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: b'cannot write output of run %d ' % run in open(b.log, 'rb').read(), 'a word in the log')
+        b.kill_daemon()
+        self.disk.free()
+        b.start(under=self.disk.under)
+        b.wait(run)
+        self.assertEqual(b.output(run, 1), b'before\r\n' + b'x' * 20000)
+        self.let_go()
+        self.all_well()
+
     def test_a_full_runtime_folder(self):
         # The table of the spawner has its room from the start: full or not, it goes on.
         b = self.box

@@ -200,7 +200,7 @@ static void local_exit(struct exec_local *x, struct attempt *a, const struct sw_
 {
 	if (a->stage >= ATTEMPT_EXITED)
 		return;
-	if (a->reaped) {
+	if (a->reaped && r->state != SW_FAILED) {
 		a->report.lingering = r->lingering;
 		attempt_exited(x, a);
 		return;

@@ -23,8 +23,8 @@
 #define CHILD_DEFAULT_PATH "/bin:/usr/bin"
 
 static char *stack;
-/* Shared memory, so that it works where a tool (valgrind) turns our vfork into a fork. */
-static struct child_error *shared_error;
+/* Of the child that we wait for. */
+static struct record *record;
 
 int child_init(void)
 {
@@ -34,9 +34,7 @@ int child_init(void)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED || mprotect(stack, 4096, PROT_NONE) < 0)
 		return -errno;
-	shared_error = mmap(NULL, sizeof(*shared_error), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return shared_error == MAP_FAILED ? -errno : stages_init();
+	return stages_init();
 }
 
 /* --- the last stage: in the child, async-signal-safe calls only --- */
@@ -97,20 +95,21 @@ static int child_exec(const struct child_spec *spec)
 	}
 }
 
-/* Returns only when a stage failed. */
-static struct child_error child_run(const struct child_spec *spec)
+/* Returns only when a stage failed, which the record tells then. */
+static void child_run(const struct child_spec *spec, struct record *r)
 {
 	struct child_error e = stages_run(spec);
 	if (e.err == 0)
 		e = (struct child_error){ -child_exec(spec), SW_STEP_EXEC };
-	return e;
+	r->failed.step = e.step;
+	__atomic_store_n(&r->failed.err, e.err, __ATOMIC_RELEASE); /* by it the other is known */
 }
 
 /* --- the two ways --- */
 
 static int child_vfork_main(void *arg)
 {
-	*shared_error = child_run(arg);
+	child_run(arg, record);
 	_exit(127);
 }
 
@@ -118,10 +117,10 @@ static int child_vfork_main(void *arg)
  * Into a cgroup only clone3 starts a child, and without a stack of its own (glibc has no wrapper)
  * the child cannot share our memory: a copy, but waited for all the same. -1 with errno as clone3.
  */
-static pid_t child_clone_cgroup(const struct child_spec *spec, int32_t *pid)
+static pid_t child_clone_cgroup(const struct child_spec *spec)
 {
 	struct clone_args args = { .flags = CLONE_VFORK | CLONE_INTO_CGROUP | CLONE_PARENT_SETTID,
-				   .parent_tid = (uintptr_t)pid,
+				   .parent_tid = (uintptr_t)&record->pid,
 				   .exit_signal = SIGCHLD,
 				   .cgroup = (uint64_t)spec->cgroup_fd };
 	pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
@@ -133,19 +132,18 @@ static pid_t child_clone_cgroup(const struct child_spec *spec, int32_t *pid)
 	return child;
 }
 
-int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error *ret)
+int child_vfork(const struct child_spec *spec, struct record *r)
 {
-	*shared_error = (struct child_error){ 0 };
-	int child = spec->cgroup_fd < 0 ? -1 : child_clone_cgroup(spec, pid);
+	record = r;
+	int child = spec->cgroup_fd < 0 ? -1 : child_clone_cgroup(spec);
 	if (child < 0)
 		child = clone(child_vfork_main, stack + CHILD_STACK_BYTES,
 			      CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD, (void *)spec,
-			      pid);
+			      &r->pid);
 	if (child < 0)
 		return -errno;
-	*pid = child;
-	*ret = *shared_error;
-	if (ret->err != 0)
+	r->pid = child;
+	if (r->failed.err != 0)
 		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 			;
 	return 0;
@@ -188,24 +186,23 @@ static pid_t child_clone(int32_t *pid)
 	return (pid_t)child;
 }
 
-int child_fork(const struct child_spec *spec, int32_t *pid)
+int child_fork(const struct child_spec *spec, struct record *r)
 {
 	int p[2];
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return -errno;
-	pid_t child = child_clone(pid);
+	pid_t child = child_clone(&r->pid);
 	if (child == 0) {
 		child_close_others(spec, p[1]);
-		struct child_error e = child_run(spec);
-		/* Less than PIPE_BUF into an empty pipe: all or nothing. */
-		_exit(write(p[1], &e, sizeof(e)) == sizeof(e) ? 127 : 126);
+		child_run(spec, r);
+		_exit(127);
 	}
-	int r = child < 0 ? -errno : 0;
+	int err = child < 0 ? errno : 0;
 	close(p[1]);
-	if (r < 0) {
+	if (err) {
 		close(p[0]);
-		return r;
+		return -err;
 	}
-	*pid = (int32_t)child;
+	r->pid = (int32_t)child;
 	return p[0];
 }

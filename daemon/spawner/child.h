@@ -1,8 +1,9 @@
 /*
  * From fork to exec. Two ways: the child borrows our memory and we wait until it has executed (the
- * vfork way, the cost of a spawn at its lowest), or a plain fork that reports through a pipe while
- * we go on, for whatever may hang (a dead network mount, a FIFO as stdin). Either way the child
- * does the same list of stages, each of which can fail with an errno and a step.
+ * vfork way, the cost of a spawn at its lowest), or a plain fork that ends a pipe while we go on,
+ * for whatever may hang (a dead network mount, a FIFO as stdin). Either way the child does the same
+ * list of stages, each of which can fail with an errno and a step, and leaves those in its record:
+ * where we are killed before we have heard of it, our successor finds them there.
  *
  * The caller blocks all signals and leaves every disposition at its default; the child starts with
  * none blocked.
@@ -15,13 +16,8 @@
 #include <sys/types.h>
 
 #include "common/cleanup.h"
+#include "daemon/spawner/table_file.h"
 #include "proto/spawn_wire.h"
-
-/* What a start failed with; err 0: it did not. Also what comes through the pipe of a fork. */
-struct child_error {
-	int32_t err;
-	uint32_t step; /* enum sw_step */
-};
 
 struct child_spec {
 	const struct sw_stage *stages;
@@ -41,15 +37,12 @@ struct child_spec {
 
 /* Once, before the first start. */
 int child_init(void) _must_check_;
-/*
- * Waits until the program is executed or has failed; *pid is written before the child runs. 0 with
- * ret->err telling (a failed child is reaped), or -errno: there is no child.
- */
-int child_vfork(const struct child_spec *spec, int32_t *pid, struct child_error *ret) _must_check_;
-/*
- * Returns at once with the read end of a pipe: a struct child_error and the end, or the end alone
- * when the program was executed. Or -errno: there is no child.
- */
-int child_fork(const struct child_spec *spec, int32_t *pid) _must_check_;
+/* Both write r->pid before the child runs, and the child r->failed; r is in shared memory. */
+/* Waits until the program is executed or has failed (then the child is reaped). 0, or -errno: there
+ * is no child. */
+int child_vfork(const struct child_spec *spec, struct record *r) _must_check_;
+/* Returns at once with the read end of a pipe, which ends when the program is executed or has
+ * failed. Or -errno: there is no child. */
+int child_fork(const struct child_spec *spec, struct record *r) _must_check_;
 
 #endif

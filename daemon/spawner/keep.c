@@ -68,6 +68,19 @@ static void keep_finish(struct op *op, enum sw_state state)
 	conn_report(op, REPORT_ENDED);
 }
 
+static void keep_note_end(struct record *r)
+{
+	r->ended_ms = time_wall_ms();
+	r->ended_mono_ns = time_mono_ns();
+}
+
+static void keep_note_failed(struct record *r, struct child_error e)
+{
+	r->pid = 0;
+	r->failed = e;
+	keep_note_end(r);
+}
+
 static void keep_fail(struct op *op, struct child_error e)
 {
 	struct record *r = op_record(op);
@@ -76,11 +89,7 @@ static void keep_fail(struct op *op, struct child_error e)
 	cleanup_closep(&op->stdout_fd);
 	cleanup_closep(&op->stderr_fd);
 	op->stdout_fd = op->stderr_fd = -1;
-	r->pid = 0;
-	r->start_errno = e.err;
-	r->step = e.step;
-	r->ended_ms = time_wall_ms();
-	r->ended_mono_ns = time_mono_ns();
+	keep_note_failed(r, e);
 	keep_finish(op, SW_FAILED);
 }
 
@@ -191,15 +200,13 @@ static uint32_t keep_find(uint64_t token)
 	return table_find(token);
 }
 
-/* The error pipe of a fork has an error, or its end, which means executed. Never read before epoll
- * or the child's end says so. */
+/* The pipe of a fork has ended: it is executed or has failed. */
 static void keep_fork_event(struct op *op)
 {
-	struct child_error e;
-	ssize_t n = read(op->error_fd, &e, sizeof(e));
+	struct child_error e = op_record(op)->failed;
 	close(op->error_fd);
 	op->error_fd = -1;
-	if (n == (ssize_t)sizeof(e))
+	if (e.err != 0)
 		keep_fail(op, e);
 	else
 		keep_runs(op);
@@ -441,8 +448,7 @@ static void keep_own_ended(struct op *op, const siginfo_t *si)
 	if (!op_is_live(op))
 		return;
 	r->wait_status = keep_wait_status(si);
-	r->ended_ms = time_wall_ms();
-	r->ended_mono_ns = time_mono_ns();
+	keep_note_end(r);
 	table_set_state(r, SW_REAPED);
 	op->reaped = true;
 	list_add_tail(&closing, &op->closing);
@@ -487,9 +493,10 @@ void keep_fd_event(uint32_t slot)
 	close(op->error_fd);
 	op->error_fd = -1;
 	op->reaped = true;
-	op_record(op)->ended_ms = time_wall_ms();
-	op_record(op)->ended_mono_ns = time_mono_ns();
-	if (!keep_end_left(op))
+	keep_note_end(op_record(op));
+	if (op_record(op)->failed.err != 0)
+		keep_fail(op, op_record(op)->failed);
+	else if (!keep_end_left(op))
 		keep_finish(op, SW_LOST);
 }
 
@@ -626,6 +633,11 @@ static void keep_inherit_one(uint32_t slot)
 	case SW_STARTING:
 	case SW_RUNNING:
 	case SW_ORPHAN:
+		if (r->failed.err != 0) { /* nothing was executed, and nobody had heard of it */
+			keep_note_failed(r, r->failed);
+			table_set_state(r, SW_FAILED);
+			return;
+		}
 		if (keep_adopt(op))
 			return;
 		table_set_state(r, SW_ORPHAN);

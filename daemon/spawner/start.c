@@ -133,17 +133,18 @@ static enum start_result start_child(struct op *op, const struct sw_start *s,
 				     const struct start_texts *t, const struct child_spec *spec,
 				     struct child_error *ret)
 {
-	int32_t *pid = &op_record(op)->pid;
+	struct record *record = op_record(op);
 	if (start_may_hang(s, t, spec)) {
-		op->error_fd = child_fork(spec, pid);
+		op->error_fd = child_fork(spec, record);
 		return op->error_fd < 0 ? start_failed(op->error_fd, SW_STEP_FORK, ret)
 					: START_FORKED;
 	}
 	if (warm_ask(spec, op_slot(op)))
 		return START_ASKED;
-	int r = child_vfork(spec, pid, ret);
+	int r = child_vfork(spec, record);
 	if (r < 0)
 		return start_failed(r, SW_STEP_FORK, ret);
+	*ret = record->failed;
 	return ret->err != 0 ? START_FAILED : START_RUNS;
 }
 

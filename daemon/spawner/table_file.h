@@ -16,6 +16,12 @@
 #define TABLE_HEAD_BYTES 4096
 #define TABLE_SUFFIX ".table" /* beside the socket */
 
+/* What a start failed with; err 0: it did not. */
+struct child_error {
+	int32_t err;
+	uint32_t step; /* enum sw_step */
+};
+
 /* stored, never renumber or reorder; a change is a new TABLE_LAYOUT */
 struct record {
 	uint64_t token;
@@ -24,8 +30,7 @@ struct record {
 			   session and group as well */
 	uint32_t flags; /* SW_START_*, SW_FLAGS_NOTE */
 	int32_t wait_status;
-	int32_t start_errno;
-	uint32_t step;
+	struct child_error failed; /* by the child, before it exits */
 	uint32_t lingering;
 	uint32_t drain_ms, linger_ms;
 	uint32_t cgroup;	      /* number + 1 of its cgroup "op-SLOT.NUMBER", 0: none */

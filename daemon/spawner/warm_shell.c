@@ -121,7 +121,6 @@ static int wait_init(void)
 	/* Ours alone: no op is to have it in its memory. */
 	if (table == MAP_FAILED || madvise(table, table_bytes, MADV_DONTFORK) < 0)
 		return -EIO;
-	close(WARM_TABLE_FD);
 	return 0;
 }
 
@@ -192,6 +191,14 @@ static char *child_strings(char **ret, char *p, uint32_t n)
 	return p;
 }
 
+/* Into its record, for who comes after a spawner that does not hear our answer. */
+static void child_leave(uint64_t pid_at, struct child_error e)
+{
+	off_t at = (off_t)(pid_at - offsetof(struct record, pid) + offsetof(struct record, failed));
+	if (pwrite(WARM_TABLE_FD, &e, sizeof(e), at) < 0)
+		errno = 0; /* then it is said to have ended with 127 */
+}
+
 /* Everything up to main(), and the answer; what stays in sight is what exec would have left. */
 static int child_become(const int fds[4])
 {
@@ -218,6 +225,8 @@ static int child_become(const int fds[4])
 	struct child_error e = stages_run(&spec);
 	if (e.err == 0 && layout_set(argv, r->argv_bytes, env, r->env_bytes) < 0)
 		e = (struct child_error){ errno, SW_STEP_EXEC };
+	if (e.err)
+		child_leave(r->pid_at, e);
 	answer(r->slot, getpid(), e);
 	if (e.err)
 		_exit(127);

@@ -59,18 +59,18 @@ void warm_settle(void)
 {
 }
 
-int child_vfork(const struct child_spec *s, int32_t *pid, struct child_error *ret)
+int child_vfork(const struct child_spec *s, struct record *r)
 {
 	child_uses(s);
-	*pid = 1;
-	*ret = (struct child_error){ s->umask == 0777 ? ENOENT : 0, SW_STEP_EXEC };
+	r->pid = 1;
+	r->failed = (struct child_error){ s->umask == 0777 ? ENOENT : 0, SW_STEP_EXEC };
 	return s->umask == 0776 ? -EAGAIN : 0;
 }
 
-int child_fork(const struct child_spec *s, int32_t *pid)
+int child_fork(const struct child_spec *s, struct record *r)
 {
 	child_uses(s);
-	*pid = 1;
+	r->pid = 1;
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

@@ -5,12 +5,15 @@ it goes all goes on by itself: nothing waits for a restart, and what was answere
 The faults are system calls that fail from the Nth on (strace, put on and taken off); the scene they are put on is in fault_scene.py.
 """
 import os
+import re
 import resource
+import signal
 import subprocess
 
 from fault_scene import Scene
 from faults import Inject, no_inject
-from harness import BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Rpc, RpcError, alive, bash, batch, expand, read, rows, until
+from harness import (BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Rpc, RpcError, alive, bash, batch, command_line, descendants, exec_, expand,
+                     proc_stat, read, rows, until)
 
 
 class Running(Scene):
@@ -212,6 +215,58 @@ class AtTheStart(Case):
                 self.assertNotIn('damaged', said)
         self.assertGreater(met, 1)
         self.box.start()
+        self.match({'state': 'succeeded'}, self.box.run(batch([bash('true')])))
+
+
+@expand
+class NotExecuted(Case):
+    """What could not be executed has failed to start, and says why, also where its spawner is killed before it has heard that."""
+    def children(self, spawner):
+        return [p for p in descendants(os.getpid()) if (proc_stat(p) or '--')[1] == spawner]
+
+    def begin(self, op, call, warm):
+        """(run, its child, which is about to find that it cannot)."""
+        if no_inject():
+            self.skipTest(no_inject())
+        b = self.box
+        b.run(batch([bash('true') for _ in range(5)] if warm else [exec_('true')]))
+        self.spawner = b.spawner_pid()
+        known = self.children(self.spawner)
+        shell = [p for p in known if command_line(p) == [b'bash']]
+        self.assertEqual(len(shell), warm)
+        fault = Inject(shell[0] if warm else self.spawner, call + ':delay_enter=1500000')
+        self.addCleanup(fault.stop)
+        run = b.submit(batch([op]))
+        child = until(lambda: [p for p in self.children(self.spawner) if p not in known], 'its child')[0]
+        return run, child
+
+    def next_spawner_watches(self, child):
+        os.kill(self.spawner, signal.SIGKILL)
+        until(lambda: self.box.spawner_pid() not in (None, self.spawner), 'the next spawner')
+
+    def next_spawner_comes_after(self, child):
+        batchd = self.box.daemon_pid()
+        os.kill(batchd, signal.SIGSTOP)
+        os.kill(self.spawner, signal.SIGKILL)
+        until(lambda: not alive(child), 'the end of its child')
+        os.kill(batchd, signal.SIGCONT)
+
+    def all_are_killed(self, child):
+        os.kill(self.spawner, signal.SIGKILL)
+        self.box.kill_daemon()
+        self.box.start()
+
+    @rows(*[('%s, %s' % (what, how), *op, how) for how in ('next_spawner_watches', 'next_spawner_comes_after', 'all_are_killed')
+            for what, *op in (
+                ('program', exec_('/no/such/program'), 'execve', False, '/no/such/program.*[Nn]o such file'),
+                ('program of one that is forked', exec_('/no/such/program', stdin={'file': '/dev/null'}), 'execve', False, '/no/such/program'),
+                ('folder under the warm shell', bash('true', cwd='nowhere'), 'chdir', True, 'nowhere'))])
+    def cannot_be_had(self, op, call, warm, says, how):
+        run, child = self.begin(op, call, warm)
+        getattr(self, how)(child)
+        self.box.wait(run)
+        self.match([{'state': 'failed', 'cause': 'start', 'exit': None, 'attempts': 1, 'error': lambda e: re.search(says, e)}],
+                   self.box.get(run)['ops'])
         self.match({'state': 'succeeded'}, self.box.run(batch([bash('true')])))
 
 

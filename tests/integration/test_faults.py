@@ -15,7 +15,7 @@ import subprocess
 
 from fault_scene import LOUD, Scene
 from faults import Inject, Memory, SmallDisk, no_inject, no_memory, ordinary, quiet_share
-from harness import BATCHCTL, BATCHD, LONG, Case, Closed, Rpc, RpcError, alive, bash, batch, edit, expand, read, rows, until, write
+from harness import BATCHCTL, BATCHD, LONG, NO_LEAKS, Case, Closed, Rpc, RpcError, alive, bash, batch, edit, expand, read, rows, until, write
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Calls(Scene):
         gate = b.fifo('other-gate')
         run = b.submit(batch([bash('echo some; touch other; read x < other-gate')]))
         until(lambda: b.exists('other') and b.get(run)['ops'][0]['pid'] and b.output(run, 1), 'the other op')
-        b.stored_op(self.first), b.stored_op(run)
+        b.stored_op(run)
         b.call('todo.write', list='m', todos=[])    # answered when all before it is stored
         fault = Inject(b.daemon_pid(), 'fdatasync:error=EIO:when=1', also=['pwrite64'])
         self.addCleanup(fault.stop)
@@ -362,7 +362,7 @@ class Starts(Scene):
         if no_inject():
             self.skipTest(no_inject())
         b = self.box
-        self.begin()
+        self.begin(**NO_LEAKS)      # it is stopped while strace is on it
         for name in ('e', 'r'):
             with open(b.path(name), 'w') as f:
                 f.write('old')

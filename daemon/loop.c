@@ -582,13 +582,18 @@ int batchd_run(struct batchd *b)
 }
 
 /* What has happened is stored and acknowledged: the turn on its way, then the one that gathered
- * meanwhile. */
+ * meanwhile; also where the disk is full. */
 static void settle_up(struct batchd *b)
 {
 	if (!b->store)
 		return;
 	for (int i = 0; i < 2 && b->engine; i++) {
 		engine_flush(b->engine);
+		store_drain(b->store);
+		if (!engine_is_behind(b->engine))
+			continue;
+		store_give_spare(b->store);
+		engine_offer_again(b->engine);
 		store_drain(b->store);
 	}
 	if (b->local)
@@ -630,9 +635,10 @@ struct batchd *batchd_close(struct batchd *b)
 	settle_up(b);
 	b->rpc = rpc_server_free(b->rpc);
 	exec_local_free(b->local);
+	/* Before the threads: one may wait for room in a pipe that is read there. */
+	output_free(b->output);
 	work_free(b->work);
 	b->ready = ready_free(b->ready);
-	output_free(b->output);
 	exec_file_free(b->files);
 	store_close(b->store);
 	keeper_free(b->keeper);

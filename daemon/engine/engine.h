@@ -263,6 +263,9 @@ void engine_op_ready(struct engine *e, uint64_t token);
 
 /* Hands this turn's transaction to the store, if there is one. */
 void engine_flush(struct engine *e);
+/* The store has not taken the last one, which is offered again in a while; or now. */
+bool engine_is_behind(const struct engine *e);
+void engine_offer_again(struct engine *e);
 /* Likewise, at the end of each turn of the loop; results that nobody waits for gather for a moment,
  * so that more of them share a commit. */
 void engine_flush_due(struct engine *e);

@@ -42,6 +42,16 @@ void turn_retry(struct engine *e)
 		turn_unhold(e); /* a move may have come to nothing */
 }
 
+bool engine_is_behind(const struct engine *e)
+{
+	return e->failed;
+}
+
+void engine_offer_again(struct engine *e)
+{
+	turn_retry(e);
+}
+
 static void turn_free(struct turn *t)
 {
 	free(t->posts);

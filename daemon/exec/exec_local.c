@@ -133,17 +133,20 @@ static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
 
 void attempt_exited(struct exec_local *x, struct attempt *a)
 {
+	uint64_t token = a->token;
+	bool hurry = a->stop_ms >= 0 || a->report.flags >> SW_FLAGS_NOTE_SHIFT;
 	if (a->report.state != SW_FAILED)
 		attempt_attach(x, a, a->fds);
 	a->stage = ATTEMPT_EXITED;
 	sent_answered(x, a);
 	if (!a->attached || a->drained ||
-	    (!a->recovered && output_finish_silent(x->output, a->token)))
+	    (!a->recovered && output_finish_silent(x->output, token))) {
 		attempt_end(x, a);
-	else
-		output_finish(x->output, a->token);
-	if (a->stop_ms >= 0 || a->report.flags >> SW_FLAGS_NOTE_SHIFT)
-		output_hurry(x->output, a->token);
+		return;
+	}
+	output_finish(x->output, token);
+	if (hurry)
+		output_hurry(x->output, token);
 }
 
 /* Not on this stack: the caller may be in the middle of a call from above. */

@@ -18,6 +18,7 @@
 #include "daemon/store/runfiles.h"
 #include "daemon/store/runs_owner.h"
 #include "daemon/store/schema.h"
+#include "daemon/store/spare.h"
 #include "daemon/store/sql_reader.h"
 #include "daemon/store/sql_write.h"
 #include "daemon/store/state_dir.h"
@@ -35,6 +36,7 @@ struct store {
 	uint64_t id, next_run;
 	int64_t rev;
 	bool rebooted;
+	struct spare spare;	/* the write lane's once that exists */
 	uint64_t past_rev;	/* transactions so far that change runs that have ended */
 	unsigned past_changing; /* of these, those under way */
 };
@@ -283,8 +285,12 @@ static int store_open_database(struct store *s, struct err *e)
 static void store_write(void *arg, struct list *jobs)
 {
 	struct store *s = arg;
+	const struct write_job *last =
+		list_entry(list_entry(jobs->prev, struct lane_job, node), struct write_job, job);
 
 	writer_group(&s->writer, jobs);
+	if (last->status != TXN_FAILED)
+		spare_keep(&s->spare, s->dir);
 }
 
 struct read_job {
@@ -464,6 +470,12 @@ void store_commit(struct store *s, struct txn *t)
 		s->past_rev++;
 	}
 	lane_submit(s->write_lane, &job->job);
+}
+
+void store_give_spare(struct store *s)
+{
+	store_drain(s); /* from here on it is ours, and not the lane's */
+	spare_give(&s->spare, s->dir);
 }
 
 static void store_read_done(struct lane_job *lane_job)

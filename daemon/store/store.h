@@ -69,6 +69,9 @@ void store_commit(struct store *s, struct txn *t);
  * tests. */
 void store_drain(struct store *s);
 
+/* The last commits before the end may take the room that is kept for them on a full disk. */
+void store_give_spare(struct store *s);
+
 /* Runs fn on the read thread (in order), then done on the loop thread. fn sees all that was
  * TXN_DONE before this call. */
 void store_read(struct store *s, void (*fn)(struct sql_reader *r, void *arg),

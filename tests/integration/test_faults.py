@@ -15,7 +15,7 @@ import subprocess
 
 from fault_scene import LOUD, Scene
 from faults import Inject, Memory, SmallDisk, no_inject, no_memory, ordinary, quiet_share
-from harness import BATCHCTL, BATCHD, LONG, NO_LEAKS, Case, Closed, Rpc, RpcError, alive, bash, batch, edit, expand, read, rows, until, write
+from harness import BATCHCTL, BATCHD, LONG, NO_LEAKS, PATIENCE, Case, Closed, Rpc, RpcError, alive, bash, batch, edit, expand, read, rows, until, write
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------
@@ -112,6 +112,56 @@ class Disk(Scene):
         b.start(under=self.disk.under)
         b.wait(run)
         self.assertEqual(b.output(run, 1), b'before\r\n' + b'x' * 20000)
+        self.let_go()
+        self.all_well()
+
+    def test_what_file_ops_did_is_stored_before_batchd_stops(self):
+        # Nobody else knows of it; for this there is room.
+        if no_inject():
+            self.skipTest(no_inject())
+        b = self.box
+        self.small(b.state, '2m')
+        self.begin(under=self.disk.under)
+        for full in (1, 2):     # there is room again also after it was used
+            b.put('e', b'old')
+            fault = Inject(b.daemon_pid(), 'renameat:delay_enter=1500000')
+            self.addCleanup(fault.stop)
+            run = b.submit(batch([edit('e', 'old', 'new')]))
+            until(lambda: 'renameat' in ''.join(fault.seen()), 'the edit')
+            self.disk.fill()
+            until(lambda: b.text('e') == 'new', 'what it does')
+            until(lambda: b'results are kept in memory' in open(b.log, 'rb').read(), 'a word in the log')
+            fault.stop()
+            b.disconnect()
+            b.daemon.terminate()
+            self.assertEqual(b.daemon.wait(PATIENCE), 0)
+            b.start(under=self.disk.under)
+            self.match({'state': 'succeeded', 'ops': [{'attempts': 1}]}, b.wait(run) and b.get(run))
+            self.disk.free()
+            self.assertIsNone(self.try_submit('then%d' % full))
+            b.wait(self.taken['then%d' % full])
+        self.let_go()
+        self.all_well()
+
+    def test_batchd_stops_while_a_file_that_is_read_finds_no_room(self):
+        b = self.box
+        self.small(b.state, '8m')
+        self.begin(under=self.disk.under)
+        b.put('big', b'x' * 2000000)
+        gate = b.fifo('other-gate')
+        run = b.submit(batch([bash('touch other; read x < other-gate')], [read('big')]))
+        until(lambda: b.exists('other'), 'the op before it')
+        self.disk.fill()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: b'cannot write output of run %d ' % run in open(b.log, 'rb').read(), 'a word in the log')
+        b.disconnect()
+        b.daemon.terminate()
+        self.assertEqual(b.daemon.wait(PATIENCE), 0)
+        self.disk.free()
+        b.start(under=self.disk.under)
+        b.wait(run)
+        self.assertTrue(b.output(run, 2) == b'x' * 2000000)
         self.let_go()
         self.all_well()
 

@@ -4,8 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/xalloc.h"
+
+/* Two of the large pages of most machines. */
+#define BUF_LARGE ((size_t)4 << 20)
+#define BUF_PAGE ((uintptr_t)4096)
 
 static size_t buf_grown(const struct buf *b, size_t more)
 {
@@ -14,6 +19,18 @@ static size_t buf_grown(const struct buf *b, size_t more)
 	while (cap < need)
 		cap += cap / 2 + 32;
 	return cap;
+}
+
+/* What is large is asked for in large pages, where the system has any to give: to bring in a small
+ * one costs more than to fill it. */
+static void buf_grow(struct buf *b, char *p, size_t cap)
+{
+	b->p = p;
+	b->cap = cap;
+	if (cap < BUF_LARGE)
+		return;
+	uintptr_t from = ((uintptr_t)p + BUF_PAGE - 1) & ~(BUF_PAGE - 1);
+	madvise((void *)from, (uintptr_t)p + cap - from, MADV_HUGEPAGE);
 }
 
 void buf_done(struct buf *b)
@@ -27,8 +44,7 @@ void buf_reserve(struct buf *b, size_t more)
 	if (b->len + more + 1 <= b->cap)
 		return;
 	size_t cap = buf_grown(b, more);
-	b->p = xrealloc(b->p, cap, 1);
-	b->cap = cap;
+	buf_grow(b, xrealloc(b->p, cap, 1), cap);
 }
 
 int buf_try_reserve(struct buf *b, size_t more)
@@ -39,8 +55,7 @@ int buf_try_reserve(struct buf *b, size_t more)
 	char *p = realloc(b->p, cap);
 	if (!p)
 		return -ENOMEM;
-	b->p = p;
-	b->cap = cap;
+	buf_grow(b, p, cap);
 	return 0;
 }
 

@@ -614,7 +614,8 @@ static void finish(struct batchd *b)
 	engine_leave(b->engine);
 	exec_file_leave(b->files);
 	event_base_loopexit(b->base, &tv); /* wakes us then */
-	while ((exec_file_is_busy(b->files) || (!b->failed && !exec_local_is_kept(b->local))) &&
+	while ((exec_file_is_busy(b->files) || work_is_busy(b->work) ||
+		(!b->failed && !exec_local_is_kept(b->local))) &&
 	       time_mono_ms() < end) {
 		turn(b);
 		event_base_loop(b->base, EVLOOP_ONCE);

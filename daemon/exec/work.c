@@ -38,6 +38,7 @@ struct work {
 	/* The loop's: what finished, and others come between the completions. */
 	struct work_queue ready;
 	struct event *again;
+	unsigned n_under_way; /* submitted, and not completed */
 	unsigned n_threads;
 	pthread_t threads[];
 };
@@ -110,6 +111,7 @@ static void work_complete(struct work *w)
 	int64_t until = time_mono_ms() + WORK_TURN_MS;
 	while (w->ready.first && time_mono_ms() <= until) {
 		struct work_item *item = work_queue_take(&w->ready);
+		w->n_under_way--;
 		if (item->done)
 			item->done(item->arg);
 		free(item);
@@ -194,8 +196,14 @@ void work_submit(struct work *w, work_fn run, work_fn done, void *arg)
 {
 	struct work_item *item = xmalloc(sizeof(*item));
 	*item = (struct work_item){ .run = run, .done = done, .arg = arg };
+	w->n_under_way++;
 	pthread_mutex_lock(&w->lock);
 	work_queue_add(&w->todo, item);
 	pthread_cond_signal(&w->more);
 	pthread_mutex_unlock(&w->lock);
+}
+
+bool work_is_busy(const struct work *w)
+{
+	return w->n_under_way > 0;
 }

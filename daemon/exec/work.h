@@ -5,6 +5,8 @@
 #ifndef DAEMON_EXEC_WORK_H
 #define DAEMON_EXEC_WORK_H
 
+#include <stdbool.h>
+
 struct event_base;
 struct work;
 
@@ -16,5 +18,7 @@ struct work *work_new(struct event_base *base, unsigned threads);
  */
 struct work *work_free(struct work *w);
 void work_submit(struct work *w, work_fn run, work_fn done, void *arg);
+/* Something was submitted that is not completed. */
+bool work_is_busy(const struct work *w);
 
 #endif

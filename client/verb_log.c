@@ -247,7 +247,7 @@ static int log_run(struct ctx *c, const struct log_options *o, const struct sele
 	};
 	_cleanup_close_ int signal_fd = -1;
 	f.arg = &l;
-	int status = follow_load(c, &view);
+	int status = follow_settle(&f, &view);
 	if (status == EXIT_OK && !s->op && view.ops_total == 1)
 		l.lines.raw = raw = !with_run;
 	if (status == EXIT_OK)

@@ -21,7 +21,8 @@ void spare_keep(struct spare *s, const char *state_dir)
 	if (s->done || time_mono_ms() < s->next_ms)
 		return;
 	_cleanup_free_ char *path = spare_path(state_dir);
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd =
+		open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	s->done = fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, SPARE_BYTES) == 0;
 	s->next_ms = time_mono_ms() + SPARE_AGAIN_MS;
 }

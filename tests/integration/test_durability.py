@@ -433,6 +433,7 @@ class Starting(Case):
         ('a fifo where the spawner is noted', {'spawner': None}),
         ('a fifo where the spawner is noted anew', {'spawner.new': None}),
         ('fifos where it is noted whose the runs folder is', {'runs.of': None, 'runs.of.new': None}),
+        ('a fifo where room is kept', {'spare': None}),
         ('a link to the database', {'batchd.db': 'elsewhere.db'}),
     )
     def things_in_its_folder(self, things):

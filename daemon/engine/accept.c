@@ -226,6 +226,10 @@ void accept_done(void *arg, enum txn_status status, uint64_t existing, const str
 		for (uint32_t i = 0; i < r->n_claimed; i++)
 			r->ops[r->claimed[i]].claim = CLAIM_DURABLE;
 		claims_watch(r);
+		if (e->no_starts) {
+			claims_give_back(r);
+			claims_mark_dirty(r); /* what was given back before is stored now */
+		}
 		r->done(r->done_arg, r->id, false, NULL);
 		turn_emit_run(r);
 		if (r->reused)

@@ -63,7 +63,7 @@ uint32_t claims_room(const struct pool *p)
 	return p->slots - MIN2(p->slots, p->used + p->n_claimed_idle);
 }
 
-static void claims_mark_dirty(struct live_run *r)
+void claims_mark_dirty(struct live_run *r)
 {
 	r->claims_dirty = true;
 	if (list_empty(&r->dirty))

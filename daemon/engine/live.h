@@ -439,6 +439,8 @@ void claims_flush(struct engine *e);
 void claims_withdraw(struct live_run *r);
 /* All that has not started goes back; nothing of the run may start after it. */
 void claims_give_back(struct live_run *r);
+/* They are stored again with the next commit. */
+void claims_mark_dirty(struct live_run *r);
 
 /* --- flow.c: messages, dependencies, outcomes --- */
 void flow_begin(struct live_run *r);

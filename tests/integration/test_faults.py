@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 
 from fault_scene import LOUD, Scene
 from faults import Inject, Memory, SmallDisk, no_inject, no_memory, ordinary, quiet_share
@@ -464,6 +465,33 @@ class Starts(Scene):
         self.assertFalse(b.exists('a'))
         self.let_go()
         self.all_well(restart=False)
+
+    def test_batchd_is_told_to_stop_while_a_batch_is_stored(self):
+        # What is claimed with it has not begun.
+        if no_inject():
+            self.skipTest(no_inject())
+        b = self.box
+        b.start(**NO_LEAKS)
+        b.put('a', b'old')
+        fault = Inject(b.daemon_pid(), 'fdatasync:delay_enter=1000000')
+        self.addCleanup(fault.stop)
+        doc = dict(batch([write('a', ' new', append=True)], key='once'), cwd=b.work)
+        submitting = threading.Thread(target=self.submit_unless_it_goes, args=(doc,))
+        submitting.start()
+        until(lambda: 'fdatasync' in ''.join(fault.seen()), 'the commit')
+        os.kill(b.daemon_pid(), signal.SIGTERM)
+        submitting.join()
+        b.disconnect()
+        self.assertEqual(b.daemon.wait(PATIENCE), 0)
+        fault.stop()
+        b.start()
+        run = b.call('batch.submit', batch=doc)['run']
+        self.match({'state': 'succeeded', 'ops': [{'state': 'succeeded', 'attempts': 1}]}, b.wait(run) and b.get(run))
+        self.assertEqual(b.text('a'), 'old new')
+
+    def submit_unless_it_goes(self, doc):
+        with contextlib.suppress(Closed), Rpc(self.box.socket) as r:
+            r.call('batch.submit', batch=doc)
 
     def test_descriptors_that_come_and_go(self):
         # What has been changed needs no further one to be known for it: each waits, and is done once.

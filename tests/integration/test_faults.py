@@ -32,6 +32,13 @@ class Disk(Scene):
         if self.disk.why_not:
             self.skipTest(self.disk.why_not)
 
+    def no_room_for_output(self, run, gate):
+        """The disk is full, then the run prints."""
+        self.disk.fill()
+        with open(gate, 'w') as f:
+            f.write('\n')
+        until(lambda: b'cannot write output of run %d ' % run in open(self.box.log, 'rb').read(), 'a word in the log')
+
     def start_again(self):
         self.box.kill_daemon()
         self.box.start(under=self.disk.under)
@@ -104,10 +111,7 @@ class Disk(Scene):
         gate = b.fifo('tty-gate')
         run = b.submit(batch([bash('echo before; read x < tty-gate; head -c 20000 /dev/zero | tr "\\0" x', pty=True)]))
         until(lambda: b.output(run, 1), 'what it prints')
-        self.disk.fill()
-        with open(gate, 'w') as f:
-            f.write('\n')
-        until(lambda: b'cannot write output of run %d ' % run in open(b.log, 'rb').read(), 'a word in the log')
+        self.no_room_for_output(run, gate)
         b.kill_daemon()
         self.disk.free()
         b.start(under=self.disk.under)
@@ -152,10 +156,7 @@ class Disk(Scene):
         gate = b.fifo('other-gate')
         run = b.submit(batch([bash('touch other; read x < other-gate')], [read('big')]))
         until(lambda: b.exists('other'), 'the op before it')
-        self.disk.fill()
-        with open(gate, 'w') as f:
-            f.write('\n')
-        until(lambda: b'cannot write output of run %d ' % run in open(b.log, 'rb').read(), 'a word in the log')
+        self.no_room_for_output(run, gate)
         b.disconnect()
         b.daemon.terminate()
         self.assertEqual(b.daemon.wait(PATIENCE), 0)

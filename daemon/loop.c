@@ -75,6 +75,11 @@ static int port_start(void *arg, const struct exec_spec *spec)
 	return exec_local_start(((struct batchd *)arg)->local, spec);
 }
 
+static void port_recall(void *arg, uint64_t token)
+{
+	exec_local_recall(((struct batchd *)arg)->local, token);
+}
+
 static void port_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path,
 			    uint32_t mask, int64_t output_cap, bool again)
 {
@@ -266,6 +271,7 @@ static void make_engine(struct batchd *b)
 		.printed = port_printed,
 		.todos_lost = port_todos_lost,
 		.todos_reload = port_todos_reload,
+		.recall = port_recall,
 		.arg = b,
 	};
 	b->engine = engine_new(&ec, &ports, store_next_run(b->store), store_rev(b->store));

@@ -27,10 +27,11 @@
 #define SW_CAN_KEEP UINT64_C(1)	   /* NOTE and PIPES */
 #define SW_CAN_STREAMS UINT64_C(2) /* SW_START_STREAMS */
 #define SW_CAN_PLACE UINT64_C(4)   /* PLACE */
+#define SW_CAN_AFTER UINT64_C(8)   /* AFTER and RECALL */
 /* At this HELLO: results of another state folder or database, which nobody had taken. */
 #define SW_FORGOT (UINT64_C(1) << 63)
 #ifndef SW_CAN /* a test builds one that can less */
-#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS | SW_CAN_PLACE)
+#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS | SW_CAN_PLACE | SW_CAN_AFTER)
 #endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
 #define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
@@ -49,6 +50,8 @@ enum sw_type {
 	SW_NOTE = 8,	  /* struct sw_note; SW_CAN_KEEP */
 	SW_PIPES = 9,	  /* struct sw_pipes, n_fds fds; SW_CAN_KEEP */
 	SW_PLACE = 10,	  /* head alone: its folder was removed, and is made again; SW_CAN_PLACE */
+	SW_AFTER = 11,	  /* struct sw_after; SW_CAN_AFTER */
+	SW_RECALL = 12,	  /* head alone: if its START is held, it is BUSY; SW_CAN_AFTER */
 	SW_HELLO_OK = 32, /* struct sw_hello_ok */
 	SW_REFUSED = 33,  /* struct sw_refused, then the connection ends */
 	SW_STARTED = 34,  /* struct sw_report from here on; n_fds fds */
@@ -151,6 +154,17 @@ struct sw_start {
 	uint32_t reserved;
 };
 static_assert(sizeof(struct sw_start) == 72, "wire");
+
+/*
+ * The next START of this token is held until the attempt `after` has ended: begun in that moment
+ * when it ended with status 0, by itself and with nothing left behind, else answered BUSY. So too
+ * where `after` is not known, and where too many are held. With the connection it is forgotten.
+ */
+struct sw_after {
+	struct sw_head head;
+	uint64_t after;
+};
+static_assert(sizeof(struct sw_after) == 24, "wire");
 
 struct sw_stop {
 	struct sw_head head;

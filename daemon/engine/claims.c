@@ -193,8 +193,10 @@ void claims_flush(struct engine *e)
 void claims_give_back(struct live_run *r)
 {
 	claims_close_window(r);
+	successor_recall(r);
 	for (uint32_t i = r->n_claimed; i-- > 0;)
-		if (r->ops[r->claimed[i]].attempts == 0 && !r->ops[r->claimed[i]].recovered)
+		if (r->ops[r->claimed[i]].attempts == 0 && !r->ops[r->claimed[i]].recovered &&
+		    !successor_is(r, r->claimed[i]))
 			claims_drop(r, r->claimed[i]);
 }
 
@@ -225,12 +227,13 @@ void claims_withdraw(struct live_run *r)
 		return;
 	}
 	bool on_its_way = false;
+	successor_recall(r);
 	claims_close_window(r);
 	for (uint32_t i = r->n_claimed; i-- > 0;) {
 		uint32_t op = r->claimed[i];
 		on_its_way = on_its_way || r->ops[op].claim == CLAIM_ASKED;
 		if (r->ops[op].attempts == 0 && r->ops[op].claim == CLAIM_DURABLE &&
-		    !r->ops[op].recovered)
+		    !r->ops[op].recovered && !successor_is(r, op))
 			claims_drop(r, op);
 	}
 	if (on_its_way)

@@ -116,7 +116,10 @@ uint32_t engine_op_find(struct engine *e, uint64_t run, struct slice id)
 bool engine_op_at_work(struct engine *e, uint64_t run, uint32_t op)
 {
 	struct live_run *r = live_find(e, run);
-	return r && op >= 1 && op <= r->plan->n_ops && op_busy(&r->ops[op - 1]);
+	if (!r || op < 1 || op > r->plan->n_ops)
+		return false;
+	successor_begun(e, token_make(run, op, 1)); /* who asks for it is it */
+	return op_busy(&r->ops[op - 1]);
 }
 
 static int by_id(const void *a, const void *b)
@@ -231,6 +234,7 @@ int engine_pause(struct engine *e, uint64_t run, bool freeze, struct err *err)
 	if (!r)
 		return 1;
 	r->paused = true;
+	successor_recall(r);
 	r->frozen = r->frozen || freeze; /* its ops are stopped when that is stored */
 	r->thawed = r->thawed && !r->frozen;
 	r->state = RUN_PAUSED;
@@ -295,6 +299,7 @@ static struct live_run *find_attempt(struct engine *e, uint64_t token, uint32_t 
 void engine_op_started(struct engine *e, uint64_t token, int32_t pid, int64_t wall_ms)
 {
 	uint32_t op;
+	successor_begun(e, token);
 	struct live_run *r = find_attempt(e, token, &op);
 	if (!r)
 		return;
@@ -507,8 +512,9 @@ static void earlier_ended(struct live_run *r, uint32_t op, const struct exec_res
 void engine_op_ended(struct engine *e, const struct exec_result *x)
 {
 	uint32_t op;
-	struct live_run *r = find_attempt(e, x->token, &op);
 	e->now_ms = time_mono_ms();
+	successor_begun(e, x->token);
+	struct live_run *r = find_attempt(e, x->token, &op);
 	e->busy = false;
 	if (!r && find_op(e, x->token, &r, &op) && token_attempt(x->token) < r->ops[op].attempts) {
 		earlier_ended(r, op, x);
@@ -528,6 +534,10 @@ void engine_op_ended(struct engine *e, const struct exec_result *x)
 void engine_op_busy(struct engine *e, uint64_t token)
 {
 	uint32_t op;
+	if (successor_back(e, token)) {
+		sched_run(e);
+		return;
+	}
 	struct live_run *r = find_attempt(e, token, &op);
 	if (!r)
 		return;

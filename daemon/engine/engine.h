@@ -70,6 +70,9 @@ struct engine_ports {
 	 * which is to load this one anew; 1 with err: it cannot, and is asked again. */
 	void (*todos_lost)(void *arg, const char *list);
 	int (*todos_reload)(void *arg, struct err *err);
+	/* Of a start with `after`: unless it has begun, engine_op_busy is to be called; NULL: there
+	 * are no such starts. */
+	void (*recall)(void *arg, uint64_t token);
 	void *arg;
 };
 

@@ -80,8 +80,10 @@ static void effect_end(struct live_run *r, uint32_t op, enum op_cause cause)
 static void effect_start(struct live_run *r, uint32_t op)
 {
 	run_mark_running(r);
-	if (start_op(r, op) == 0)
+	if (start_op(r, op) == 0) {
+		successor_offer(r, op);
 		return;
+	}
 	r->e->busy = true;
 	timer_arm(&r->e->timers, &r->e->busy_timer, r->e->now_ms + 1000);
 	flow_input(r, op, INPUT_BUSY, CAUSE_LIMIT);
@@ -179,7 +181,7 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 {
 	struct live_op *o = &r->ops[op];
 	struct op_step step = opfsm_step(o->phase, input);
-	if (!step.legal)
+	if (!step.legal || successor_takes(r, op, input, cause))
 		return;
 	bool was_busy = op_busy(o);
 	live_op_enter(o, step.next);
@@ -199,7 +201,7 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 
 /* --- opening: message, stage, serial turn --- */
 
-static void op_consider(struct live_run *r, uint32_t op)
+void flow_consider(struct live_run *r, uint32_t op)
 {
 	struct live_op *o = &r->ops[op];
 	if (o->opened && o->waits == 0 && o->phase == PHASE_WAITING)
@@ -209,7 +211,7 @@ static void op_consider(struct live_run *r, uint32_t op)
 void flow_delay_over(struct live_run *r, uint32_t op)
 {
 	r->ops[op].waits--;
-	op_consider(r, op);
+	flow_consider(r, op);
 }
 
 static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_t stage)
@@ -220,7 +222,7 @@ static void stage_open(struct live_run *r, const struct plan_message *pm, uint8_
 		if (live_stage(&r->plan->ops[op]) != stage)
 			continue;
 		r->ops[op].opened = 1;
-		op_consider(r, op);
+		flow_consider(r, op);
 	}
 }
 
@@ -252,7 +254,7 @@ static void serial_advance(struct live_run *r, const struct plan_message *pm,
 		}
 		if (!o->opened) {
 			o->opened = 1;
-			op_consider(r, op);
+			flow_consider(r, op);
 		}
 		return;
 	}
@@ -442,7 +444,7 @@ void flow_tell_dependants(struct live_run *r, uint32_t op)
 		if (!good && !dep_is_any(r, d, op))
 			flow_input(r, d, INPUT_SKIP, CAUSE_DEPENDENCY);
 		else
-			op_consider(r, d);
+			flow_consider(r, d);
 	}
 }
 

@@ -123,6 +123,7 @@ void engine_lend(struct engine *e, uint64_t run, uint32_t op)
 	if (o->lent++ == 0) {
 		r->pool->used -= o->taken;
 		r->running_weight -= o->taken;
+		successor_recall(r);
 	} else if (r->returning) {
 		comebacks_drop(r, op - 1);
 	}

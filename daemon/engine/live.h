@@ -153,6 +153,14 @@ struct pool {
 	UT_hash_handle hh;
 };
 
+/* An op of the run that the executor has, to begin it after another; successor.c. */
+struct successor {
+	uint32_t op; /* from 1; 0: none */
+	bool recalled;
+	uint8_t input, cause; /* what has come for it meanwhile; INPUT_MAX: nothing */
+	uint32_t begun;	      /* the last one whose turn has come, from 1 */
+};
+
 struct live_run {
 	uint64_t id;
 	UT_hash_handle hh;
@@ -208,6 +216,7 @@ struct live_run {
 	uint32_t n_files_unstored; /* file ops that have ended and whose result is not durable */
 	bool claims_dirty, in_dirty;
 	struct list dirty;
+	struct successor successor;
 
 	/* Ops that have ended, and that has yet to be stored and told to their dependants: at once
 	 * of those that were started or are reused; of the others, which may be a million, some in
@@ -415,8 +424,25 @@ void lend_list_free(struct list *back);
 
 /* --- start.c: from ready to the executor --- */
 int start_op(struct live_run *r, uint32_t op);
+/* A command that is to begin when `after` has ended well. 0 or -EAGAIN; nothing is noted yet, */
+int start_after(struct live_run *r, uint32_t op, uint32_t after);
+/* and this notes that it has begun. */
+void start_noted(struct live_run *r, uint32_t op);
 /* What a command op executes: its shell, or the first of argv. */
 struct slice start_program(const struct live_run *r, const struct batch_op *spec);
+
+/* --- successor.c --- */
+/* The op is the executor's: so may be the one that waits for it. */
+void successor_offer(struct live_run *r, uint32_t op);
+bool successor_is(const struct live_run *r, uint32_t op);
+/* It is not to begin now. The answer may be that it has. */
+void successor_recall(struct live_run *r);
+/* Is the input one for the run's successor? Then it has effect when the executor has answered. */
+bool successor_takes(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
+/* What the executor says of an attempt: it has begun (and perhaps ended); and false unless it was
+ * one that is given back. */
+void successor_begun(struct engine *e, uint64_t token);
+bool successor_back(struct engine *e, uint64_t token);
 
 /* --- claims.c --- */
 /* Whether doing the op twice would differ from doing it once. */
@@ -448,6 +474,8 @@ void flow_begin(struct live_run *r);
 bool flow_message_wanted(const struct live_run *r, uint32_t message);
 /* The op counts as succeeded: its outcome is another run's. */
 void flow_reuse(struct live_run *r, uint32_t op);
+/* It may be that all it waits for is there. */
+void flow_consider(struct live_run *r, uint32_t op);
 /* Feeds the op's table; `cause` is noted where the input ends or stops it. */
 void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
 /* `input` to all ops of the current message that have not ended. */

@@ -131,8 +131,11 @@ static void pool_changed(struct engine *e, struct pool *p)
 {
 	struct live_run *r, *next;
 	HASH_ITER(hh, e->runs, r, next)
-	if (r->pool == p)
+	if (r->pool == p) {
+		if (p->paused)
+			successor_recall(r);
 		sched_update(r);
+	}
 }
 
 void engine_set_group(struct engine *e, const char *name, uint32_t slots, const bool *paused,

@@ -46,8 +46,8 @@ static void env_put_op(struct buf *b, struct slice env)
 	}
 }
 
-static void start_env(struct live_run *r, uint32_t op, const struct batch_op *spec, const char *cwd,
-		      struct buf *b)
+static void start_env(struct live_run *r, uint64_t token, const struct batch_op *spec,
+		      const char *cwd, struct buf *b)
 {
 	env_put_op(b, spec->env);
 	env_put(b, "PWD", slice_str(cwd));
@@ -55,8 +55,8 @@ static void start_env(struct live_run *r, uint32_t op, const struct batch_op *sp
 	/* Of whose runs the numbers are, whatever else BATCHD_SOCKET is set to in the op. */
 	env_put(b, "BATCHD_OWNER", slice_str(r->e->config.socket));
 	env_put_number(b, "BATCHD_RUN", r->id);
-	env_put_number(b, "BATCHD_OP", op + 1); /* not its id: the spawner knows no ids */
-	env_put_number(b, "BATCHD_ATTEMPT", r->ops[op].attempts);
+	env_put_number(b, "BATCHD_OP", token_op(token)); /* not its id: the spawner knows no ids */
+	env_put_number(b, "BATCHD_ATTEMPT", token_attempt(token));
 	env_put(b, "BATCHD_LIST", slice_str(r->list));
 }
 
@@ -161,18 +161,19 @@ static uint32_t run_umask(const struct live_run *r)
 	return r->plan->head.has_umask ? (uint32_t)r->plan->head.umask : DEFAULT_UMASK;
 }
 
-static int start_command(struct live_run *r, uint32_t op, const struct batch_op *spec,
-			 const char *cwd)
+static int start_command(struct live_run *r, uint64_t token, uint64_t after,
+			 const struct batch_op *spec, const char *cwd)
 {
 	_cleanup_buf_ struct buf argv = BUF_INIT, env = BUF_INIT, stdin_path = BUF_INIT;
 	_cleanup_free_ char *env_file =
 		xasprintf("%s/%" PRIu64 ".env", r->e->config.runs_dir, r->id);
 	uint32_t argc = start_argv(r, spec, &argv);
-	start_env(r, op, spec, cwd, &env);
+	start_env(r, token, spec, cwd, &env);
 	if (spec->stdin_file.p)
 		path_normal(&stdin_path, slice_str(cwd), spec->stdin_file);
 	struct exec_spec x = {
-		.token = token_make(r->id, op + 1, r->ops[op].attempts),
+		.token = token,
+		.after = after,
 		.cwd = cwd,
 		.argv = buf_slice(&argv),
 		.argc = argc,
@@ -235,5 +236,25 @@ int start_op(struct live_run *r, uint32_t op)
 				  time_wall_ms());
 		return 0;
 	}
-	return start_command(r, op, &spec, buf_str(&cwd));
+	return start_command(r, token_make(r->id, op + 1, r->ops[op].attempts), 0, &spec,
+			     buf_str(&cwd));
+}
+
+int start_after(struct live_run *r, uint32_t op, uint32_t after)
+{
+	_cleanup_buf_ struct buf cwd = BUF_INIT;
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
+	return start_command(r, token_make(r->id, op + 1, r->ops[op].attempts + 1),
+			     token_make(r->id, after + 1, r->ops[after].attempts), &spec,
+			     buf_str(&cwd));
+}
+
+void start_noted(struct live_run *r, uint32_t op)
+{
+	struct batch_op spec;
+	plan_op_decode(r->plan, op, &spec);
+	start_attempt(r, op, &spec);
+	claims_started(r);
 }

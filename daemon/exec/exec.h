@@ -74,9 +74,12 @@ void exec_local_recovered(struct exec_local *x);
 
 /*
  * Starts an attempt: returns at once, `started` or `ended` follow. 0, or -EAGAIN: the spawner's
- * table or its queue is full, try when a running attempt has ended.
+ * table or its queue is full, try when a running attempt has ended; or the spawner is an older one
+ * that does not start one after another.
  */
 int exec_local_start(struct exec_local *x, const struct exec_spec *spec) _must_check_;
+/* Unless it has begun, one that was to start after another is `busy`. */
+void exec_local_recall(struct exec_local *x, uint64_t token);
 /* Starts gathered since are sent together at the end of the loop turn; this sends them now. */
 void exec_local_flush(struct exec_local *x);
 /*

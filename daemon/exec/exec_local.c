@@ -556,13 +556,18 @@ int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 	int fds[2];
 	if (attempt_find(x, spec->token))
 		return 0;
-	if (!spawner_link_is_up(x->link) || x->attempts.n >= spawner_link_capacity(x->link))
+	if (!spawner_link_is_up(x->link) || x->attempts.n >= spawner_link_capacity(x->link) ||
+	    (spec->after && !spawner_link_can(x->link, SW_CAN_AFTER)))
 		return -EAGAIN;
 	if (local_env_damaged(x, spec)) {
+		if (spec->after)
+			return -EAGAIN;
 		local_start_fails(x, attempt_new(x, spec->token), EBADMSG, SW_STEP_ENV);
 		return 0;
 	}
 	int r = spawner_start_send(x->link, spec, fds, &step);
+	if (r < 0 && spec->after)
+		return -EAGAIN;
 	if (r < 0 && r != -E2BIG) {
 		local_hindered(-r, step);
 		return -EAGAIN;
@@ -572,9 +577,14 @@ int exec_local_start(struct exec_local *x, const struct exec_spec *spec)
 	memcpy(a->fds, fds, sizeof(fds));
 	if (r < 0)
 		local_start_fails(x, a, -r, step);
-	else
+	else if (!spec->after) /* else the answer may take as long as that one */
 		sent_start(x, a);
 	return 0;
+}
+
+void exec_local_recall(struct exec_local *x, uint64_t token)
+{
+	spawner_say(x->link, SW_RECALL, token);
 }
 
 void exec_local_flush(struct exec_local *x)

@@ -99,6 +99,13 @@ static unsigned start_fds(int stdin_fd, const struct streams *s, int ret[], unsi
 	return n;
 }
 
+static void start_say_after(struct spawner_link *l, const struct exec_spec *spec)
+{
+	struct sw_after f = { .head = { sizeof(f), SW_AFTER, SW_VERSION, spec->token },
+			      .after = spec->after };
+	memcpy(spawner_link_add(l, sizeof(f), NULL, 0, 0), &f, sizeof(f));
+}
+
 int spawner_start_send(struct spawner_link *l, const struct exec_spec *spec, int ret_ours[2],
 		       enum sw_step *ret_step)
 {
@@ -121,6 +128,8 @@ int spawner_start_send(struct spawner_link *l, const struct exec_spec *spec, int
 	if (r < 0)
 		return r;
 	unsigned n = start_fds(stdin_fd, &s, fds, &n_ours);
+	if (spec->after)
+		start_say_after(l, spec);
 	start_fill(spawner_link_add(l, (uint32_t)bytes, fds, n, n_ours), spec, flags);
 	memcpy(ret_ours, s.ours, sizeof(s.ours));
 	s = STREAMS_NONE;

@@ -35,6 +35,8 @@ static inline uint32_t token_attempt(uint64_t token)
 /* Everything borrowed; valid during start(). */
 struct exec_spec {
 	uint64_t token;
+	uint64_t after;	   /* it begins when that attempt has ended well, else it is `busy`; 0: at
+			      once */
 	const char *cwd;   /* absolute */
 	struct slice argv; /* "a\0b\0c\0": the program first, looked up in the op's PATH if without
 			      slash */

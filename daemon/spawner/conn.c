@@ -11,6 +11,7 @@
 #include "common/packet.h"
 #include "common/timeutil.h"
 #include "daemon/spawner/env.h"
+#include "daemon/spawner/hold.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/place.h"
@@ -51,6 +52,7 @@ static void conn_close(struct conn *c)
 	c->fd = -1;
 	if (c == active) {
 		active = NULL;
+		hold_drop(false);
 		blocked = false;
 		retry_ms = 0;
 		report_clear();
@@ -253,10 +255,24 @@ static bool conn_start(struct conn *c, const struct sw_head *head, struct packet
 	struct child_error why = { 0 };
 	if (!conn_start_fds(start->flags, fds, &with))
 		report_busy(head->token, (struct child_error){ EMFILE, SW_STEP_PIPE });
-	else if (!keep_start(start, &with, &why))
+	else if (!hold_start(start, &with, &why))
 		report_busy(head->token, why);
 	cleanup_closep(&with.stdin_fd);
 	streams_done(&with.streams);
+	return true;
+}
+
+static bool conn_after(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
+{
+	(void)c, (void)fds;
+	hold_next(head->token, ((const struct sw_after *)head)->after);
+	return true;
+}
+
+static bool conn_recall(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
+{
+	(void)c, (void)fds;
+	hold_recall(head->token);
 	return true;
 }
 
@@ -340,6 +356,8 @@ static const struct {
 	{ SW_NOTE, sizeof(struct sw_note), SW_CAN_KEEP, conn_note },
 	{ SW_PIPES, sizeof(struct sw_pipes), SW_CAN_KEEP, conn_pipes },
 	{ SW_PLACE, sizeof(struct sw_head), SW_CAN_PLACE, conn_place },
+	{ SW_AFTER, sizeof(struct sw_after), SW_CAN_AFTER, conn_after },
+	{ SW_RECALL, sizeof(struct sw_head), SW_CAN_AFTER, conn_recall },
 };
 
 static bool conn_frame(struct conn *c, const struct sw_head *head, struct packet_fds *fds)

@@ -38,6 +38,7 @@
 #include "daemon/spawner/cgroup.h"
 #include "daemon/spawner/conn.h"
 #include "daemon/spawner/handover.h"
+#include "daemon/spawner/hold.h"
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/loop.h"
 #include "daemon/spawner/mounts.h"
@@ -552,6 +553,9 @@ static int main_loop(struct spawner *s)
 		for (int i = 0; i < n; i++)
 			main_event(s, &events[i]);
 		keep_turn();
+		hold_turn();
+		if (s->again) /* who takes over knows nothing of them */
+			hold_drop(true);
 		conn_flush();
 		if (conn_any() || table_used() > 0)
 			s->alone_ms = time_mono_ms();

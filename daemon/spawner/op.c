@@ -27,3 +27,15 @@ void op_done(struct op *op)
 	list_del(&op->out);
 	op->phase = PHASE_NONE;
 }
+
+enum op_outcome op_outcome(uint64_t token)
+{
+	uint32_t slot = table_find(token);
+	if (slot == TABLE_NONE || op_at(slot)->stopping)
+		return OP_ENDED;
+	const struct record *r = table_at(slot);
+	if (op_is_live(op_at(slot)))
+		return OP_GOES_ON;
+	bool well = r->state == SW_EXITED && r->wait_status == 0 && r->lingering == 0;
+	return well ? OP_ENDED_WELL : OP_ENDED;
+}

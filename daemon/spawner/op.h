@@ -71,4 +71,12 @@ static inline bool op_is_live(const struct op *op)
 	return op->phase != PHASE_NONE && op->phase != PHASE_DONE;
 }
 
+/* What became of an attempt, for the one that is to follow it. */
+enum op_outcome {
+	OP_GOES_ON,
+	OP_ENDED_WELL, /* with status 0, not told to, and nothing was left of it */
+	OP_ENDED,      /* otherwise; or it is not known */
+};
+enum op_outcome op_outcome(uint64_t token);
+
 #endif

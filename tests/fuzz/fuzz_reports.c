@@ -109,7 +109,7 @@ static void check_said(void)
 			HOLDS((size_t)n - at >= sizeof(*f) && f->size <= (size_t)n - at &&
 			      f->size >= sizeof(*f) && f->size % 8 == 0);
 			HOLDS(f->version == SW_VERSION && f->type >= SW_HELLO &&
-			      f->type <= SW_PLACE);
+			      f->type <= SW_RECALL);
 			at += f->size;
 		}
 }

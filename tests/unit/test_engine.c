@@ -40,6 +40,12 @@ struct world {
 	int commit_fails; /* percent */
 	int crashes;	  /* yet to come */
 	bool crashed;
+	bool chains; /* most ops need the one before, and time goes by in small steps */
+	struct {
+		uint64_t token;
+		uint64_t after; /* 0: it is to be given back */
+	} held[OPS_MAX];
+	size_t n_held;
 	/* As stored, for the engine after this one; strings are left out. */
 	struct buf batch;
 	struct run_row row;
@@ -97,8 +103,54 @@ static int w_start(void *arg, const struct exec_spec *spec)
 			      "op %u started before the result of the write %u was durable", op, i);
 	if (rnd(w, 20) == 0)
 		return -EAGAIN;
+	if (spec->after) {
+		bool goes_on = false;
+		for (size_t i = 0; i < w->n_running; i++)
+			goes_on = goes_on || w->running[i] == spec->after;
+		w->held[w->n_held].token = spec->token;
+		w->held[w->n_held++].after = goes_on ? spec->after : 0;
+		return 0;
+	}
 	w_begin(w, spec->token);
 	return 0;
+}
+
+static void w_recall(void *arg, uint64_t token)
+{
+	struct world *w = arg;
+	for (size_t i = 0; i < w->n_held; i++)
+		if (w->held[i].token == token)
+			w->held[i].after = 0;
+}
+
+static unsigned begun_after; /* in all lives */
+
+/* What follows it begins as soon as it has ended, whoever has been told of that. */
+static void w_held_goes(struct world *w, uint64_t ended, bool well)
+{
+	for (size_t i = 0; i < w->n_held; i++) {
+		if (w->held[i].after != ended)
+			continue;
+		w->held[i].after = 0;
+		if (!well || rnd(w, 8) == 0)
+			continue;
+		begun_after++;
+		w_begin(w, w->held[i].token);
+		w->held[i--] = w->held[--w->n_held];
+	}
+}
+
+/* The executor's answer, where it does not begin. */
+static void w_held_back(struct world *w)
+{
+	for (size_t i = 0; i < w->n_held; i++) {
+		uint64_t token = w->held[i].token;
+		if (w->held[i].after != 0)
+			continue;
+		w->held[i] = w->held[--w->n_held];
+		engine_op_busy(w->e, token);
+		return;
+	}
 }
 
 static void w_start_file(void *arg, uint64_t token, const struct batch_op *op, const char *path,
@@ -293,6 +345,7 @@ static void w_end_one(struct world *w)
 	if (x.is_file_op && !good)
 		x.cause = CAUSE_IO;
 	w->ended[token_op(x.token)] = true;
+	w_held_goes(w, x.token, good && !stopped);
 	if (!x.is_file_op && rnd(w, 2))
 		engine_op_started(w->e, x.token, 100, 1);
 	w->ended_good[token_op(x.token)] = good;
@@ -329,7 +382,8 @@ static void w_engine(struct world *w)
 	struct engine_ports ports = { w_commit,	  w_start,  w_start_file, w_token,
 				      w_stop,	  w_signal, w_watch,	  w_ack,
 				      w_run_done, NULL,	    w_event,	  w_run_state,
-				      w_printed,  w_lost,   w_reload,	  w };
+				      w_printed,  w_lost,   w_reload,	  w_recall,
+				      w };
 	w->e = engine_new(&config, &ports, w->run + 1, 0);
 }
 
@@ -347,6 +401,7 @@ static void w_die(struct world *w)
 		txn_finish(w->queue[i], TXN_FAILED, 0, &err); /* freed with the engine */
 	}
 	w->n_queue = 0;
+	w->n_held = 0;
 	memset(w->watched, 0, sizeof(w->watched));
 	w->e = engine_free(w->e);
 }
@@ -479,6 +534,8 @@ static void w_drive(struct world *w, bool cancel)
 			w_start_one(w);
 		if (rnd(w, 3) == 0)
 			w_ready_one(w);
+		if (rnd(w, 2))
+			w_held_back(w);
 		if (w->crashes && w->answered && rnd(w, 12) == 0)
 			w_crash(w);
 		if (cancel && w->answered && step == 30) {
@@ -487,11 +544,12 @@ static void w_drive(struct world *w, bool cancel)
 			if (engine_cancel(w->e, &c, &err))
 				cancel = false;
 		}
-		engine_tick(w->e, now += 400);
+		engine_tick(w->e, now += w->chains && rnd(w, 10) ? 5 : 400);
 		engine_flush(w->e);
 		if (step % 4 == 0)
 			check_shown(w);
-		check_at_work(w);
+		if (step % 3 == 0)
+			check_at_work(w);
 		ck_assert_uint_le(w->n_running, OPS_MAX);
 	}
 }
@@ -514,7 +572,7 @@ static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned fir
 	char id[16], dep[16];
 	snprintf(id, sizeof(id), "o%u", index);
 	pk_map(pk);
-	bool write = rnd(w, 4) == 0;
+	bool write = rnd(w, w->chains ? 20 : 4) == 0;
 	pk_kstr(pk, "kind", slice_str(write ? "write" : "bash"));
 	pk_kstr(pk, write ? "path" : "command", slice_str(id));
 	if (write)
@@ -524,16 +582,16 @@ static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned fir
 		pk_kint(pk, "retries", rnd(w, 3));
 	if (rnd(w, 5) == 0)
 		pk_kbool(pk, "optional", true);
-	bool service = !write && rnd(w, 5) == 0;
+	bool service = !write && rnd(w, w->chains ? 20 : 5) == 0;
 	w->service[index + 1] = service;
 	if (service)
 		pack_service(w, pk);
 	else if (rnd(w, 8) == 0)
 		pk_kbool(pk, "exclusive", true);
-	if (rnd(w, 4) == 0)
+	if (rnd(w, w->chains ? 20 : 4) == 0)
 		pk_kint(pk, "weight", 1 + rnd(w, 5));
-	if (index > 0 && rnd(w, 3) == 0) {
-		snprintf(dep, sizeof(dep), "o%u", rnd(w, index));
+	if (index > 0 && (rnd(w, 3) == 0 || (w->chains && rnd(w, 4)))) {
+		snprintf(dep, sizeof(dep), "o%u", w->chains ? index - 1 : rnd(w, index));
 		pk_key(pk, rnd(w, 2) ? "needs" : "after_any");
 		pk_array(pk);
 		pk_str(pk, slice_str(dep));
@@ -547,7 +605,7 @@ static unsigned pack_batch(struct world *w, struct buf *b)
 {
 	static const char *const failures[] = { "stop", "continue", "kill" };
 	struct pk pk = PK_INIT(b);
-	unsigned ops = 0, messages = 1 + rnd(w, 4);
+	unsigned ops = 0, messages = 1 + rnd(w, w->chains ? 2 : 4);
 	pk_map(&pk);
 	pk_kstr(&pk, "cwd", slice_str("/tmp"));
 	if (rnd(w, 3) == 0)
@@ -555,7 +613,7 @@ static unsigned pack_batch(struct world *w, struct buf *b)
 	pk_key(&pk, "messages");
 	pk_array(&pk);
 	for (unsigned m = 0; m < messages; m++) {
-		unsigned first = ops, n = 1 + rnd(w, 12);
+		unsigned first = ops, n = 1 + rnd(w, w->chains ? 30 : 12);
 		pk_map(&pk);
 		pk_kstr(&pk, "on_failure", slice_str(failures[rnd(w, 3)]));
 		if (rnd(w, 3) == 0)
@@ -603,11 +661,13 @@ static void check_end(struct world *w, unsigned ops)
 	ck_assert_uint_eq(engine_running_ops(w->e), 0);
 }
 
-static void one_life(unsigned seed, int commit_fails, bool cancel, int crashes)
+static void one_life(unsigned seed, int commit_fails, bool cancel, int crashes, bool chains)
 {
 	static struct world w;
 	struct buf b = BUF_INIT;
-	w = (struct world){ .seed = seed, .commit_fails = commit_fails, .crashes = crashes };
+	w = (struct world){
+		.seed = seed, .commit_fails = commit_fails, .crashes = crashes, .chains = chains
+	};
 	w_engine(&w);
 	unsigned ops = pack_batch(&w, &b);
 	static char *no_env[] = { NULL };
@@ -628,7 +688,7 @@ static void one_life(unsigned seed, int commit_fails, bool cancel, int crashes)
 START_TEST(any_batch_comes_to_its_end)
 {
 	for (unsigned seed = 1; seed <= 400; seed++)
-		one_life(seed, 0, false, 0);
+		one_life(seed, 0, false, 0, false);
 	ck_assert_uint_gt(services_ended, 50);
 }
 END_TEST
@@ -636,22 +696,31 @@ END_TEST
 START_TEST(a_store_in_trouble_loses_nothing)
 {
 	for (unsigned seed = 1; seed <= 200; seed++)
-		one_life(seed, 20, false, 0);
+		one_life(seed, 20, false, 0, false);
 }
 END_TEST
 
 START_TEST(a_cancelled_run_comes_to_its_end)
 {
 	for (unsigned seed = 1; seed <= 300; seed++)
-		one_life(seed, 0, true, 0);
+		one_life(seed, 0, true, 0, false);
 }
 END_TEST
 
 START_TEST(crashes_change_nothing_that_was_told)
 {
 	for (unsigned seed = 1; seed <= 400; seed++)
-		one_life(seed, seed % 3 ? 0 : 20, seed % 4 == 0, 6);
+		one_life(seed, seed % 3 ? 0 : 20, seed % 4 == 0, 6, false);
 	ck_assert_uint_gt(services_ended, 50);
+}
+END_TEST
+
+START_TEST(chains_are_handed_over_ahead)
+{
+	unsigned before = begun_after;
+	for (unsigned seed = 1; seed <= 400; seed++)
+		one_life(seed, seed % 5 ? 0 : 20, seed % 3 == 0, seed % 4 ? 0 : 4, true);
+	ck_assert_uint_gt(begun_after - before, 80);
 }
 END_TEST
 
@@ -665,6 +734,7 @@ int main(void)
 	tcase_add_test(t, a_store_in_trouble_loses_nothing);
 	tcase_add_test(t, a_cancelled_run_comes_to_its_end);
 	tcase_add_test(t, crashes_change_nothing_that_was_told);
+	tcase_add_test(t, chains_are_handed_over_ahead);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

@@ -22,7 +22,7 @@ class Scene(Case):
                                     [bash('echo next >> ran; echo next')]), list='l', key='first')
         self.second = b.submit(batch([bash('echo second >> ran')]), needs_runs=[self.first], key='second')
         until(lambda: b.exists('began'), 'the op')
-        self.pid = b.get(self.first)['ops'][0]['pid']
+        self.pid = until(lambda: b.get(self.first)['ops'][0].get('pid'), 'its process, of which is told a moment later')
         if os.path.exists(b.state + '/batchd.db'):      # a disk that only batchd sees is not looked at
             b.stored_op(self.first)     # what is stored of it while it runs is: from here nothing is written by itself
         self.taken = {}     # key: run, acknowledged meanwhile

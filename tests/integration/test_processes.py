@@ -301,7 +301,7 @@ class Ended(Case):
         b.run(batch([bash('true & true & sleep .05')] * 5))
         spawner = b.spawner_pid()
         self.assertTrue(spawner)
-        until(lambda: not os.popen('ps -o stat= --ppid %d' % spawner).read().split(), 'that the spawner has no child left')
+        until(lambda: not os.popen('ps -o stat= --ppid %d' % spawner).read().split(), 'that the spawner has no child left', 3 * PATIENCE)     # a warm shell may stay a while
 
     def test_a_failed_op_with_sigpipe(self):
         run = self.box.run(batch([bash('yes | head -1'), bash('set -o pipefail; yes | head -1')]))

@@ -153,12 +153,17 @@ struct pool {
 	UT_hash_handle hh;
 };
 
-/* An op of the run that the executor has, to begin it after another; successor.c. */
+/* Ops of the run that the executor has, each to be begun after another; successor.c. */
+#define SUCCESSORS_MAX 2
 struct successor {
-	uint32_t op; /* from 1; 0: none */
+	uint32_t op; /* from 0 */
 	bool recalled;
 	uint8_t input, cause; /* what has come for it meanwhile; INPUT_MAX: nothing */
-	uint32_t begun;	      /* the last one whose turn has come, from 1 */
+};
+struct successors {
+	struct successor list[SUCCESSORS_MAX]; /* each after the one before it */
+	uint32_t n;
+	uint32_t begun; /* the last one whose turn has come, from 1 */
 };
 
 struct live_run {
@@ -216,7 +221,7 @@ struct live_run {
 	uint32_t n_files_unstored; /* file ops that have ended and whose result is not durable */
 	bool claims_dirty, in_dirty;
 	struct list dirty;
-	struct successor successor;
+	struct successors successors;
 
 	/* Ops that have ended, and that has yet to be stored and told to their dependants: at once
 	 * of those that were started or are reused; of the others, which may be a million, some in
@@ -424,20 +429,20 @@ void lend_list_free(struct list *back);
 
 /* --- start.c: from ready to the executor --- */
 int start_op(struct live_run *r, uint32_t op);
-/* A command that is to begin when `after` has ended well. 0 or -EAGAIN; nothing is noted yet, */
-int start_after(struct live_run *r, uint32_t op, uint32_t after);
+/* A command that is to begin when that attempt has ended well. 0 or -EAGAIN; nothing is noted yet, */
+int start_after(struct live_run *r, uint32_t op, uint64_t after);
 /* and this notes that it has begun. */
 void start_noted(struct live_run *r, uint32_t op);
 /* What a command op executes: its shell, or the first of argv. */
 struct slice start_program(const struct live_run *r, const struct batch_op *spec);
 
 /* --- successor.c --- */
-/* The op is the executor's: so may be the one that waits for it. */
+/* The op is the executor's: so may be those that wait for it. */
 void successor_offer(struct live_run *r, uint32_t op);
 bool successor_is(const struct live_run *r, uint32_t op);
-/* It is not to begin now. The answer may be that it has. */
+/* None is to begin now. The answer may be that one has. */
 void successor_recall(struct live_run *r);
-/* Is the input one for the run's successor? Then it has effect when the executor has answered. */
+/* Is the input one for a successor? Then it has effect when the executor has answered. */
 bool successor_takes(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
 /* What the executor says of an attempt: it has begun (and perhaps ended); and false unless it was
  * one that is given back. */

@@ -240,15 +240,13 @@ int start_op(struct live_run *r, uint32_t op)
 			     buf_str(&cwd));
 }
 
-int start_after(struct live_run *r, uint32_t op, uint32_t after)
+int start_after(struct live_run *r, uint32_t op, uint64_t after)
 {
 	_cleanup_buf_ struct buf cwd = BUF_INIT;
 	struct batch_op spec;
 	plan_op_decode(r->plan, op, &spec);
 	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
-	return start_command(r, token_make(r->id, op + 1, r->ops[op].attempts + 1),
-			     token_make(r->id, after + 1, r->ops[after].attempts), &spec,
-			     buf_str(&cwd));
+	return start_command(r, token_make(r->id, op + 1, 1), after, &spec, buf_str(&cwd));
 }
 
 void start_noted(struct live_run *r, uint32_t op)

@@ -1,13 +1,15 @@
 /*
- * The op that comes next in a chain is handed to the executor together with the one it waits for,
- * to be begun there in the moment that one has ended well: no answer goes to and fro in between. To
+ * What comes next in a chain is handed to the executor together with the op it waits for, to be
+ * begun there in the moment that one has ended well: no answer goes to and fro in between. To
  * everybody else it waits as ever, until its turn has come or the executor says that it has begun.
  *
- * One in a run, and only where nothing else could be done with the slots: its claim is durable, it
- * waits for this one op, and no other op of the run or of the pool is ready. What would end it (a
- * cancel, a timeout) or hold it back (a pause) has it recalled first; the executor's answer, busy
- * or started, says whether it had begun.
+ * A few of a run, and only where nothing else could be done with the slots: its claim is durable,
+ * it waits for this one op, and no other op of the run or of the pool is ready. What would end it
+ * (a cancel, a timeout) or hold it back (a pause) has it recalled first; the executor's answer,
+ * busy or started, says whether it had begun.
  */
+#include <string.h>
+
 #include "daemon/engine/live.h"
 
 static bool is_command(const struct plan_op *po)
@@ -31,8 +33,8 @@ static bool message_lets(const struct live_run *r)
 
 static bool run_lets(const struct live_run *r)
 {
-	return !r->successor.op && !r->paused && !r->stopping && r->n_ready == 0 &&
-	       r->returning == 0 && sched_is_next(r);
+	return r->e->ports.recall && r->window > 0 && !r->paused && !r->stopping &&
+	       r->n_ready == 0 && r->returning == 0 && sched_is_next(r);
 }
 
 /* The only one that waits for `op`, if that is all it waits for; or NO_OP. */
@@ -46,35 +48,61 @@ static uint32_t successor_of(const struct live_run *r, uint32_t op)
 	const struct live_op *o = &r->ops[next];
 	bool waits = o->phase == PHASE_WAITING && o->opened && o->waits == 1 && o->attempts == 0;
 	bool alike = is_command(no) && !no->exclusive && no->message == po->message &&
-		     no->message == r->message && sched_weight(r, next) == r->ops[op].taken;
-	return waits && alike && claims_clear(r, next) ? next : NO_OP;
+		     no->message == r->message && sched_weight(r, next) == sched_weight(r, op);
+	return waits && alike && claims_clear(r, next) && ends_with_0(r, op) ? next : NO_OP;
+}
+
+/* Its place in the list; n: it is none of them. */
+static uint32_t successor_at(const struct live_run *r, uint32_t op)
+{
+	uint32_t i = 0;
+	while (i < r->successors.n && r->successors.list[i].op != op)
+		i++;
+	return i;
 }
 
 void successor_offer(struct live_run *r, uint32_t op)
 {
-	if (!r->e->ports.recall || r->window == 0 || !run_lets(r) || !message_lets(r))
+	struct successors *s = &r->successors;
+	uint64_t after = token_make(r->id, op + 1, r->ops[op].attempts);
+	uint32_t next;
+	if (!run_lets(r) || !message_lets(r))
 		return;
-	uint32_t next = successor_of(r, op);
-	if (next == NO_OP || !ends_with_0(r, op))
-		return;
-	if (start_after(r, next, op) == 0) {
-		r->successor.op = next + 1;
-		r->successor.recalled = false;
-		r->successor.input = INPUT_MAX;
+	for (uint32_t i = 0; i < SUCCESSORS_MAX && (next = successor_of(r, op)) != NO_OP; i++) {
+		if (i == s->n && start_after(r, next, after) == 0)
+			s->list[s->n++] = (struct successor){ .op = next, .input = INPUT_MAX };
+		if (i == s->n || s->list[i].op != next || s->list[i].recalled)
+			return;
+		op = next;
+		after = token_make(r->id, op + 1, 1);
 	}
 }
 
 bool successor_is(const struct live_run *r, uint32_t op)
 {
-	return r->successor.op == op + 1;
+	return successor_at(r, op) < r->successors.n;
+}
+
+static void recall(struct live_run *r, struct successor *s)
+{
+	if (s->recalled)
+		return;
+	s->recalled = true;
+	r->e->ports.recall(r->e->ports.arg, token_make(r->id, s->op + 1, 1));
 }
 
 void successor_recall(struct live_run *r)
 {
-	if (!r->successor.op || r->successor.recalled)
-		return;
-	r->successor.recalled = true;
-	r->e->ports.recall(r->e->ports.arg, token_make(r->id, r->successor.op, 1));
+	for (uint32_t i = 0; i < r->successors.n; i++)
+		recall(r, &r->successors.list[i]);
+}
+
+static struct successor successor_take(struct live_run *r, uint32_t i)
+{
+	struct successors *s = &r->successors;
+	struct successor taken = s->list[i];
+	memmove(&s->list[i], &s->list[i + 1], (--s->n - i) * sizeof(s->list[0]));
+	return taken;
 }
 
 /* What came for it while it was the executor's. What has begun is ended, not skipped. */
@@ -85,70 +113,79 @@ static void successor_say(struct live_run *r, const struct successor *s, bool be
 		return;
 	if (begun && input == INPUT_SKIP)
 		input = INPUT_KILL;
-	flow_input(r, s->op - 1, input, (enum op_cause)s->cause);
+	flow_input(r, s->op, input, (enum op_cause)s->cause);
 }
 
-static void successor_begin(struct live_run *r)
+static void successor_begin(struct live_run *r, uint32_t i)
 {
-	struct successor s = r->successor;
-	uint32_t op = s.op - 1;
-	r->successor = (struct successor){ .begun = s.op };
-	sched_adopt(r, op);
-	start_noted(r, op);
-	live_op_enter(&r->ops[op], PHASE_STARTING);
+	struct successor s = successor_take(r, i);
+	r->successors.begun = s.op + 1;
+	sched_adopt(r, s.op);
+	start_noted(r, s.op);
+	live_op_enter(&r->ops[s.op], PHASE_STARTING);
 	successor_say(r, &s, true);
-	if (r->ops[op].phase == PHASE_STARTING)
-		successor_offer(r, op);
+	if (r->ops[s.op].phase == PHASE_STARTING)
+		successor_offer(r, s.op);
 }
 
 bool successor_takes(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause)
 {
-	struct successor *s = &r->successor;
-	if (!successor_is(r, op))
+	uint32_t i = successor_at(r, op);
+	if (i == r->successors.n)
 		return false;
+	struct successor *s = &r->successors.list[i];
 	if (input != INPUT_MET) {
 		if (s->input == INPUT_MAX) {
 			s->input = (uint8_t)input;
 			s->cause = (uint8_t)cause;
 		}
-		successor_recall(r);
+		recall(r, s);
 	} else if (!s->recalled) {
-		successor_begin(r);
+		successor_begin(r, i);
 	}
 	return true;
 }
 
-static struct live_run *successor_find(struct engine *e, uint64_t token)
+/* The run, and the place in its list; NULL: it is none of them. */
+static struct live_run *successor_find(struct engine *e, uint64_t token, uint32_t *ret)
 {
 	struct live_run *r = live_find(e, token_run(token));
-	return r && token_attempt(token) == 1 && r->successor.op == token_op(token) ? r : NULL;
+	if (!r || token_attempt(token) != 1)
+		return NULL;
+	*ret = successor_at(r, token_op(token) - 1);
+	return *ret < r->successors.n ? r : NULL;
 }
 
 void successor_begun(struct engine *e, uint64_t token)
 {
-	struct live_run *r = successor_find(e, token);
+	uint32_t i;
+	struct live_run *r = successor_find(e, token, &i);
 	if (r)
-		successor_begin(r);
+		successor_begin(r, i);
+}
+
+/* The other ended well for us and not for the executor: it left something behind, say. */
+static bool successor_refused(struct engine *e, uint64_t token)
+{
+	struct live_run *r = live_find(e, token_run(token));
+	if (!r || token_attempt(token) != 1 || r->successors.begun != token_op(token))
+		return false;
+	r->successors.begun = 0;
+	flow_input(r, token_op(token) - 1, INPUT_BUSY, CAUSE_LIMIT);
+	return true;
 }
 
 bool successor_back(struct engine *e, uint64_t token)
 {
-	struct live_run *r = successor_find(e, token);
-	if (r) {
-		struct successor s = r->successor;
-		r->successor.op = 0;
-		claims_watch(r);
-		if (s.input == INPUT_MAX)
-			flow_consider(r, s.op - 1);
-		else
-			successor_say(r, &s, false);
-		return true;
-	}
-	/* The other ended well for us and not for the executor: it left something behind, say. */
-	r = live_find(e, token_run(token));
-	if (!r || token_attempt(token) != 1 || r->successor.begun != token_op(token))
-		return false;
-	r->successor.begun = 0;
-	flow_input(r, token_op(token) - 1, INPUT_BUSY, CAUSE_LIMIT);
+	uint32_t i;
+	struct live_run *r = successor_find(e, token, &i);
+	if (!r)
+		return successor_refused(e, token);
+	struct successor s = successor_take(r, i);
+	claims_watch(r);
+	if (s.input == INPUT_MAX)
+		flow_consider(r, s.op);
+	else
+		successor_say(r, &s, false);
 	return true;
 }

@@ -6,7 +6,7 @@
 #include "daemon/spawner/keep.h"
 #include "daemon/spawner/report.h"
 
-/* One for each run that is going through a chain of commands. */
+/* Some for each run that is going through a chain of commands. */
 #define HOLD_MAX 64
 
 struct held {
@@ -27,6 +27,19 @@ void hold_next(uint64_t token, uint64_t after)
 	next.after = after;
 }
 
+static unsigned hold_find(uint64_t token)
+{
+	unsigned i = 0;
+	while (i < n_held && held[i].start->head.token != token)
+		i++;
+	return i;
+}
+
+static enum op_outcome hold_outcome(uint64_t token)
+{
+	return hold_find(token) < n_held ? OP_GOES_ON : op_outcome(token);
+}
+
 static bool hold_keep(const struct sw_start *start, struct start_fds *fds, uint64_t after)
 {
 	struct sw_start *copy = n_held < HOLD_MAX ? malloc(start->head.size) : NULL;
@@ -44,7 +57,7 @@ bool hold_start(const struct sw_start *start, struct start_fds *fds, struct chil
 	next.token = next.after = 0;
 	if (!after)
 		return keep_start(start, fds, ret_why);
-	switch (op_outcome(after)) {
+	switch (hold_outcome(after)) {
 	case OP_GOES_ON:
 		return hold_keep(start, fds, after);
 	case OP_ENDED_WELL:
@@ -55,10 +68,11 @@ bool hold_start(const struct sw_start *start, struct start_fds *fds, struct chil
 	return false;
 }
 
+/* The others keep their order: each after the one it follows. */
 static struct held hold_take(unsigned i)
 {
 	struct held h = held[i];
-	held[i] = held[--n_held];
+	memmove(&held[i], &held[i + 1], (--n_held - i) * sizeof(held[0]));
 	return h;
 }
 
@@ -77,13 +91,11 @@ static void hold_give_back(struct held *h)
 
 void hold_recall(uint64_t token)
 {
-	for (unsigned i = 0; i < n_held; i++) {
-		if (held[i].start->head.token != token)
-			continue;
-		struct held h = hold_take(i);
-		hold_give_back(&h);
+	unsigned i = hold_find(token);
+	if (i == n_held)
 		return;
-	}
+	struct held h = hold_take(i);
+	hold_give_back(&h);
 }
 
 static void hold_begin(struct held *h)
@@ -96,10 +108,12 @@ static void hold_begin(struct held *h)
 
 void hold_turn(void)
 {
-	for (unsigned i = n_held; i-- > 0;) {
-		enum op_outcome o = op_outcome(held[i].after);
-		if (o == OP_GOES_ON)
+	for (unsigned i = 0; i < n_held;) {
+		enum op_outcome o = hold_outcome(held[i].after);
+		if (o == OP_GOES_ON) {
+			i++;
 			continue;
+		}
 		struct held h = hold_take(i);
 		if (o == OP_ENDED_WELL)
 			hold_begin(&h);

@@ -150,11 +150,14 @@ class Asked:
 def make_message(r, tag, plans):
     """Random ops; some drive a todo of the same name, which the message writes itself; some wait for an earlier one."""
     begun, items = len(plans), []
-    for _ in range(r.choice((1, 2, 3, 3, 5, 8))):
-        kind = r.choices([k for k, _ in KINDS], [w for _, w in KINDS])[0]
+    chain = r.random() < 0.15       # of short ones, each after the one before
+    for _ in range(r.randrange(8, 40) if chain else r.choice((1, 2, 3, 3, 5, 8))):
+        kind = r.choices((plain, argv, again, failing), (30, 30, 1, 1))[0] if chain else r.choices([k for k, _ in KINDS], [w for _, w in KINDS])[0]
         plan = kind(r, '%s-%d' % (tag, len(plans) + 1))
         plan.op['id'] = 'o%d' % (len(plans) + 1)
-        if len(plans) > begun and r.random() < 0.2:
+        if len(plans) > begun and chain:
+            plan.op['needs'] = [plans[-1].op['id']]
+        elif len(plans) > begun and r.random() < 0.2:
             plan.op[r.choice(('needs', 'after_any'))] = [r.choice(plans[begun:]).op['id']]
         if r.random() < 0.15:
             plan.op['todo'] = plan.name

@@ -124,7 +124,8 @@ class Chains(Case):
             self.assertEqual(len(self.begun()), n)
             self.assertEqual(self.begun(), list(range(n)))
             states = self.check_told(run)
-            self.assertEqual(states[:n - 2], ['succeeded'] * (n - 2))
+            # Those that had begun before the word came to the spawner: one, and those handed over to follow it.
+            self.assertEqual(states[:n - 3], ['succeeded'] * (n - 3))
             self.assertEqual(states[n:], ['cancelled'] * (2000 - n))
             os.unlink(self.box.path('trace'))
 
@@ -183,7 +184,7 @@ class Chains(Case):
             n = len(self.begun())
             states = self.check_told(run)
             self.assertEqual(self.begun(), list(range(n)))
-            self.assertEqual(set(states[n:]), {'skipped'})
+            self.assertEqual(set(states[n + 1:]), {'skipped'})     # one may have been ended before it came to print a line
             os.unlink(self.box.path('trace'))
 
     def test_what_it_leaves_behind_costs_no_pause(self):
@@ -219,15 +220,15 @@ class Chains(Case):
 
     def kill(self, who):
         if who in ('batchd', 'both'):
-            spawner = self.box.spawner_pid() if who == 'both' else None
+            spawner = until(self.box.spawner_pid) if who == 'both' else None
             self.box.kill_daemon()
             if spawner:
                 os.kill(spawner, signal.SIGKILL)
             self.box.start()
         elif who == 'spawner':
-            os.kill(self.box.spawner_pid(), signal.SIGKILL)
+            os.kill(until(self.box.spawner_pid), signal.SIGKILL)
         elif who == 'upgrade':
-            os.kill(self.box.spawner_pid(), signal.SIGHUP)
+            os.kill(until(self.box.spawner_pid), signal.SIGHUP)
         else:
             self.box.daemon.send_signal(signal.SIGTERM)
             self.box.disconnect()

@@ -107,6 +107,8 @@ static int w_start(void *arg, const struct exec_spec *spec)
 		bool goes_on = false;
 		for (size_t i = 0; i < w->n_running; i++)
 			goes_on = goes_on || w->running[i] == spec->after;
+		for (size_t i = 0; i < w->n_held; i++)
+			goes_on = goes_on || w->held[i].token == spec->after;
 		w->held[w->n_held].token = spec->token;
 		w->held[w->n_held++].after = goes_on ? spec->after : 0;
 		return 0;
@@ -148,6 +150,9 @@ static void w_held_back(struct world *w)
 		if (w->held[i].after != 0)
 			continue;
 		w->held[i] = w->held[--w->n_held];
+		for (size_t k = 0; k < w->n_held; k++)
+			if (w->held[k].after == token)
+				w->held[k].after = 0;
 		engine_op_busy(w->e, token);
 		return;
 	}

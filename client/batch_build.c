@@ -17,17 +17,31 @@ const char *const opt_failures[] = { "stop", "continue", "kill", NULL };
 
 extern char **environ;
 
+/* What the file may say instead of us. */
+enum said { SAID_CWD, SAID_ENV_BASE, SAID_UMASK, SAID_LIST, SAID_MAX };
+
 struct build {
 	struct ctx *c;
 	const struct submit_options *o;
 	const struct batch_source *from;
 	struct pk *pk;
+	bool said[SAID_MAX];
 };
 
-/* Does the file say something for this key (null counts as nothing)? */
-static bool build_file_has(const struct build *b, const char *key)
+/* Where the file says something (null counts as nothing): all in one go over it, which may be long.
+ */
+static void build_look(struct build *b)
 {
-	return b->from->file && mp_find(pk_peek(b->pk), key).p;
+	static const char *const keys[] = { "cwd", "env_base", "umask", "list" };
+	_Static_assert(ARRAY_SIZE(keys) == SAID_MAX, "a name for each");
+	struct mp m = mp_of(pk_peek(b->pk));
+	for (uint32_t left = mp_next(&m).count; left > 0; left--) {
+		struct slice key = mp_next(&m).bytes;
+		bool said = mp_peek(&m) != MP_NIL;
+		mp_skip(&m);
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			b->said[i] = b->said[i] || (said && slice_is(key, keys[i]));
+	}
 }
 
 static void build_str(struct build *b, const char *key, const char *value)
@@ -159,7 +173,7 @@ static void build_window(void)
 static int build_surroundings(struct build *b)
 {
 	const char *cwd = ctx_cwd();
-	if (!build_file_has(b, "cwd") || b->c->dir) {
+	if (!b->said[SAID_CWD] || b->c->dir) {
 		if (!cwd)
 			return fail(b->c, EXIT_USAGE,
 				    "the current folder is gone: go to another, or give -C DIR");
@@ -167,9 +181,9 @@ static int build_surroundings(struct build *b)
 	}
 	if (b->o->pty)
 		build_window();
-	if (!build_file_has(b, "env_base"))
+	if (!b->said[SAID_ENV_BASE])
 		batch_pack_environ(b->pk);
-	if (!build_file_has(b, "umask")) {
+	if (!b->said[SAID_UMASK]) {
 		char text[8];
 		mode_t mask = umask(022);
 		umask(mask);
@@ -194,9 +208,7 @@ static int build_flags(struct build *b)
 		pk_kbool(b->pk, "held", true);
 	/* Not the time it comes to: sent again with its key the batch is to be the same. */
 	build_duration(b, "delay", &o->delay);
-	const char *list = o->list		       ? o->list
-			   : build_file_has(b, "list") ? NULL
-						       : getenv("BATCHD_LIST");
+	const char *list = o->list ? o->list : b->said[SAID_LIST] ? NULL : getenv("BATCHD_LIST");
 	build_str(b, "list", list && *list ? list : NULL);
 	if (b->from->no_output_cap)
 		pk_kint(b->pk, "output_cap", 0);
@@ -291,8 +303,10 @@ int batch_build(struct ctx *c, const struct submit_options *o, const struct batc
 		if (o->env.v[i][0] == '=' || o->env.v[i][0] == '\0')
 			return fail(c, EXIT_USAGE,
 				    "-E '%s': write NAME=VALUE, or NAME to remove it", o->env.v[i]);
-	if (from->file)
+	if (from->file) {
 		build_overrule(&b);
+		build_look(&b);
+	}
 	int status = build_flags(&b);
 	if (status == EXIT_OK)
 		status = build_surroundings(&b);

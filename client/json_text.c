@@ -18,6 +18,7 @@ struct text {
 	const char *p, *end;
 	struct pk *pk;
 	unsigned depth, n_keys;
+	bool has_messages;
 	struct slice keys[TEXT_KEYS]; /* as they stand in the text */
 };
 
@@ -101,6 +102,24 @@ static size_t text_escape(const char *p, const char *end, char out[4], size_t *r
 	return 1;
 }
 
+/* The bytes at p that stand for themselves, as far as whole words of them go: most of most strings.
+ */
+static size_t text_plain(const char *p, const char *end)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+	const char *from = p;
+	for (; end - p >= 8; p += 8) {
+		uint64_t v, quote, slash;
+		memcpy(&v, p, sizeof(v));
+		quote = v ^ ones * '"';
+		slash = v ^ ones * '\\';
+		/* Less than 0x20, or zero; a borrow only comes from a byte that is found itself. */
+		if ((v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & tops)
+			break;
+	}
+	return (size_t)(p - from);
+}
+
 /* Steps over the string whose quote is next: what stands between the quotes, and how many bytes
  * that makes. */
 static bool text_string(struct text *t, struct slice *ret_raw, size_t *ret_len)
@@ -110,7 +129,10 @@ static bool text_string(struct text *t, struct slice *ret_raw, size_t *ret_len)
 		return false;
 	const char *from = t->p, *p = from;
 	size_t less = 0, used, n;
-	while (p < t->end && *p != '"') {
+	for (;;) {
+		p += text_plain(p, t->end);
+		if (p == t->end || *p == '"')
+			break;
 		unsigned char c = (unsigned char)*p;
 		if (c == '\\') {
 			if ((n = text_escape(p, t->end, out, &used)) == 0)
@@ -248,6 +270,7 @@ static bool text_member(struct text *t, unsigned first, enum level level)
 	text_blanks(t);
 	if (t->p < t->end && *t->p == 'n')
 		return text_scalar(t, level);
+	t->has_messages = t->has_messages || (level == LEVEL_BATCH && slice_is(key, "messages"));
 	return text_value(t, level_of_key(level, key));
 }
 
@@ -341,8 +364,7 @@ bool json_text_batch(struct slice text, struct pk *pk)
 	/* About as long as its text: not to be moved while it grows. */
 	buf_reserve(pk->b, text.len <= LIMIT_FRAME_BYTES ? text.len : 0);
 	bool good = text.len <= LIMIT_FRAME_BYTES && text_take(&t, '{') &&
-		    text_members(&t, LEVEL_BATCH) && text_ended(&t) &&
-		    mp_find(pk_peek(pk), "messages").p;
+		    text_members(&t, LEVEL_BATCH) && text_ended(&t) && t.has_messages;
 	if (!good)
 		pk_back(pk, &before);
 	return good;

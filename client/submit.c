@@ -178,6 +178,15 @@ static int submit_until_answered(struct ctx *c, const struct buf *params, struct
 	}
 }
 
+/* Of the batch, which stands first in the params: its end, which is far away, is not looked for. */
+static struct slice submit_key(struct slice params)
+{
+	struct mp m = mp_of(params);
+	mp_next(&m);
+	mp_next(&m);
+	return mp_get_str(slice_of(m.p, (size_t)(m.end - m.p)), "key");
+}
+
 int submit_send(struct ctx *c, const struct submit_options *o, const struct batch_source *from,
 		int64_t *ret_run, bool *ret_existing)
 {
@@ -189,7 +198,7 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 		status = submit_params(c, o, from, &own, &params);
 	if (status)
 		return status;
-	struct slice key = mp_get_str(mp_find(buf_slice(params), "batch"), "key");
+	struct slice key = submit_key(buf_slice(params));
 	status = submit_until_answered(c, params, key, &again, &reply);
 	if (status)
 		return status;

@@ -188,8 +188,9 @@ extern const struct field batch_head_fields[], batch_message_fields[], batch_op_
 void batch_op_text(const struct batch_op *op, struct buf *b);
 
 /* Appends the batch without env_base and without nil values (but for those of `env`, which remove a
- * name): the form that is stored. */
-void batch_strip(struct slice batch, struct buf *b);
+ * name): the form that is stored. Returns the env_base that it left out, borrowed, or SLICE_NONE.
+ */
+struct slice batch_strip(struct slice batch, struct buf *b);
 /* SHA-256 of the batch's meaning: env_base and nil values aside (but for those of `env`, which
  * remove a name), maps sorted by key, str and bin alike, integral floats as integers, an empty
  * array as an empty map. Two submits are "the same batch" when this is equal. */

@@ -16,53 +16,65 @@ static bool raw_is_nil(struct slice raw)
 	return raw.len == 1 && (unsigned char)raw.p[0] == 0xc0;
 }
 
-/* A key; what is no str has been refused before, and is none here. */
+/* A key; what is no str is none here, and refused elsewhere. */
 static struct slice raw_key(struct mp *m)
 {
-	struct mp_value v = mp_next(m);
-	return v.type == MP_STR || v.type == MP_BIN ? v.bytes : slice_str("");
+	enum mp_type type = mp_peek(m);
+	if (type == MP_STR || type == MP_BIN)
+		return mp_next(m).bytes;
+	mp_skip(m);
+	return slice_str("");
 }
 
 /* --- stored --- */
 
-static void strip_value(struct pk *pk, struct slice raw, bool top);
+static void strip_value(struct pk *pk, struct mp *m, struct slice *env_base);
 
-static void strip_map(struct pk *pk, struct mp *m, uint32_t pairs, bool top)
+static void strip_pair(struct pk *pk, struct mp *m, struct slice *env_base)
 {
-	pk_map(pk);
-	for (uint32_t i = 0; i < pairs; i++) {
-		struct slice key = raw_key(m), value = mp_skip(m);
-		if (raw_is_nil(value) || (top && slice_is(key, "env_base")))
-			continue;
-		pk_keyslice(pk, key);
-		if (slice_is(key, "env") || slice_is(key, "meta"))
-			pk_raw(pk, value);
-		else
-			strip_value(pk, value, false);
+	struct slice key = raw_key(m);
+	if (mp_peek(m) == MP_NIL) {
+		mp_skip(m);
+		return;
 	}
-	pk_end(pk);
+	if (env_base && slice_is(key, "env_base")) {
+		*env_base = mp_skip(m);
+		return;
+	}
+	pk_keyslice(pk, key);
+	if (slice_is(key, "env") || slice_is(key, "meta"))
+		pk_raw(pk, mp_skip(m));
+	else
+		strip_value(pk, m, NULL);
 }
 
-static void strip_value(struct pk *pk, struct slice raw, bool top)
+/* In one go: no value is stepped over before it is walked. env_base: NULL but for the batch itself.
+ */
+static void strip_value(struct pk *pk, struct mp *m, struct slice *env_base)
 {
-	struct mp m = mp_of(raw);
-	struct mp_value v = mp_next(&m);
-	if (v.type == MP_MAP) {
-		strip_map(pk, &m, v.count, top);
-	} else if (v.type == MP_ARRAY) {
+	enum mp_type type = mp_peek(m);
+	if (type == MP_MAP) {
+		pk_map(pk);
+		for (uint32_t left = mp_next(m).count; left > 0; left--)
+			strip_pair(pk, m, env_base);
+		pk_end(pk);
+	} else if (type == MP_ARRAY) {
 		pk_array(pk);
-		for (uint32_t i = 0; i < v.count; i++)
-			strip_value(pk, mp_skip(&m), false);
+		for (uint32_t left = mp_next(m).count; left > 0; left--)
+			strip_value(pk, m, NULL);
 		pk_end(pk);
 	} else {
-		pk_raw(pk, raw);
+		pk_raw(pk, mp_skip(m));
 	}
 }
 
-void batch_strip(struct slice batch, struct buf *b)
+struct slice batch_strip(struct slice batch, struct buf *b)
 {
+	struct slice env_base = SLICE_NONE;
 	struct pk pk = PK_INIT(b);
-	strip_value(&pk, batch, true);
+	struct mp m = mp_of(batch);
+	strip_value(&pk, &m, &env_base);
+	return env_base;
 }
 
 /* --- digest --- */

@@ -72,14 +72,15 @@ static const struct field *field_find(const struct field *table, struct slice ke
 	return NULL;
 }
 
-/* One pair at the cursor. `keys` collects what was named, `seen` what had a value. */
-static int field_pair(const struct field *table, struct mp *m, void *into,
+/* One pair at the cursor. `keys` collects what was named, `seen` what had a value. The last one's
+ * value is the rest of the map: it may be long, and where it ends is known. */
+static int field_pair(const struct field *table, struct mp *m, bool last, void *into,
 		      const struct field_opts *opts, uint64_t *keys, uint64_t *seen, struct err *e)
 {
 	struct slice key;
 	if (value_key(m, &key, e))
 		return 1;
-	struct slice raw = mp_skip(m);
+	struct slice raw = last ? mp_rest(m) : mp_skip(m);
 	const struct field *f = key.len ? field_find(table, key, opts) : NULL;
 	if (!f)
 		return field_unknown(table, key, raw, opts, e);
@@ -106,7 +107,7 @@ static int field_pairs(const struct field *table, struct slice map, void *into,
 	if (value_open_map(map, &m, &n, e))
 		return 1;
 	for (uint32_t i = 0; i < n; i++)
-		if (field_pair(table, &m, into, opts, &keys, seen, e))
+		if (field_pair(table, &m, i + 1 == n, into, opts, &keys, seen, e))
 			return 1;
 	for (const struct field *f = table; f->name; f++)
 		if (f->required && !(*seen >> (f - table) & 1) &&

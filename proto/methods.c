@@ -475,7 +475,7 @@ int method_decode(const struct method *m, struct slice params, void *ret, struct
 	if (head.type != MP_ARRAY || head.count > 1)
 		return err_set(e, E_PARAMS, "params must be [] or [map]");
 	memcpy(ret, m->defaults, m->params_size);
-	struct slice map = head.count ? mp_skip(&at) : slice_of(empty_map, 1);
+	struct slice map = head.count ? mp_rest(&at) : slice_of(empty_map, 1);
 	if (field_decode(m->fields, map, ret, "", &seen, e))
 		return 1;
 	if (checks[m->id] && checks[m->id](m, seen, ret, e))

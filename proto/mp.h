@@ -91,6 +91,13 @@ enum mp_type mp_peek(const struct mp *m);
 /* Steps over one whole value; its bytes. On what cannot be: SLICE_NONE, and the cursor at the end.
  */
 struct slice mp_skip(struct mp *m);
+/* The same for the last value there is, without looking for its end. */
+static inline struct slice mp_rest(struct mp *m)
+{
+	struct slice rest = slice_of(m->p, (size_t)(m->end - m->p));
+	m->p = m->end;
+	return rest.len ? rest : SLICE_NONE;
+}
 /* How many containers stand within each other in a value of ours; at most LIMIT_DEPTH_IN are
  * counted.
  */

@@ -108,7 +108,7 @@ static int plan_messages(struct plan *p, struct err *e)
 	uint32_t n;
 	struct mp at = array_open(p->head.messages, &n);
 	for (uint32_t i = 0; i < n; i++)
-		if (plan_message_read(p, mp_skip(&at), e))
+		if (plan_message_read(p, i + 1 == n ? mp_rest(&at) : mp_skip(&at), e))
 			return 1;
 	p->ops = calloc(p->n_ops, sizeof(*p->ops));
 	return p->ops ? 0 : err_set(e, E_MEMORY, "no memory for %" PRIu32 " ops", p->n_ops);

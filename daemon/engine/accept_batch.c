@@ -25,7 +25,7 @@ static int batch_no_memory(struct slice batch, struct err *err)
 		       batch.len);
 }
 
-static struct live_run *batch_run(struct slice batch, struct err *err)
+static struct live_run *batch_run(struct slice batch, struct slice *ret_env_base, struct err *err)
 {
 	struct buf stripped = BUF_INIT;
 	struct plan *plan;
@@ -33,7 +33,7 @@ static struct live_run *batch_run(struct slice batch, struct err *err)
 		batch_no_memory(batch, err);
 		return NULL;
 	}
-	batch_strip(batch, &stripped);
+	*ret_env_base = batch_strip(batch, &stripped);
 	if (plan_make(buf_slice(&stripped), &plan, err)) {
 		buf_done(&stripped);
 		return NULL;
@@ -89,14 +89,15 @@ static void batch_warn(const struct live_run *r, struct buf *warnings)
 
 /* The records are copies, and of a large batch that takes long too. 1 with err: there is no memory
  * for what is stored of it. */
-static int batch_records(struct engine_batch *b, struct slice batch, char *const *environ_dflt)
+static int batch_records(struct engine_batch *b, struct slice batch, struct slice env_base,
+			 char *const *environ_dflt)
 {
 	struct live_run *r = b->run;
 	struct batch_head head = r->plan->head;
 	_cleanup_buf_ struct buf env = BUF_INIT;
 	struct run_row row;
 	b->txn = txn_new(accept_done, r);
-	head.env_base = mp_find(batch, "env_base");
+	head.env_base = env_base;
 	if (buf_try_reserve(&env, head.env_base.len + head.env.len) < 0)
 		return batch_no_memory(batch, &b->err);
 	batch_env(&head, environ_dflt, &env);
@@ -110,11 +111,12 @@ static int batch_records(struct engine_batch *b, struct slice batch, char *const
 struct engine_batch *engine_batch_new(struct slice batch, char *const *environ_dflt)
 {
 	struct engine_batch *b = xcalloc(1, sizeof(*b));
-	b->run = batch_run(batch, &b->err);
+	struct slice env_base;
+	b->run = batch_run(batch, &env_base, &b->err);
 	if (!b->run)
 		return b;
 	batch_warn(b->run, &b->warnings);
-	if (batch_records(b, batch, environ_dflt))
+	if (batch_records(b, batch, env_base, environ_dflt))
 		b->run = live_free(b->run);
 	return b;
 }

@@ -8,16 +8,19 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include <event2/event.h>
 
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "common/timeutil.h"
 #include "common/xalloc.h"
 
 struct lane {
 	lane_fn work;
+	lane_rest_fn rest;
 	void *arg;
 	pthread_t thread;
 	int fd; /* an eventfd: something is in `finished` */
@@ -52,10 +55,18 @@ static void lane_ring(struct lane *l)
 		log_error("cannot wake the loop: %s", errno_text(-r));
 }
 
-static void lane_sleep(struct lane *l)
+/* False: nothing came in so many ms (negative: for ever). */
+static bool lane_sleep(struct lane *l, int64_t ms)
 {
-	while (sem_wait(&l->wake) < 0 && errno == EINTR)
-		;
+	int64_t until_ns = time_mono_ns() + ms * 1000000;
+	struct timespec until = { .tv_sec = until_ns / 1000000000,
+				  .tv_nsec = until_ns % 1000000000 };
+	int r;
+
+	do
+		r = ms < 0 ? sem_wait(&l->wake) : sem_clockwait(&l->wake, CLOCK_MONOTONIC, &until);
+	while (r < 0 && errno == EINTR);
+	return r == 0;
 }
 
 /* All that waits. False: the lane is to end. */
@@ -85,13 +96,20 @@ static void *lane_main(void *arg)
 {
 	struct lane *l = arg;
 	struct list jobs;
+	int64_t rest_ms = -1;
 
 	list_init(&jobs);
-	for (lane_sleep(l); lane_take(l, &jobs); lane_sleep(l)) {
-		l->work(l->arg, &jobs);
-		lane_finish(l, &jobs);
+	for (;;) {
+		bool idle = !lane_sleep(l, rest_ms);
+
+		if (!idle && !lane_take(l, &jobs))
+			return NULL;
+		if (!idle) {
+			l->work(l->arg, &jobs);
+			lane_finish(l, &jobs);
+		}
+		rest_ms = l->rest ? l->rest(l->arg, idle) : -1;
 	}
-	return NULL;
 }
 
 /* A done() may submit anew; what that finishes comes in another ring. */
@@ -141,12 +159,14 @@ static void lane_release(struct lane *l)
 	free(l);
 }
 
-int lane_new(struct event_base *base, int priority, lane_fn work, void *arg, struct lane **ret)
+int lane_new(struct event_base *base, int priority, lane_fn work, lane_rest_fn rest, void *arg,
+	     struct lane **ret)
 {
 	struct lane *l = xcalloc(1, sizeof(*l));
 	int r = -ENOMEM;
 
 	l->work = work;
+	l->rest = rest;
 	l->arg = arg;
 	list_init(&l->waiting);
 	list_init(&l->finished);

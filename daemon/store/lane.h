@@ -10,6 +10,7 @@
 #define DAEMON_STORE_LANE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/err.h"
 #include "common/list.h"
@@ -26,9 +27,17 @@ struct lane_job {
  * in the list. */
 typedef void (*lane_fn)(void *arg, struct list *jobs);
 
-/* priority: of the done()s on the loop. 0, or -errno when no thread, no fd or no event can be had.
+/*
+ * On the lane's thread when jobs have been worked on and their done()s are under way: for what
+ * nobody is to wait for. Returns after how many ms it is to be called again, `idle` then, should
+ * nothing come before; negative: not again.
  */
-int lane_new(struct event_base *base, int priority, lane_fn work, void *arg,
+typedef int64_t (*lane_rest_fn)(void *arg, bool idle);
+
+/* rest may be NULL. priority: of the done()s on the loop. 0, or -errno when no thread, no fd or no
+ * event can be had.
+ */
+int lane_new(struct event_base *base, int priority, lane_fn work, lane_rest_fn rest, void *arg,
 	     struct lane **ret) _must_check_;
 /* Works off what is queued, calls every done() and joins the thread. Not from inside a done(). NULL
  * is fine; returns NULL. */

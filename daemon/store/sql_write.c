@@ -492,6 +492,40 @@ static void writer_rollback(struct writer *w)
 	buf_clear(&w->envs);
 }
 
+/* SQLite's own measure of when; 64 MiB, as long as its file may stay; and what is a pause. */
+#define LOG_PAGES 1000
+#define LOG_MAX_PAGES 16384
+#define LOG_PAUSE_MS 250
+
+static int writer_on_log(void *arg, sqlite3 *db _unused_, const char *name _unused_, int pages)
+{
+	struct writer *w = arg;
+
+	w->log_can_wait = w->log_can_wait || pages - w->log_pages > LOG_PAGES;
+	w->log_pages = pages;
+	return SQLITE_OK;
+}
+
+void writer_watch_log(struct writer *w)
+{
+	sqlite3_wal_hook(w->sql.db, writer_on_log, w);
+}
+
+int64_t writer_rest(struct writer *w, bool idle)
+{
+	int most = idle || !w->log_can_wait ? LOG_PAGES : LOG_MAX_PAGES;
+
+	if (!w->sql.db || w->log_pages < LOG_PAGES)
+		return -1;
+	if (w->log_pages < most)
+		return LOG_PAUSE_MS;
+	/* Where somebody reads, or it fails, the next one does it. */
+	sqlite3_wal_checkpoint_v2(w->sql.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	w->log_pages = 0;
+	w->log_can_wait = false;
+	return -1;
+}
+
 /*
  * After an I/O error the connection's view cannot be trusted, and what a failed COMMIT left on disk
  * is open. A new connection shows whether the group counts. Does it, then a checkpoint brings it
@@ -509,6 +543,8 @@ static bool writer_reopen(struct writer *w, struct err *e)
 	if (writer_see_to_files(w, e)) /* what stands there may be another's */
 		return false;
 	code = sql_open_writer(&w->sql, w->path, writer_statements);
+	if (code == SQLITE_OK)
+		writer_watch_log(w);
 	if (code == SQLITE_OK && !w->guard.db)
 		code = writer_guard(w);
 	if (code != SQLITE_OK) {

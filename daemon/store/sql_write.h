@@ -45,6 +45,8 @@ struct writer {
 	atomic_uint files; /* how many times the database was made anew: who has it open has not */
 	_Atomic int64_t log_bytes; /* of all ended runs, as committed */
 	int64_t log_more;	   /* what this group adds to it */
+	int log_pages;		   /* of the WAL, as of the last commit; 0: brought in since */
+	bool log_can_wait;	   /* see writer_rest() */
 	struct buf unsynced;	   /* ids of runs whose log could not be synced at the last try */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
 };
@@ -66,8 +68,18 @@ int writer_guard(struct writer *w) _must_check_;
 int writer_see_to_files(struct writer *w, struct err *e) _must_check_;
 void writer_forget_files(struct writer *w);
 void writer_close(struct writer *w);
+/* Each connection for writing, once it is open: writer_rest() sees to its WAL from now on. */
+void writer_watch_log(struct writer *w);
 
 /* Works on all of `jobs` (list of write_job.job.node) and fills their status. */
 void writer_group(struct writer *w, struct list *jobs);
+
+/*
+ * Between groups: brings the WAL into the database (a checkpoint) when it has grown, and not within
+ * a commit as SQLite does, which keeps those waiting whose commit that is. After one of megabytes
+ * (a large batch) it takes as long as the commit did and the batch's ops are about to come, so it
+ * then waits for a pause: `idle`. As lane_rest_fn returns.
+ */
+int64_t writer_rest(struct writer *w, bool idle);
 
 #endif

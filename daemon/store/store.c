@@ -271,6 +271,7 @@ static int store_open_database(struct store *s, struct err *e)
 		return sql_error(&s->writer.sql, code, "open the database", s->path, e);
 	if (migrate(&s->writer.sql, s->path, migrations, n_migrations, e) || store_read_meta(s, e))
 		return 1;
+	writer_watch_log(&s->writer);
 	code = writer_guard(&s->writer);
 	if (code != SQLITE_OK)
 		return sql_error(&s->writer.guard, code, "open the database", s->path, e);
@@ -291,6 +292,13 @@ static void store_write(void *arg, struct list *jobs)
 	writer_group(&s->writer, jobs);
 	if (last->status != TXN_FAILED)
 		spare_keep(&s->spare, s->dir);
+}
+
+static int64_t store_rest(void *arg, bool idle)
+{
+	struct store *s = arg;
+
+	return writer_rest(&s->writer, idle);
 }
 
 struct read_job {
@@ -354,12 +362,12 @@ static void store_remove_jobs(void *arg, struct list *jobs)
 
 static int store_start_lanes(struct store *s, struct event_base *base, struct err *e)
 {
-	int r = lane_new(base, 0, store_write, s, &s->write_lane);
+	int r = lane_new(base, 0, store_write, store_rest, s, &s->write_lane);
 
 	if (r == 0)
-		r = lane_new(base, PRIORITY_READS, store_read_jobs, s, &s->read_lane);
+		r = lane_new(base, PRIORITY_READS, store_read_jobs, NULL, s, &s->read_lane);
 	if (r == 0)
-		r = lane_new(base, 0, store_remove_jobs, s, &s->files_lane);
+		r = lane_new(base, 0, store_remove_jobs, NULL, s, &s->files_lane);
 	return r < 0 ? err_set(e, E_STORAGE, "cannot start a thread of the store: %s", strerror(-r))
 		     : 0;
 }

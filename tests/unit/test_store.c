@@ -314,6 +314,36 @@ START_TEST(one_bad_transaction_harms_no_other)
 }
 END_TEST
 
+static off_t database_bytes(void)
+{
+	_cleanup_free_ char *path = xasprintf("%s/batchd.db", w.dir);
+	struct stat st;
+
+	ck_assert_int_eq(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* Not within its commit, for which others wait, but without another commit too. */
+START_TEST(a_large_batch_is_brought_into_the_database_in_a_pause)
+{
+	enum { BYTES = 8 << 20 };
+	_cleanup_free_ char *bytes = xcalloc(1, BYTES);
+	struct answer a = { .n = 0 };
+	struct txn *t = txn_new(answer_fill, &a);
+	struct run_row row = {
+		.run = 1, .cwd = "/w", .project = "/w", .n_ops = 1, .n_messages = 1
+	};
+
+	txn_run_new(t, &row, slice_of(bytes, BYTES), SLICE_NONE);
+	commit_now(&w, t, &a);
+	ck_assert_int_eq(a.status, TXN_DONE);
+	while (database_bytes() < BYTES)
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	world_reopen(&w);
+	ck_assert(world_has_run(&w, 1));
+}
+END_TEST
+
 /* --- logs --- */
 
 static atomic_int syncs;
@@ -573,6 +603,7 @@ static void fill(Suite *s)
 	tcase_add_test(t, a_key_finds_its_first_run);
 	tcase_add_test(t, answers_come_in_order);
 	tcase_add_test(t, one_bad_transaction_harms_no_other);
+	tcase_add_test(t, a_large_batch_is_brought_into_the_database_in_a_pause);
 	tcase_add_test(t, logs_are_synced_before_results_once_a_run);
 	tcase_add_test(t, forgetting_leaves_nothing);
 	tcase_add_test(t, output_of_runs_to_come_is_kept_and_their_ids_are_given);

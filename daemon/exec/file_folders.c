@@ -192,7 +192,11 @@ static int folders_add(struct folders *fs, int fd, int from, const char *path, s
 	}
 	struct folder *f = *ret = fs->list[fs->n++] = xmalloc(sizeof(*f));
 	*f = (struct folder){
-		.fd = fd, .dev = st.st_dev, .from = from, .path = path ? xstrdup(path) : NULL
+		.fd = fd,
+		.dev = st.st_dev,
+		.from = from,
+		.path = path ? xstrdup(path) : NULL,
+		.named = fs->few,
 	};
 	return 0;
 }
@@ -216,13 +220,13 @@ int folders_open(struct folders *fs, const struct file_op *op, int from, const c
 
 /* --- syncing --- */
 
-int folders_sync(struct folders *fs)
+int folders_sync(struct folders *fs, const struct sync_item *more, size_t n_more)
 {
 	size_t n = 0;
 	int r = 0;
 	makings_of_others(fs);
 	_cleanup_free_ struct sync_item *items =
-		xcalloc(fs->n + fs->n_makings + 1, sizeof(items[0]));
+		xcalloc(fs->n + fs->n_makings + n_more + 1, sizeof(items[0]));
 	for (size_t i = 0; i < fs->n_makings; i++)
 		items[n++] = (struct sync_item){ .fd = fs->makings[i]->fd,
 						 .dev = fs->makings[i]->dev,
@@ -235,6 +239,8 @@ int folders_sync(struct folders *fs)
 							 .result = &fs->list[i]->error };
 	for (size_t i = 0; i < fs->n_makings; i++)
 		items[i].result = &r;
-	sync_items(items, n);
+	if (n_more)
+		memcpy(items + n, more, n_more * sizeof(more[0]));
+	sync_items(items, n + n_more);
 	return r;
 }

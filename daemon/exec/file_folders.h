@@ -15,12 +15,14 @@
 #include <sys/types.h>
 
 struct file_op;
+struct sync_item;
 
 struct folder {
 	int fd; /* O_PATH */
 	dev_t dev;
 	int from;     /* what path is relative to */
 	char *path;   /* NULL: come to by a link */
+	bool named;   /* new files in it have a name from the beginning: see file_target.c */
 	bool changed; /* to be synced */
 	int error;    /* 0, or -errno: it could not be */
 };
@@ -28,6 +30,7 @@ struct folder {
 struct folders {
 	struct folder **list;
 	size_t n, cap;
+	bool few;		 /* files: not worth doing without names */
 	struct making **makings; /* in which this group made folders, or others did meanwhile */
 	size_t n_makings;
 };
@@ -42,9 +45,10 @@ void folders_done(struct folders *fs);
  * lives until folders_done. 0 or -errno. */
 int folders_open(struct folders *fs, const struct file_op *op, int from, const char *path,
 		 bool make, struct folder **ret);
-/* What was changed is durable, or has an error. 0, or -errno: a folder that others are in could not
- * be synced, so that nothing of this group is known to be there after a power cut. */
-int folders_sync(struct folders *fs);
+/* What was changed, and the items, are durable, or have an error. 0, or -errno: a folder that
+ * others are in could not be synced, so that nothing of this group is known to be there after a
+ * power cut. */
+int folders_sync(struct folders *fs, const struct sync_item *more, size_t n_more);
 
 /* Gives this thread a umask (the rest of the process keeps its own), so that the kernel makes files
  * as it does for anyone: default ACLs, setgid folders. */

@@ -342,19 +342,37 @@ static void task_io_error(struct file_task *task, int r)
 		task->cause = file_io_error(task->op, r, task->error);
 }
 
-static void tasks_sync(struct file_task *tasks, const struct target *targets, size_t n)
+/* All the files that `fd` tells of, -1 where there is none; with their folders, or without (NULL).
+ */
+static int tasks_sync(struct file_task *tasks, const struct target *targets, size_t n,
+		      int (*fd)(const struct target *t), struct folders *folders)
 {
 	_cleanup_free_ struct sync_item *items = xcalloc(n, sizeof(items[0]));
 	_cleanup_free_ int *results = xcalloc(n, sizeof(results[0]));
 	size_t n_items = 0;
+	int r = 0;
 	for (size_t i = 0; i < n; i++)
-		if (!tasks[i].cause && targets[i].temp_fd >= 0)
-			items[n_items++] = (struct sync_item){ .fd = targets[i].temp_fd,
+		if (!tasks[i].cause && fd(&targets[i]) >= 0)
+			items[n_items++] = (struct sync_item){ .fd = fd(&targets[i]),
 							       .dev = targets[i].folder->dev,
 							       .result = &results[i] };
-	sync_items(items, n_items);
+	if (folders)
+		r = folders_sync(folders, items, n_items);
+	else
+		sync_items(items, n_items);
 	for (size_t i = 0; i < n; i++)
 		task_io_error(&tasks[i], results[i]);
+	return r;
+}
+
+static int file_of_temp(const struct target *t)
+{
+	return t->temp_fd;
+}
+
+static int file_of_link(const struct target *t)
+{
+	return t->link_fd;
 }
 
 /* Once its folder is synced it is what stands there, or has failed. */
@@ -370,7 +388,7 @@ static void tasks_move(struct file_task *tasks, struct target *targets, size_t n
 static void tasks_sync_folders(struct file_task *tasks, const struct target *targets, size_t n,
 			       struct folders *folders)
 {
-	int r = folders_sync(folders);
+	int r = tasks_sync(tasks, targets, n, file_of_link, folders);
 	for (size_t i = 0; i < n; i++)
 		if (targets[i].folder && tasks[i].op->kind != KIND_READ)
 			task_io_error(&tasks[i], r < 0 ? r : targets[i].folder->error);
@@ -380,6 +398,7 @@ void file_ops_run(struct file_task *tasks, size_t n)
 {
 	_cleanup_(folders_done) struct folders folders = FOLDERS_INIT;
 	_cleanup_free_ struct target *targets = xcalloc(n, sizeof(targets[0]));
+	folders.few = n < SYNC_MANY;
 	for (size_t i = 0; i < n; i++) {
 		targets[i] = (struct target)TARGET_INIT;
 		if (!tasks[i].cause)
@@ -389,7 +408,7 @@ void file_ops_run(struct file_task *tasks, size_t n)
 		if (tasks[i].cause) /* at once: the disk may be full */
 			target_drop(&targets[i]);
 	}
-	tasks_sync(tasks, targets, n);
+	tasks_sync(tasks, targets, n, file_of_temp, NULL);
 	tasks_move(tasks, targets, n);
 	tasks_sync_folders(tasks, targets, n, &folders);
 	for (size_t i = 0; i < n; i++)

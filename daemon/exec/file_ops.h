@@ -5,7 +5,9 @@
  * write and edit never leave half a file: the content goes to a temporary beside the target, which
  * is synced, renamed over it, and the folder synced. A final symbolic link is followed and stays. A
  * temporary has its name from the attempt, so that the same op done again after a crash sweeps up.
- * A write with create_only or expect that is done again is content with what it finds done already.
+ * New files of a large group have no name until they are whole (O_TMPFILE), where the file system
+ * can do that: linked into place they cost less than renamed, and a crash leaves nothing. A write
+ * with create_only or expect that is done again is content with what it finds done already.
  *
  * Waiting for the disk is what takes the time, so ops are done in groups: all temporaries are
  * written, then synced together, then renamed, then the folders synced together. An op's result is

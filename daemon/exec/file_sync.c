@@ -14,9 +14,7 @@
 #include "common/table.h"
 #include "common/xalloc.h"
 
-/* So many on one file system are worth a syncfs, */
-#define SYNCFS_MIN 16
-/* and so much that others may have written there. */
+/* So much that others may have written there is worth a syncfs, too. */
 #define SYNCFS_DIRTY_MAX_KIB (INT64_C(64) << 10)
 
 #ifndef XFS_SUPER_MAGIC
@@ -82,7 +80,7 @@ void sync_items(struct sync_item *items, size_t n)
 			continue;
 		for (size_t i = first; i < n; i++)
 			same += items[i].dev == items[first].dev;
-		bool all = same >= SYNCFS_MIN && fs_sync(&items[first]);
+		bool all = same >= SYNC_MANY && fs_sync(&items[first]);
 		for (size_t i = first; i < n; i++) {
 			if (items[i].dev != items[first].dev)
 				continue;

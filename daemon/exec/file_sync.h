@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* So many on one file system are worth a syncfs. */
+#define SYNC_MANY 16
+
 struct sync_item {
 	int fd; /* a file's, for writing, or a folder's, for reading */
 	dev_t dev;

@@ -22,13 +22,16 @@ void target_drop(struct target *t)
 {
 	if (t->temp_fd < 0)
 		return;
-	unlinkat(t->folder->fd, t->temp, 0);
+	if (!t->nameless)
+		unlinkat(t->folder->fd, t->temp, 0);
 	close(TAKE_FD(t->temp_fd));
 }
 
 void target_done(struct target *t)
 {
 	target_drop(t);
+	if (t->link_fd >= 0)
+		close(t->link_fd);
 	free(t->name);
 }
 
@@ -153,21 +156,47 @@ int target_set_mode(const struct file_op *op, const struct target *t, int fd)
 }
 
 /* The name is the attempt's own: what stands there is left from a crash of it. */
+static const char *temp_name(const struct file_op *op, struct target *t)
+{
+	snprintf(t->temp, sizeof(t->temp), ".batchd-%08" PRIx32 "-%" PRIx64, op->store, op->token);
+	return t->temp;
+}
+
 static int temp_open(const struct file_op *op, struct target *t)
 {
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-	snprintf(t->temp, sizeof(t->temp), ".batchd-%08" PRIx32 "-%" PRIx64, op->store, op->token);
-	int fd = openat(t->folder->fd, t->temp, flags, target_birth_mode(op, t));
-	if (fd < 0 && errno == EEXIST && unlinkat(t->folder->fd, t->temp, 0) == 0)
-		fd = openat(t->folder->fd, t->temp, flags, target_birth_mode(op, t));
+	const char *name = temp_name(op, t);
+	int fd = openat(t->folder->fd, name, flags, target_birth_mode(op, t));
+	if (fd < 0 && errno == EEXIST && unlinkat(t->folder->fd, name, 0) == 0)
+		fd = openat(t->folder->fd, name, flags, target_birth_mode(op, t));
 	t->temp_fd = fd;
+	t->nameless = false;
 	return fd < 0 ? -errno : 0;
+}
+
+/* Without a name, which is less work than to change one; where that can be had. Not when done
+ * again: what stands there with the attempt's name is to be swept up. */
+static bool temp_open_nameless(const struct file_op *op, struct target *t)
+{
+	if (op->again || t->exists || t->folder->named)
+		return false;
+	t->temp_fd = openat(t->folder->fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC,
+			    target_birth_mode(op, t));
+	t->nameless = t->temp_fd >= 0;
+	t->folder->named = !t->nameless;
+	return t->nameless;
+}
+
+static int temp_write(const struct file_op *op, const struct target *t, struct slice content)
+{
+	int r = target_set_mode(op, t, t->temp_fd);
+	return r == 0 ? fd_write_all(t->temp_fd, content.p, content.len) : r;
 }
 
 int target_fill(const struct file_op *op, struct target *t, enum replace_when when,
 		struct slice content, struct err *e)
 {
-	int r = temp_open(op, t);
+	int r = temp_open_nameless(op, t) ? 0 : temp_open(op, t);
 	if (r < 0) {
 		int cause = file_io_error(op, r, e);
 		size_t len = strlen(e->text);
@@ -176,9 +205,7 @@ int target_fill(const struct file_op *op, struct target *t, enum replace_when wh
 		return cause;
 	}
 	t->when = when;
-	r = target_set_mode(op, t, t->temp_fd);
-	if (r == 0)
-		r = fd_write_all(t->temp_fd, content.p, content.len);
+	r = temp_write(op, t, content);
 	return r < 0 ? file_io_error(op, r, e) : 0;
 }
 
@@ -215,9 +242,58 @@ static int temp_move(const struct target *t)
 	return 0;
 }
 
+/* linkat(2) of a file without a name: before Linux 6.10 only root may do it by the descriptor
+ * alone. */
+static int temp_link(const struct target *t, const char *name)
+{
+	static _Thread_local bool by_path;
+	int in = t->folder->fd;
+	char path[32];
+	if (!by_path) {
+		if (linkat(t->temp_fd, "", in, name, AT_EMPTY_PATH) == 0)
+			return 0;
+		if (errno != ENOENT)
+			return -errno;
+		by_path = true;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", t->temp_fd);
+	return linkat(AT_FDCWD, path, in, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+/* With a name after all, and durable. 0 or -errno. */
+static int temp_again(const struct file_op *op, struct target *t)
+{
+	close(TAKE_FD(t->temp_fd));
+	t->folder->named = true;
+	file_thread_umask(op->umask);
+	int r = temp_open(op, t);
+	if (r == 0)
+		r = temp_write(op, t, op->content);
+	if (r == 0 && fsync(t->temp_fd) < 0)
+		r = -errno;
+	return r;
+}
+
+/* As temp_move. What has come to stand there meanwhile is replaced by way of a name beside it. */
+static int temp_appear(const struct file_op *op, struct target *t)
+{
+	int r = temp_link(t, t->name);
+	if (r == 0)
+		return 0;
+	if (r == -EEXIST && t->when == REPLACE_ABSENT)
+		return MOVE_EXISTS;
+	if (r == -EEXIST)
+		r = temp_link(t, temp_name(op, t));
+	t->nameless = r < 0;
+	if (r < 0)
+		r = temp_again(op, t);
+	return r < 0 ? r : temp_move(t);
+}
+
 int target_move(const struct file_op *op, struct target *t, struct err *e)
 {
-	int r = temp_move(t);
+	bool nameless = t->nameless;
+	int r = nameless ? temp_appear(op, t) : temp_move(t);
 	if (r == MOVE_EXISTS) {
 		err_set(e, 0, "'%s' exists already: leave out create_only to replace it",
 			file_shown(op));
@@ -230,7 +306,10 @@ int target_move(const struct file_op *op, struct target *t, struct err *e)
 	}
 	if (r < 0)
 		return file_io_error(op, r, e);
-	close(TAKE_FD(t->temp_fd));
+	if (nameless)
+		t->link_fd = TAKE_FD(t->temp_fd);
+	else
+		close(TAKE_FD(t->temp_fd));
 	t->folder->changed = true;
 	return 0;
 }

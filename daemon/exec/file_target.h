@@ -21,12 +21,15 @@ struct target {
 	/* What is to replace it, while it is not there yet. */
 	int temp_fd; /* -1: nothing */
 	char temp[40];
+	bool nameless; /* temp is not there: it has no name yet (O_TMPFILE) */
+	int link_fd;   /* what had none and is in place: its link count is not durable yet. -1: none
+			*/
 	enum replace_when when;
 };
 
 #define TARGET_INIT                                                                                \
 	{                                                                                          \
-		.temp_fd = -1                                                                      \
+		.temp_fd = -1, .link_fd = -1                                                       \
 	}
 
 void target_done(struct target *t);
@@ -55,7 +58,7 @@ mode_t target_birth_mode(const struct file_op *op, const struct target *t);
  */
 int target_fill(const struct file_op *op, struct target *t, enum replace_when when,
 		struct slice content, struct err *e) _must_check_;
-/* In place, once the folder is synced, or nothing changed. 0, or a cause with e. */
+/* In place, once the folder, and link_fd, are synced, or nothing changed. 0, or a cause with e. */
 int target_move(const struct file_op *op, struct target *t, struct err *e) _must_check_;
 
 #endif

@@ -4,7 +4,8 @@ of them could leave.
 
 `read_trace` turns what strace saw of a program into events; `Disk` replays them and keeps apart what is durable from what the page
 cache holds. The rules are those of POSIX and no kinder: bytes are durable when an fsync or fdatasync of their file that began after
-they were written has returned; a name is durable when its folder was synced; syncfs does both for all there is. Each unsynced write
+they were written has returned; a name is durable when its folder was synced, and that of a file which had none (O_TMPFILE) when the
+file was synced since, too; syncfs does all of that for all there is. Each unsynced write
 may be there, be missing, or be torn at a sector, whatever came before or after it; unsynced changes of one folder's names come in
 their order, of which any beginning may be there. `Disk.crash` writes one such state into a real folder.
 """
@@ -118,9 +119,16 @@ def read_trace(path, root):
                 yield 'write', where, at, logs(where)[at:at + n].ljust(n, b'?')
         elif name in ('open', 'openat', 'creat', 'openat2'):
             where = at_paths(arguments)[0]
-            assert 'O_TMPFILE' not in arguments, arguments
-            if where.startswith(root) and 'O_CREAT' in arguments:
+            if 'O_TMPFILE' in arguments:
+                where = first_fd(result)[1]
+                if where.startswith(root):
+                    yield 'nameless', where
+            elif where.startswith(root) and 'O_CREAT' in arguments:
                 yield 'create', where, 'O_TRUNC' in arguments
+        elif name == 'linkat' and 'AT_EMPTY_PATH' in arguments:
+            where = at_paths(arguments)[-1]
+            if where.startswith(root):
+                yield 'link', first_fd(arguments)[1], where
         elif name in ('mkdir', 'mkdirat'):
             where = at_paths(arguments)[0]
             if where.startswith(root):
@@ -141,9 +149,16 @@ def read_trace(path, root):
             raise AssertionError('a call that this disk does not know: %s(%s' % (name, arguments[:200]))
 
 
+LINK = 'link'
+
+
 class File:
-    def __init__(self, data=b''):
+    def __init__(self, data=b'', linked=True):
         self.data, self.durable, self.unsynced = bytearray(data), bytearray(data), []
+        self.linked = linked        # that it has a name at all is durable
+
+    def link(self):
+        self.unsynced.append((LINK, None))
 
     def write(self, offset, data):
         self.unsynced.append((offset, bytes(data)))
@@ -155,13 +170,16 @@ class File:
 
     def sync(self, n):
         for offset, data in self.unsynced[:n]:
-            put(self.durable, offset, data) if offset is not None else resize(self.durable, data)
+            if offset == LINK:
+                self.linked = True
+            else:
+                put(self.durable, offset, data) if offset is not None else resize(self.durable, data)
         del self.unsynced[:n]
 
     def after_crash(self, random, keep):
         data = bytearray(self.durable)
         for offset, what in self.unsynced:
-            if random.random() >= keep:
+            if offset == LINK or random.random() >= keep:
                 continue
             if offset is None:
                 resize(data, what)
@@ -233,7 +251,7 @@ class Disk:
     def __init__(self, root):
         self.root = root
         self.top = self.scan(root)
-        self.syncing = {}
+        self.syncing, self.nameless = {}, {}
 
     def scan(self, path):
         folder = Folder()
@@ -247,6 +265,8 @@ class Disk:
         return folder
 
     def find(self, path):
+        if path in self.nameless:
+            return self.nameless[path]
         at = self.top
         for name in [p for p in os.path.relpath(path, self.root).split('/') if p != '.']:
             at = at.names.get(name) if isinstance(at, Folder) else None
@@ -263,6 +283,12 @@ class Disk:
                 folder.change((name, File()))
             elif rest[0]:
                 folder.names[name].truncate(0)
+        elif what == 'nameless':
+            self.nameless[path] = File(linked=False)
+        elif what == 'link':
+            folder, name = self.folder(rest[0])
+            self.nameless[path].link()
+            folder.change((name, self.nameless[path]))
         elif what == 'mkdir':
             folder, name = self.folder(path)
             folder.change((name, Folder()))
@@ -283,7 +309,8 @@ class Disk:
             if inode:
                 inode.sync(n)
         elif what == 'sync of all begins':
-            self.syncing[rest[0]] = [(inode, len(inode.unsynced)) for inode in inodes(self.top)]
+            there = list(inodes(self.top)) + [f for f in self.nameless.values() if not f.linked]
+            self.syncing[rest[0]] = [(inode, len(inode.unsynced)) for inode in dict.fromkeys(there)]
         elif what == 'sync of all':
             for inode, n in self.syncing.pop(rest[0]):
                 inode.sync(n)
@@ -313,6 +340,6 @@ class Disk:
             if isinstance(inode, Folder):
                 os.mkdir(where, 0o700)
                 self.put_folder(inode, random, keep, where)
-            else:
+            elif inode.linked or random.random() < keep:
                 with open(os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as f:
                     f.write(inode.after_crash(random, keep))

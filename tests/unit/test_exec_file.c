@@ -6,13 +6,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,12 +41,46 @@ static int n_ended, n_failed;
 static uint32_t op_number;
 static bool again; /* what is run may have been done before a crash */
 
+/* Each write is one of a group, whose files are made without names. */
+static bool crowded;
+enum { CROWD = 20, CROWD_FIRST = 0x80000 }; /* numbers of ops */
+
 static void on_ended(void *arg, const struct exec_result *result)
 {
 	(void)arg;
-	last = *result;
+	if (token_op(result->token) < CROWD_FIRST)
+		last = *result;
 	n_ended++;
 	n_failed += result->cause != 0;
+}
+
+/* What the kernel or the file system does not have. */
+static enum lack { LACK_NOTHING, LACK_NAMELESS, LACK_LINK_BY_FD, LACK_LINK, LACK_MAX } lacking;
+static int n_nameless;
+
+/* In the place of libc's, for all of the program. */
+int openat(int in, const char *path, int flags, ...)
+{
+	bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
+	va_list ap;
+	va_start(ap, flags);
+	mode_t mode = flags & O_CREAT || nameless ? va_arg(ap, mode_t) : 0;
+	va_end(ap);
+	__atomic_fetch_add(&n_nameless, nameless, __ATOMIC_RELAXED);
+	if (nameless && lacking == LACK_NAMELESS) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return (int)syscall(SYS_openat, in, path, flags, mode);
+}
+
+int linkat(int from, const char *path, int in, const char *name, int flags)
+{
+	if (lacking == LACK_LINK || (lacking == LACK_LINK_BY_FD && (flags & AT_EMPTY_PATH))) {
+		errno = lacking == LACK_LINK ? EPERM : ENOENT;
+		return -1;
+	}
+	return (int)syscall(SYS_linkat, from, path, in, name, flags);
 }
 
 static void on_drained(void *arg, uint64_t token, const struct output_totals *totals)
@@ -79,6 +116,12 @@ static void setup(void)
 	umask(0077); /* must have no influence */
 	again = false;
 	start_all(2);
+}
+
+static void setup_crowded(void)
+{
+	setup();
+	crowded = true;
 }
 
 static void teardown(void)
@@ -117,12 +160,25 @@ static struct batch_op op_new(int kind)
 	return (struct batch_op){ .kind = kind, .mode = -1, .offset = 0, .limit = -1 };
 }
 
+static void start_crowd(uint64_t run)
+{
+	struct batch_op op = op_new(KIND_WRITE);
+	for (uint32_t i = 0; i < CROWD; i++) {
+		char *path = xasprintf("%s/crowd/%u", dir, i);
+		exec_file_start(files, token_make(run, CROWD_FIRST + i, 1), &op, path, 022, 0,
+				false);
+		free(path);
+	}
+}
+
 /* Runs it to its end; the cause. */
 static int run_as(const struct batch_op *op, const char *name, uint32_t mask, uint64_t token)
 {
 	char *path = in_dir(name);
 	exec_file_start(files, token, op, path, mask, 0, again);
-	loop_until(n_ended + 1);
+	if (crowded)
+		start_crowd(token_run(token));
+	loop_until(n_ended + 1 + (crowded ? CROWD : 0));
 	ck_assert_uint_eq(last.token, token);
 	ck_assert(last.is_file_op);
 	ck_assert(last.cause == 0 || (*last.error.text && !strchr(last.error.text, '\n')));
@@ -733,13 +789,65 @@ START_TEST(test_siblings)
 }
 END_TEST
 
-int main(void)
+/* Two on one name, and one on a folder made meanwhile: what has come to stand there is replaced, as
+ * far as a rename does that. However the files come to their names. */
+START_TEST(test_meanwhile)
 {
-	Suite *s = suite_create("exec_file");
-	TCase *t = tcase_create("exec_file");
-	srand(5);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
+	struct batch_op op = op_new(KIND_WRITE);
+	char *path;
+	lacking = (enum lack)_i;
+	put("old", "old", 0751);
+	for (uint32_t i = 0; i < 60; i++) {
+		path = i == 3	? in_dir("old")
+		       : i == 4 ? in_dir("d/own")
+				: xasprintf("%s/d/f%u", dir, i % 30);
+		op.content = slice_str(i < 30 ? "early" : "late");
+		exec_file_start(files, token_make(5, i + 1, 1), &op, path, i % 30 == 4 ? 077 : 022,
+				0, false);
+		free(path);
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		path = in_dir(i == 0 ? "d/in" : "d/in/f");
+		exec_file_start(files, token_make(5, 100 + i, 1), &op, path, 022, 0, false);
+		free(path);
+	}
+	loop_until(62);
+	ck_assert_int_eq(n_failed, 1);
+	check_file("d/in/f", "late");
+	check_file("old", "early");
+	ck_assert_uint_eq(mode_of("old"), 0751);
+	check_file("d/f3", "late");
+	ck_assert_uint_eq(mode_of("d/own"), 0600);
+	ck_assert_uint_eq(mode_of("d/f5"), 0644);
+	check_file("d/f29", "late");
+	ck_assert_int_eq(leftovers("d") + leftovers(".") + leftovers("d/in"), 0);
+	/* Where they are not to be had that is known of the folder. */
+	ck_assert(lacking == LACK_NAMELESS ? n_nameless < 10 : n_nameless >= 30);
+	lacking = LACK_NOTHING;
+}
+END_TEST
+
+/* What an attempt left there when it was killed goes with its name, also in a crowd. */
+START_TEST(test_swept_up)
+{
+	struct batch_op op = op_new(KIND_WRITE);
+	uint64_t token = token_make(3, 7, 1);
+	uint32_t store = 2166136261u; /* FNV-1a */
+	for (const char *p = runs; *p; p++)
+		store = (store ^ (unsigned char)*p) * 16777619u;
+	char *left = xasprintf(".batchd-%08" PRIx32 "-%" PRIx64, store, token);
+	put(left, "half", 0600);
+	op.content = slice_str("whole");
+	again = true;
+	ck_assert_int_eq(run_as(&op, "f", 022, token), 0);
+	check_file("f", "whole");
+	ck_assert_int_eq(leftovers("."), 0);
+	free(left);
+}
+END_TEST
+
+static void add_writes(TCase *t)
+{
 	tcase_add_test(t, test_write);
 	tcase_add_test(t, test_modes);
 	tcase_add_test(t, test_links);
@@ -748,6 +856,18 @@ int main(void)
 	tcase_add_test(t, test_no_room);
 	tcase_add_test(t, test_read_only_fs);
 	tcase_add_test(t, test_create_only);
+	tcase_add_test(t, test_swept_up);
+	tcase_add_test(t, test_kill);
+}
+
+int main(void)
+{
+	Suite *s = suite_create("exec_file");
+	TCase *t = tcase_create("exec_file");
+	srand(5);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	add_writes(t);
 	tcase_add_test(t, test_expect);
 	tcase_add_test(t, test_append);
 	tcase_add_loop_test(t, test_edit, 0, (int)ARRAY_SIZE(edits));
@@ -755,10 +875,15 @@ int main(void)
 	tcase_add_test(t, test_read);
 	tcase_add_test(t, test_read_again);
 	tcase_add_test(t, test_cancel);
-	tcase_add_test(t, test_kill);
 	tcase_add_test(t, test_many);
 	tcase_add_test(t, test_siblings);
+	tcase_add_loop_test(t, test_meanwhile, LACK_NOTHING, LACK_MAX);
 	suite_add_tcase(s, t);
+	TCase *c = tcase_create("in a crowd");
+	tcase_add_checked_fixture(c, setup_crowded, teardown);
+	tcase_set_timeout(c, 60);
+	add_writes(c);
+	suite_add_tcase(s, c);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);
 	int failed = srunner_ntests_failed(runner);

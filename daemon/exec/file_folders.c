@@ -127,13 +127,15 @@ static int folder_at(int in, const char *name)
 	return fd < 0 && errno == EACCES ? openat(in, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : fd;
 }
 
-/* mkdirat with 0777 less the op's umask. */
-static int folder_make(struct folders *fs, const struct file_op *op, int in, const char *name)
+/* mkdirat with 0777 less the op's umask; *ret_made: it was not there. */
+static int folder_make(struct folders *fs, const struct file_op *op, int in, const char *name,
+		       bool *ret_made)
 {
 	int r = making_begin(fs, in);
 	if (r < 0)
 		return r;
-	if (mkdirat(in, name, 0777) < 0)
+	*ret_made = mkdirat(in, name, 0777) == 0;
+	if (!*ret_made)
 		return errno == EEXIST ? 0 : -errno;
 	if (!file_thread_has_umask()) {
 		struct stat st;
@@ -146,8 +148,10 @@ static int folder_make(struct folders *fs, const struct file_op *op, int in, con
 	return 0;
 }
 
-/* One folder after the other, making those that are missing. The fd or -errno. */
-static int folder_walk(struct folders *fs, const struct file_op *op, int from, const char *path)
+/* One folder after the other, making those that are missing; *ret_made: the last one was. The fd or
+ * -errno. */
+static int folder_walk(struct folders *fs, const struct file_op *op, int from, const char *path,
+		       bool *ret_made)
 {
 	_cleanup_free_ char *copy = xstrdup(path);
 	_cleanup_close_ int at = folder_at(from, ".");
@@ -156,8 +160,9 @@ static int folder_walk(struct folders *fs, const struct file_op *op, int from, c
 		return -errno;
 	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
 		int next = folder_at(at, name);
+		*ret_made = false;
 		if (next < 0 && errno == ENOENT) {
-			int r = folder_make(fs, op, at, name);
+			int r = folder_make(fs, op, at, name, ret_made);
 			if (r < 0)
 				return r;
 			next = folder_at(at, name);
@@ -208,13 +213,16 @@ int folders_open(struct folders *fs, const struct file_op *op, int from, const c
 	if (by_path && (*ret = folders_find(fs, from, path)))
 		return 0;
 	int fd = folder_at(from, *path ? path : ".");
+	bool made = false;
 	if (fd < 0)
-		fd = errno == ENOENT && make ? folder_walk(fs, op, from, path) : -errno;
+		fd = errno == ENOENT && make ? folder_walk(fs, op, from, path, &made) : -errno;
 	if (fd < 0)
 		return fd;
 	int r = folders_add(fs, fd, from, by_path ? path : NULL, ret);
 	if (r < 0)
 		close(fd);
+	else
+		(*ret)->made = made;
 	return r;
 }
 

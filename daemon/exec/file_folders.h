@@ -23,6 +23,7 @@ struct folder {
 	int from;     /* what path is relative to */
 	char *path;   /* NULL: come to by a link */
 	bool named;   /* new files in it have a name from the beginning: see file_target.c */
+	bool made;    /* by this group, and so empty but for what comes while it is at it */
 	bool changed; /* to be synced */
 	int error;    /* 0, or -errno: it could not be */
 };

@@ -71,6 +71,9 @@ static int target_step(const struct file_op *op, struct folders *folders, bool m
 		return r;
 	free(t->name);
 	t->name = xstrdup(name);
+	t->exists = false;
+	if (t->folder->made) /* what has come there since is met when this is to appear */
+		return 0;
 	t->exists = fstatat(t->folder->fd, t->name, &t->st, AT_SYMLINK_NOFOLLOW) == 0;
 	return t->exists || errno == ENOENT ? 0 : -errno;
 }

@@ -13,6 +13,8 @@ struct pk;
 
 struct batch_source {
 	struct pk *file; /* a batch file read: what it says stands in the open map (borrowed) */
+	const char *unproved; /* the file as errors call it, where its proof is left to batchd; or
+				 NULL */
 	const struct strv *commands; /* one parallel message of bash ops */
 	const char *const
 		*argv; /* one op: a bash command if argc is 1, else an argv byte for byte */

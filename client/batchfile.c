@@ -16,6 +16,9 @@
 #include "proto/pack.h"
 #include "proto/scan.h"
 
+/* A proof of so much takes a while. */
+#define LEAVE_BYTES (1u << 20)
+
 enum batchfile_kind {
 	BATCHFILE_JSON, /* a batch, or an array of tool calls */
 	BATCHFILE_MSGPACK,
@@ -186,7 +189,7 @@ static int batchfile_plan(struct slice batch, struct err *e)
 }
 
 /* Relative paths are compared as they would be from here. */
-static int batchfile_prove(struct batchfile *f, struct pk *pk)
+static int batchfile_prove_map(struct pk *pk, struct err *e)
 {
 	_cleanup_free_ char *here = NULL;
 	bool said = mp_find(pk_peek(pk), "cwd").p;
@@ -194,10 +197,10 @@ static int batchfile_prove(struct batchfile *f, struct pk *pk)
 		here = getcwd(NULL, 0);
 		pk_ktext(pk, "cwd", slice_str(here && here[0] == '/' ? here : "/"));
 	}
-	int r = batchfile_plan(pk_peek(pk), f->e);
+	int r = batchfile_plan(pk_peek(pk), e);
 	if (!said)
 		pk_unkey(pk);
-	return r ? batchfile_refuse(f) : 0;
+	return r;
 }
 
 static int batchfile_tree(struct batchfile *f, json_t **ret)
@@ -212,7 +215,8 @@ static int batchfile_pack_tree(struct batchfile *f, struct pk *pk, json_t **ret)
 {
 	if (batchfile_tree(f, ret))
 		return 1;
-	return json_pack_keys(*ret, pk, f->e) ? batchfile_refuse(f) : batchfile_prove(f, pk);
+	return json_pack_keys(*ret, pk, f->e) || batchfile_prove_map(pk, f->e) ? batchfile_refuse(f)
+									       : 0;
 }
 
 int batchfile_parse(const char *name, struct slice text, const struct reading *how,
@@ -233,18 +237,33 @@ int batchfile_parse(const char *name, struct slice text, const struct reading *h
 	return 0;
 }
 
-int batchfile_pack(const char *name, struct slice text, const struct reading *how, struct pk *pk,
-		   struct err *e)
+static int batchfile_pack_text(const char *name, struct slice text, const struct reading *how,
+			       struct pk *pk, const char **ret_unproved, struct err *e)
 {
 	struct batchfile f = {
 		.name = name, .text = batchfile_skip_mark(text), .how = how, .e = e
 	};
 	_cleanup_json_ json_t *batch = NULL;
-	if (batchfile_kind(f.text) == BATCHFILE_JSON && json_text_batch(f.text, pk))
-		return batchfile_prove(&f, pk);
+	if (batchfile_kind(f.text) == BATCHFILE_JSON && json_text_batch(f.text, pk)) {
+		bool leave = ret_unproved && text.len >= LEAVE_BYTES;
+		if (leave)
+			*ret_unproved = name;
+		return !leave && batchfile_prove_map(pk, e) ? batchfile_refuse(&f) : 0;
+	}
 	int r = batchfile_pack_tree(&f, pk, &batch);
 	notation_places_done(&f.places);
 	return r;
+}
+
+int batchfile_pack(const char *name, struct slice text, const struct reading *how, struct pk *pk,
+		   struct err *e)
+{
+	return batchfile_pack_text(name, text, how, pk, NULL, e);
+}
+
+int batchfile_prove(const char *name, struct pk *pk, struct err *e)
+{
+	return batchfile_prove_map(pk, e) ? err_prefix(e, "%s: ", name) : 0;
 }
 
 static int batchfile_text(const char *file, struct buf *text, const char **ret_name, struct err *e)
@@ -270,11 +289,12 @@ int batchfile_read(const char *file, const struct reading *how, json_t **ret_bat
 	return batchfile_parse(name, buf_slice(&text), how, ret_batch, e);
 }
 
-int batchfile_read_packed(const char *file, const struct reading *how, struct pk *pk, struct err *e)
+int batchfile_read_packed(const char *file, const struct reading *how, struct pk *pk,
+			  const char **ret_unproved, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	const char *name;
 	if (batchfile_text(file, &text, &name, e))
 		return 1;
-	return batchfile_pack(name, buf_slice(&text), how, pk, e);
+	return batchfile_pack_text(name, buf_slice(&text), how, pk, ret_unproved, e);
 }

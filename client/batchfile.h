@@ -24,13 +24,16 @@ int batchfile_read(const char *file, const struct reading *how, json_t **ret_bat
 int batchfile_parse(const char *name, struct slice text, const struct reading *how,
 		    json_t **ret_batch, struct err *e) _must_check_;
 /*
- * The same two, packed: the keys are added to the open map of pk, which is empty. JSON as
- * batches mostly are goes there without a tree (json_text.h). After an error
- * what is in pk is of no use.
+ * The same two, packed: the keys are added to the open map of pk, which is empty. JSON as batches
+ * mostly are goes there without a tree (json_text.h); is it long, and ret_unproved not NULL, it is
+ * not proved, which would be done twice: *ret_unproved is then the file as errors call it, else
+ * left alone. After an error what is in pk is of no use.
  */
 struct pk;
 int batchfile_read_packed(const char *file, const struct reading *how, struct pk *pk,
-			  struct err *e) _must_check_;
+			  const char **ret_unproved, struct err *e) _must_check_;
+/* What the open map of pk holds by now; `name` is for errors. 0, or 1 with e. */
+int batchfile_prove(const char *name, struct pk *pk, struct err *e) _must_check_;
 int batchfile_pack(const char *name, struct slice text, const struct reading *how, struct pk *pk,
 		   struct err *e) _must_check_;
 

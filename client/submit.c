@@ -16,6 +16,7 @@
 #include "common/paths.h"
 #include "common/text.h"
 #include "common/xalloc.h"
+#include "proto/batch.h"
 #include "proto/errors.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
@@ -100,14 +101,33 @@ static bool submit_is_command(const char *name)
 	return program;
 }
 
-int submit_read_packed(struct ctx *c, const struct reading *how, const char *name, struct pk *pk)
+int submit_read_packed(struct ctx *c, const struct reading *how, const char *name, bool sent,
+		       struct batch_source *from)
 {
 	struct err e = ERR_INIT;
-	submit_open(pk);
-	if (batchfile_read_packed(submit_file(c, name), how, pk, &e))
+	submit_open(from->file);
+	int r = batchfile_read_packed(submit_file(c, name), how, from->file,
+				      sent ? &from->unproved : NULL, &e);
+	/* None is started for a batch that is no good. */
+	if (r == 0 && from->unproved && !daemon_is_running(c->socket))
+		r = batchfile_prove(TAKE_PTR(from->unproved), from->file, &e);
+	if (r)
 		return fail(c, EXIT_USAGE, "%s%s", e.text,
 			    submit_is_command(name) ? "; a command is -e CMD" : "");
 	return EXIT_OK;
+}
+
+/* Of a batch that was not proved before it was sent: as its proof would have told. */
+static int submit_refused(struct ctx *c, const struct batch_source *from, struct slice batch,
+			  const struct err *e)
+{
+	struct plan *plan = NULL;
+	struct err own = ERR_INIT;
+	int status = from->unproved && plan_make(batch, &plan, &own)
+			     ? fail(c, EXIT_USAGE, "%s: %s", from->unproved, own.text)
+			     : fail_err(c, e);
+	plan_free(plan);
+	return status;
 }
 
 static void submit_pack_notify(const struct submit_options *o, struct pk *pk)
@@ -156,8 +176,9 @@ static bool submit_is_ours(const struct ctx *c)
  * time is found by it. A daemon of another state folder would not find it, so one that is not ours
  * is waited for and not started.
  */
-static int submit_until_answered(struct ctx *c, const struct buf *params, struct slice key,
-				 bool *ret_again, struct buf *reply)
+static int submit_until_answered(struct ctx *c, const struct batch_source *from,
+				 const struct buf *params, struct slice key, bool *ret_again,
+				 struct buf *reply)
 {
 	bool ours = key.p && submit_is_ours(c);
 	struct err e = ERR_INIT;
@@ -165,7 +186,8 @@ static int submit_until_answered(struct ctx *c, const struct buf *params, struct
 		int r = ctx_try(c, "batch.submit", params, reply, &e);
 		*ret_again = n > 1;
 		if (r >= 0)
-			return r ? fail_err(c, &e) : EXIT_OK;
+			return r ? submit_refused(c, from, mp_find(buf_slice(params), "batch"), &e)
+				 : EXIT_OK;
 		if (!key.p || n == SENDS_MAX)
 			return fail(c, EXIT_NO_DAEMON,
 				    "batchd went away before it answered: see `batchctl status` "
@@ -199,7 +221,7 @@ int submit_send(struct ctx *c, const struct submit_options *o, const struct batc
 	if (status)
 		return status;
 	struct slice key = submit_key(buf_slice(params));
-	status = submit_until_answered(c, params, key, &again, &reply);
+	status = submit_until_answered(c, from, params, key, &again, &reply);
 	if (status)
 		return status;
 	ctx_warnings(c, buf_slice(&reply));

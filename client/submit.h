@@ -30,9 +30,9 @@ int submit_and_follow(struct ctx *c, const struct submit_options *o,
 int submit_read(struct ctx *c, const struct reading *how, const char *name,
 		json_t **ret) _must_check_;
 
-/* The same for what is to be submitted: packs {batch: {what the file says}} into pk, both maps
- * still open. */
-int submit_read_packed(struct ctx *c, const struct reading *how, const char *name,
-		       struct pk *pk) _must_check_;
+/* The same for what is to be submitted: packs {batch: {what the file says}} into from->file, both
+ * maps still open. `sent`: it goes to batchd, which may be left to prove it. */
+int submit_read_packed(struct ctx *c, const struct reading *how, const char *name, bool sent,
+		       struct batch_source *from) _must_check_;
 
 #endif

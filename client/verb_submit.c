@@ -5,8 +5,8 @@
 
 static const struct opt submit_opts[] = { SUBMIT_OPTS, OPT_END };
 
-static int submit_source(struct ctx *c, const struct submit_options *o, struct batch_source *from,
-			 struct pk *file)
+static int submit_source(struct ctx *c, const struct submit_options *o, bool sent,
+			 struct batch_source *from, struct pk *file)
 {
 	if (o->commands.n && c->argc)
 		return fail(c, EXIT_USAGE, "give a FILE or -e commands, not both");
@@ -15,7 +15,7 @@ static int submit_source(struct ctx *c, const struct submit_options *o, struct b
 		return EXIT_OK;
 	}
 	from->file = file;
-	return submit_read_packed(c, &o->reading, c->argc ? c->argv[0] : NULL, file);
+	return submit_read_packed(c, &o->reading, c->argc ? c->argv[0] : NULL, sent, from);
 }
 
 static int verb_submit(struct ctx *c, void *options)
@@ -26,7 +26,7 @@ static int verb_submit(struct ctx *c, void *options)
 	struct pk file = PK_INIT(&packed);
 	int status = submit_check(c, o);
 	if (status == EXIT_OK)
-		status = submit_source(c, o, &from, &file);
+		status = submit_source(c, o, !o->dry_run, &from, &file);
 	return status ? status : submit_and_follow(c, o, &from);
 }
 
@@ -53,7 +53,7 @@ static int verb_check(struct ctx *c, void *options)
 	struct batch_source from = { 0 };
 	_cleanup_buf_ struct buf packed = BUF_INIT;
 	struct pk file = PK_INIT(&packed);
-	int status = submit_source(c, o, &from, &file);
+	int status = submit_source(c, o, false, &from, &file);
 	return status ? status : submit_plan(c, o, &from);
 }
 

@@ -4,7 +4,7 @@ import os
 import re
 import unittest
 
-from harness import SLOW, Case
+from harness import SLOW, Case, batch, expand, rows, write
 
 
 class Cli(Case):
@@ -42,6 +42,27 @@ class Usage(Cli):
         for shell in ('bash', 'zsh', 'fish'):
             self.assertTrue(self.ctl('completions', shell, bare=True, check=0).out)
         self.assertFalse(os.path.exists(self.box.socket))
+
+
+@expand
+class Long(Cli):
+    """A long batch file is proved once: by batchd, where one runs."""
+    daemon = False
+
+    @rows(
+        ('a key of an op', {'frob': 1}, ['messages[0].ops[1].frob: unknown key']),
+        ('two on one file', {'path': 'a'}, ['messages[0].ops[1].path', 'changed by messages[0].ops[0]']),
+    )
+    def is_refused_the_same(self, keys, words):
+        b = self.box
+        b.put('long.json', json.dumps(batch([write('a', 'x' * (2 << 20)), dict(write('b', 'y'), **keys)])))
+        alone = self.one_line(self.ctl('submit', 'long.json', check=2), 'long.json', *words)
+        self.assertFalse(os.path.exists(b.socket), 'none was started for it')
+        b.start()
+        for text in (None, b.text('long.json')):
+            told = self.ctl('submit', '-' if text else 'long.json', input=text, check=2)
+            self.assertEqual(told.errors, alone.errors.replace('long.json', '<stdin>') if text else alone.errors)
+        self.assertEqual(b.call('run.list')['runs'], [])
 
 
 class FullDisk(Cli):

@@ -132,6 +132,12 @@ static void port_event(void *arg, const struct event *e)
 		rpc_server_event(b->rpc, e);
 }
 
+static bool port_op_heard(void *arg, uint64_t run)
+{
+	struct batchd *b = arg;
+	return b->rpc && rpc_server_op_heard(b->rpc, run);
+}
+
 static void port_printed(void *arg, uint64_t token, int64_t ret[3])
 {
 	runlog_printed(store_runs_dir(((struct batchd *)arg)->store), token_run(token),
@@ -267,6 +273,7 @@ static void make_engine(struct batchd *b)
 		.run_done = port_run_done,
 		.run_ends = port_run_ends,
 		.event = port_event,
+		.op_heard = port_op_heard,
 		.run_state = port_run_state,
 		.printed = port_printed,
 		.todos_lost = port_todos_lost,

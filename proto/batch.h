@@ -102,6 +102,7 @@ struct plan_op {
 	uint8_t id_len;
 	uint8_t kind;
 	uint8_t optional : 1, exclusive : 1, has_todo : 1, detach : 1, background : 1;
+	uint8_t looks : 1; /* a write that depends on what is there: append, create_only, expect */
 };
 
 struct plan_message {

@@ -148,6 +148,7 @@ static int plan_op_read(struct plan *p, uint32_t message, uint32_t op, struct sl
 		.has_todo = o.todo.p != NULL,
 		.detach = o.detach,
 		.background = o.background,
+		.looks = o.append || o.create_only || o.expect.p,
 	};
 	return 0;
 }

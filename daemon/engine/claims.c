@@ -16,14 +16,12 @@
 
 bool claims_needed(const struct live_run *r, uint32_t op)
 {
-	struct batch_op spec;
 	switch ((enum op_kind)r->plan->ops[op].kind) {
 	case KIND_TODOS: /* commits together with its result */
 	case KIND_READ:
 		return false;
 	case KIND_WRITE: /* one that looks at what is there must know whether that is its own */
-		plan_op_decode(r->plan, op, &spec);
-		return spec.append || spec.create_only || spec.expect.p;
+		return r->plan->ops[op].looks;
 	case KIND_BASH:
 	case KIND_EXEC:
 	case KIND_EDIT:

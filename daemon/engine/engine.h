@@ -74,6 +74,9 @@ struct engine_ports {
 	 * are no such starts. */
 	void (*recall)(void *arg, uint64_t token);
 	void *arg;
+	/* False: nobody is told of this run's ops, and `event` need not be called for them. NULL:
+	 * somebody may be. */
+	bool (*op_heard)(void *arg, uint64_t run);
 };
 
 /* Slots of a pool where none were set by hand. */

@@ -132,7 +132,12 @@ static void turn_event(struct engine *e, struct event *ev)
 void turn_emit_op(struct live_run *r, uint32_t op)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
+	const struct engine_ports *ports = &r->e->ports;
 	struct op_row row;
+	if (ports->op_heard && !ports->op_heard(ports->arg, r->id)) {
+		r->e->rev++;
+		return;
+	}
 	live_show_op(r, op, &text, &row);
 	turn_event(r->e, &(struct event){ .type = EVENT_OP_STATE, .run = r->id, .op = &row });
 }

@@ -238,3 +238,8 @@ void rpc_server_event(struct rpc_server *s, const struct event *e)
 	waits_event(s->waits, e);
 	subs_event(s->subs, e);
 }
+
+bool rpc_server_op_heard(const struct rpc_server *s, uint64_t run)
+{
+	return !s->freed && subs_hear_run(s->subs, run);
+}

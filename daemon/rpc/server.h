@@ -77,5 +77,7 @@ void rpc_server_set_max_frame(struct rpc_server *s, uint32_t bytes);
 
 /* The engine's event sink. */
 void rpc_server_event(struct rpc_server *s, const struct event *e);
+/* Is anybody told of this run's ops? */
+bool rpc_server_op_heard(const struct rpc_server *s, uint64_t run);
 
 #endif

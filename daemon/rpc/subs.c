@@ -310,6 +310,13 @@ void subs_event(struct subs *all, const struct event *e)
 	body_done(&x.body[1]);
 }
 
+bool subs_hear_run(const struct subs *all, uint64_t run)
+{
+	struct subs_of_run *of;
+	HASH_FIND(hh, all->runs, &run, sizeof(run), of);
+	return of || !list_empty(&all->all_runs);
+}
+
 /* --- life --- */
 
 static struct list *subs_list_for(struct subs *all, const struct sub *sub)

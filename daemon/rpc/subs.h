@@ -59,6 +59,7 @@ size_t subs_count(const struct subs *all);
 
 /* Everything that happens. */
 void subs_event(struct subs *all, const struct event *e);
+bool subs_hear_run(const struct subs *all, uint64_t run);
 /* Hooks of the connection. */
 void subs_drained(struct rpc_conn *c);
 void subs_conn_gone(struct subs *all, struct rpc_conn *c);

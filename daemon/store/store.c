@@ -391,6 +391,9 @@ int store_open(const struct store_config *config, struct store **ret, pid_t *ret
 	       struct err *e)
 {
 	struct store *s = store_new(config);
+	/* Nobody asks SQLite how much memory it has, and to count that takes a lock each time.
+	 * Refused when it has been used before: then it counts. */
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 	int r = state_dir_check(s->dir, e);
 
 	if (r == 0)

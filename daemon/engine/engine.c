@@ -543,7 +543,7 @@ void engine_op_busy(struct engine *e, uint64_t token)
 		return;
 	e->busy = true;
 	timer_arm(&e->timers, &e->busy_timer, time_mono_ms() + 1000);
-	flow_input(r, op, INPUT_BUSY, r->ops[op].stop_cause ? r->ops[op].stop_cause : CAUSE_LIMIT);
+	flow_busy(r, op);
 }
 
 void engine_op_output(struct engine *e, uint64_t token)

@@ -199,6 +199,12 @@ void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_ca
 	flow_settle_pending(r);
 }
 
+void flow_busy(struct live_run *r, uint32_t op)
+{
+	enum op_cause stop = (enum op_cause)r->ops[op].stop_cause;
+	flow_input(r, op, INPUT_BUSY, stop != CAUSE_NONE ? stop : CAUSE_LIMIT);
+}
+
 /* --- opening: message, stage, serial turn --- */
 
 void flow_consider(struct live_run *r, uint32_t op)

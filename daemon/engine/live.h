@@ -483,6 +483,8 @@ void flow_reuse(struct live_run *r, uint32_t op);
 void flow_consider(struct live_run *r, uint32_t op);
 /* Feeds the op's table; `cause` is noted where the input ends or stops it. */
 void flow_input(struct live_run *r, uint32_t op, enum op_input input, enum op_cause cause);
+/* The executor did not take it; told to end meanwhile, it has. */
+void flow_busy(struct live_run *r, uint32_t op);
 /* `input` to all ops of the current message that have not ended. */
 void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause cause);
 void flow_cancel_run(struct live_run *r, bool now);

@@ -164,14 +164,40 @@ void successor_begun(struct engine *e, uint64_t token)
 		successor_begin(r, i);
 }
 
-/* The other ended well for us and not for the executor: it left something behind, say. */
+/* What it waits for: all there, yet to end, or never to be there. */
+static enum op_phase what_it_waits_for(const struct live_run *r, uint32_t op)
+{
+	const struct plan_op *po = &r->plan->ops[op];
+	for (uint32_t k = po->dep; k < po->dep + po->ndeps; k++) {
+		const struct live_op *on = &r->ops[r->plan->deps[k].op];
+		bool bad = op_phase_ended(on->phase) && on->phase != PHASE_SUCCEEDED;
+		if (bad && !on->served && !r->plan->deps[k].any)
+			return PHASE_SKIPPED;
+	}
+	return r->ops[op].waits > 0 ? PHASE_WAITING : PHASE_READY;
+}
+
+/*
+ * The other ended well for us and not for the executor: it left something behind, say. Or somebody
+ * claimed to be this op who was not, and it waits as before.
+ */
 static bool successor_refused(struct engine *e, uint64_t token)
 {
 	struct live_run *r = live_find(e, token_run(token));
-	if (!r || token_attempt(token) != 1 || r->successors.begun != token_op(token))
+	uint32_t op = token_op(token) - 1;
+	if (!r || token_attempt(token) != 1 || op >= r->plan->n_ops)
+		return false;
+	enum op_phase phase = what_it_waits_for(r, op);
+	if (r->successors.begun != op + 1 && phase == PHASE_READY)
 		return false;
 	r->successors.begun = 0;
-	flow_input(r, token_op(token) - 1, INPUT_BUSY, CAUSE_LIMIT);
+	flow_busy(r, op);
+	if (phase == PHASE_SKIPPED)
+		flow_input(r, op, INPUT_SKIP, CAUSE_DEPENDENCY);
+	if (phase != PHASE_WAITING || r->ops[op].phase != PHASE_READY)
+		return true;
+	sched_remove(r, op);
+	live_op_enter(&r->ops[op], PHASE_WAITING);
 	return true;
 }
 

@@ -44,6 +44,7 @@ class Chains(Case):
                 self.assertIn(op['state'], ('succeeded', 'failed', 'cancelled', 'interrupted'), (i, op))
             else:
                 self.assertIn(op['state'], ('skipped', 'cancelled', 'failed'), (i, op))
+        self.assertEqual({op['cause'] for op in ops if op['state'] == 'cancelled'} - {'cancel'}, set())
         return [op['state'] for op in ops]
 
     def until_begun(self, n):

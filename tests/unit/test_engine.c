@@ -32,6 +32,7 @@ struct world {
 	enum run_state run_told;
 	bool is_file[OPS_MAX + 1], ended[OPS_MAX + 1];
 	bool service[OPS_MAX + 1];
+	uint32_t needs[OPS_MAX + 1];   /* 0: none */
 	uint64_t watched[OPS_MAX + 1]; /* services that are to be ready */
 	uint64_t run;
 	bool existing, answered, over;
@@ -90,6 +91,8 @@ static void w_begin(struct world *w, uint64_t token)
 		ck_assert_msg(w->running[i] != token, "token started twice");
 	for (size_t i = 0; i < w->n_ends; i++)
 		ck_assert_msg(w->ends[i].token != token, "token started again after its end");
+	ck_assert_msg(!w->needs[op] || w->service[w->needs[op]] || w->ended_good[w->needs[op]],
+		      "op %u started, but %u has not ended well", op, w->needs[op]);
 	w->running[w->n_running++] = token;
 	w->started[op]++;
 }
@@ -142,6 +145,14 @@ static void w_held_goes(struct world *w, uint64_t ended, bool well)
 		w_begin(w, w->held[i].token);
 		w->held[i--] = w->held[--w->n_held];
 	}
+}
+
+/* Somebody says that he is an op that has not begun. */
+static void w_lie(struct world *w)
+{
+	if (w->n_held > 0 && rnd(w, 20) == 0)
+		engine_op_at_work(w->e, w->run,
+				  token_op(w->held[rnd(w, (unsigned)w->n_held)].token));
 }
 
 /* The executor's answer, where it does not begin. */
@@ -355,10 +366,10 @@ static void w_end_one(struct world *w)
 	if (x.is_file_op && !good)
 		x.cause = CAUSE_IO;
 	w->ended[token_op(x.token)] = true;
+	w->ended_good[op] = good;
 	w_held_goes(w, x.token, good && !stopped);
 	if (!x.is_file_op && rnd(w, 2))
 		engine_op_started(w->e, x.token, 100, 1);
-	w->ended_good[token_op(x.token)] = good;
 	if (!x.is_file_op)
 		w->ends[w->n_ends++] = x;
 	engine_op_ended(w->e, &x);
@@ -553,6 +564,7 @@ static void w_drive(struct world *w, bool cancel)
 			w_start_one(w);
 		if (rnd(w, 3) == 0)
 			w_ready_one(w);
+		w_lie(w);
 		if (rnd(w, 2))
 			w_held_back(w);
 		if (w->crashes && w->answered && rnd(w, 12) == 0)
@@ -610,8 +622,11 @@ static void pack_op(struct world *w, struct pk *pk, unsigned index, unsigned fir
 	if (rnd(w, w->chains ? 20 : 4) == 0)
 		pk_kint(pk, "weight", 1 + rnd(w, 5));
 	if (index > 0 && (rnd(w, 3) == 0 || (w->chains && rnd(w, 4)))) {
-		snprintf(dep, sizeof(dep), "o%u", w->chains ? index - 1 : rnd(w, index));
-		pk_key(pk, rnd(w, 2) ? "needs" : "after_any");
+		unsigned on = w->chains ? index - 1 : rnd(w, index);
+		bool needs = rnd(w, 2);
+		snprintf(dep, sizeof(dep), "o%u", on);
+		w->needs[index + 1] = needs ? on + 1 : 0;
+		pk_key(pk, needs ? "needs" : "after_any");
 		pk_array(pk);
 		pk_str(pk, slice_str(dep));
 		pk_end(pk);

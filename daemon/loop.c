@@ -186,6 +186,11 @@ static void on_drained(void *arg, uint64_t token, const struct output_totals *to
 		exec_local_drained(b->local, token, totals);
 }
 
+static void on_staged(void *arg, uint64_t token, int fd)
+{
+	exec_local_staged(((struct batchd *)arg)->local, token, fd);
+}
+
 static void on_grew(void *arg, uint64_t token)
 {
 	struct batchd *b = arg;
@@ -287,7 +292,9 @@ static void make_engine(struct batchd *b)
 
 static int make_executors(struct batchd *b, const struct batchd_options *o, struct err *e)
 {
-	struct output_events oe = { .drained = on_drained, .grew = on_grew, .arg = b };
+	struct output_events oe = {
+		.drained = on_drained, .staged = on_staged, .grew = on_grew, .arg = b
+	};
 	struct exec_events ee = {
 		.started = on_started, .ended = on_ended, .busy = on_busy, .arg = b
 	};

@@ -28,10 +28,11 @@
 #define SW_CAN_STREAMS UINT64_C(2) /* SW_START_STREAMS */
 #define SW_CAN_PLACE UINT64_C(4)   /* PLACE */
 #define SW_CAN_AFTER UINT64_C(8)   /* AFTER and RECALL */
+#define SW_CAN_STAGE UINT64_C(16)  /* STAGE, and STAGED; a third fd in reports */
 /* At this HELLO: results of another state folder or database, which nobody had taken. */
 #define SW_FORGOT (UINT64_C(1) << 63)
 #ifndef SW_CAN /* a test builds one that can less */
-#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS | SW_CAN_PLACE | SW_CAN_AFTER)
+#define SW_CAN (SW_CAN_KEEP | SW_CAN_STREAMS | SW_CAN_PLACE | SW_CAN_AFTER | SW_CAN_STAGE)
 #endif
 #define SW_PACKET_BYTES (192u << 10) /* the most one packet holds, either way */
 #define SW_PACKET_FDS 240	     /* the most fds with one packet; Linux stops at 253 */
@@ -52,6 +53,7 @@ enum sw_type {
 	SW_PLACE = 10,	  /* head alone: its folder was removed, and is made again; SW_CAN_PLACE */
 	SW_AFTER = 11,	  /* struct sw_after; SW_CAN_AFTER */
 	SW_RECALL = 12,	  /* head alone: if its START is held, it is BUSY; SW_CAN_AFTER */
+	SW_STAGE = 13,	  /* head alone, 1 fd; SW_CAN_STAGE: answered by STAGED where it is kept */
 	SW_HELLO_OK = 32, /* struct sw_hello_ok */
 	SW_REFUSED = 33,  /* struct sw_refused, then the connection ends */
 	SW_STARTED = 34,  /* struct sw_report from here on; n_fds fds */
@@ -61,6 +63,7 @@ enum sw_type {
 	SW_KNOWN = 38,	   /* n_fds fds */
 	SW_KNOWN_END = 39, /* head alone */
 	SW_BYE = 40,	   /* head alone: nothing is kept here and it ends, whoever is connected */
+	SW_STAGED = 41,	   /* struct sw_report; no fds */
 };
 
 /* size: of the frame with this head, a multiple of 8. */
@@ -72,10 +75,13 @@ struct sw_head {
 };
 static_assert(sizeof(struct sw_head) == 16, "wire");
 
+/* takes of a HELLO, which was 0 once. wire, never renumber */
+#define SW_TAKES_STAGE 1u /* a third fd in a report */
+
 struct sw_hello {
 	struct sw_head head;
 	uint32_t protocol;
-	uint32_t reserved;
+	uint32_t takes;
 	uint64_t store_id;
 };
 static_assert(sizeof(struct sw_hello) == 32, "wire");
@@ -190,6 +196,12 @@ struct sw_pipes {
 };
 static_assert(sizeof(struct sw_pipes) == 24, "wire");
 
+/*
+ * STAGE: the read end of a pipe through which batchd takes the stdout of an attempt with two pipes;
+ * to be kept with them from here on, in the place of one before it. What it holds was printed
+ * before what stdout's pipe holds. No other answer than STAGED: it is not kept.
+ */
+
 struct sw_signal {
 	struct sw_head head;
 	int32_t signal;
@@ -252,7 +264,8 @@ struct sw_report {
 	int32_t start_errno;
 	uint32_t step;		      /* enum sw_step */
 	uint32_t lingering;	      /* processes that outlived it */
-	uint32_t n_fds;		      /* read ends that came along: stdout, stderr; 1: a terminal */
+	uint32_t n_fds;		      /* read ends that came along: stdout, stderr, stage; 1: a
+					 terminal */
 	int64_t started_ms, ended_ms; /* wall clock */
 	int64_t duration_ms;	      /* monotonic */
 };

@@ -95,6 +95,9 @@ void exec_local_signal(struct exec_local *x, uint64_t token, int signal);
 void exec_local_ack(struct exec_local *x, uint64_t token);
 /* To be called when output's `drained` comes for an attempt of ours; for others it does nothing. */
 void exec_local_drained(struct exec_local *x, uint64_t token, const struct output_totals *totals);
+/* To be called when output's `staged` comes, for any attempt: the fd is ours. The spawner keeps it
+ * with the attempt's pipes, where it can, and output_stage_kept follows. */
+void exec_local_staged(struct exec_local *x, uint64_t token, int fd);
 /* Has the spawner execute its program anew where that was replaced since; ops notice nothing. */
 void exec_local_renew(const struct exec_local *x);
 /* The folder of our socket was removed, and is there again: what the spawner had in it was too. */

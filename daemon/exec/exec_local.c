@@ -26,6 +26,15 @@
 #define STRANGERS_MS (INT64_C(1) << 48) /* until they have ended */
 #define HINDERED_MS 3000		/* a start that was refused is tried again sooner */
 
+/* stdout, stderr, and the stage of stdout (output_attach). */
+static void fds_close(int fds[3])
+{
+	for (int i = 0; i < 3; i++) {
+		cleanup_closep(&fds[i]);
+		fds[i] = -1;
+	}
+}
+
 static struct attempt *attempt_find(const struct exec_local *x, uint64_t token)
 {
 	return idmap_ptr(&x->attempts, token);
@@ -36,7 +45,7 @@ static struct attempt *attempt_new(struct exec_local *x, uint64_t token)
 	struct attempt *a = xcalloc(1, sizeof(*a));
 	a->token = token;
 	a->stop_ms = -1;
-	a->fds[0] = a->fds[1] = -1;
+	a->fds[0] = a->fds[1] = a->fds[2] = -1;
 	list_init(&a->later);
 	list_init(&a->child);
 	list_init(&a->sent);
@@ -62,8 +71,7 @@ static void attempt_free(struct exec_local *x, struct attempt *a)
 	sent_answered(x, a);
 	list_del(&a->later);
 	list_del(&a->child);
-	cleanup_closep(&a->fds[0]);
-	cleanup_closep(&a->fds[1]);
+	fds_close(a->fds);
 	free(a);
 }
 
@@ -123,12 +131,13 @@ static void attempt_end(struct exec_local *x, struct attempt *a)
 	x->events.ended(x->events.arg, &result);
 }
 
-static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[2])
+static void attempt_attach(struct exec_local *x, struct attempt *a, int fds[3])
 {
 	if (a->attached || fds[0] < 0)
 		return;
 	a->attached = true;
-	output_attach(x->output, a->token, TAKE_FD(fds[0]), TAKE_FD(fds[1]), a->cap);
+	output_attach(x->output, a->token, fds, a->cap);
+	fds[0] = fds[1] = fds[2] = -1;
 }
 
 void attempt_exited(struct exec_local *x, struct attempt *a)
@@ -171,7 +180,7 @@ static void local_on_later(evutil_socket_t fd, short what, void *arg)
 }
 
 static void attempt_started(struct exec_local *x, struct attempt *a, const struct sw_report *r,
-			    int fds[2])
+			    int fds[3])
 {
 	attempt_attach(x, a, a->fds[0] >= 0 ? a->fds : fds);
 	if (a->stage != ATTEMPT_SENT)
@@ -235,7 +244,7 @@ static void local_busy(struct exec_local *x, struct attempt *a)
 }
 
 static void local_known(struct exec_local *x, struct attempt *a, const struct sw_report *r,
-			int fds[2])
+			int fds[3])
 {
 	uint64_t token = a->token;
 	a->seen = true;
@@ -257,13 +266,13 @@ static void local_known(struct exec_local *x, struct attempt *a, const struct sw
 }
 
 /* While recovering: noted, told by exec_local_recover. */
-static void local_note(struct exec_local *x, const struct sw_report *r, int fds[2])
+static void local_note(struct exec_local *x, const struct sw_report *r, int fds[3])
 {
 	struct attempt *a = attempt_find(x, r->head.token);
 	if (!a)
 		a = attempt_new(x, r->head.token);
 	bool pipes = fds[0] >= 0; /* they come once: an end that follows brings none */
-	for (int i = 0; i < 2 && pipes; i++) {
+	for (int i = 0; i < 3 && pipes; i++) {
 		cleanup_closep(&a->fds[i]);
 		a->fds[i] = TAKE_FD(fds[i]);
 	}
@@ -278,12 +287,9 @@ static void local_refused(struct exec_local *x, struct attempt *a, const struct 
 	local_busy(x, a);
 }
 
-static void local_on_report(void *arg, const struct sw_report *r, int given[2])
+static void local_on_report(void *arg, const struct sw_report *r, int fds[3])
 {
 	struct exec_local *x = arg;
-	_cleanup_close_ int out = given[0];
-	_cleanup_close_ int err = given[1];
-	int fds[2] = { TAKE_FD(out), TAKE_FD(err) };
 	struct attempt *a = attempt_find(x, r->head.token);
 	if (x->recovering)
 		local_note(x, r, fds);
@@ -292,14 +298,15 @@ static void local_on_report(void *arg, const struct sw_report *r, int given[2])
 			    r->head.token); /* acknowledged before; that got lost */
 	else if (r->head.type == SW_STARTED)
 		attempt_started(x, a, r, fds);
+	else if (r->head.type == SW_STAGED)
+		output_stage_kept(x->output, a->token, true);
 	else if (r->head.type == SW_BUSY)
 		local_refused(x, a, r);
 	else if (r->head.type == SW_KNOWN)
 		local_known(x, a, r, fds);
 	else
 		local_exit(x, a, r);
-	out = fds[0];
-	err = fds[1];
+	fds_close(fds);
 }
 
 static void local_on_down(void *arg)
@@ -426,8 +433,7 @@ struct exec_local *exec_local_free(struct exec_local *x)
 	idmap_for(&x->attempts, slot)
 	{
 		struct attempt *a = (struct attempt *)slot->word;
-		cleanup_closep(&a->fds[0]);
-		cleanup_closep(&a->fds[1]);
+		fds_close(a->fds);
 		free(a);
 	}
 	idmap_done(&x->attempts);
@@ -631,6 +637,13 @@ void exec_local_drained(struct exec_local *x, uint64_t token, const struct outpu
 	a->totals = *totals;
 	if (a->stage == ATTEMPT_EXITED)
 		attempt_end(x, a);
+}
+
+void exec_local_staged(struct exec_local *x, uint64_t token, int fd)
+{
+	const struct attempt *a = attempt_find(x, token);
+	if (!a || a->stage != ATTEMPT_RUNNING || !spawner_stage_give(x->link, token, TAKE_FD(fd)))
+		cleanup_closep(&fd);
 }
 
 bool exec_local_is_kept(const struct exec_local *x)

@@ -34,7 +34,7 @@ struct attempt {
 	int64_t kill_at_ms; /* when that is over, monotonic; 0: no spawner was told yet */
 	uint32_t note;	    /* with it */
 	int halt;	    /* SIGSTOP or SIGCONT, the last it was sent; said again too. 0: none */
-	int fds[2];	    /* its pipes until they are output's: made with its START, or heard of
+	int fds[3];	    /* its pipes until they are output's: made with its START, or heard of
 			       while recovering */
 	struct sw_report report;
 	struct output_totals totals;

@@ -195,10 +195,10 @@ static void link_hello_ok(struct spawner_link *l, const struct sw_hello_ok *f)
 
 static void link_report(struct spawner_link *l, const struct sw_report *f, struct packet_fds *fds)
 {
-	int pair[2] = { -1, -1 };
-	for (unsigned i = 0; i < f->n_fds && i < 2; i++)
-		pair[i] = packet_take_fd(fds);
-	l->config.report(l->config.arg, f, pair);
+	int given[3] = { -1, -1, -1 };
+	for (unsigned i = 0; i < f->n_fds && i < ARRAY_SIZE(given); i++)
+		given[i] = packet_take_fd(fds);
+	l->config.report(l->config.arg, f, given);
 }
 
 /* False: not a frame of this protocol. */
@@ -221,6 +221,7 @@ static bool link_frame(struct spawner_link *l, const struct sw_head *head, struc
 	case SW_BUSY:
 	case SW_EXIT:
 	case SW_KNOWN:
+	case SW_STAGED:
 		if (head->size != sizeof(struct sw_report))
 			return false;
 		link_report(l, (const struct sw_report *)head, fds);
@@ -392,6 +393,7 @@ static int link_begin(struct spawner_link *l)
 {
 	struct sw_hello hello = { .head = { sizeof(hello), SW_HELLO, SW_VERSION, 0 },
 				  .protocol = SW_PROTOCOL,
+				  .takes = SW_TAKES_STAGE,
 				  .store_id = l->config.store_id };
 	int size = 2 * SW_PACKET_BYTES;
 	int fd = link_reach(l);

@@ -24,8 +24,9 @@ struct spawner_link_config {
 	uint64_t store_id;
 	bool can_start;
 	const char *home; /* see spawner_home.h; NULL: nothing is remembered */
-	/* STARTED to KNOWN. The fds are the callee's from here on, -1 where there is none. */
-	void (*report)(void *arg, const struct sw_report *r, int fds[2]);
+	/* STARTED to KNOWN, and STAGED. The fds are the callee's from here on, -1 where there is
+	 * none. */
+	void (*report)(void *arg, const struct sw_report *r, int fds[3]);
 	/* The connection is gone; what was queued is forgotten. A new one is being made. */
 	void (*down)(void *arg);
 	/* All that the spawner knows has been reported (KNOWN_END); frames are taken again. */

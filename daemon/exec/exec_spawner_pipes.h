@@ -16,5 +16,8 @@
  * logged.
  */
 void spawner_pipes_give(struct spawner_link *l, struct output *output, const struct sw_report *r);
+/* Sends the read end of a stage (output_events.staged), ours from here on. False: the spawner does
+ * not keep it; else it says so when it does (STAGED). */
+bool spawner_stage_give(struct spawner_link *l, uint64_t token, int fd);
 
 #endif

@@ -162,42 +162,42 @@ static void attempt_put_off(struct output *o, struct output_attempt *a)
 		event_add(o->later, &(struct timeval){ .tv_usec = QUIET_MS * 1000 });
 }
 
-static void output_take_in(struct output *o, uint64_t token, int stdout_fd, int stderr_fd,
-			   int64_t cap, bool again)
+static void output_take_in(struct output *o, uint64_t token, const int fds[3], int64_t cap,
+			   bool again)
 {
 	if (idmap_ptr(&o->attempts, token)) {
-		if (stdout_fd >= 0)
-			close(stdout_fd);
-		if (stderr_fd >= 0)
-			close(stderr_fd);
+		for (int i = 0; i < 3; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
 		return;
 	}
 	struct output_attempt *a = xcalloc(1, sizeof(*a));
 	a->token = token;
 	a->cap = cap;
 	a->again = again;
-	a->fds[0] = (struct output_fd){ .attempt = a, .fd = stdout_fd, .stream = STREAM_STDOUT };
-	a->fds[1] = (struct output_fd){ .attempt = a, .fd = stderr_fd, .stream = STREAM_STDERR };
+	a->fds[0] = (struct output_fd){ .attempt = a, .fd = fds[0], .stream = STREAM_STDOUT };
+	a->fds[1] = (struct output_fd){ .attempt = a, .fd = fds[1], .stream = STREAM_STDERR };
+	a->stage = (struct output_stage){ .in = -1, .out = fds[2] };
 	a->run = run_get(o, token_run(token));
 	a->run->attempts++;
 	a->run->used = true;
 	idmap_put(&o->attempts, token, (uintptr_t)a);
 	list_add_tail(&o->all, &a->all);
 	list_add_tail(&a->run->pump->later, &a->later);
-	if (a->run->watch > 0 || again || stdout_fd < 0)
+	if (a->run->watch > 0 || again || fds[0] < 0)
 		run_tell(a->run);
 	else
 		attempt_put_off(o, a);
 }
 
-void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
+void output_attach(struct output *o, uint64_t token, const int fds[3], int64_t cap)
 {
-	output_take_in(o, token, stdout_fd, stderr_fd, cap, false);
+	output_take_in(o, token, fds, cap, false);
 }
 
 void output_attach_again(struct output *o, uint64_t token, int stdout_fd, int64_t cap)
 {
-	output_take_in(o, token, stdout_fd, -1, cap, true);
+	output_take_in(o, token, (const int[3]){ stdout_fd, -1, -1 }, cap, true);
 }
 
 static void attempt_free(struct output_attempt *a)
@@ -207,6 +207,8 @@ static void attempt_free(struct output_attempt *a)
 			close(a->fds[i].fd);
 		free(a->fds[i].held);
 	}
+	cleanup_closep(&a->stage.in);
+	cleanup_closep(&a->stage.out);
 	runlog_attempt_forget(&a->log);
 	list_del(&a->all);
 	list_del(&a->later);
@@ -236,7 +238,7 @@ void output_finish(struct output *o, uint64_t token)
 {
 	struct output_attempt *a = idmap_ptr(&o->attempts, token);
 	if (!a) {
-		output_attach(o, token, -1, -1, 0);
+		output_attach(o, token, (const int[3]){ -1, -1, -1 }, 0);
 		return;
 	}
 	if (a->finish_sent)
@@ -269,25 +271,45 @@ void output_hurry(struct output *o, uint64_t token)
 		atomic_store(&a->hurry, true);
 }
 
-int output_dup(struct output *o, uint64_t token, int ret_fds[2])
+int output_dup(struct output *o, uint64_t token, int ret_fds[3])
 {
 	struct output_attempt *a = idmap_ptr(&o->attempts, token);
 	int r = 0;
-	ret_fds[0] = ret_fds[1] = -1;
+	ret_fds[0] = ret_fds[1] = ret_fds[2] = -1;
 	if (!a)
 		return 0;
 	pthread_mutex_lock(&a->run->pump->close_lock);
-	for (int i = 0; i < 2 && r == 0; i++)
-		if (a->fds[i].fd >= 0) {
-			ret_fds[i] = fcntl(a->fds[i].fd, F_DUPFD_CLOEXEC, 0);
+	const int fds[3] = { a->fds[0].fd, a->fds[1].fd, a->stage.out };
+	for (int i = 0; i < 3 && r == 0; i++)
+		if (fds[i] >= 0) {
+			ret_fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
 			r = ret_fds[i] < 0 ? -errno : 0;
 		}
 	pthread_mutex_unlock(&a->run->pump->close_lock);
-	if (r < 0) { /* the second was none then */
-		cleanup_closep(&ret_fds[0]);
-		ret_fds[0] = ret_fds[1] = -1;
+	for (int i = 0; i < 3 && r < 0; i++) {
+		if (ret_fds[i] >= 0)
+			close(ret_fds[i]);
+		ret_fds[i] = -1;
 	}
 	return r;
+}
+
+void output_stage_kept(struct output *o, uint64_t token, bool kept)
+{
+	struct output_attempt *a = idmap_ptr(&o->attempts, token);
+	if (a)
+		atomic_store_explicit(&a->stage.kept, kept, memory_order_release);
+}
+
+static void output_on_stage(struct output *o, struct output_attempt *a)
+{
+	int fds[3];
+	if (!o->events.staged || output_dup(o, a->token, fds) < 0)
+		return; /* without one it goes on as before */
+	cleanup_closep(&fds[0]);
+	cleanup_closep(&fds[1]);
+	if (fds[2] >= 0)
+		o->events.staged(o->events.arg, a->token, fds[2]);
 }
 
 static void output_on_drained(struct output *o, struct output_attempt *a)
@@ -315,6 +337,9 @@ static void output_on_message(struct output *o, struct msg *m)
 		atomic_store(&a->grew_posted, false);
 		if (o->events.grew)
 			o->events.grew(o->events.arg, a->token);
+		break;
+	case MSG_STAGE:
+		output_on_stage(o, list_entry(m, struct output_attempt, staged));
 		break;
 	case MSG_DRAINED:
 		output_on_drained(o, list_entry(m, struct output_attempt, drained));

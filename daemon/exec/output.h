@@ -2,7 +2,9 @@
  * The pumps: threads that move what ops print from their pipes into run logs by splice(2), never
  * through this process's memory, so that kill -9 loses no byte (the spawner holds each pipe's read
  * end as well). A run belongs to one pump, so its log has one writer. Where splice is refused (a
- * pty) bytes are read and written.
+ * pty) bytes are read and written. What comes in large pieces of full pages goes past the page
+ * cache, if disk and file system take that as fast (output_take.c), and by way of a second pipe
+ * (output_stage.h).
  *
  * A log that cannot be written (no room, an I/O error) fails no op and loses nothing: the run's
  * pipes are left alone, its ops wait on full pipes, one line is logged, and the pump tries again
@@ -33,6 +35,9 @@ struct output_events {
 	/* Both pipes of the attempt are at their end (or given up after output_finish) and all
 	 * bytes are in the log. Once an attach. */
 	void (*drained)(void *arg, uint64_t token, const struct output_totals *totals);
+	/* The attempt prints much: the read end (the callee's) of another pipe that is from now on
+	 * to be kept with its own (output_stage_kept). NULL: nobody keeps any. */
+	void (*staged)(void *arg, uint64_t token, int fd);
 	/* The attempt's output grew; coalesced: at most one such call a token and loop turn. Only
 	 * for watched runs. */
 	void (*grew)(void *arg, uint64_t token);
@@ -48,10 +53,12 @@ struct output *output_free(struct output *o);
 const char *output_dir(const struct output *o);
 
 /*
- * Takes both fds (-1: none; both: drained follows). cap 0: none. Also after a restart: goes on
- * where the log ends. A token that is attached already: the fds are closed, nothing else happens.
+ * Takes the fds: of stdout and stderr (-1: none; both: drained follows), and that of the pipe that
+ * `staged` of an earlier life was about (-1: none), whose bytes come before those of stdout. cap 0:
+ * none. Also after a restart: goes on where the log ends. A token that is attached already: the fds
+ * are closed, nothing else happens.
  */
-void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap);
+void output_attach(struct output *o, uint64_t token, const int fds[3], int64_t cap);
 /*
  * The same for an attempt whose whole stdout comes from the beginning again after a restart (a read
  * op): as many bytes as the log has already are thrown away.
@@ -77,10 +84,13 @@ void output_hurry(struct output *o, uint64_t token);
 /* What is said of an op whose totals have `left`: exec_result.unread. */
 #define OUTPUT_LEFT "it was told to end while its log could not be written (batchd's log says why)"
 /*
- * Duplicates of the pipes it is attached to, for somebody else to keep: -1 where there is none, or
- * it is at its end. Nothing of them is read twice: a pipe gives each byte once. 0 or -errno.
+ * Duplicates of the pipes it is attached to (as in output_attach), for somebody else to keep: -1
+ * where there is none, or it is at its end. Nothing of them is read twice: a pipe gives each byte
+ * once. 0 or -errno.
  */
-int output_dup(struct output *o, uint64_t token, int ret_fds[2]) _must_check_;
+int output_dup(struct output *o, uint64_t token, int ret_fds[3]) _must_check_;
+/* Is what `staged` gave kept over our death now? Bytes go that way only while it is. */
+void output_stage_kept(struct output *o, uint64_t token, bool kept);
 /* From now on (until 0) `grew` is called for this run. Counts: watch twice, unwatch twice. */
 void output_watch(struct output *o, uint64_t run, int delta);
 /* The run has ended: close its files, as soon as its last attempt is drained. */

@@ -135,6 +135,7 @@ static void fd_end(struct pump *p, struct output_fd *f)
 static void attempt_end(struct pump *p, struct output_attempt *a)
 {
 	runlog_attempt_end(a->run->writer, &a->log);
+	stage_close(a);
 	list_del(&a->node);
 	a->ended = true;
 	pump_say(p, &a->drained, MSG_DRAINED);
@@ -155,6 +156,8 @@ static void attempt_grew(struct pump *p, struct output_attempt *a, int64_t befor
 	if (a->log.pos == before)
 		return;
 	attempt_send_early(p, a);
+	if (stage_wanted(a, a->log.pos - before))
+		pump_say(p, &a->staged, MSG_STAGE);
 	if (run->complained && !run->stalled) {
 		log_info("output of run %" PRIu64 " is written again", run->id);
 		run->complained = false;
@@ -207,6 +210,11 @@ static int attempt_go_on(struct pump *p, struct output_attempt *a)
 		a->begun = true;
 		a->skip = a->again ? a->log.stream_pos[0] : 0;
 	}
+	int64_t before = a->log.pos;
+	r = output_take_stage(p, a);
+	attempt_grew(p, a, before);
+	if (r < 0)
+		return r;
 	if (a->finishing)
 		r = attempt_finish(p, a);
 	else if (!atomic_load(&a->finish_sent))
@@ -335,6 +343,7 @@ static void pump_messages(struct pump *p)
 			pump_close_run(p, list_entry(m, struct close_run, msg));
 			break;
 		case MSG_GREW:
+		case MSG_STAGE:
 		case MSG_DRAINED:
 		case MSG_RELEASED:
 			break; /* not to us */

@@ -18,6 +18,7 @@
 #include "common/list.h"
 #include "daemon/exec/output.h"
 #include "daemon/exec/output_early.h"
+#include "daemon/exec/output_stage.h"
 #include "daemon/exec/runlog.h"
 
 enum msg_kind {
@@ -25,6 +26,7 @@ enum msg_kind {
 	MSG_FINISH,    /* to the pump: attempt */
 	MSG_CLOSE_RUN, /* to the pump: a close_run */
 	MSG_GREW,      /* from the pump: attempt */
+	MSG_STAGE,     /* from the pump: attempt, whose stage is made */
 	MSG_DRAINED,   /* from the pump: attempt */
 	MSG_RELEASED,  /* from the pump: attempt, whose MSG_FINISH met it drained; the last word
 			  about it */
@@ -86,15 +88,17 @@ struct output_fd {
 	struct output_attempt *attempt;
 	int fd; /* -1: at its end, or none; it becomes that under the pump's close_lock */
 	enum stream stream;
-	bool waiting; /* in epoll */
-	bool copy;    /* splice is refused */
-	bool widened; /* the pipe is as large as it gets */
-	char *held;   /* read, and could not be written yet */
+	bool waiting;	  /* in epoll */
+	bool copy;	  /* splice is refused */
+	bool widened;	  /* the pipe is as large as it gets */
+	int direct_rest;  /* so often more it goes by the page cache */
+	int direct_pause; /* so often it went the last time that was decided */
+	char *held;	  /* read, and could not be written yet */
 	size_t held_len;
 };
 
 struct output_attempt {
-	struct msg attach, finish, grew, drained; /* embedded: no allocation a message */
+	struct msg attach, finish, grew, staged, drained; /* embedded: no allocation a message */
 	uint64_t token;
 	struct output_run *run;
 	int64_t cap;
@@ -111,6 +115,7 @@ struct output_attempt {
 	/* the pump's; the loop reads totals from `log` after MSG_DRAINED */
 	struct list node;
 	struct output_fd fds[2];
+	struct output_stage stage;
 	struct runlog_attempt log;
 	int64_t skip;	     /* bytes of stdout to throw away: the log has them */
 	bool begun;	     /* log is filled */
@@ -133,9 +138,11 @@ struct pump {
 	/* the thread's */
 	struct list stalled;
 	struct early early;
+	int n_stages;		      /* that were made here, and are open */
 	struct msg *done, **done_end; /* to be posted at the end of the round */
 	char block[PUMP_BLOCK_BYTES];
-	/* Held by the pump where it closes a pipe, by the loop where it makes a duplicate. */
+	/* Held by the pump where it makes a stage or closes a pipe, by the loop where it makes a
+	 * duplicate. */
 	pthread_mutex_t close_lock;
 };
 
@@ -151,6 +158,9 @@ void pump_stop(struct pump *p);
  * written, nothing is lost, and nothing but the same again helps.
  */
 int output_take(struct pump *p, struct output_fd *f) _must_check_;
+/* What the attempt's stage holds, and all of it: it comes before what its pipe holds. 0 or -errno,
+ * as above. */
+int output_take_stage(struct pump *p, struct output_attempt *a) _must_check_;
 /* Also where nobody said that there is something to read. */
 int output_take_rest(struct pump *p, struct output_fd *f) _must_check_;
 

@@ -155,6 +155,16 @@ int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum strea
 		   int64_t len, int64_t time_ms, struct runlog_room *ret)
 	__attribute__((warn_unused_result));
 void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len);
+/*
+ * The same for whole blocks that go to the disk at once, past the page cache (O_DIRECT): `len` is a
+ * multiple of RUNLOG_BLOCK, and so is the room's. They begin at a block of the log: up to there it
+ * has a hole that no record speaks of. 1: that is not to be had (a file system without, bytes that
+ * may yet be dropped), and nothing has changed.
+ */
+#define RUNLOG_BLOCK INT64_C(4096)
+int runlog_reserve_direct(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+			  int64_t len, int64_t time_ms, struct runlog_room *ret)
+	__attribute__((warn_unused_result));
 /* Is there so much new in the log after what `a` printed that it is worth sending to the disk ahead
  * of runlog_sync? Bytes that may yet be dropped are not. *ret is where it lies. */
 bool runlog_early(const struct runlog_writer *w, const struct runlog_attempt *a,

@@ -34,6 +34,7 @@ static void writer_close_files(struct runlog_writer *w)
 	if (w->idx_fd >= 0)
 		close(w->idx_fd);
 	w->log_fd = w->idx_fd = -1;
+	w->direct = false;
 }
 
 struct runlog_writer *runlog_writer_free(struct runlog_writer *w)
@@ -209,14 +210,21 @@ int runlog_writer_append(struct runlog_writer *w, const struct runlog_record *re
 	return 0;
 }
 
+/* So many bytes more the newest record may describe: whole blocks where they come in such. */
+static int64_t writer_merge_room(const struct runlog_writer *w)
+{
+	int64_t room = RECORD_MAX_BYTES - w->last.len;
+	return w->direct ? room / RUNLOG_BLOCK * RUNLOG_BLOCK : room;
+}
+
 static bool writer_can_merge(const struct runlog_writer *w, const struct runlog_attempt *a,
 			     enum stream stream, int64_t now)
 {
 	uint32_t shift = MIN2(w->n_records / MERGE_STEP_RECORDS, MERGE_SHIFT_MAX);
 	const struct runlog_record *last = &w->last;
-	return w->last_valid && last->op == a->op && last->attempt == a->attempt &&
-	       last->type == (uint8_t)stream && last->len > 0 && last->len < RECORD_MAX_BYTES &&
-	       a->pos != a->head && now >= last->time_ms &&
+	return w->last_valid && w->at == w->end && last->op == a->op &&
+	       last->attempt == a->attempt && last->type == (uint8_t)stream && last->len > 0 &&
+	       writer_merge_room(w) > 0 && a->pos != a->head && now >= last->time_ms &&
 	       now - last->time_ms <= (int64_t)MERGE_MS << shift;
 }
 
@@ -239,7 +247,7 @@ static int writer_next(struct runlog_writer *w, const struct runlog_attempt *a, 
 		rec = (struct runlog_record){ .op = a->op,
 					      .attempt = (uint16_t)a->attempt,
 					      .type = (uint8_t)stream,
-					      .off = w->end,
+					      .off = w->at,
 					      .pos = a->pos,
 					      .stream_pos = a->stream_pos[stream - STREAM_STDOUT],
 					      .time_ms = MAX2(now, 1) };
@@ -280,10 +288,38 @@ static int writer_note_cut(struct runlog_writer *w, const struct runlog_attempt 
 	return r;
 }
 
+/* Room for bytes that begin at w->at. */
+static int writer_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+			  int64_t len, int64_t time_ms, struct runlog_room *ret)
+{
+	if (writer_can_merge(w, a, stream, time_ms))
+		len = MIN2(len, writer_merge_room(w));
+	len = MIN2(len, RECORD_MAX_BYTES);
+	int r = writer_next(w, a, stream, len, time_ms);
+	if (r < 0)
+		return r;
+	*ret = (struct runlog_room){ .fd = w->log_fd, .off = w->at, .len = len };
+	return 0;
+}
+
+static int writer_set_direct(struct runlog_writer *w, bool direct)
+{
+	if (w->direct == direct)
+		return 0;
+	int flags = fcntl(w->log_fd, F_GETFL);
+	flags = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+	if (fcntl(w->log_fd, F_SETFL, flags) < 0)
+		return -errno;
+	w->direct = direct;
+	return 0;
+}
+
 int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
 		   int64_t len, int64_t time_ms, struct runlog_room *ret)
 {
 	int r = writer_open_files(w, O_CREAT);
+	if (r == 0)
+		r = writer_set_direct(w, false);
 	if (r == 0)
 		r = writer_note_cut(w, a, time_ms);
 	if (r < 0)
@@ -291,21 +327,56 @@ int runlog_reserve(struct runlog_writer *w, struct runlog_attempt *a, enum strea
 	/* A record lies wholly before or wholly after the end of the head. */
 	if (a->pos < a->head)
 		len = MIN2(len, a->head - a->pos);
-	if (writer_can_merge(w, a, stream, time_ms))
-		len = MIN2(len, RECORD_MAX_BYTES - w->last.len);
-	len = MIN2(len, RECORD_MAX_BYTES);
-	r = writer_next(w, a, stream, len, time_ms);
+	w->at = w->end;
+	return writer_reserve(w, a, stream, len, time_ms, ret);
+}
+
+/* Whole blocks at whole blocks are what it takes. */
+static bool file_takes_direct(int fd)
+{
+#ifdef STATX_DIOALIGN
+	struct statx x;
+	return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) == 0 &&
+	       x.stx_mask & STATX_DIOALIGN && x.stx_dio_offset_align > 0 &&
+	       RUNLOG_BLOCK % x.stx_dio_offset_align == 0 && x.stx_dio_mem_align > 0 &&
+	       RUNLOG_BLOCK % x.stx_dio_mem_align == 0;
+#else
+	(void)fd;
+	return false;
+#endif
+}
+
+int runlog_reserve_direct(struct runlog_writer *w, struct runlog_attempt *a, enum stream stream,
+			  int64_t len, int64_t time_ms, struct runlog_room *ret)
+{
+	int r = writer_open_files(w, O_CREAT);
+	/* What may yet be dropped goes to no disk as long as the page cache has room for it. */
+	if (r == 0 && (w->no_direct || a->pos > a->head - len))
+		return 1;
+	if (r == 0 && !w->direct) {
+		w->no_direct = !file_takes_direct(w->log_fd) || writer_set_direct(w, true) < 0;
+		if (w->no_direct)
+			return 1;
+	}
+	if (r == 0)
+		r = writer_note_cut(w, a, time_ms);
 	if (r < 0)
 		return r;
-	*ret = (struct runlog_room){ .fd = w->log_fd, .off = w->end, .len = len };
-	return 0;
+	w->at = (w->end + RUNLOG_BLOCK - 1) / RUNLOG_BLOCK * RUNLOG_BLOCK;
+	return writer_reserve(w, a, stream, len, time_ms, ret);
 }
 
 void runlog_wrote(struct runlog_writer *w, struct runlog_attempt *a, int64_t len)
 {
 	enum stream stream = (enum stream)w->last.type;
 	bool past_head = a->pos >= a->head;
-	w->end += len;
+	if (len > 0) {
+		/* The hole up to the block counts as freed: its block can go once the rest has. */
+		runlog_hole_free(&w->log_hole, w->end, w->at - w->end);
+		if (w->direct && w->early == w->end)
+			w->early = w->at + len;
+		w->end = w->at + len;
+	}
 	w->last.len += len;
 	a->pos += len;
 	a->stream_pos[stream - STREAM_STDOUT] += len;

@@ -16,6 +16,10 @@ struct runlog_writer {
 	struct runlog_reader *old; /* what it left, for attempts that go on */
 	int log_fd, idx_fd;
 	int64_t end;		   /* of the log: the next byte goes here */
+	int64_t at;		   /* or to the next whole block: where the room is, from reserve
+				      to wrote */
+	bool direct;		   /* log_fd has O_DIRECT */
+	bool no_direct;		   /* its file system has no use for that */
 	int64_t early;		   /* so far it was sent to the disk while it grew */
 	uint32_t n_records;	   /* records in the index, the last one in `last` if last_valid */
 	struct runlog_record last; /* newest data record, with the length that is really there */

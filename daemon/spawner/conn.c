@@ -218,6 +218,7 @@ static bool conn_hello(struct conn *c, const struct sw_head *head, struct packet
 	/* Who has not asked for it could not tell what a BUSY is about. */
 	warm_settle();
 	report_clear();
+	report_with_stages(hello->takes & SW_TAKES_STAGE);
 	struct sw_hello_ok ok = { .head = { sizeof(ok), SW_HELLO_OK, SW_VERSION, can },
 				  .protocol = SW_PROTOCOL,
 				  .pid = (int32_t)getpid(),
@@ -311,6 +312,18 @@ static bool conn_pipes(struct conn *c, const struct sw_head *head, struct packet
 	return true;
 }
 
+static bool conn_stage(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
+{
+	(void)c;
+	int fd = packet_take_fd(fds);
+	struct op *op = fd >= 0 ? op_keep_stage(head->token, fd) : NULL;
+	if (op)
+		conn_report(op, REPORT_STAGED);
+	else
+		cleanup_closep(&fd);
+	return true;
+}
+
 static bool conn_ack(struct conn *c, const struct sw_head *head, struct packet_fds *fds)
 {
 	(void)c, (void)fds;
@@ -358,6 +371,7 @@ static const struct {
 	{ SW_PLACE, sizeof(struct sw_head), SW_CAN_PLACE, conn_place },
 	{ SW_AFTER, sizeof(struct sw_after), SW_CAN_AFTER, conn_after },
 	{ SW_RECALL, sizeof(struct sw_head), SW_CAN_AFTER, conn_recall },
+	{ SW_STAGE, sizeof(struct sw_head), SW_CAN_STAGE, conn_stage },
 };
 
 static bool conn_frame(struct conn *c, const struct sw_head *head, struct packet_fds *fds)

@@ -22,6 +22,7 @@
 
 /* stored for the moment of an exec, never reorder */
 enum { OP_REAPED = 1, OP_STOPPING = 2, OP_FOREIGN = 4 };
+#define OP_STAGE_SHIFT 8 /* from that bit on: its stage_fd, and 1 */
 struct handover_op {
 	uint32_t slot, phase; /* enum op_phase */
 	int32_t stdout_fd, stderr_fd, error_fd;
@@ -54,7 +55,8 @@ static uint32_t handover_save_ops(struct handover_op *ret)
 			.error_fd = op->error_fd,
 			.rounds = op->rounds,
 			.flags = (op->reaped ? OP_REAPED : 0) | (op->stopping ? OP_STOPPING : 0) |
-				 (op->foreign ? OP_FOREIGN : 0),
+				 (op->foreign ? OP_FOREIGN : 0) |
+				 (uint32_t)(op->stage_fd + 1) << OP_STAGE_SHIFT,
 			.kill_after_ms = (uint32_t)MAX2(op->kill_ms - op->deadline_ms, 0),
 			.deadline_ms = op->deadline_ms,
 		};
@@ -95,7 +97,7 @@ static void handover_keep_open(const struct handover *h, bool open)
 			fd_set_cloexec(files[i], !open);
 	for (uint32_t i = 0; i < table_end(); i++) {
 		const struct op *op = op_at(i);
-		const int pipes[] = { op->stdout_fd, op->stderr_fd, op->error_fd };
+		const int pipes[] = { op->stdout_fd, op->stderr_fd, op->stage_fd, op->error_fd };
 		for (unsigned k = 0; table_at(i)->state != SW_FREE && k < ARRAY_SIZE(pipes); k++)
 			if (pipes[k] >= 0)
 				fd_set_cloexec(pipes[k], !open);
@@ -197,6 +199,7 @@ void handover_resume(int fd, const struct handover *h)
 		op_init(op, (enum op_phase)from->phase);
 		op->stdout_fd = from->stdout_fd;
 		op->stderr_fd = from->stderr_fd;
+		op->stage_fd = (int)(from->flags >> OP_STAGE_SHIFT) - 1;
 		op->error_fd = from->error_fd;
 		op->rounds = from->rounds;
 		op->reaped = from->flags & OP_REAPED;

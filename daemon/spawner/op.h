@@ -31,6 +31,7 @@ enum {
 	REPORT_STARTED = 1,
 	REPORT_ENDED = 2, /* EXIT or START_FAILED */
 	REPORT_KNOWN = 4, /* answer to a repeated START */
+	REPORT_STAGED = 8,
 };
 
 struct op {
@@ -42,9 +43,10 @@ struct op {
 	enum op_phase phase;
 	unsigned reports;
 	int stdout_fd, stderr_fd; /* read ends, -1: none */
-	int error_fd;		  /* of a fork; of an orphan its pidfd */
-	uint32_t kin;		  /* orphans of it seen in the last look */
-	unsigned rounds;	  /* of KILL */
+	int stage_fd;	  /* of the pipe through which stdout is taken; only beside these two */
+	int error_fd;	  /* of a fork; of an orphan its pidfd */
+	uint32_t kin;	  /* orphans of it seen in the last look */
+	unsigned rounds;  /* of KILL */
 	int64_t clear_ms; /* until then what may yet be told to be a foreign op's is waited for; 0:
 			     not yet */
 	bool reaped;	  /* own process; of a foreign op: has ended */
@@ -70,6 +72,10 @@ static inline bool op_is_live(const struct op *op)
 {
 	return op->phase != PHASE_NONE && op->phase != PHASE_DONE;
 }
+
+/* Takes the fd, in the place of one before it, for an attempt with two pipes; NULL: there is none,
+ * and it stays the caller's. */
+struct op *op_keep_stage(uint64_t token, int fd) _must_check_;
 
 /* What became of an attempt, for the one that is to follow it. */
 enum op_outcome {

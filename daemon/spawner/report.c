@@ -38,6 +38,7 @@ static struct {
 	unsigned reports;
 } taken[REPORTS_A_PACKET];
 static unsigned n_taken;
+static bool stages;
 
 void report_init(void)
 {
@@ -53,6 +54,11 @@ void report_clear(void)
 	}
 	busy_to = 0;
 	now = (struct report_position){ 0, QUERY_NONE };
+}
+
+void report_with_stages(bool with)
+{
+	stages = with;
 }
 
 bool report_has_room(void)
@@ -108,7 +114,7 @@ static void report_put(const void *frame, size_t size)
 
 static unsigned report_fds(const struct op *op)
 {
-	return (op->stdout_fd >= 0) + (op->stderr_fd >= 0);
+	return (op->stdout_fd >= 0) + (op->stderr_fd >= 0) + (stages && op->stage_fd >= 0);
 }
 
 static void report_put_op(const struct op *op, enum sw_type type, bool with_fds)
@@ -135,6 +141,8 @@ static void report_put_op(const struct op *op, enum sw_type type, bool with_fds)
 		packet.fds[packet.n_fds++] = op->stdout_fd;
 	if (f.n_fds > 1)
 		packet.fds[packet.n_fds++] = op->stderr_fd;
+	if (f.n_fds > 2)
+		packet.fds[packet.n_fds++] = op->stage_fd;
 }
 
 static void report_fill_query(void)
@@ -143,7 +151,7 @@ static void report_fill_query(void)
 	for (; now.query_slot < table_end(); now.query_slot++) {
 		if (table_at(now.query_slot)->state == SW_FREE)
 			continue;
-		if (!report_fits(sizeof(struct sw_report), 2))
+		if (!report_fits(sizeof(struct sw_report), 3))
 			return;
 		report_put_op(op_at(now.query_slot), SW_KNOWN, true);
 	}
@@ -164,11 +172,11 @@ static void report_fill_busy(void)
 	}
 }
 
-/* Up to three frames of one op: all or none. */
+/* Up to four frames of one op: all or none. */
 static void report_fill_ops(void)
 {
 	while (!list_empty(&out) && n_taken < ARRAY_SIZE(taken) &&
-	       report_fits(3 * sizeof(struct sw_report), 4)) {
+	       report_fits(4 * sizeof(struct sw_report), 6)) {
 		struct op *op = list_entry(out.next, struct op, out);
 		if (op->reports & REPORT_STARTED)
 			report_put_op(op, SW_STARTED, !(op_record(op)->flags & SW_START_STREAMS));
@@ -178,6 +186,8 @@ static void report_fill_ops(void)
 				      false);
 		if (op->reports & REPORT_KNOWN)
 			report_put_op(op, SW_KNOWN, true);
+		if (op->reports & REPORT_STAGED)
+			report_put_op(op, SW_STAGED, false);
 		taken[n_taken].op = op;
 		taken[n_taken++].reports = op->reports;
 		op->reports = 0;

@@ -24,6 +24,8 @@ void report_init(void);
 /* Forgets all that waits: the next connection asks. */
 void report_clear(void);
 void report_add(struct op *op, unsigned reports);
+/* Is batchd one that takes stages? */
+void report_with_stages(bool with);
 /* START not taken, and why (err 0: there is no room). Only while report_has_room() was true before
  * its packet was read. */
 void report_busy(uint64_t token, struct child_error why);

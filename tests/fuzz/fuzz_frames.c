@@ -198,7 +198,8 @@ static void check_frame(const struct sw_head *f, unsigned *fds)
 	case SW_BUSY:
 	case SW_EXIT:
 	case SW_KNOWN:
-		HOLDS(f->size == sizeof(*r) && r->n_fds <= 2);
+	case SW_STAGED:
+		HOLDS(f->size == sizeof(*r) && r->n_fds <= (f->type == SW_KNOWN ? 3 : 2));
 		*fds += r->n_fds;
 		return;
 	}
@@ -256,7 +257,7 @@ static void say(const void *p, size_t len, int fd)
 static void call(bool hello)
 {
 	const struct sw_hello h = {
-		{ sizeof(h), SW_HELLO, SW_VERSION, 0 }, SW_PROTOCOL, 0, STORE_ID
+		{ sizeof(h), SW_HELLO, SW_VERSION, 0 }, SW_PROTOCOL, SW_TAKES_STAGE, STORE_ID
 	};
 	int pair[2];
 	HOLDS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);

@@ -109,7 +109,7 @@ static void check_said(void)
 			HOLDS((size_t)n - at >= sizeof(*f) && f->size <= (size_t)n - at &&
 			      f->size >= sizeof(*f) && f->size % 8 == 0);
 			HOLDS(f->version == SW_VERSION && f->type >= SW_HELLO &&
-			      f->type <= SW_RECALL);
+			      f->type <= SW_STAGE);
 			at += f->size;
 		}
 }
@@ -119,15 +119,15 @@ static void check_said(void)
 static struct exec_local *x;
 
 /* Pipes of which nothing comes. */
-void __wrap_output_attach(struct output *o, uint64_t token, int out, int err, int64_t cap);
-void __wrap_output_attach(struct output *o, uint64_t token, int out, int err, int64_t cap)
+void __wrap_output_attach(struct output *o, uint64_t token, const int fds[3], int64_t cap);
+void __wrap_output_attach(struct output *o, uint64_t token, const int fds[3], int64_t cap)
 {
 	(void)o;
 	(void)token;
 	(void)cap;
-	close(out);
-	if (err >= 0)
-		close(err);
+	for (int i = 0; i < 3; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 void __wrap_output_finish(struct output *o, uint64_t token);
@@ -142,6 +142,12 @@ void __wrap_output_hurry(struct output *o, uint64_t token);
 void __wrap_output_hurry(struct output *o, uint64_t token)
 {
 	(void)o, (void)token;
+}
+
+void __wrap_output_stage_kept(struct output *o, uint64_t token, bool kept);
+void __wrap_output_stage_kept(struct output *o, uint64_t token, bool kept)
+{
+	(void)o, (void)token, (void)kept;
 }
 
 bool __wrap_output_finish_silent(struct output *o, uint64_t token);

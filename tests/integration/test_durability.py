@@ -1,6 +1,8 @@
 """Contract section 1: accepted means durable, an op runs at most once per attempt over any process crash."""
 import contextlib
+import hashlib
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -210,6 +212,48 @@ class KilledDaemon(Case):
         b.restart()
         b.wait(run)
         self.assertEqual(b.output(run, 1, 'stdout'), b''.join(b'%d\n' % i for i in range(1, 40001)))
+
+    # As fast as it goes, in whole pages, and now and then in pieces that are none. Each block is another.
+    LOUD = """
+import os
+rest = bytes(range(256)) * 256
+for i in range(%d):
+    block = b'%%015d\\n' %% i + rest[16:1000 if %d and i %% 300 == 0 else 65536]
+    while block:
+        block = block[os.write(1, block):]
+"""
+
+    def loud(self, name, blocks, odd):
+        self.box.put(name, self.LOUD % (blocks, odd))
+        return bash('touch began; exec %s %s' % (sys.executable, name))
+
+    def loud_whole(self, run, op, blocks, odd):
+        b, got, wanted, offset, size = self.box, hashlib.sha256(), hashlib.sha256(), 0, 0
+        rest = bytes(range(256)) * 256
+        for i in range(blocks):
+            block = b'%015d\n' % i + rest[16:1000 if odd and i % 300 == 0 else 65536]
+            wanted.update(block)
+            size += len(block)
+        while True:
+            r = b.call('run.output', run=run, op=op, stream='stdout', offset=offset, limit=4 << 20)
+            got.update(r['data'])
+            offset += len(r['data'])
+            if not r['data']:
+                break
+        self.assertEqual((offset, got.hexdigest()), (size, wanted.hexdigest()))
+
+    @rows(('in whole pages', 0, 1), ('and not only in those', 1, 1), ('two at a time', 1, 2))
+    def output_of_who_prints_as_fast_as_a_disk_takes_it_is_whole(self, odd, jobs):
+        b = self.box
+        blocks = 4000
+        run = b.submit(batch([self.loud('one.py', blocks, odd), self.loud('two.py', blocks, odd)]), output_cap=0, jobs=jobs)
+        self.began()
+        while b.get(run)['state'] == 'running':
+            time.sleep(random.random() * 0.1)      # any moment will do: this is not a wait for something
+            b.restart()
+        self.match({'summary': {'succeeded': 2}, 'ops': [{'dropped_bytes': 0}] * 2}, b.get(run))
+        for op in (1, 2):
+            self.loud_whole(run, op, blocks, odd)
 
     @unittest.skipUnless(strace_works(), 'strace is not installed, or may not trace here')
     def test_ops_that_end_while_the_next_daemon_asks_what_runs(self):

@@ -24,6 +24,7 @@
 #define WORLD_WAIT_S 30
 
 struct seen {
+	bool kept; /* its stage */
 	bool started, ended, busy, known, known_ended;
 	uint32_t note; /* as known */
 	int32_t pid;
@@ -34,7 +35,7 @@ struct seen {
 struct output_item {
 	struct output *o;
 	uint64_t token;
-	int fds[2];
+	int fds[2], stage;
 	struct event *events[2];
 	struct output_totals totals;
 	bool said;
@@ -115,14 +116,28 @@ static inline void item_on_read(evutil_socket_t fd, short what, void *arg)
 		item_drained(it);
 }
 
-void output_attach(struct output *o, uint64_t token, int stdout_fd, int stderr_fd, int64_t cap)
+/* A stage comes first, and the double takes all that it holds. */
+static inline void item_read_stage(struct output_item *it, int fd)
+{
+	int pipe_fd = it->fds[0];
+	it->stage = fd;
+	if (fd < 0)
+		return;
+	fd_set_nonblock(fd, true);
+	it->fds[0] = fd;
+	item_read(it, 0);
+	it->fds[0] = pipe_fd;
+}
+
+void output_attach(struct output *o, uint64_t token, const int fds[3], int64_t cap)
 {
 	struct output_item *it = xcalloc(1, sizeof(*it));
 	(void)cap;
 	*it = (struct output_item){
-		.o = o, .token = token, .fds = { stdout_fd, stderr_fd }, .next = o->items
+		.o = o, .token = token, .fds = { fds[0], fds[1] }, .next = o->items
 	};
 	o->items = it;
+	item_read_stage(it, fds[2]);
 	for (int i = 0; i < 2; i++)
 		if (it->fds[i] >= 0) {
 			fd_set_nonblock(it->fds[i], true);
@@ -156,12 +171,19 @@ bool output_finish_silent(struct output *o, uint64_t token)
 	return false;
 }
 
-int output_dup(struct output *o, uint64_t token, int ret_fds[2])
+void output_stage_kept(struct output *o, uint64_t token, bool kept)
 {
-	ret_fds[0] = ret_fds[1] = -1;
+	world_seen(o->world, token)->kept = kept;
+}
+
+int output_dup(struct output *o, uint64_t token, int ret_fds[3])
+{
+	ret_fds[0] = ret_fds[1] = ret_fds[2] = -1;
 	for (struct output_item *it = o->items; it; it = it->next)
-		for (int i = 0; i < 2 && it->token == token; i++)
-			ret_fds[i] = it->fds[i] < 0 ? -1 : fcntl(it->fds[i], F_DUPFD_CLOEXEC, 0);
+		for (int i = 0; i < 3 && it->token == token; i++) {
+			int fd = i < 2 ? it->fds[i] : it->stage;
+			ret_fds[i] = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		}
 	return 0;
 }
 
@@ -172,6 +194,7 @@ static inline void output_forget(struct output *o)
 		o->items = it->next;
 		item_close(it, 0);
 		item_close(it, 1);
+		cleanup_closep(&it->stage);
 		free(it);
 	}
 }

@@ -52,9 +52,22 @@ static void on_grew(void *arg, uint64_t token)
 	n_grew++;
 }
 
+static int n_staged, staged_fd; /* the last given by output, kept as the spawner would */
+
+static void on_staged(void *arg, uint64_t token, int fd)
+{
+	ck_assert_ptr_eq(arg, &n_drained);
+	cleanup_closep(&staged_fd);
+	staged_fd = fd;
+	n_staged++;
+	output_stage_kept(out, token, true);
+}
+
 static void start_output(const char *where)
 {
-	struct output_events events = { .drained = on_drained, .grew = on_grew, .arg = &n_drained };
+	struct output_events events = {
+		.drained = on_drained, .staged = on_staged, .grew = on_grew, .arg = &n_drained
+	};
 	out = output_new(base, where, 2, &events);
 }
 
@@ -63,13 +76,15 @@ static void setup(void)
 	signal(SIGPIPE, SIG_IGN);
 	dir = scratch_new();
 	base = event_base_new();
-	n_drained = n_grew = 0;
+	n_drained = n_grew = n_staged = 0;
+	staged_fd = -1;
 	start_output(dir);
 }
 
 static void teardown(void)
 {
 	output_free(out);
+	cleanup_closep(&staged_fd);
 	event_base_free(base);
 	scratch_free(dir);
 }
@@ -112,7 +127,7 @@ static struct pipes attach(uint64_t token, int64_t cap)
 	int o[2], e[2];
 	ck_assert_int_eq(pipe2(o, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(e, O_CLOEXEC), 0);
-	output_attach(out, token, o[0], e[0], cap);
+	output_attach(out, token, (const int[3]){ o[0], e[0], -1 }, cap);
 	return (struct pipes){ o[1], e[1] };
 }
 
@@ -198,7 +213,7 @@ START_TEST(test_silent)
 	loop_until(&n_drained, 2);
 	ck_assert_uint_eq(drained_tokens[1], token_make(5, 2, 1));
 	ck_assert_int_eq(last_totals.stdout_bytes, 0);
-	output_attach(out, token_make(6, 1, 1), -1, -1, 0);
+	output_attach(out, token_make(6, 1, 1), (const int[3]){ -1, -1, -1 }, 0);
 	output_finish(out, token_make(6, 1, 1));
 	loop_until(&n_drained, 3);
 	loop_for(30);
@@ -220,7 +235,7 @@ START_TEST(test_held_read_end)
 	int o[2];
 	ck_assert_int_eq(pipe2(o, O_CLOEXEC), 0);
 	int spawners = fcntl(o[0], F_DUPFD_CLOEXEC, 0);
-	output_attach(out, token_make(5, 1, 1), o[0], -1, 0);
+	output_attach(out, token_make(5, 1, 1), (const int[3]){ o[0], -1, -1 }, 0);
 	say(o[1], "x");
 	close(o[1]);
 	loop_until(&n_drained, 1);
@@ -341,13 +356,13 @@ START_TEST(test_restart)
 	ck_assert_int_eq(pipe2(o, O_CLOEXEC), 0);
 	int spawners = fcntl(o[0], F_DUPFD_CLOEXEC, 0);
 	output_watch(out, 5, 1);
-	output_attach(out, token, o[0], -1, 100);
+	output_attach(out, token, (const int[3]){ o[0], -1, -1 }, 100);
 	say(o[1], "first\n");
 	loop_until(&n_grew, 1);
 	output_free(out);
 	say(o[1], "second\n");
 	start_output(dir);
-	output_attach(out, token, spawners, -1, 100);
+	output_attach(out, token, (const int[3]){ spawners, -1, -1 }, 100);
 	say(o[1], "third\n");
 	close(o[1]);
 	loop_until(&n_drained, 1);
@@ -432,7 +447,7 @@ START_TEST(test_pty)
 {
 	uint64_t token = token_make(5, 1, 1);
 	int slave, master = pty_pair(&slave);
-	output_attach(out, token, master, -1, 0);
+	output_attach(out, token, (const int[3]){ master, -1, -1 }, 0);
 	say(slave, "hello\n");
 	loop_for(30);
 	say(slave, "again\n");
@@ -465,6 +480,116 @@ static void *writer_thread(void *arg)
 	return NULL;
 }
 
+/*
+ * Numbers in order, 8 bytes each, in writes that fill pages, and now and then (`odd`) in one that
+ * does not.
+ */
+struct counter {
+	int fd;
+	int64_t at, end;
+	bool odd;
+};
+
+static void *counter_thread(void *arg)
+{
+	struct counter *c = arg;
+	uint64_t block[1 << 13];
+	for (int turn = 1; c->at < c->end; turn++) {
+		int64_t n = c->odd && turn % 50 == 0 ? 125 : (int64_t)ARRAY_SIZE(block);
+		n = MIN2(n, c->end - c->at);
+		for (int64_t i = 0; i < n; i++)
+			block[i] = (uint64_t)(c->at + i);
+		if (fd_write_all(c->fd, block, (size_t)n * sizeof(block[0])) < 0)
+			break;
+		c->at += n;
+	}
+	close(c->fd);
+	return NULL;
+}
+
+static void check_counted(uint64_t token, int64_t end)
+{
+	struct runlog_reader *r;
+	int64_t at = 0, first, next, dropped;
+	ck_assert_int_eq(runlog_open(dir, token_run(token), &r), 0);
+	while (at < end) {
+		struct buf data = BUF_INIT;
+		ck_assert_int_eq(runlog_read(r, token_op(token), 1, STREAM_STDOUT, at * 8, 1 << 20,
+					     &data, NULL, &first, &next, &dropped),
+				 0);
+		ck_assert_int_eq(first, at * 8);
+		ck_assert_uint_gt(data.len, 0);
+		ck_assert_uint_eq(data.len % 8, 0);
+		for (size_t i = 0; i < data.len; i += 8, at++) {
+			int64_t got;
+			memcpy(&got, data.p + i, sizeof(got));
+			if (got != at)
+				ck_assert_int_eq(got, at);
+		}
+		buf_done(&data);
+	}
+	ck_assert_int_eq(runlog_size(r, token_op(token), 1, STREAM_STDOUT).size, end * 8);
+	runlog_close(r);
+}
+
+/* Much from two ops, each in its turn or both at once: whole and in order. */
+START_TEST(test_much)
+{
+	struct counter c[2];
+	pthread_t threads[2];
+	for (uint32_t i = 0; i < 2; i++) {
+		struct pipes p = attach(token_make(5, i + 1, 1), 0);
+		close(p.err);
+		c[i] = (struct counter){ p.out, 0, (8 << 20) + 5 * i, _i & 1 };
+		int64_t begin = time_mono_ms();
+		pthread_create(&threads[i], NULL, counter_thread, &c[i]);
+		if (_i >= 2)
+			continue;
+		loop_until(&n_drained, (int)i + 1);
+		if (time_mono_ms() - begin < 100) /* as fast as that it has a stage */
+			ck_assert_int_eq(n_staged, (int)i + 1);
+		n_staged = (int)i + 1;
+	}
+	loop_until(&n_drained, 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		check_counted(token_make(5, i + 1, 1), c[i].end);
+	}
+}
+END_TEST
+
+/* What an earlier life left in a stage comes before what the pipe holds, also where there is no
+ * more, or the log takes it late. */
+START_TEST(test_stage_left)
+{
+	uint64_t token = token_make(5, 1, 1);
+	int o[2], s[2];
+	ck_assert_int_eq(pipe2(o, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(s, O_CLOEXEC), 0);
+	say(s[1], "first\n");
+	close(s[1]);
+	if (_i & 1)
+		say(o[1], "second\n");
+	if (_i & 2)
+		close(o[1]);
+	char *log = xasprintf("%s/5.log", dir);
+	if (_i & 4)
+		ck_assert_int_eq(mkdir(log, 0700), 0);
+	output_attach(out, token, (const int[3]){ o[0], -1, s[0] }, 0);
+	if (_i & 4) {
+		loop_for(50);
+		ck_assert_int_eq(rmdir(log), 0);
+	}
+	if (!(_i & 2)) {
+		output_finish(out, token);
+		close(o[1]);
+	}
+	loop_until(&n_drained, 1);
+	check_output(token, STREAM_BOTH, _i & 1 ? "first\nsecond\n" : "first\n");
+	free(log);
+}
+END_TEST
+
 /* The disk fills up: ops wait, nothing is lost, and it goes on when there is room. */
 START_TEST(test_full)
 {
@@ -486,7 +611,7 @@ START_TEST(test_full)
 	uint64_t pty_token = token_make(6, 1, 1);
 	int slave, master = pty_pair(&slave);
 	output_watch(out, 6, 1);
-	output_attach(out, pty_token, master, -1, 0);
+	output_attach(out, pty_token, (const int[3]){ master, -1, -1 }, 0);
 	say(slave, "from a pty\n");
 	loop_until(&n_grew, 1);
 	struct pipes p = attach(token_make(5, 1, 1), 0), q = attach(token_make(5, 2, 1), 0);
@@ -646,6 +771,8 @@ int main(void)
 	tcase_add_test(t, test_watch);
 	tcase_add_test(t, test_watch_ends_meanwhile);
 	tcase_add_loop_test(t, test_pty, 0, 2);
+	tcase_add_loop_test(t, test_much, 0, 4);
+	tcase_add_loop_test(t, test_stage_left, 0, 8);
 	tcase_add_test(t, test_full);
 	tcase_add_test(t, test_no_folder);
 	tcase_add_test(t, test_many);

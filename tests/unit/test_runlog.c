@@ -93,12 +93,43 @@ static void emit(struct runlog_writer *w, struct model *m, enum stream stream, c
 	}
 }
 
+/*
+ * The same past the page cache, as far as it goes in whole blocks; what is left is for the other
+ * way. Where the room is, nothing may have been before.
+ */
+static int64_t emit_direct(struct runlog_writer *w, struct model *m, enum stream stream,
+			   const char *p, int64_t len, int64_t now)
+{
+	struct runlog_room room;
+	int64_t whole = len / RUNLOG_BLOCK * RUNLOG_BLOCK, before = size_of("log");
+	if (whole == 0 || runlog_reserve_direct(w, &m->a, stream, whole, now, &room) != 0)
+		return 0;
+	if (room.off % RUNLOG_BLOCK != 0 || room.len % RUNLOG_BLOCK != 0 || room.len > whole ||
+	    room.off < before || !(fcntl(room.fd, F_GETFL) & O_DIRECT))
+		ck_abort();
+	int64_t n = rand() % 8 == 0 ? 0 : room.len; /* 0: it was refused */
+	char *block = NULL;
+	if (posix_memalign((void **)&block, (size_t)RUNLOG_BLOCK, (size_t)room.len) != 0)
+		ck_abort();
+	memcpy(block, p, (size_t)room.len);
+	if (fd_pwrite_all(room.fd, block, (size_t)n, room.off) < 0)
+		ck_abort();
+	free(block);
+	runlog_wrote(w, &m->a, n);
+	buf_add(&m->bytes, p, (size_t)n);
+	for (int64_t i = 0; i < n; i++)
+		buf_addc(&m->streams, (char)stream);
+	return n;
+}
+
 static void emit_random(struct runlog_writer *w, struct model *m, int64_t len, int64_t now)
 {
 	char *p = xmalloc((size_t)len);
 	for (int64_t i = 0; i < len; i++)
 		p[i] = rand() % 20 == 0 ? '\n' : (char)(1 + rand() % 255);
-	emit(w, m, rand() % 3 ? STREAM_STDOUT : STREAM_STDERR, p, len, now);
+	enum stream stream = rand() % 3 ? STREAM_STDOUT : STREAM_STDERR;
+	int64_t direct = rand() % 4 == 0 ? emit_direct(w, m, stream, p, len, now) : 0;
+	emit(w, m, stream, p + direct, len - direct, now);
 	free(p);
 }
 
@@ -305,6 +336,83 @@ START_TEST(test_early)
 	ck_assert_int_eq(room.len, much + 1);
 	runlog_attempt_end(w, &whole);
 	runlog_attempt_end(w, &capped);
+	runlog_writer_free(w);
+	free(text);
+}
+END_TEST
+
+/* What goes past the page cache: whole blocks at whole blocks, and a hole before them that nobody
+ * sees, whether they come or are refused, nor after a crash before they come. */
+START_TEST(test_direct)
+{
+	struct runlog_writer *w = runlog_writer_new(dir, RUN);
+	struct model m = { 0 }, capped = { 0 };
+	struct runlog_reader *r;
+	struct runlog_room room;
+	char *text = NULL;
+	ck_assert_int_eq(posix_memalign((void **)&text, 4096, 2 << 20), 0);
+	for (int i = 0; i < 2 << 20; i++)
+		text[i] = (char)('a' + (i / 7 + i / 4099) % 26);
+	ck_assert_int_eq(runlog_attempt_begin(w, &m.a, 1, 1, 0), 0);
+	ck_assert_int_eq(runlog_attempt_begin(w, &capped.a, 2, 1, 3 << 20), 0);
+	emit(w, &m, STREAM_STDOUT, "head\n", 5, 1000);
+	int e = runlog_reserve_direct(w, &m.a, STREAM_STDOUT, 1 << 20, 1000, &room);
+	if (e == 1) { /* not on this file system */
+		free(text);
+		model_done(&m);
+		runlog_writer_free(w);
+		return;
+	}
+	ck_assert_int_eq(e, 0);
+	ck_assert_int_eq(room.off, 4096);
+	ck_assert_int_eq(room.len, 1 << 20);
+	ck_assert_int_eq(size_of("log"), 5);
+	runlog_wrote(w, &m.a, 0); /* refused: what is printed goes where it was to go */
+	emit(w, &m, STREAM_STDOUT, "more\n", 5, 1000);
+	ck_assert_int_eq(size_of("log"), 10);
+	srand(1); /* emit_direct takes all */
+	int64_t n = 0;
+	while (n == 0)
+		n = emit_direct(w, &m, STREAM_STDOUT, text, 1 << 20, 1000);
+	ck_assert_int_eq(n, 1 << 20);
+	ck_assert_int_eq(size_of("log"), 4096 + (1 << 20));
+	ck_assert(!runlog_early(w, &m.a, &room)); /* it is on the disk */
+	n = 0;
+	while (n == 0) /* the same record */
+		n = emit_direct(w, &m, STREAM_STDOUT, text + 4096, 8192, 1001);
+	ck_assert_int_eq(size_of("idx"), 4 * 48);
+	emit(w, &m, STREAM_STDERR, "tail\n", 5, 1001);
+	/* A cap: only as long as none of it may be dropped. */
+	ck_assert_int_eq(runlog_reserve_direct(w, &capped.a, STREAM_STDOUT, 2 << 20, 1002, &room),
+			 1);
+	n = 0;
+	while (n == 0)
+		n = emit_direct(w, &capped, STREAM_STDOUT, text, 1 << 20, 1002);
+	for (int i = 0; i < 4; i++)
+		emit(w, &capped, STREAM_STDOUT, text + i, 1 << 20, 1003);
+	ck_assert_int_eq(runlog_reserve_direct(w, &capped.a, STREAM_STDOUT, 4096, 1004, &room), 1);
+	ck_assert_int_eq(runlog_open(dir, RUN, &r), 0);
+	check_model(r, &m, 0);
+	check_model(r, &capped, 3 << 20);
+	/* Killed with the room made, and nothing in it. */
+	ck_assert_int_eq(runlog_reserve_direct(w, &m.a, STREAM_STDOUT, 1 << 20, 1005, &room), 0);
+	ck_assert_int_eq(runlog_refresh(r), 0);
+	check_model(r, &m, 0);
+	int64_t pos = m.a.pos, size = size_of("log");
+	runlog_writer_free(w);
+	w = runlog_writer_new(dir, RUN);
+	runlog_attempt_forget(&m.a);
+	ck_assert_int_eq(runlog_attempt_begin(w, &m.a, 1, 1, 0), 0);
+	ck_assert_int_eq(m.a.pos, pos);
+	emit(w, &m, STREAM_STDOUT, "again\n", 6, 2000);
+	ck_assert_int_eq(size_of("log"), size + 6);
+	ck_assert_int_eq(runlog_refresh(r), 0);
+	check_model(r, &m, 0);
+	runlog_close(r);
+	runlog_attempt_end(w, &m.a);
+	runlog_attempt_end(w, &capped.a);
+	model_done(&m);
+	model_done(&capped);
 	runlog_writer_free(w);
 	free(text);
 }
@@ -939,6 +1047,7 @@ int main(void)
 	tcase_add_test(t, test_cut_under_the_writer);
 	tcase_add_test(t, test_foreign);
 	tcase_add_test(t, test_early);
+	tcase_add_test(t, test_direct);
 	suite_add_tcase(s, t);
 	SRunner *runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

@@ -1,6 +1,7 @@
 /* The spawner executes its program anew (SIGHUP) under running ops, and nobody notices. */
 #include "tests/unit/spawner_world.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -326,6 +327,54 @@ START_TEST(a_note_and_pipes_go_over)
 }
 END_TEST
 
+/* A pipe that holds `text`; its read end is given to the spawner, as the pump's would be. */
+static int stage(const char *text)
+{
+	int p[2];
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	ck_assert_int_eq(fd_write_all(p[1], text, strlen(text)), 0);
+	exec_local_staged(w.x, token_make(1, 1, 1), p[0]);
+	return p[1];
+}
+
+/* Nobody has the read end of the pipe any more. */
+static bool is_dropped(int fd)
+{
+	struct pollfd p = { .fd = fd };
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+/* What is in a stage comes first, whoever died. */
+START_TEST(a_stage_goes_over)
+{
+	struct seen *s = w.seen;
+	world_sh(&w, 1, "echo up; " WAIT_FOR("go") "echo on; exit 3", false);
+	world_until(&w, s->out.len > 0);
+	int first = stage("lost\n"), second = stage("staged\n");
+	world_until(&w, s->kept && is_dropped(first));
+	close(first);
+	again();
+	restart_client();
+	ck_assert_str_eq(buf_str(&s->out), "staged\n");
+	/* A spawner that is killed: the next one is given it. */
+	ck_assert(!s->kept);
+	kill(exec_local_pid(w.x), SIGKILL);
+	world_until(&w, w.n_respawned == 1 && s->kept);
+	ck_assert_int_eq(fd_write_all(second, "twice\n", 6), 0);
+	close(second);
+	restart_client();
+	touch("go");
+	world_until(&w, s->ended);
+	ck_assert_str_eq(buf_str(&s->out), "twice\non\n");
+	ck_assert(!s->result.unread);
+	/* Of an attempt that nobody knows, or that has ended, there is none. */
+	exec_local_ack(w.x, token_make(1, 1, 1));
+	int fd = stage("");
+	ck_assert(is_dropped(fd));
+	close(fd);
+}
+END_TEST
+
 /* One that is older gets on without, and after an upgrade they are there. */
 START_TEST(an_older_one_keeps_neither)
 {
@@ -341,6 +390,9 @@ START_TEST(an_older_one_keeps_neither)
 	restart_client();
 	ck_assert_uint_eq(s->note, 0);
 	exec_local_stop(w.x, token_make(1, 1, 1), 7, 60000);
+	int fd = stage("");
+	ck_assert(is_dropped(fd));
+	close(fd);
 	world_run(&w, 3, "exit 0");
 	int32_t spawner = exec_local_pid(w.x);
 	kill(spawner, SIGKILL);
@@ -401,6 +453,7 @@ int main(void)
 	tcase_add_test(t, limits_stay);
 	tcase_add_test(t, many_at_once);
 	tcase_add_test(t, a_note_and_pipes_go_over);
+	tcase_add_test(t, a_stage_goes_over);
 	suite_add_tcase(s, t);
 	t = tcase_create("replaced");
 	tcase_add_checked_fixture(t, setup_replaceable, teardown);

@@ -93,7 +93,7 @@ class Responsive(Case):
         self.served(self.pack('batch.submit', batch(ops), held=True))
 
     def test_a_meta_of_many_keys(self):
-        self.served(self.pack('batch.submit', batch([bash('true')]), meta={'k%d' % i: i for i in range(2 * MANY)}))
+        self.served(self.pack('batch.submit', batch([bash('true')]), meta={'k%d' % i: i for i in range(6 * MANY)}))
 
     def test_an_op_with_a_long_stdin(self):
         self.served(self.pack('batch.submit', batch([bash('cat', stdin=os.urandom(48 << 20))]), held=True))

@@ -97,6 +97,7 @@ class Services(Case):
         run = self.box.submit(batch([service('exec /usr/bin/python3 listen.py %d' % port, id='s', ready={'port': port})],
                                     [bash('exec 3<>/dev/tcp/localhost/%d' % port if family == 'AF_INET' else 'true')]))
         until(lambda: self.box.exists('bound'), 'the port bound')
+        until(lambda: self.states(run)[0] == 'running', 'that it is told to run')
         self.assertEqual(['running', 'waiting'], self.states(run))
         self.open(self.box.path('go'))
         self.assertEqual('succeeded', self.box.wait(run)['state'])

@@ -255,7 +255,8 @@ static int follow_finish(struct follow *f, struct run_view *v)
 	if (status)
 		return status;
 	run_view_head(v, buf_slice(&v->final));
-	if (!follow_is_blind(f) && follow_unsubscribe(f, v) == FOLLOW_LOST)
+	/* Of an ended run nothing comes; the only one's ends with the connection. */
+	if (f->n > 1 && !follow_is_blind(f) && follow_unsubscribe(f, v) == FOLLOW_LOST)
 		return FOLLOW_LOST;
 	/* Ops that had ended before we came get no event of their own. */
 	for (uint32_t i = 1; f->sink->op_end && i <= v->n_ops; i++)

@@ -220,7 +220,9 @@ static const struct follow_sink foreground_end_sink = { .signal = foreground_sig
 static int foreground_settle(struct foreground *g)
 {
 	struct run_view *v = &g->f->views[0];
-	int status = follow_settle(g->f, v);
+	const struct op_view *o = run_view_op(v, 1);
+	bool told = o && o->state == VIEW_SUCCEEDED && o->exit == 0;
+	int status = told ? EXIT_OK : follow_settle(g->f, v);
 	return status ? status : foreground_status(g);
 }
 

@@ -27,7 +27,7 @@ static void run_mark_running(struct live_run *r)
 	const struct batch_message *m = &r->plan->messages[r->message].m;
 	if (m->has_timeout && m->timeout_ms > 0)
 		timer_arm(&r->e->timers, &r->message_timer, r->e->now_ms + m->timeout_ms);
-	turn_store_run(r);
+	turn_store_run_later(r); /* recovery sees from its ops that it had begun */
 	if (r->n_telling) {
 		turn_tell_run(r);
 		return;

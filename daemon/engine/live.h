@@ -368,6 +368,7 @@ void turn_store_op(struct live_run *r, uint32_t op);
  * was told to end (CAUSE_NONE: it was not). */
 void turn_store_going(struct live_run *r, uint32_t op, enum op_cause stop);
 void turn_store_run(struct live_run *r);
+void turn_store_run_later(struct live_run *r);
 void turn_retry(struct engine *e);
 /* A commit failed: who waits for an answer to what is behind it (engine_answer_after) has it. */
 void turn_fail_answers(struct engine *e, const struct err *err);

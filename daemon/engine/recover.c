@@ -128,6 +128,19 @@ static void recover_jump(struct live_run *r, int64_t started_ms, int64_t age_ms)
 		r->begun_mono_ms = time_mono_ms() - MAX2(wall - jump - r->started, age_ms);
 }
 
+/* That it had begun may not be stored: it is told at once and written a moment later. */
+static void recover_begun(struct live_run *r, int64_t started_ms, int64_t age_ms)
+{
+	if (r->state != RUN_QUEUED)
+		return;
+	r->state = r->told = RUN_RUNNING;
+	r->started = started_ms ? started_ms : r->created;
+	if (age_ms < 0)
+		age_ms = MAX2(time_wall_ms() - r->started, 0);
+	r->begun_mono_ms = time_mono_ms() - age_ms;
+	turn_store_run_later(r);
+}
+
 static void recover_try(struct live_run *r, uint32_t op, int64_t started_ms, int64_t age_ms)
 {
 	struct attempt *a = r->ops[op].attempt = xcalloc(1, sizeof(*a));
@@ -157,6 +170,7 @@ bool engine_recover_attempt(struct engine *e, uint64_t token, int32_t pid, int64
 	live_op_enter(o, PHASE_RUNNING);
 	if (o->stop_cause)
 		live_op_enter(o, PHASE_STOPPING);
+	recover_begun(r, started_ms, age_ms);
 	recover_jump(r, started_ms, age_ms);
 	live_try_make(o)->pid = pid;
 	o->try->started = started_ms;

@@ -336,7 +336,7 @@ void turn_store_going(struct live_run *r, uint32_t op, enum op_cause stop)
 	r->ops[op].kept = 1;
 }
 
-void turn_store_run(struct live_run *r)
+static void store_run(struct live_run *r, struct txn *t)
 {
 	_cleanup_buf_ struct buf messages = BUF_INIT;
 	struct run_row row;
@@ -344,7 +344,17 @@ void turn_store_run(struct live_run *r)
 	live_pack_messages(r, &messages);
 	row.messages = buf_slice(&messages);
 	row.meta = SLICE_NONE; /* it does not change, and may be long */
-	txn_run_update(turn_txn(r->e), &row);
+	txn_run_update(t, &row);
+}
+
+void turn_store_run(struct live_run *r)
+{
+	store_run(r, turn_txn(r->e));
+}
+
+void turn_store_run_later(struct live_run *r)
+{
+	store_run(r, turn_txn_later(r->e));
 }
 
 /*

@@ -480,16 +480,21 @@ static int writer_sync_envs(struct writer *w, struct err *e)
 	return 0;
 }
 
+static void remove_envs(struct writer *w, struct buf *runs)
+{
+	const uint64_t *ids = (const void *)runs->p;
+
+	for (size_t i = 0; i < runs->len / sizeof(*ids); i++)
+		runfiles_remove_env(w->runs_fd, ids[i]);
+	buf_clear(runs);
+}
+
 static void writer_rollback(struct writer *w)
 {
-	const uint64_t *runs = (const void *)w->envs.p;
-
 	if (w->sql.db && !sqlite3_get_autocommit(w->sql.db) &&
 	    sql_exec(&w->sql, "ROLLBACK") != SQLITE_OK)
 		log_debug("rollback failed: %s", sqlite3_errmsg(w->sql.db));
-	for (size_t i = 0; i < w->envs.len / sizeof(*runs); i++)
-		runfiles_remove_env(w->runs_fd, runs[i]);
-	buf_clear(&w->envs);
+	remove_envs(w, &w->envs);
 }
 
 /* SQLite's own measure of when; 64 MiB, as long as its file may stay; and what is a pause. */
@@ -514,6 +519,8 @@ void writer_watch_log(struct writer *w)
 int64_t writer_rest(struct writer *w, bool idle)
 {
 	int most = idle || !w->log_can_wait ? LOG_PAGES : LOG_MAX_PAGES;
+
+	remove_envs(w, &w->done_envs);
 
 	if (!w->sql.db || w->log_pages < LOG_PAGES)
 		return -1;
@@ -603,7 +610,7 @@ static void writer_after(struct writer *w, const struct write_job *job)
 		return;
 	for (const struct txn_record *r = txn_first(job->txn); r; r = r->next) {
 		if (r->kind == TXN_RUN_UPDATE && run_state_ended(r->run.state))
-			runfiles_remove_env(w->runs_fd, r->run.run);
+			buf_add(&w->done_envs, &r->run.run, sizeof(r->run.run));
 		if (r->kind == TXN_TIDY && w->sql.db)
 			writer_tidied(w, r->wipe);
 	}
@@ -656,6 +663,7 @@ void writer_close(struct writer *w)
 	buf_done(&w->unsynced);
 	buf_done(&w->synced);
 	buf_done(&w->envs);
+	buf_done(&w->done_envs);
 }
 
 void writer_group(struct writer *w, struct list *jobs)

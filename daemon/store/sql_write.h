@@ -49,6 +49,7 @@ struct writer {
 	bool log_can_wait;	   /* see writer_rest() */
 	struct buf unsynced;	   /* ids of runs whose log could not be synced at the last try */
 	struct buf synced, envs; /* arrays of run ids: logs synced, env files made in this group */
+	struct buf done_envs;	 /* env files that are of no more use: removed in writer_rest() */
 };
 
 extern const char *const writer_statements[];
@@ -75,7 +76,8 @@ void writer_watch_log(struct writer *w);
 void writer_group(struct writer *w, struct list *jobs);
 
 /*
- * Between groups: brings the WAL into the database (a checkpoint) when it has grown, and not within
+ * Between groups, when their answers are on their way: removes the environments of runs that have
+ * ended. And brings the WAL into the database (a checkpoint) when it has grown, and not within
  * a commit as SQLite does, which keeps those waiting whose commit that is. After one of megabytes
  * (a large batch) it takes as long as the commit did and the batch's ops are about to come, so it
  * then waits for a pause: `idle`. As lane_rest_fn returns.

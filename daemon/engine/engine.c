@@ -195,7 +195,7 @@ static int cancel_op(struct live_run *r, const struct engine_cancel *c, struct e
 	if (op_phase_ended(o->phase))
 		return err_set(err, E_STATE, "op %" PRIu64 ".%u has ended (%s)", r->id, c->op,
 			       op_state_names[live_op_state(o)]);
-	if (c->signal && (o->phase == PHASE_RUNNING || o->phase == PHASE_STOPPING))
+	if (c->signal && op_busy(o)) /* it may be at work before we hear of it */
 		r->e->ports.signal(r->e->ports.arg, token_make(r->id, c->op, o->attempts),
 				   c->signal);
 	else if (c->signal)

@@ -609,7 +609,7 @@ void flow_stop_message(struct live_run *r, enum op_input input, enum op_cause ca
 void flow_signal_run(struct live_run *r, int signal)
 {
 	for (uint32_t op = 0; op < r->plan->n_ops; op++)
-		if (r->ops[op].phase == PHASE_RUNNING || r->ops[op].phase == PHASE_STOPPING)
+		if (op_busy(&r->ops[op]))
 			r->e->ports.signal(r->e->ports.arg,
 					   token_make(r->id, op + 1, r->ops[op].attempts), signal);
 }

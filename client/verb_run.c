@@ -72,21 +72,30 @@ static void foreground_keep(struct foreground *g, int signal)
 	     signals_name(signal));
 }
 
-static int foreground_send(struct foreground *g, int signal)
+/* To the command; 0: cancels it. Positive: that was refused. */
+static int foreground_ask(struct foreground *g, int signal)
 {
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	struct pk pk = PK_INIT(&params);
 	struct err e = ERR_INIT;
 	pk_map(&pk);
 	pk_kint(&pk, "run", g->f->views[0].run);
-	if (signal)
+	if (signal) {
+		pk_kint(&pk, "op", 1);
 		pk_kstr(&pk, "signal", slice_str(signals_name(signal)));
+	}
 	pk_end(&pk);
-	/* An op that is just ending cannot be signalled any more: its end is on its way. */
 	int r = ctx_try(g->c, "run.cancel", &params, NULL, &e);
 	if (r < 0)
 		foreground_keep(g, signal ? signal : SIGTERM);
-	return r > 0 && g->c->verbose ? fail_err(g->c, &e) : EXIT_OK;
+	return r;
+}
+
+static int foreground_send(struct foreground *g, int signal)
+{
+	/* One that is just ending cannot be signalled any more: its end is on its way. */
+	foreground_ask(g, signal);
+	return EXIT_OK;
 }
 
 static int foreground_output(void *arg, struct run_view *v, struct op_view *o, int stream,
@@ -146,13 +155,12 @@ static void foreground_snapshot(void *arg, struct run_view *v)
 }
 
 /*
- * ^C and its like go to the command. A command that has not started, or takes no notice, is
- * cancelled at the second one. A closed terminal ends nothing.
+ * ^C and its like go to the command. A command that has not started is cancelled at once, one that
+ * takes no notice at the second. A closed terminal ends nothing.
  */
 static int foreground_signal(void *arg, int signal)
 {
 	struct foreground *g = arg;
-	const struct op_view *o = run_view_op(&g->f->views[0], 1);
 	if (signals_ends(signal) && !g->c->conn)
 		return foreground_away(g, signal);
 	if (!signals_ends(signal))
@@ -162,9 +170,11 @@ static int foreground_signal(void *arg, int signal)
 	if (signal == SIGTSTP)
 		return foreground_suspend(g);
 	bool ends = signal == SIGINT || signal == SIGTERM || signal == SIGQUIT;
-	if (ends && (g->interrupts++ || !o || o->state != VIEW_RUNNING))
+	if (ends && g->interrupts++)
 		return foreground_send(g, 0);
-	foreground_send(g, signal);
+	/* That it has begun we may not have heard yet, but batchd knows whom it can signal. */
+	if (foreground_ask(g, signal) > 0 && ends)
+		return foreground_send(g, 0);
 	return EXIT_OK;
 }
 

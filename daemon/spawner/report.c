@@ -10,7 +10,7 @@
  * woken once for all that there is of one. Longer would lose the order of what an op prints to
  * stdout and stderr, which are read from then on.
  */
-#define REPORT_LATER_MS 5
+#define REPORT_LATER_MS 2
 /* STARTs that fit into one packet. */
 #define REPORT_BUSY_PACKET (SW_PACKET_BYTES / sizeof(struct sw_start))
 static_assert(REPORT_BUSY_PACKET < REPORT_BUSY_MAX / 2, "one packet's BUSY answers must fit");

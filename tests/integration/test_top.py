@@ -256,6 +256,7 @@ class Tops(Case):
         t = self.top()
         t.shows('running')
         t.type('f').until(lambda text: 'q quit' not in text and 'run %d ' % run in text, 'the other screen')
+        time.sleep(0.3)     # its first lines come before it heeds ^C
         t.type('\x03').shows('run %d goes on' % run, 'press Enter')
         t.type('\n').shows('q quit')
         self.assertEqual(self.state(run), 'running')

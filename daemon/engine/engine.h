@@ -73,10 +73,10 @@ struct engine_ports {
 	/* Of a start with `after`: unless it has begun, engine_op_busy is to be called; NULL: there
 	 * are no such starts. */
 	void (*recall)(void *arg, uint64_t token);
-	void *arg;
 	/* False: nobody is told of this run's ops, and `event` need not be called for them. NULL:
 	 * somebody may be. */
 	bool (*op_heard)(void *arg, uint64_t run);
+	void *arg;
 };
 
 /* Slots of a pool where none were set by hand. */

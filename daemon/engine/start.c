@@ -216,12 +216,17 @@ static void start_attempt(struct live_run *r, uint32_t op, const struct batch_op
 		timer_arm(&r->e->timers, &o->attempt->timer, r->e->now_ms + spec->timeout_ms);
 }
 
+static void start_read(const struct live_run *r, uint32_t op, struct batch_op *ret, struct buf *cwd)
+{
+	plan_op_decode(r->plan, op, ret);
+	path_normal(cwd, slice_str(r->cwd), ret->cwd.p ? ret->cwd : slice_str("."));
+}
+
 int start_op(struct live_run *r, uint32_t op)
 {
 	_cleanup_buf_ struct buf cwd = BUF_INIT;
 	struct batch_op spec;
-	plan_op_decode(r->plan, op, &spec);
-	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
+	start_read(r, op, &spec, &cwd);
 	start_attempt(r, op, &spec);
 	claims_started(r);
 	if (spec.kind == KIND_TODOS) {
@@ -244,8 +249,7 @@ int start_after(struct live_run *r, uint32_t op, uint64_t after)
 {
 	_cleanup_buf_ struct buf cwd = BUF_INIT;
 	struct batch_op spec;
-	plan_op_decode(r->plan, op, &spec);
-	path_normal(&cwd, slice_str(r->cwd), spec.cwd.p ? spec.cwd : slice_str("."));
+	start_read(r, op, &spec, &cwd);
 	return start_command(r, token_make(r->id, op + 1, 1), after, &spec, buf_str(&cwd));
 }
 

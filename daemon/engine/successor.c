@@ -12,11 +12,6 @@
 
 #include "daemon/engine/live.h"
 
-static bool is_command(const struct plan_op *po)
-{
-	return (po->kind == KIND_BASH || po->kind == KIND_EXEC) && !po->background;
-}
-
 /* Does it end well with status 0, and so for the executor as for us? */
 static bool ends_with_0(const struct live_run *r, uint32_t op)
 {
@@ -41,14 +36,15 @@ static bool run_lets(const struct live_run *r)
 static uint32_t successor_of(const struct live_run *r, uint32_t op)
 {
 	const struct plan_op *po = &r->plan->ops[op];
-	if (!is_command(po) || r->rdep_first[op + 1] - r->rdep_first[op] != 1)
+	uint32_t weight = sched_weight(r, op);
+	if (weight == 0 || po->background || r->rdep_first[op + 1] - r->rdep_first[op] != 1)
 		return NO_OP;
 	uint32_t next = r->rdeps[r->rdep_first[op]];
 	const struct plan_op *no = &r->plan->ops[next];
 	const struct live_op *o = &r->ops[next];
 	bool waits = o->phase == PHASE_WAITING && o->opened && o->waits == 1 && o->attempts == 0;
-	bool alike = is_command(no) && !no->exclusive && no->message == po->message &&
-		     no->message == r->message && sched_weight(r, next) == sched_weight(r, op);
+	bool alike = sched_weight(r, next) == weight && !no->background && !no->exclusive &&
+		     no->message == po->message && no->message == r->message;
 	return waits && alike && claims_clear(r, next) && ends_with_0(r, op) ? next : NO_OP;
 }
 

@@ -521,7 +521,6 @@ int64_t writer_rest(struct writer *w, bool idle)
 	int most = idle || !w->log_can_wait ? LOG_PAGES : LOG_MAX_PAGES;
 
 	remove_envs(w, &w->done_envs);
-
 	if (!w->sql.db || w->log_pages < LOG_PAGES)
 		return -1;
 	if (w->log_pages < most)

@@ -408,10 +408,11 @@ static void w_engine(struct world *w)
 	static const struct engine_config config = {
 		.slots = SLOTS, .grace_ms = 100, .shell = "bash", .socket = "/s", .runs_dir = "/r"
 	};
-	struct engine_ports ports = { w_commit, w_start,     w_start_file, w_token,    w_stop,
-				      w_signal, w_watch,     w_ack,	   w_run_done, NULL,
-				      w_event,	w_run_state, w_printed,	   w_lost,     w_reload,
-				      w_recall, w,	     w_heard };
+	struct engine_ports ports = { w_commit,	  w_start,  w_start_file, w_token,
+				      w_stop,	  w_signal, w_watch,	  w_ack,
+				      w_run_done, NULL,	    w_event,	  w_run_state,
+				      w_printed,  w_lost,   w_reload,	  w_recall,
+				      w_heard,	  w };
 	w->rev = 0;
 	w->e = engine_new(&config, &ports, w->run + 1, 0);
 }
